@@ -1,0 +1,340 @@
+"""Every name, type and default of the configuration; affect/rules.py says which of them go together."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from affect.tasks import Task
+
+
+class ConfigError(Exception):
+    """The configuration cannot be run. The message says what clashes and what to do, one line a problem."""
+
+
+class Precision(str, Enum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Attention(str, Enum):
+    auto = "auto"
+    sdpa = "sdpa"
+    eager = "eager"
+    flash = "flash_attention_2"
+
+
+@dataclass(slots=True, kw_only=True)
+class ModelConfig:
+    """What every family needs. A family's own settings are in its subclass."""
+
+    family: str = MISSING
+    """Module of affect/models that loads it."""
+    name: str = MISSING
+    """Name in run folders and tables."""
+    modalities: str = MISSING
+    """Letters of "tav" the model can take."""
+    precision: Precision = Precision.auto
+    """Type of the weights; auto is bfloat16 where CUDA has it, else float32."""
+    attention: Attention = Attention.auto
+    max_seconds: float = 30.0
+    """Longer clips are excluded and listed."""
+    num_frames: int = 8
+    """Frames sampled uniformly from a clip."""
+    frame_size: int = 64
+    """Longest side of a frame in pixels; smaller frames are not enlarged."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third slower."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ComposedConfig(ModelConfig):
+    """A causal language model with an audio and a vision encoder whose outputs stand as soft tokens in the prompt."""
+
+    family: str = "composed"
+    language: str = MISSING
+    """`smollm2-wheel` (comes from the package index), a folder, or a model hub's name."""
+    audio: str | None = "conv"
+    """`conv` (small, log-mel, trained from scratch), a folder or hub name of an encoder, or null for none."""
+    vision: str | None = "conv"
+    """`conv` (small, a frame at a time, trained from scratch), a folder or hub name of an encoder, or null for none."""
+    audio_tokens: int = 8
+    """Soft tokens that stand for a clip's audio."""
+    video_tokens: int = 8
+    """Soft tokens that stand for a clip's frames together."""
+    encoder_width: int = 128
+    """Channels of the `conv` encoders."""
+
+
+@dataclass(slots=True, kw_only=True)
+class QwenOmniConfig(ModelConfig):
+    """Qwen2.5-Omni, thinker only: text out, no speech."""
+
+    family: str = "qwen_omni"
+    checkpoint: str = MISSING
+    """A folder or a model hub's name."""
+    revision: str | None = None
+    """Commit, tag or branch of the checkpoint on the hub."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SubsetConfig:
+    """How many records of each split are used; null is all. Stratified by the first task, nested, drawn by `subset_seed`."""
+
+    train: int | None = None
+    val: int | None = None
+    test: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class DatasetConfig:
+    reader: str = MISSING
+    """Module of affect/datasets that reads it."""
+    root: str = MISSING
+    """Folder (or, for a manifest, file) the reader is given."""
+    modalities: str = "tav"
+    """Letters of "tav" the dataset has."""
+    language: str = "en"
+    """Language of questions and answers."""
+    tasks: list[str] = field(default_factory=list)
+    """Which of task_definitions are trained and evaluated."""
+    task_definitions: dict[str, Task] = field(default_factory=dict)
+    speaker_independent: bool = False
+    """No speaker may be in two splits; a run that meets one is refused."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The keyword-only parameters of the reader's `records` function."""
+    subset: SubsetConfig = field(default_factory=SubsetConfig)
+    subset_seed: int = 0
+
+
+class TooLong(str, Enum):
+    shorten = "shorten"
+    refuse = "refuse"
+
+
+@dataclass(slots=True, kw_only=True)
+class PromptingConfig:
+    """The wording around a clip. Keys of the dictionaries are language codes."""
+
+    name: str = MISSING
+    system: dict[str, str] = field(default_factory=dict)
+    """The system turn."""
+    context: dict[str, str] = field(default_factory=dict)
+    """Stands before the transcript when a record has earlier turns; `{turns}` is replaced by them, one a line."""
+    transcript: dict[str, str] = field(default_factory=dict)
+    """Stands in the prompt when modalities has t; `{text}` is replaced by the transcript."""
+    max_text_tokens: int = 1024
+    """Budget for the prompt without the tokens of audio and video."""
+    too_long: TooLong = TooLong.shorten
+    """Over the budget: shorten drops the oldest context turn first, then the transcript's first words, and counts it;
+    refuse stops with the list of the records."""
+
+
+class Tower(str, Enum):
+    """How the parameters of one tower are trained."""
+
+    auto = "auto"
+    frozen = "frozen"
+    lora = "lora"
+    full = "full"
+
+
+@dataclass(slots=True, kw_only=True)
+class FinetuningConfig:
+    name: str = MISSING
+    language: Tower = Tower.lora
+    """auto, for every tower, is full where its weights are new (random) and frozen where they are pretrained."""
+    audio: Tower = Tower.auto
+    vision: Tower = Tower.auto
+    projector: Tower = Tower.auto
+    rank: int = 16
+    alpha: int = 32
+    """LoRA's update is scaled by alpha / rank."""
+    dropout: float = 0.05
+    """On the input of the LoRA update."""
+    targets: list[str] = field(default_factory=list)
+    """Last parts of the names of the linear modules that get LoRA (q_proj, …); empty is all but the output embedding."""
+    learning_rate: float = 5e-4
+    """Of LoRA, and of pretrained towers trained in full."""
+    new_learning_rate: float = 1e-3
+    """Of towers whose weights are new."""
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    """Share of the steps over which the learning rate rises linearly; then it falls along a cosine to zero."""
+    alignment_epochs: int = 0
+    """Epochs in which new towers are first fitted alone, by a linear classifier on the training answers, with the
+    language model left out: cheap, and it spares the language model the epochs in which soft tokens are noise."""
+    alignment_learning_rate: float = 1e-3
+
+
+class Source(str, Enum):
+    none = "none"
+
+
+@dataclass(slots=True, kw_only=True)
+class KnowledgeConfig:
+    """Where generated descriptions of audio and video come from."""
+
+    source: Source = Source.none
+
+
+class Readout(str, Enum):
+    score = "score"
+    generate = "generate"
+
+
+class IntensityReadout(str, Enum):
+    generate = "generate"
+    expectation = "expectation"
+
+
+class Reader(str, Enum):
+    exact = "exact"
+    lenient = "lenient"
+
+
+class Selection(str, Enum):
+    mean_headline = "mean_headline"
+    min_headline = "min_headline"
+
+
+@dataclass(slots=True, kw_only=True)
+class EvaluationConfig:
+    name: str = MISSING
+    split: str = "test"
+    readout: Readout = Readout.score
+    """Classification: score takes the label with the greatest log-likelihood, generate reads the generated text."""
+    intensity_readout: IntensityReadout = IntensityReadout.generate
+    """Intensity: generate reads the generated number; expectation is the mean of the task's grid of numbers, weighted by
+    their likelihoods."""
+    length_normalised: bool = False
+    """score: divide a label's log-likelihood by its number of tokens."""
+    reader: Reader = Reader.lenient
+    """The reader whose values the headline is computed from; the numbers of both are reported."""
+    max_new_tokens: int = 8
+    batch_size: int = 16
+    selection: Selection = Selection.mean_headline
+    """What a checkpoint is chosen by: the mean or the smallest of all tasks' headline metrics on the validation split,
+    each brought to [0, 1] with 1 the best."""
+
+
+class Accelerator(str, Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainerConfig:
+    name: str = MISSING
+    accelerator: Accelerator = Accelerator.auto
+    max_epochs: int = 3
+    max_steps: int = -1
+    """Stop after this many optimiser steps; -1 is no limit."""
+    batch_size: int = 8
+    accumulate: int = 1
+    """Batches whose gradients are added up for one optimiser step."""
+    max_grad_norm: float = 1.0
+    num_workers: int = 0
+    """Processes that decode and encode clips beside the training one; 0 does it in the training process."""
+    check_workers: int = 2
+    """Threads that decode every clip once at the start to find those that cannot be used."""
+    log_every: int = 5
+    """Optimiser steps between two rows of the log."""
+    progress: bool = True
+    """Progress bars."""
+
+
+class LoggerKind(str, Enum):
+    csv = "csv"
+
+
+@dataclass(slots=True, kw_only=True)
+class LoggerConfig:
+    kind: LoggerKind = LoggerKind.csv
+
+
+@dataclass(slots=True, kw_only=True)
+class Config:
+    model: ModelConfig = MISSING
+    datasets: dict[str, DatasetConfig] = field(default_factory=dict)
+    """By name; filled by the group `dataset`, of which several can be named: dataset=[meld,demo]."""
+    prompting: PromptingConfig = MISSING
+    finetuning: FinetuningConfig = MISSING
+    knowledge: KnowledgeConfig = MISSING
+    evaluation: EvaluationConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    logger: LoggerConfig = MISSING
+    modalities: str = "tav"
+    """Letters of text, audio, video that the model is given."""
+    seed: int = 1
+    data_root: str = "${oc.env:AFFECT_DATA,data}"
+    """Folder that holds a folder per dataset. Only read."""
+    cache_root: str = "${oc.env:AFFECT_CACHE,${oc.env:HOME,.}/.cache/affect}"
+    """Folder for everything that is derived: converted models, the demo corpus, results of checking clips."""
+    output_root: str = "outputs"
+    """Folder in which a run makes its own folder."""
+    run: str | None = None
+    """evaluate.py and affect.show: the run folder whose model is used; null is the model as it comes, zero-shot."""
+    clip: str | None = None
+    """affect.show: id of the record to show; null is the first."""
+    dry_run: bool = False
+    """Check the configuration, say what would be run, and stop."""
+
+
+FAMILIES = {"composed": ComposedConfig, "qwen_omni": QwenOmniConfig}
+"""The schema of each model family."""
+
+GROUPS = ("model", "dataset", "prompting", "finetuning", "knowledge", "evaluation", "trainer", "logger")
+"""The groups every run has one choice of; experiment and sweep are deltas over them."""
+
+
+def register() -> None:
+    """Puts the schema where Hydra composes from."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for group, node in {
+        **FAMILIES,
+        "prompting": PromptingConfig,
+        "finetuning": FinetuningConfig,
+        "knowledge": KnowledgeConfig,
+        "evaluation": EvaluationConfig,
+        "trainer": TrainerConfig,
+        "logger": LoggerConfig,
+    }.items():
+        store.store(group="schema", name=group, node=node)
+
+
+def near(word: str, options: Iterable[str]) -> str:
+    """The end of a sentence: ", did you mean 'x'?" where an option resembles `word`, else a full stop."""
+    close = get_close_matches(word, list(options), n=1, cutoff=0.6)
+    return f", did you mean '{close[0]}'?" if close else "."
+
+
+MODALITIES = {"t": "text", "a": "audio", "v": "video"}
+
+
+def new_modalities(model: ModelConfig) -> str:
+    """Letters of the modalities whose encoder or projector starts from random weights."""
+    if not isinstance(model, ComposedConfig):
+        return ""
+    return "".join(letter for letter, encoder in (("a", model.audio), ("v", model.vision)) if encoder is not None)
+
+
+def to_yaml(cfg: Config) -> str:
+    """The resolved configuration, as a run folder keeps it."""
+    return OmegaConf.to_yaml(OmegaConf.structured(cfg))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A run folder's configuration as plain values."""
+    plain = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    assert isinstance(plain, dict)
+    return plain

@@ -1,0 +1,215 @@
+"""Records to batches: clips are checked once at the start, and decoded and encoded as batches are asked for."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.data import DataLoader, Sampler
+
+from affect import prompts
+from affect.cache import check_clips
+from affect.config import Config
+from affect.media import SAMPLING_RATE, MediaError, Sampling, decode
+from affect.models import Conversation, Encoder
+from affect.prompts import Example
+from affect.record import DataError
+from affect.splits import Part
+from affect.tables import Excluded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What a step gets."""
+
+    examples: list[Example]
+    tensors: dict[str, Any] | None
+    """What the family's encoder made of `examples`; None where there are none."""
+    failed: list[tuple[Example, str]]
+    """Examples whose clip was usable when it was checked and is no longer, with the reason. They are in nothing else."""
+
+
+def sampling(cfg: Config) -> Sampling:
+    """What is taken from a clip, for the modalities and the model of this run."""
+    return Sampling(
+        audio="a" in cfg.modalities,
+        video="v" in cfg.modalities,
+        num_frames=cfg.model.num_frames,
+        frame_size=cfg.model.frame_size,
+        max_seconds=cfg.model.max_seconds,
+    )
+
+
+def progress(enabled: bool) -> Progress:
+    """A progress bar in the style of all of affect's."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, disable=not enabled)
+
+
+def exclude_unusable(parts: list[Part], cfg: Config) -> None:
+    """Really decodes every clip once (the result is kept under cache_root) and moves the records whose clip cannot be used
+    to their part's exclusions. Raises DataError where a part is left with nothing."""
+    wanted = sampling(cfg)
+    if not (wanted.audio or wanted.video):
+        return
+    for part in parts:
+        with progress(cfg.trainer.progress) as bar:
+            task = bar.add_task(f"checking clips of {part.dataset} {part.split}", total=len(part.records))
+            checks = check_clips(
+                part.records,
+                wanted,
+                Path(cfg.cache_root).expanduser(),
+                num_workers=cfg.trainer.check_workers,
+                progress=lambda done, bar=bar, task=task: bar.update(task, advance=done),
+            )
+        bad = [record for record in part.records if checks[record.id].outcome != "ok"]
+        part.excluded += [
+            Excluded(id=r.id, split=part.split, reason=checks[r.id].outcome, source=checks[r.id].detail) for r in bad
+        ]
+        left = {record.id for record in bad}
+        part.records = [record for record in part.records if record.id not in left]
+        if not part.records:
+            raise DataError(
+                f"no clip of dataset '{part.dataset}', split '{part.split}' can be used; the first of {len(bad)}:"
+                f" {checks[bad[0].id].detail}"
+            )
+        if bad:
+            print(f"{part.dataset} {part.split}: {len(bad)} of {len(checks)} clips cannot be used and are left out, see exclusions.csv")
+
+
+def examples(parts: list[Part], split: str, cfg: Config, encoder: Encoder, labelled_only: bool) -> list[Example]:
+    """An example for every task of every record of a split, within the token budget."""
+    made = []
+    for part in parts:
+        if part.split != split:
+            continue
+        config = cfg.datasets[part.dataset]
+        for record in part.records:
+            for name in config.tasks:
+                if labelled_only and name not in record.labels:
+                    continue
+                task = config.task_definitions[name]
+                made.append(prompts.example(record, task, cfg.prompting, cfg.modalities, encoder.count_text))
+    shortened = [e for e in made if e.dropped_turns or e.dropped_words]
+    if shortened:
+        print(
+            f"{split}: {len(shortened)} of {len(made)} prompts were over prompting.max_text_tokens={cfg.prompting.max_text_tokens}"
+            f" and lost {sum(e.dropped_turns for e in shortened)} context turns and"
+            f" {sum(e.dropped_words for e in shortened)} words of transcript"
+        )
+    return made
+
+
+class Collate:
+    """Examples to a Batch; runs in the workers."""
+
+    def __init__(self, encoder: Encoder, wanted: Sampling, with_answers: bool) -> None:
+        assert encoder.sampling_rate == SAMPLING_RATE, f"clips are decoded at {SAMPLING_RATE} Hz"
+        self.encoder, self.wanted, self.with_answers = encoder, wanted, with_answers
+
+    def __call__(self, asked: list[Example]) -> Batch:
+        conversations, kept, failed = [], [], []
+        for example in asked:
+            waveform, frames, seconds = None, None, 0.0
+            record = example.record
+            if self.wanted.audio or self.wanted.video:
+                try:
+                    assert record.media is not None, "records without a file are excluded by the check"
+                    clip = decode(record.media, self.wanted, record.start, record.end)
+                except MediaError as error:
+                    failed.append((example, str(error)))
+                    continue
+                waveform, frames, seconds = clip.waveform, clip.frames, clip.seconds
+            kept.append(example)
+            conversations.append(
+                Conversation(
+                    messages=example.messages,
+                    answer=example.answer if self.with_answers else None,
+                    waveform=waveform,
+                    frames=frames,
+                    seconds=seconds,
+                )
+            )
+        return Batch(
+            examples=kept, tensors=self.encoder.encode(conversations) if kept else None, failed=failed
+        )
+
+
+class EpochSampler(Sampler[int]):
+    """A permutation that depends on nothing but seed and epoch, so that a run can be taken up again."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed, self.epoch = count, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls it before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        return iter(torch.randperm(self.count, generator=generator).tolist())
+
+
+def batches_by_task(asked: list[Example], batch_size: int, length: Callable[[Example], int]) -> list[list[int]]:
+    """Batches of indices for evaluation: one task and language each, since they are read alike, and like lengths together,
+    longest first, so that little is padded and too large a batch is met at once."""
+    order = sorted(
+        range(len(asked)),
+        key=lambda i: (asked[i].record.dataset, asked[i].task.name, asked[i].language, -length(asked[i]), i),
+    )
+    batches: list[list[int]] = []
+    for i in order:
+        last = asked[batches[-1][-1]] if batches else None
+        same = last is not None and last.task is asked[i].task and last.language == asked[i].language
+        if same and len(batches[-1]) < batch_size:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+class ClipData(L.LightningDataModule):
+    """The loaders of a run. `by_split` has the examples of each split that is used."""
+
+    def __init__(self, by_split: dict[str, list[Example]], encoder: Encoder, cfg: Config) -> None:
+        super().__init__()
+        self.by_split, self.encoder = by_split, encoder
+        self.wanted, self.trainer_config, self.seed = sampling(cfg), cfg.trainer, cfg.seed
+        self.eval_batch_size, self.eval_split = cfg.evaluation.batch_size, cfg.evaluation.split
+
+    def _loader(self, split: str, with_answers: bool, **how: Any) -> DataLoader:
+        workers = self.trainer_config.num_workers
+        return DataLoader(
+            self.by_split[split],
+            collate_fn=Collate(self.encoder, self.wanted, with_answers),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            **how,
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        sampler = EpochSampler(len(self.by_split["train"]), self.seed)
+        return self._loader("train", True, batch_size=self.trainer_config.batch_size, sampler=sampler)
+
+    def _evaluation_loader(self, split: str) -> DataLoader:
+        asked = self.by_split[split]
+        batches = batches_by_task(asked, self.eval_batch_size, lambda e: len(e.messages[-1]["content"][-1]["text"]))
+        return self._loader(split, False, batch_sampler=batches)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._evaluation_loader(self.eval_split)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        if batch.tensors is None:
+            return batch
+        moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.tensors.items()}
+        return Batch(examples=batch.examples, tensors=moved, failed=batch.failed)

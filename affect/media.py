@@ -1,0 +1,397 @@
+"""One clip, from its file to a waveform and a few frames. The only module that opens media.
+
+Whatever can be wrong with a file ends in a `MediaError` with one of OUTCOMES. Nothing is repaired: a clip that is cut
+short or damaged would otherwise be trained on as if it were whole.
+"""
+
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.stream import Disposition
+
+SAMPLING_RATE = 16000
+"""Hz. What every speech encoder in use was trained on."""
+
+OUTCOMES = {
+    "missing": "put the file there or correct the dataset's root",
+    "unreadable": "make it a file that this account may read",
+    "empty": "get the file again, or take the clip out of the annotation table",
+    "corrupt": "get the file again, it is not what its name says or was damaged on the way",
+    "truncated": "copy or download the file again, its end is missing",
+    "no_audio": "leave the letter a out of modalities, or give the clip its sound",
+    "no_video": "leave the letter v out of modalities, or give the clip its picture",
+    "no_frames": "get the file again, or leave the letter v out of modalities",
+    "too_long": "raise model.max_seconds or cut the clip",
+    "outside": "correct start and end of the clip in the annotation table",
+}
+"""Everything that can be wrong with a clip, and the remedy."""
+
+TOLERANCE_SECONDS = 0.25
+TOLERANCE_SHARE = 0.1
+"""A track may end this much before its declared end. Encoders' padding and rounded headers stay well below a quarter of a
+second; only what also exceeds a tenth of the clip is called truncated, since long recordings drift by more."""
+
+GUESSED_DURATION = frozenset({"mp3", "aac", "ac3", "eac3", "amr", "amrnb", "amrwb", "mpeg", "h264", "hevc", "m4v"})
+"""Formats without a declared duration. FFmpeg extrapolates one from the bit rate, which is far off for a variable rate."""
+
+INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "wav", "flac", "avi"})
+"""Formats that know where their key frames are. Others are read from their beginning, since a jump into them can land
+behind the key frame that the clip's first picture needs."""
+
+
+class MediaError(Exception):
+    """A clip that cannot be used. `outcome` is a key of OUTCOMES, `detail` says what is wrong in a few words."""
+
+    def __init__(self, outcome: str, path: str | Path, detail: str) -> None:
+        assert outcome in OUTCOMES
+        super().__init__(outcome, str(path), detail)  # all three, or it could not travel back from a worker process
+        self.outcome, self.path, self.detail = outcome, str(path), detail
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.detail}; {OUTCOMES[self.outcome]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """What is taken from a clip."""
+
+    audio: bool
+    """Whether the waveform is wanted."""
+    video: bool
+    """Whether frames are wanted."""
+    num_frames: int
+    """Frames at the centres of so many equal parts of the clip's duration."""
+    frame_size: int
+    """Longest side of a frame in pixels. The aspect is kept; smaller frames are not enlarged."""
+    max_seconds: float
+    """Longer clips are refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    waveform: np.ndarray | None
+    """float32[samples], mono, SAMPLING_RATE, in [-1, 1]; None where it was not wanted."""
+    frames: np.ndarray | None
+    """uint8[num_frames, height, width, 3], RGB; None where they were not wanted."""
+    seconds: float
+    """Duration of the clip: what the frames were sampled from."""
+
+
+def decode(path: str | Path, sampling: Sampling, start: float | None = None, end: float | None = None) -> Clip:
+    """Reads the clip of `path` that lies between `start` and `end` (seconds; None is the beginning, the end).
+
+    Both tracks come out of one pass over the file. A frame is the one on display at its moment, so a clip with fewer frames
+    than `num_frames` gives some of them twice. Safe to call from many threads; each call uses one.
+
+    Raises MediaError.
+    """
+    assert sampling.audio or sampling.video, "nothing is wanted of the clip"
+    assert not sampling.video or (sampling.num_frames > 0 and sampling.frame_size > 0)
+    size = _file_size(path)
+    try:
+        # Without "file:", FFmpeg takes names with a colon for addresses of other protocols.
+        with av.open(f"file:{path}", metadata_errors="ignore") as container:
+            return _decode(container, path, size, sampling, start, end)
+    except av.FFmpegError as error:
+        outcome = "unreadable" if isinstance(error, OSError) else "corrupt"
+        raise MediaError(outcome, path, f"it cannot be decoded ({error.strerror})") from error
+
+
+def _file_size(path: str | Path) -> int:
+    """Bytes, after ruling out what needs no decoder. The file is opened, since only that tells whether it may be read."""
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MediaError("missing", path, "there is no such file") from error
+    except OSError as error:
+        raise MediaError("unreadable", path, f"it cannot be opened ({error.strerror})") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise MediaError("unreadable", path, "it is not a regular file")
+    if status.st_size == 0:
+        raise MediaError("empty", path, "the file has zero bytes")
+    return status.st_size
+
+
+def _decode(
+    container: InputContainer, path: str | Path, size: int, sampling: Sampling, start: float | None, end: float | None
+) -> Clip:
+    audio_stream = next(iter(container.streams.audio), None)
+    # A cover picture of a sound file is a video track to FFmpeg.
+    films = (stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic)
+    video_stream = next(films, None)
+    if sampling.audio and audio_stream is None:
+        raise MediaError("no_audio", path, "it has no audio track")
+    if sampling.video and video_stream is None:
+        raise MediaError("no_video", path, "it has no video track")
+
+    origin = (container.start_time or 0) / av.time_base
+    guessed = container.duration is None or container.format.name in GUESSED_DURATION
+    # Only RIFF files shrink their declared duration to what is there; stretched back, a missing end shows.
+    stretch = 1.0 if guessed else _riff_size(path, size) / size
+    duration = stretch * (_scanned_seconds(path, origin) if guessed else container.duration / av.time_base)
+    lower, upper = _window(path, start, end, duration)
+    if upper - lower > sampling.max_seconds + 0.001:  # a millisecond: annotated times are rounded
+        detail = f"the clip lasts {upper - lower:.2f} s and max_seconds is {sampling.max_seconds:g}"
+        raise MediaError("too_long", path, detail)
+
+    tracks: dict[int, _Waveform | _Frames] = {}
+    if sampling.audio:
+        tracks[audio_stream.index] = _Waveform(lower)
+    if sampling.video:
+        tracks[video_stream.index] = _Frames(sampling, lower, upper, float(video_stream.sample_aspect_ratio or 1))
+    read = [stream for stream in (audio_stream, video_stream) if stream is not None]
+    for stream in read:
+        stream.codec_context.thread_count = 1  # clips are decoded in parallel already
+    if start and container.format.name in INDEXED:
+        # Audio decoders need a few packets before the first one that is right; a tenth of a second is several.
+        target = max(0.0, lower - 0.1) + origin
+        container.seek(round(target * av.time_base))
+
+    damage: list[str] = []
+    last_packet = 0.0
+    for packet in _packets(container, read, damage):
+        if packet.pts is not None:
+            last_packet = max(last_packet, float((packet.pts + (packet.duration or 0)) * packet.time_base) - origin)
+        track = tracks.get(packet.stream_index)
+        if track is None:
+            continue
+        try:
+            for frame in packet.decode():
+                track.add(frame, origin)
+        except (av.FFmpegError, ValueError) as error:  # ValueError: the track changes its channels or rate midway
+            if track.reached is None or track.reached >= lower:
+                damage.append(f"at {track.reached or 0.0:.2f} s: {getattr(error, 'strerror', error)}")
+        if (
+            track.reached is not None
+            and track.reached - lower > sampling.max_seconds + TOLERANCE_SECONDS
+            and end is None
+        ):
+            detail = (
+                f"more than {sampling.max_seconds:g} s (max_seconds) were decoded, though it declares {duration:.2f} s"
+            )
+            raise MediaError("too_long", path, detail)
+        if end is not None and all((other.reached or 0.0) > upper + TOLERANCE_SECONDS for other in tracks.values()):
+            break
+
+    for index, track in tracks.items():
+        stream = container.streams[index]
+        if track.reached is None and damage:
+            raise MediaError("corrupt", path, f"no {stream.type} could be decoded ({damage[0]})")
+        track_end, reached = duration, last_packet
+        if stream.duration is not None and not guessed:
+            first = 0.0 if stream.start_time is None else float(stream.start_time * stream.time_base) - origin
+            track_end, reached = first + stretch * float(stream.duration * stream.time_base), track.reached or 0.0
+        expected = min(upper, track_end)
+        lacking = expected - max(reached, lower)
+        if lacking > max(TOLERANCE_SECONDS, TOLERANCE_SHARE * (expected - lower)):
+            detail = f"its {stream.type} should last until {expected:.2f} s but ends at {max(reached, 0.0):.2f} s"
+            raise MediaError("truncated", path, detail)
+    if damage:
+        raise MediaError("corrupt", path, f"it is damaged in {len(damage)} place(s), first {damage[0]}")
+
+    waveform = frames = None
+    for track in tracks.values():
+        if isinstance(track, _Waveform):
+            waveform = track.cut(None if end is None else upper)
+            if waveform.size == 0:
+                raise MediaError("empty", path, "its audio track holds no samples")
+        else:
+            frames = track.finish(path)
+    return Clip(waveform=waveform, frames=frames, seconds=upper - lower)
+
+
+def _window(path: str | Path, start: float | None, end: float | None, duration: float) -> tuple[float, float]:
+    """Where the clip begins and ends in its file, in seconds."""
+    if duration <= 0:
+        raise MediaError("empty", path, "its duration is zero")
+    lower, upper = start or 0.0, duration if end is None else end
+    if not 0 <= lower < upper:
+        raise MediaError("outside", path, f"the clip runs from {lower:g} to {upper:g} s, which is no time at all")
+    if lower >= duration or upper > duration + TOLERANCE_SECONDS:
+        raise MediaError(
+            "outside", path, f"the clip runs from {lower:g} to {upper:g} s but the file ends at {duration:.2f} s"
+        )
+    return lower, min(upper, duration)
+
+
+def _packets(container: InputContainer, streams: list, damage: list[str]) -> Iterator[av.Packet]:
+    """The packets of `streams` as they stand in the file; damage to the file's structure ends them and is noted."""
+    try:
+        yield from container.demux(streams)
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        damage.append(f"in the order of its packets: {error.strerror}")
+
+
+def _scanned_seconds(path: str | Path, origin: float) -> float:
+    """Duration of a file that does not declare one, from its packets' times; nothing is decoded."""
+    last = 0.0
+    with av.open(f"file:{path}", metadata_errors="ignore") as container:
+        for packet in container.demux():
+            if packet.pts is not None:
+                last = max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base) - origin)
+    return last
+
+
+def _riff_size(path: str | Path, size: int) -> int:
+    """Bytes a RIFF file (wav, avi) says it has; `size` for other formats and for headers that leave it open."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+    if head[:4] != b"RIFF":
+        return size
+    declared = int.from_bytes(head[4:8], "little")
+    # 0 and the largest number are written by programs that stream and do not come back to fill the size in.
+    return size if declared in (0, 0xFFFFFFFF) else max(size, declared + 8)
+
+
+class _Waveform:
+    """Collects the decoded audio of one clip."""
+
+    def __init__(self, lower: float) -> None:
+        # To 16-bit integers, as `ffmpeg -ac 1 -ar 16000` does: only then does FFmpeg normalise its downmix. Asked for
+        # floats it adds the channels up, and stereo comes out 3 dB louder than mono, beyond [-1, 1].
+        self.resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLING_RATE)
+        self.lower = lower
+        self.pieces: list[np.ndarray] = []
+        self.first: float | None = None
+        self.reached: float | None = None
+
+    def add(self, frame: av.AudioFrame, origin: float) -> None:
+        time = (self.reached or 0.0) if frame.time is None else frame.time - origin
+        self.reached = time + frame.samples / frame.sample_rate
+        if self.reached < self.lower - 0.1:  # the resampler looks back a few milliseconds, not more
+            return
+        if self.first is None:
+            self.first = time
+        self.pieces += [piece.to_ndarray().ravel() for piece in self.resampler.resample(frame)]
+
+    def cut(self, upper: float | None) -> np.ndarray:
+        """float32[samples] from `lower` to `upper`, where None is the end of the track."""
+        if self.first is None:
+            return np.zeros(0, dtype=np.float32)
+        self.pieces += [piece.to_ndarray().ravel() for piece in self.resampler.resample(None)]
+        begin = max(0, round((self.lower - self.first) * SAMPLING_RATE))
+        stop = None if upper is None else max(begin, round((upper - self.first) * SAMPLING_RATE))
+        return np.concatenate(self.pieces)[begin:stop].astype(np.float32) / 32768  # 2**15, full scale of 16 bits
+
+
+class _Frames:
+    """Picks the wanted frames out of the decoded video of one clip. It holds one frame in full size, the last."""
+
+    def __init__(self, sampling: Sampling, lower: float, upper: float, pixel_aspect: float) -> None:
+        part = (upper - lower) / sampling.num_frames
+        self.moments = [lower + (i + 0.5) * part for i in range(sampling.num_frames)]
+        self.frame_size = sampling.frame_size
+        self.pixel_aspect = pixel_aspect
+        self.picked: list[np.ndarray] = []
+        self.damaged: float | None = None
+        self.last: av.VideoFrame | None = None
+        self.small: np.ndarray | None = None
+        self.shape: tuple[int, int] | None = None
+        self.time = 0.0
+        self.reached: float | None = None
+
+    def add(self, frame: av.VideoFrame, origin: float) -> None:
+        time = (self.reached or 0.0) if frame.time is None else frame.time - origin
+        if self.last is None:
+            self.last, self.time = frame, time
+        while len(self.picked) < len(self.moments) and self.moments[len(self.picked)] < time:
+            self._pick()
+        self.last, self.time, self.small = frame, time, None
+        self.reached = time + float(frame.duration * frame.time_base if frame.duration else 0)
+
+    def _pick(self) -> None:
+        if self.small is None:
+            self.small = self._shrink(self.last)
+            if self.last.is_corrupt and self.damaged is None:
+                self.damaged = self.time
+        self.picked.append(self.small)
+
+    def _shrink(self, frame: av.VideoFrame) -> np.ndarray:
+        """uint8[height, width, 3] as it is meant to be seen: square pixels, upright."""
+        if self.shape is None:  # once a clip, since all its frames go into one array
+            width, height = frame.width * self.pixel_aspect, float(frame.height)
+            scale = min(1.0, self.frame_size / max(width, height))
+            self.shape = max(1, round(width * scale)), max(1, round(height * scale))
+        width, height = self.shape
+        small = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA", threads=1)
+        return np.rot90(small.to_ndarray(), k=round(frame.rotation / 90))  # phones record sideways and note the angle
+
+    def finish(self, path: str | Path) -> np.ndarray:
+        """uint8[num_frames, height, width, 3]"""
+        if self.last is None:
+            raise MediaError("no_frames", path, "its video track holds no frames")
+        while len(self.picked) < len(self.moments):
+            self._pick()
+        if self.damaged is not None:
+            raise MediaError("corrupt", path, f"its picture is damaged at {self.damaged:.2f} s")
+        return np.stack(self.picked)
+
+
+def write_clip(
+    path: str | Path, *, frames: np.ndarray | None, fps: float, waveform: np.ndarray | None, sampling_rate: int
+) -> None:
+    """Writes an mp4 file (H.264, AAC) that appears under its name only when it is whole.
+
+    frames: uint8[num_frames, height, width, 3], RGB, even height and width; waveform: float32[samples], mono, in [-1, 1];
+    one of them may be None. The same input gives the same bytes with the same build of PyAV.
+
+    Raises ValueError where frames cannot be encoded, OSError where the file cannot be written.
+    """
+    if frames is None and waveform is None:
+        raise ValueError(f"{path}: there is nothing to write; give frames, a waveform or both")
+    if frames is not None and (frames.ndim != 4 or frames.shape[3] != 3 or not len(frames) or frames.dtype != np.uint8):
+        raise ValueError(
+            f"{path}: frames are {frames.dtype}{list(frames.shape)}; give uint8[num_frames, height, width, 3]"
+        )
+    if frames is not None and (frames.shape[1] % 2 or frames.shape[2] % 2):
+        raise ValueError(
+            f"{path}: frames are {frames.shape[2]} x {frames.shape[1]} pixels; H.264 needs even numbers, crop them"
+        )
+    path = Path(path)
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        # faststart puts the index first, so that a file that was cut while being copied can still be told from garbage.
+        options = {"movflags": "+faststart", "fflags": "+bitexact"}
+        with av.open(f"file:{unfinished}", "w", format="mp4", options=options) as container:
+            _encode(container, frames, fps, waveform, sampling_rate)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _encode(
+    container: OutputContainer, frames: np.ndarray | None, fps: float, waveform: np.ndarray | None, sampling_rate: int
+) -> None:
+    # Both tracks are declared before the first packet: the header is written with it. One thread, since x264 divides its
+    # bits differently with every number of threads.
+    flags = {"threads": "1", "flags": "+bitexact"}
+    if frames is not None:
+        options = {"preset": "veryfast", "crf": "23", **flags}
+        video = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
+        video.height, video.width = frames.shape[1:3]
+        video.pix_fmt = "yuv420p"
+    if waveform is not None:
+        audio = container.add_stream("aac", rate=sampling_rate, layout="mono", options=flags)
+    if frames is not None:
+        for i, pixels in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            picture.pts = i
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+    if waveform is not None:
+        samples = np.clip(np.asarray(waveform, dtype=np.float32), -1, 1)[np.newaxis]
+        sound = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        sound.sample_rate, sound.pts = sampling_rate, 0
+        container.mux(audio.encode(sound))
+        container.mux(audio.encode(None))

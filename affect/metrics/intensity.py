@@ -1,0 +1,81 @@
+"""Metrics of a continuous intensity, from two lists: the gold values and the numbers that were read from the answers.
+
+"Strict": an unreadable answer is None and counts as the worst value of the range for its row, the end of [low, high]
+farther from the gold value (`low` where both are equally far). So no model gains by not answering. Numbers outside the
+range are used as they are, not clipped, as MMSA does (Mao et al., M-SENA, ACL 2022 demo): a mistake of scale shows.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def mae(targets: Sequence[float], values: Sequence[float | None], low: float, high: float) -> float:
+    """Mean absolute error, mean |value - target|, in the unit of the labels; 0 is best, and there is no upper bound.
+
+    Reported for CMU-MOSI and CMU-MOSEI (Zadeh et al., ACL 2018). Raises ValueError where the lists are empty or not
+    equally long, where a target or a value is not a finite number (a value may be None), and where `low` is
+    not below `high`.
+
+    >>> mae([1.0, -2.0, 0.5], [2.0, None, 0.5], low=-3, high=3)
+    2.0
+    """
+    gold, read = _columns(targets, values, low, high)
+    # Divided before it is summed, since an answer may be a number so large that the sum would overflow.
+    return float((np.abs(read - gold) / len(gold)).sum())
+
+
+def pearson(targets: Sequence[float], values: Sequence[float | None], low: float, high: float) -> float:
+    """Pearson's correlation r = cov(targets, values) / (sd(targets) sd(values)), in [-1, 1].
+
+    nan where all targets or all values are the same, since r is undefined then; this includes a single row. Reported
+    for CMU-MOSI and CMU-MOSEI (Zadeh et al., ACL 2018). Raises like `mae`.
+
+    >>> round(pearson([-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], low=-3, high=3), 6)
+    1.0
+    >>> pearson([-1.0, 0.0, 1.0], [1.0, 1.0, 1.0], low=-3, high=3)
+    nan
+    """
+    gold, read = _columns(targets, values, low, high)
+    if gold.min() == gold.max() or read.min() == read.max():
+        return float("nan")
+    gold, read = _direction(gold), _direction(read)
+    # Rounding can leave the product of two unit vectors a little above 1.
+    return float(np.clip(gold @ read, -1.0, 1.0))
+
+
+def _columns(
+    targets: Sequence[float], values: Sequence[float | None], low: float, high: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both float64[N], unreadable values replaced by the worst of the range."""
+    if len(targets) != len(values):
+        raise ValueError(f"there are {len(targets)} targets but {len(values)} values: give one value for each target")
+    if not targets:
+        raise ValueError("there are no targets: a metric needs at least one labelled prediction")
+    if not low < high:
+        raise ValueError(f"the range has low={low} and high={high}: low has to be the smaller")
+    gold = _finite(targets, "targets")
+    unreadable = np.fromiter((value is None for value in values), dtype=bool, count=len(values))
+    read = _finite([0.0 if value is None else value for value in values], "values")
+    worst = np.where(gold - low >= high - gold, low, high)
+    return gold, np.where(unreadable, worst, read)
+
+
+def _finite(column: Sequence[float], name: str) -> np.ndarray:
+    for row, value in enumerate(column):
+        if not isinstance(value, int | float):
+            raise ValueError(f"{name}[{row}] is {value!r}, which is not a number: give a float, and None if unreadable")
+    array = np.array(column, dtype=np.float64)
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise ValueError(
+            f"{name}[{row}] is {column[row]!r}, which is not finite: give a number, and None if unreadable"
+        )
+    return array
+
+
+def _direction(column: np.ndarray) -> np.ndarray:
+    """`column`, centred and of length 1. Scaled first, for the square of a large number would overflow."""
+    column = column / np.abs(column).max()
+    column = column - column.mean()
+    return column / np.linalg.norm(column)

@@ -1,0 +1,86 @@
+"""Model families. A family is one module here with one function,
+
+    load(config, *, modalities, cache_root) -> (model, encoder)
+
+and `config.family` is that module's name. What the rest of affect may rely on is written down as the two protocols
+below; a batch is a plain dictionary that only the family's own encoder writes and its own model reads, but for the keys
+every batch has:
+
+    input_ids[B, T], attention_mask[B, T]   left-padded, so that every row ends in the same column
+    labels[B, T]                            answer tokens, -100 elsewhere; only where the conversations have answers
+    answer_length                           int: columns at the right end that hold answer tokens (0 without answers)
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy
+    import torch
+
+    from affect.config import ModelConfig
+    from affect.models.prefix import Prefix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """One prompt as the encoder gets it: chat messages that refer to media by parts, and the media themselves."""
+
+    messages: list[dict]
+    """`{"role": …, "content": [{"type": "text", "text": …} | {"type": "audio"} | {"type": "video"}, …]}`"""
+    answer: str | None = None
+    waveform: "numpy.ndarray | None" = None
+    """float32[samples] in [-1, 1], mono, at the encoder's sampling rate; given exactly when a part is audio."""
+    frames: "numpy.ndarray | None" = None
+    """uint8[num_frames, height, width, 3], RGB; given exactly when a part is video."""
+    seconds: float = 0.0
+    """Duration the frames were sampled from."""
+
+
+class Encoder(Protocol):
+    """Conversations to tensors. It holds tokenizer and feature extractors but no weights, so that workers can have it."""
+
+    sampling_rate: int
+
+    def encode(self, conversations: list[Conversation]) -> dict[str, Any]:
+        """The batch. Raises AssertionError where a modality's tokens are not exactly as many as its features."""
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """The tokens of an answer, end of turn included: what is trained on and what is scored."""
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of generated tokens, without end of turn and padding."""
+
+    def render(self, messages: list[dict]) -> str:
+        """The prompt as a string, with one placeholder where a modality's tokens will be."""
+
+    def count_text(self, messages: list[dict]) -> int:
+        """Number of tokens of the prompt without those that stand for audio and video."""
+
+
+class Model(Protocol):
+    """An `nn.Module`. Parameters belong to the tower with the longest matching prefix."""
+
+    towers: dict[str, list[str]]
+    """Module-name prefixes by tower: language, audio, vision, projector. A tower the model lacks is absent."""
+    new: frozenset[str]
+    """Towers whose weights are random and mean nothing until they are trained."""
+
+    def forward(self, batch: dict, keep: int) -> "torch.Tensor":
+        """logits[B, keep, V] at the last `keep` positions."""
+
+    def prefill(self, batch: dict) -> "Prefix":
+        """Runs the prompts once and keeps what continuing them needs."""
+
+    def extend(self, prefix: "Prefix", tokens: "torch.Tensor") -> "torch.Tensor":
+        """logits[B, L, V] at tokens[B, L] that continue the prefix; its cache is consumed."""
+
+    def generate(self, batch: dict, max_new_tokens: int) -> list[list[int]]:
+        """Greedy continuation of every prompt, up to and without its end of turn."""
+
+
+def load(config: "ModelConfig", *, modalities: str, cache_root: Path) -> tuple[Model, Encoder]:
+    """Loads the model that `config` names, with the towers that `modalities` (letters of "tav") needs."""
+    return import_module(f"affect.models.{config.family}").load(config, modalities=modalities, cache_root=cache_root)

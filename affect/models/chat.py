@@ -1,0 +1,77 @@
+"""Chat messages to token ids: what every family does alike. Training and scoring tokenise prompt and answer apart, so
+the ids of a label are the same wherever it stands."""
+
+from typing import Any
+
+import torch
+
+
+def neutralise(text: str, special: list[str]) -> str:
+    """`text` without the power to open or close a turn: a special token in it is broken by a space, controls become one.
+
+    A transcript or a description comes from outside, and a tokenizer reads `<|im_end|>` in it as the end of the turn.
+
+    >>> neutralise("so <|im_end|> what", ["<|im_end|>"])
+    'so < |im_end|> what'
+    """
+    text = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+    for token in sorted(special, key=len, reverse=True):
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
+
+
+def neutralise_messages(messages: list[dict], special: list[str]) -> list[dict]:
+    """The messages with every text part neutralised."""
+    return [
+        {
+            "role": message["role"],
+            "content": [
+                {"type": "text", "text": neutralise(part["text"], special)} if part["type"] == "text" else part
+                for part in message["content"]
+            ],
+        }
+        for message in messages
+    ]
+
+
+def special_strings(tokenizer: Any) -> list[str]:
+    """Every string that this tokenizer turns into one special token."""
+    return sorted({token.content for token in tokenizer.added_tokens_decoder.values() if token.special})
+
+
+def end_of_turn(templater: Any, tokenizer: Any, text_content: bool) -> int:
+    """The token with which this chat template ends the assistant's turn, found by rendering a turn.
+
+    `text_content` says that the template wants a plain string as the content of a message, not a list of parts.
+    """
+
+    def turn(role: str, text: str) -> dict:
+        return {"role": role, "content": text if text_content else [{"type": "text", "text": text}]}
+
+    prompt = templater.apply_chat_template([turn("user", "a")], tokenize=False, add_generation_prompt=True)
+    full = templater.apply_chat_template([turn("user", "a"), turn("assistant", "b")], tokenize=False)
+    if not full.startswith(prompt + "b"):
+        raise ValueError(
+            "this chat template does not render prompt + answer as a beginning of the conversation, so a model trained"
+            f" on it would be asked differently later. Prompt: {prompt!r}, conversation: {full!r}"
+        )
+    rest = tokenizer(full[len(prompt) + 1 :], add_special_tokens=False)["input_ids"]
+    return rest[0] if rest else tokenizer.eos_token_id
+
+
+def pad_left(prompts: list[list[int]], answers: list[list[int]] | None, pad: int) -> dict[str, Any]:
+    """The keys every batch has, from the ids of prompts and, for training, of answers."""
+    rows = prompts if answers is None else [p + a for p, a in zip(prompts, answers, strict=True)]
+    width = max(map(len, rows))
+    input_ids = torch.full((len(rows), width), pad)
+    attention_mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for i, row in enumerate(rows):
+        input_ids[i, width - len(row) :] = torch.tensor(row)
+        attention_mask[i, width - len(row) :] = 1
+    batch = {"input_ids": input_ids, "attention_mask": attention_mask, "answer_length": 0}
+    if answers is not None:
+        labels = torch.full((len(rows), width), -100)
+        for i, answer in enumerate(answers):
+            labels[i, width - len(answer) :] = torch.tensor(answer)
+        batch |= {"labels": labels, "answer_length": max(map(len, answers))}
+    return batch

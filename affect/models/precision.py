@@ -1,0 +1,22 @@
+"""What `precision` and `attention` of the configuration mean on this machine, for every family alike."""
+
+import torch
+
+from affect.config import Attention, ModelConfig, Precision
+
+
+def dtype(config: ModelConfig) -> torch.dtype:
+    """Type of the weights. `auto` is bfloat16 on a GPU that computes in it, else float32.
+
+    Emulated bfloat16 does not count: a GPU older than Ampere, and a CPU without AVX512-BF16, has it but is many times
+    slower in it than in float32.
+    """
+    if config.precision is not Precision.auto:
+        return getattr(torch, config.precision.value)
+    native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float32
+
+
+def attention(config: ModelConfig) -> str:
+    """The name transformers has for the attention kernel. `auto` is sdpa, which PyTorch has on every device."""
+    return Attention.sdpa.value if config.attention is Attention.auto else config.attention.value

@@ -1,0 +1,220 @@
+"""Encoders and projectors of composed models: features of a clip in, a fixed number of soft tokens out.
+
+Two kinds of encoder stand behind one interface: small convolutional ones that are trained from scratch, and pretrained ones
+that transformers can load. Nothing in them mixes clips or looks at padding, so a clip's tokens do not depend on its batch.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, AutoModel
+from transformers.audio_utils import mel_filter_bank
+
+SAMPLING_RATE = 16_000
+
+
+class LogMel:
+    """Waveforms to log-mel features[B, NUM_MELS, T], zero-padded, with lengths[B]; a frame is 25 ms, every 10 ms.
+
+    The scale is fixed, not relative to the clip: how loud someone speaks is part of how they feel.
+    """
+
+    NUM_MELS, WINDOW, HOP = 80, 400, 160
+
+    def __init__(self) -> None:
+        self.filters = torch.from_numpy(
+            mel_filter_bank(self.WINDOW // 2 + 1, self.NUM_MELS, 50.0, 8_000.0, SAMPLING_RATE, norm="slaney")
+        ).float()
+
+    def __call__(self, waveforms: list[np.ndarray]) -> dict[str, torch.Tensor]:
+        features = [self._one(torch.from_numpy(waveform)) for waveform in waveforms]
+        lengths = torch.tensor([f.shape[1] for f in features])
+        padded = torch.zeros(len(features), self.NUM_MELS, int(lengths.max()))
+        for row, feature in zip(padded, features, strict=True):
+            row[:, : feature.shape[1]] = feature
+        return {"audio_features": padded, "audio_lengths": lengths}
+
+    def _one(self, waveform: torch.Tensor) -> torch.Tensor:
+        # A clip shorter than a window cannot be mirrored at its ends, which is how the transform fills its first window.
+        waveform = F.pad(waveform, (0, max(0, self.WINDOW + 1 - len(waveform))))
+        window = torch.hann_window(self.WINDOW)
+        spectrum = torch.stft(waveform, self.WINDOW, self.HOP, window=window, return_complex=True).abs() ** 2
+        # -6 … 2 are the powers of ten between the noise floor and loud speech; the result is within about ±1.5.
+        return ((self.filters.T @ spectrum).clamp(min=1e-6).log10() + 2) / 2.5
+
+
+class PretrainedFeatures:
+    """Waveforms to what a pretrained audio encoder's own feature extractor makes of them."""
+
+    def __init__(self, name: str) -> None:
+        self.extractor = AutoFeatureExtractor.from_pretrained(name)
+        self.key = self.extractor.model_input_names[0]
+
+    def __call__(self, waveforms: list[np.ndarray]) -> dict[str, torch.Tensor]:
+        fixed = self.key == "input_features"  # Whisper's encoder takes one length only, 30 s
+        if fixed and max(map(len, waveforms)) > self.extractor.n_samples:
+            seconds = max(map(len, waveforms)) / SAMPLING_RATE
+            raise ValueError(
+                f"a clip of {seconds:.1f} s is longer than the {self.extractor.n_samples / SAMPLING_RATE:.0f} s this audio"
+                " encoder takes: lower model.max_seconds"
+            )
+        out = self.extractor(
+            waveforms, sampling_rate=SAMPLING_RATE, return_tensors="pt", padding="max_length" if fixed else "longest"
+        )
+        total = self.extractor.n_samples if fixed else max(map(len, waveforms))
+        return {
+            "audio_features": out[self.key],
+            "audio_share": torch.tensor([len(w) / total for w in waveforms]),
+        }
+
+
+class SquareFrames:
+    """Frames to uint8[B, N, 3, size, size], each in the middle of a black square."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
+        frames = torch.zeros(len(clips), clips[0].shape[0], 3, self.size, self.size, dtype=torch.uint8)
+        for row, clip in zip(frames, clips, strict=True):
+            _, height, width, _ = clip.shape
+            top, left = (self.size - height) // 2, (self.size - width) // 2
+            row[:, :, top : top + height, left : left + width] = torch.from_numpy(clip).permute(0, 3, 1, 2)
+        return {"frames": frames}
+
+
+class PretrainedFrames:
+    """Frames to what a pretrained vision encoder's own image processor makes of them."""
+
+    def __init__(self, name: str) -> None:
+        self.processor = AutoImageProcessor.from_pretrained(name)
+
+    def __call__(self, clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
+        images = [frame for clip in clips for frame in clip]
+        pixels = self.processor(images, return_tensors="pt")["pixel_values"]
+        return {"frames": pixels.view(len(clips), clips[0].shape[0], *pixels.shape[1:])}
+
+
+def segment_means(x: torch.Tensor, lengths: torch.Tensor, num_segments: int) -> torch.Tensor:
+    """Means[B, num_segments, C] of x[B, C, T] over equal parts of each row's first lengths[B] steps.
+
+    A row with fewer steps than segments repeats steps; every segment is the mean of at least one.
+    """
+    edges = torch.arange(num_segments + 1, device=x.device)
+    bounds = edges * lengths[:, None] // num_segments
+    start, end = bounds[:, :-1], torch.maximum(bounds[:, 1:], bounds[:, :-1] + 1)
+    sums = F.pad(x.float().cumsum(-1), (1, 0))
+    channels = x.shape[1]
+    at = [sums.gather(2, bound[:, None].expand(-1, channels, -1)) for bound in (start, end)]
+    return ((at[1] - at[0]) / (end - start)[:, None]).transpose(1, 2).to(x.dtype)
+
+
+def statistics(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Mean and standard deviation[B, 2 C] of x[B, C, T] over each row's first lengths[B] steps."""
+    mask = (torch.arange(x.shape[-1], device=x.device) < lengths[:, None])[:, None]
+    mean = (x * mask).sum(-1) / lengths[:, None]
+    variance = (((x - mean[..., None]) ** 2) * mask).sum(-1) / lengths[:, None]
+    return torch.cat([mean, (variance + 1e-6).sqrt()], -1)
+
+
+class ConvAudio(nn.Module):
+    """Log-mel features to tokens[B, num_tokens, width]: three strided convolutions in time, then the mean of each of
+    num_tokens equal parts of the clip beside the mean and spread of the whole, which carry level, pitch and brightness."""
+
+    def __init__(self, width: int, num_tokens: int) -> None:
+        super().__init__()
+        self.num_tokens, self.width = num_tokens, width
+        channels = [LogMel.NUM_MELS, width, width, width]
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(a, b, 5, stride=2, padding=2) for a, b in zip(channels, channels[1:], strict=False)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels[1:])
+        self.whole = nn.Linear(2 * LogMel.NUM_MELS + 2 * width, width)
+        self.part = nn.Linear(width, width)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        x, lengths = batch["audio_features"].to(self.part.weight.dtype), batch["audio_lengths"]
+        level = statistics(x, lengths)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = F.gelu(norm(convolution(x).transpose(1, 2)).transpose(1, 2))
+            lengths = (lengths + 1) // 2
+            # Behind a clip's end a convolution would otherwise see the bias of the layer before, not silence.
+            x = x * (torch.arange(x.shape[-1], device=x.device) < lengths[:, None])[:, None]
+        whole = self.whole(torch.cat([level, statistics(x, lengths)], -1))
+        return self.part(segment_means(x, lengths, self.num_tokens)) + whole[:, None]
+
+
+class ConvVision(nn.Module):
+    """Frames to tokens[B, num_tokens, width]: four strided convolutions a frame, then the mean of each of num_tokens equal
+    parts of the clip beside the mean and spread over all frames, which carry expression and movement."""
+
+    def __init__(self, width: int, num_tokens: int, frame_size: int) -> None:
+        super().__init__()
+        self.num_tokens, self.width = num_tokens, width
+        channels = [3, width // 4, width // 2, width, width]
+        layers: list[nn.Module] = []
+        for a, b in zip(channels, channels[1:], strict=False):
+            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(1, b), nn.GELU()]
+        side = 4  # of the last map: fine enough to tell mouth from brows
+        self.frame = nn.Sequential(
+            *layers, nn.AdaptiveAvgPool2d(side), nn.Flatten(), nn.Linear(width * side * side, width), nn.GELU()
+        )
+        self.whole = nn.Linear(2 * width, width)
+        self.part = nn.Linear(width, width)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        frames = batch["frames"]
+        num_clips, num_frames = frames.shape[:2]
+        pixels = frames.flatten(0, 1).to(self.part.weight.dtype) / 127.5 - 1
+        x = self.frame(pixels).view(num_clips, num_frames, -1).transpose(1, 2)
+        lengths = torch.full((num_clips,), num_frames, device=x.device)
+        return self.part(segment_means(x, lengths, self.num_tokens)) + self.whole(statistics(x, lengths))[:, None]
+
+
+class PretrainedAudio(nn.Module):
+    """A pretrained speech encoder's last hidden states, averaged over num_tokens equal parts of the clip."""
+
+    def __init__(self, name: str, num_tokens: int, **load: Any) -> None:
+        super().__init__()
+        whole = AutoModel.from_pretrained(name, **load)
+        self.encoder = whole.encoder if whole.config.is_encoder_decoder else whole
+        self.num_tokens, self.width = num_tokens, AutoConfig.from_pretrained(name).hidden_size
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        states = self.encoder(batch["audio_features"].to(self.encoder.dtype)).last_hidden_state
+        lengths = (batch["audio_share"] * states.shape[1]).ceil().long().clamp(1, states.shape[1])
+        return segment_means(states.transpose(1, 2), lengths, self.num_tokens)
+
+
+class PretrainedVision(nn.Module):
+    """A pretrained image encoder's patches, averaged a frame, then over num_tokens equal parts of the clip."""
+
+    def __init__(self, name: str, num_tokens: int, **load: Any) -> None:
+        super().__init__()
+        whole = AutoModel.from_pretrained(name, **load)
+        self.encoder = getattr(whole, "vision_model", whole)
+        self.num_tokens, self.width = num_tokens, self.encoder.config.hidden_size
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        frames = batch["frames"]
+        states = self.encoder(pixel_values=frames.flatten(0, 1).to(self.encoder.dtype)).last_hidden_state
+        x = states.mean(1).view(*frames.shape[:2], -1).transpose(1, 2)
+        lengths = torch.full((len(x),), x.shape[-1], device=x.device)
+        return segment_means(x, lengths, self.num_tokens)
+
+
+class Projector(nn.Module):
+    """Tokens to the language model's embedding space, at the size its own embeddings have, so that an untrained soft
+    token is neither drowned nor shouts down the words around it."""
+
+    def __init__(self, width: int, target: int, scale: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, target), nn.GELU(), nn.Linear(target, target))
+        self.norm = nn.LayerNorm(target)
+        nn.init.constant_(self.norm.weight, scale)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.layers(x.to(self.norm.weight.dtype)))

@@ -1,0 +1,148 @@
+"""The LightningModule: batches and text. What labels mean, how prompts are worded and how numbers are computed is elsewhere."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import lightning as L
+import torch
+import torchmetrics
+from torch.nn.functional import cross_entropy
+
+from affect import adapters, readout
+from affect.config import EvaluationConfig, FinetuningConfig
+from affect.data import Batch
+from affect.models import Encoder, Model
+from affect.record import Prediction
+
+
+class Predictions(torchmetrics.Metric):
+    """Carries predictions over steps and processes; `compute` gives each (id, task) once, in order of id.
+
+    They travel as the bytes of JSON lines, since tensors are what torchmetrics gathers.
+    """
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("lines", default=[], dist_reduce_fx="cat")
+
+    def update(self, predictions: list[Prediction]) -> None:
+        if predictions:
+            text = "".join(json.dumps(asdict(p)) + "\n" for p in predictions)
+            self.lines.append(torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).to(self.device))
+
+    def compute(self) -> list[Prediction]:
+        chunks = self.lines if isinstance(self.lines, list) else [self.lines]
+        rows = [json.loads(line) for chunk in chunks for line in chunk.cpu().numpy().tobytes().splitlines()]
+        # A sampler that spreads clips over processes repeats some to make the shares equal; they are counted once.
+        once = {(row["dataset"], row["task"], row["id"]): Prediction(**row) for row in rows}
+        return [once[key] for key in sorted(once)]
+
+
+def answer_loss(model: Model, tensors: dict[str, Any]) -> torch.Tensor:
+    """Mean cross-entropy in nats over the answer tokens of a batch, end of turn included; the prompt has no part in it."""
+    length = tensors["answer_length"]
+    logits = model(tensors, keep=length + 1)[:, :-1].float()
+    return cross_entropy(logits.flatten(0, 1), tensors["labels"][:, -length:].flatten(), ignore_index=-100)
+
+
+class Supervised(L.LightningModule):
+    """Supervised fine-tuning on answers, validated by what the model answers.
+
+    `summarise` turns predictions into numbers; its `selection` is logged as the quantity checkpoints are chosen by.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        encoder: Encoder,
+        finetuning: FinetuningConfig,
+        evaluation: EvaluationConfig,
+        summarise: Callable[[list[Prediction]], dict[str, Any]],
+    ) -> None:
+        super().__init__()
+        self.model, self.encoder = model, encoder
+        self.finetuning, self.evaluation, self.summarise = finetuning, evaluation, summarise
+        self.predictions = Predictions()
+        self.lost: dict[str, str] = {}
+        """Reason by record id, for clips that could be read when they were checked and no longer could."""
+        # A checkpoint has the trained tensors only; load_trained_state holds them against the model's, name by name.
+        self.strict_loading = False
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout in a tower that is not trained would be noise on its features, which nothing could learn to ignore.
+        trained = {adapters.tower_of(name, self.model.towers) for name, p in self.model.named_parameters() if p.requires_grad}
+        for tower, prefixes in self.model.towers.items():
+            if tower not in trained:
+                for prefix in prefixes:
+                    self.model.get_submodule(prefix).eval()
+
+    def training_step(self, batch: Batch, _: int) -> torch.Tensor | None:
+        self._note_lost(batch)
+        if batch.tensors is None:
+            return None
+        loss = answer_loss(self.model, batch.tensors)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at step {self.global_step}: lower finetuning.learning_rate"
+                f" (={self.finetuning.learning_rate}) or finetuning.new_learning_rate (={self.finetuning.new_learning_rate})"
+            )
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.examples))
+        return loss
+
+    def _read(self, batch: Batch) -> None:
+        self._note_lost(batch)
+        self.predictions.update([readout.failed(e, "error", why) for e, why in batch.failed])
+        if batch.tensors is not None:
+            self.predictions.update(
+                readout.predict(self.model, self.encoder, batch.tensors, batch.examples, self.evaluation)
+            )
+
+    def _note_lost(self, batch: Batch) -> None:
+        for example, why in batch.failed:
+            if example.record.id not in self.lost:
+                self.print(f"{example.record.id} can no longer be read and is left out: {why}")
+            self.lost[example.record.id] = why
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        self._read(batch)
+
+    def test_step(self, batch: Batch, _: int) -> None:
+        self._read(batch)
+
+    def on_validation_epoch_start(self) -> None:
+        self.predictions.reset()
+
+    def on_test_epoch_start(self) -> None:
+        self.predictions.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        summary = self.summarise(self.predictions.compute())
+        if summary["selection"] is not None:
+            self.log("val/selection", summary["selection"], prog_bar=True)
+        for name, numbers in summary["tasks"].items():
+            if numbers["value"] is not None:
+                self.log(f"val/{name}/{numbers['headline']}", numbers["value"], prog_bar=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = torch.optim.AdamW(adapters.parameter_groups(self.model, self.finetuning))
+        steps = int(self.trainer.estimated_stepping_batches)
+        warmup = max(1, round(self.finetuning.warmup * steps))
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = adapters.trained_state(self.model)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        adapters.load_trained_state(self.model, checkpoint["state_dict"], "the checkpoint")

@@ -1,0 +1,104 @@
+"""From a model and a batch of prompts to predictions: by scoring every label, or by generating and reading."""
+
+from typing import Any
+
+import torch
+
+from affect import answers
+from affect.config import EvaluationConfig, IntensityReadout, Readout
+from affect.models import Encoder, Model
+from affect.prompts import Example
+from affect.record import Prediction
+from affect.tasks import Kind
+
+
+@torch.no_grad()
+def score(model: Model, batch: dict[str, Any], candidates: list[list[int]]) -> torch.Tensor:
+    """log p(candidate | prompt) in nats, [B, K] float32: the sum over the tokens of each candidate, end of turn included.
+
+    The prompts are run once; all candidates continue from the same keys and values. The first token of a candidate is
+    scored by the prompts' own last position, so a candidate of n tokens costs n - 1 further positions.
+    """
+    prefix = model.prefill(batch)
+    num_prompts, device = prefix.logits.shape[0], prefix.logits.device
+    first = prefix.logits.float().log_softmax(-1)
+    scores = first[:, torch.tensor([tokens[0] for tokens in candidates], device=device)]
+    longer = [k for k, tokens in enumerate(candidates) if len(tokens) > 1]
+    if not longer:
+        return scores
+    width = max(len(candidates[k]) for k in longer) - 1
+    given = torch.zeros((len(longer), width), dtype=torch.long, device=device)
+    wanted = torch.full((len(longer), width), -100, device=device)
+    for row, k in enumerate(longer):
+        tokens = torch.tensor(candidates[k], device=device)
+        given[row, : len(tokens) - 1] = tokens[:-1]
+        wanted[row, : len(tokens) - 1] = tokens[1:]
+    rows = torch.arange(num_prompts, device=device).repeat_interleave(len(longer))
+    logits = model.extend(prefix.select(rows), given.repeat(num_prompts, 1)).float()
+    # Tokens after a candidate's end are padding: they follow it, so nothing before them sees them, and they are not counted.
+    losses = torch.nn.functional.cross_entropy(
+        logits.transpose(1, 2), wanted.repeat(num_prompts, 1), ignore_index=-100, reduction="none"
+    )
+    scores[:, longer] -= losses.sum(-1).view(num_prompts, len(longer))
+    return scores
+
+
+@torch.no_grad()
+def predict(
+    model: Model, encoder: Encoder, batch: dict[str, Any], examples: list[Example], config: EvaluationConfig
+) -> list[Prediction]:
+    """The predictions for a batch of examples of one task, which is what `batch` was encoded from."""
+    task, language = examples[0].task, examples[0].language
+    assert all(e.task is task and e.language == language for e in examples), "a batch is read for one task at a time"
+    if task.kind is Kind.classification and config.readout is Readout.score:
+        values: list[Any] = list(task.labels)
+    elif task.kind is Kind.intensity and config.intensity_readout is IntensityReadout.expectation:
+        values = task.grid()
+    else:
+        texts = [encoder.decode(ids) for ids in model.generate(batch, config.max_new_tokens)]
+        return [_generated(e, text) for e, text in zip(examples, texts, strict=True)]
+    candidates = [encoder.answer_ids(task.answer(value, language)) for value in values]
+    scores = score(model, batch, candidates)
+    if config.length_normalised:
+        scores = scores / torch.tensor([len(tokens) for tokens in candidates], device=scores.device)
+    return [_scored(e, values, row) for e, row in zip(examples, scores.cpu(), strict=True)]
+
+
+def _generated(example: Example, text: str) -> Prediction:
+    exact = answers.exact(text, example.task, example.language)
+    lenient = answers.lenient(text, example.task, example.language)
+    return _prediction(
+        example, answer=text, exact=exact.value, lenient=lenient.value, outcome=lenient.outcome, readout="generate"
+    )
+
+
+def _scored(example: Example, values: list[Any], scores: torch.Tensor) -> Prediction:
+    kept = {str(value): float(number) for value, number in zip(values, scores, strict=True)}
+    if example.task.kind is Kind.classification:
+        value, readout = values[int(scores.argmax())], "score"
+    else:
+        value = float((scores.double().softmax(-1) * torch.tensor(values, dtype=torch.float64)).sum())
+        readout = "expectation"
+    return _prediction(
+        example, answer=None, exact=value, lenient=value, outcome="valid", readout=readout, scores=kept
+    )
+
+
+def failed(example: Example, readout: str, error: str) -> Prediction:
+    """The prediction for an example that could not be put to the model at all."""
+    return _prediction(
+        example, answer=None, exact=None, lenient=None, outcome="error", readout=readout, error=error
+    )
+
+
+def _prediction(example: Example, **what: Any) -> Prediction:
+    record = example.record
+    return Prediction(
+        id=record.id,
+        dataset=record.dataset,
+        split=record.split,
+        task=example.task.name,
+        group=record.group,
+        target=record.labels[example.task.name] if example.task.name in record.labels else None,
+        **what,
+    )

@@ -1,0 +1,184 @@
+"""Which values of the configuration go together: every rule that spans fields, in one place."""
+
+from collections.abc import Iterator
+
+from affect.config import (
+    MODALITIES,
+    ComposedConfig,
+    Config,
+    DatasetConfig,
+    PromptingConfig,
+    Tower,
+    near,
+    new_modalities,
+)
+from affect.record import SPLITS
+from affect.tasks import HEADLINES
+from affect.tasks import problems as task_problems
+
+
+def conflicts(cfg: Config, program: str) -> Iterator[str]:
+    """One sentence for each rule that is broken, naming both sides and what to do."""
+    yield from _range_conflicts(cfg)
+    if not cfg.datasets:
+        yield "no dataset is chosen: give one or several, dataset=demo or dataset=[demo,meld]"
+    yield from _modality_conflicts(cfg)
+    for name, dataset in cfg.datasets.items():
+        yield from _dataset_conflicts(name, dataset, cfg.prompting)
+    yield from _wording_conflicts(cfg.prompting)
+    if program == "train":
+        yield from _training_conflicts(cfg)
+    if program == "evaluate" and cfg.run is None:
+        for letter in sorted(set(cfg.modalities) & set(new_modalities(cfg.model))):
+            yield (
+                f"modalities={cfg.modalities} has {MODALITIES[letter]}, but the {MODALITIES[letter]} encoder of"
+                f" model={cfg.model.name} is new and means nothing until it is trained: evaluate zero-shot with"
+                f" modalities={''.join(m for m in cfg.modalities if m not in new_modalities(cfg.model)) or 't'}, or name"
+                " a trained run=…"
+            )
+    if program != "show" and cfg.clip is not None:
+        yield f"clip={cfg.clip} is for `python -m affect.show`: leave it out here"
+    if program == "train" and cfg.run is not None:
+        yield f"run={cfg.run} is for evaluate.py and affect.show: train.py makes a run folder of its own"
+
+
+def _range_conflicts(cfg: Config) -> Iterator[str]:
+    at_least_one = {
+        "trainer.max_epochs": cfg.trainer.max_epochs,
+        "trainer.batch_size": cfg.trainer.batch_size,
+        "trainer.accumulate": cfg.trainer.accumulate,
+        "trainer.check_workers": cfg.trainer.check_workers,
+        "trainer.log_every": cfg.trainer.log_every,
+        "evaluation.batch_size": cfg.evaluation.batch_size,
+        "evaluation.max_new_tokens": cfg.evaluation.max_new_tokens,
+        "finetuning.rank": cfg.finetuning.rank,
+        "finetuning.alpha": cfg.finetuning.alpha,
+        "model.num_frames": cfg.model.num_frames,
+        "model.frame_size": cfg.model.frame_size,
+        "prompting.max_text_tokens": cfg.prompting.max_text_tokens,
+    }
+    above_zero = {
+        "finetuning.learning_rate": cfg.finetuning.learning_rate,
+        "finetuning.new_learning_rate": cfg.finetuning.new_learning_rate,
+        "finetuning.alignment_learning_rate": cfg.finetuning.alignment_learning_rate,
+        "trainer.max_grad_norm": cfg.trainer.max_grad_norm,
+        "model.max_seconds": cfg.model.max_seconds,
+    }
+    not_below_zero = {
+        "trainer.num_workers": cfg.trainer.num_workers,
+        "finetuning.weight_decay": cfg.finetuning.weight_decay,
+        "finetuning.alignment_epochs": cfg.finetuning.alignment_epochs,
+        "seed": cfg.seed,
+    }
+    shares = {"finetuning.dropout": cfg.finetuning.dropout, "finetuning.warmup": cfg.finetuning.warmup}
+    if isinstance(cfg.model, ComposedConfig):
+        at_least_one |= {
+            "model.audio_tokens": cfg.model.audio_tokens,
+            "model.video_tokens": cfg.model.video_tokens,
+            "model.encoder_width": cfg.model.encoder_width,
+        }
+    for name, dataset in cfg.datasets.items():
+        for split in SPLITS:
+            count = getattr(dataset.subset, split)
+            if count is not None:
+                at_least_one[f"datasets.{name}.subset.{split}"] = count
+    yield from (f"{key}={value} has to be at least 1" for key, value in at_least_one.items() if value < 1)
+    yield from (f"{key}={value} has to be above 0" for key, value in above_zero.items() if not value > 0)
+    yield from (f"{key}={value} must not be below 0" for key, value in not_below_zero.items() if not value >= 0)
+    yield from (f"{key}={value} is a share: from 0 up to, but without, 1" for key, value in shares.items() if not 0 <= value < 1)
+    if cfg.trainer.max_steps == 0 or cfg.trainer.max_steps < -1:
+        yield f"trainer.max_steps={cfg.trainer.max_steps} has to be at least 1, or -1 for no limit"
+    if cfg.evaluation.split not in SPLITS:
+        yield f"evaluation.split={cfg.evaluation.split} is not a split{near(cfg.evaluation.split, SPLITS)} Splits: {', '.join(SPLITS)}"
+
+
+def _modality_conflicts(cfg: Config) -> Iterator[str]:
+    letters = cfg.modalities
+    if not letters or set(letters) - set(MODALITIES) or len(set(letters)) != len(letters):
+        yield f"modalities={letters} has to be made of the letters t, a, v, each at most once: t, a, v, ta, tv, av or tav"
+        return
+    model = cfg.model
+    for letter in letters:
+        if letter not in model.modalities:
+            yield (
+                f"modalities={letters} has {MODALITIES[letter]}, but model={model.name} takes only"
+                f" {_spell(model.modalities)}: choose another model, or leave {letter} out"
+            )
+        for name, dataset in cfg.datasets.items():
+            if letter not in dataset.modalities:
+                yield (
+                    f"modalities={letters} has {MODALITIES[letter]}, but dataset={name} has only"
+                    f" {_spell(dataset.modalities)}: leave {letter} out"
+                )
+    if isinstance(model, ComposedConfig):
+        for letter, key, encoder in (("a", "audio", model.audio), ("v", "vision", model.vision)):
+            if letter in letters and letter in model.modalities and encoder is None:
+                yield f"modalities={letters} has {MODALITIES[letter]}, but model.{key}=null: name an encoder (conv), or leave {letter} out"
+
+
+def _spell(letters: str) -> str:
+    return " and ".join(MODALITIES.get(letter, letter) for letter in letters)
+
+
+def _dataset_conflicts(name: str, dataset: DatasetConfig, prompting: PromptingConfig) -> Iterator[str]:
+    defined = dataset.task_definitions
+    if not dataset.tasks:
+        yield f"datasets.{name}.tasks is empty: choose from {', '.join(defined) or 'task_definitions, which is empty too'}"
+    for task_name in dataset.tasks:
+        if task_name not in defined:
+            yield (
+                f"datasets.{name}.tasks names '{task_name}', which dataset={name} does not have"
+                f"{near(task_name, defined)} Its tasks: {', '.join(defined)}"
+            )
+            continue
+        task = defined[task_name]
+        yield from (f"datasets.{name}: {problem}" for problem in task_problems(task))
+        if task.headline not in HEADLINES[task.kind]:
+            yield (
+                f"datasets.{name}: task '{task_name}' ({task.kind.value}) has headline={task.headline}"
+                f"{near(task.headline, HEADLINES[task.kind])} Metrics of that kind: {', '.join(HEADLINES[task.kind])}"
+            )
+        if task.question and dataset.language not in task.question:
+            yield f"datasets.{name}: task '{task_name}' has no question in language '{dataset.language}': add question.{dataset.language}"
+    for key, wording in (("system", prompting.system), ("transcript", prompting.transcript), ("context", prompting.context)):
+        if dataset.language not in wording:
+            yield f"dataset={name} is in language '{dataset.language}', but prompting={prompting.name} has no {key} in it: add prompting.{key}.{dataset.language}"
+
+
+def _wording_conflicts(prompting: PromptingConfig) -> Iterator[str]:
+    for key, wording, placeholder in (("transcript", prompting.transcript, "text"), ("context", prompting.context, "turns")):
+        for language, template in wording.items():
+            try:
+                filled = template.format(**{placeholder: "\0"})
+            except (KeyError, IndexError, ValueError) as error:
+                yield f"prompting.{key}.{language} has a placeholder that is not {{{placeholder}}}: {error}"
+                continue
+            if "\0" not in filled:
+                yield f"prompting.{key}.{language} lacks its placeholder {{{placeholder}}}: what it should show would be left out"
+
+
+def _training_conflicts(cfg: Config) -> Iterator[str]:
+    modes = cfg.finetuning
+    new = new_modalities(cfg.model)
+    used = [tower for letter, tower in (("a", "audio"), ("v", "vision")) if letter in cfg.modalities]
+    if isinstance(cfg.model, ComposedConfig):
+        for tower, encoder in (("audio", cfg.model.audio), ("vision", cfg.model.vision)):
+            mode = getattr(modes, tower)
+            if tower in used and encoder == "conv" and mode in (Tower.frozen, Tower.lora):
+                yield (
+                    f"finetuning.{tower}={mode.value}, but model.{tower}=conv is new and has to be trained whole:"
+                    f" finetuning.{tower}=full (or auto)"
+                )
+        if set(new) & set(cfg.modalities) and modes.projector in (Tower.frozen, Tower.lora):
+            yield (
+                f"finetuning.projector={modes.projector.value}, but the projector of model={cfg.model.name} is new and has"
+                " to be trained whole: finetuning.projector=full (or auto)"
+            )
+    if modes.alignment_epochs and not set(new) & set(cfg.modalities):
+        yield (
+            f"finetuning.alignment_epochs={modes.alignment_epochs} fits new encoders, but with model={cfg.model.name} and"
+            f" modalities={cfg.modalities} there are none: finetuning.alignment_epochs=0"
+        )
+    trained = [modes.language, *(getattr(modes, tower) for tower in used), *([modes.projector] if used else [])]
+    if all(mode is Tower.frozen or (mode is Tower.auto and not set(new) & set(cfg.modalities)) for mode in trained):
+        yield f"finetuning={modes.name} trains nothing with modalities={cfg.modalities}: set finetuning.language=lora (or full)"

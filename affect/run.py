@@ -1,0 +1,234 @@
+"""The run folder: what it is called, what is in it, and reading it back. A folder explains itself:
+
+    config.yaml        the resolved configuration; `evaluate.py run=…` composes from it
+    status.json        running, finished or failed, and why
+    environment.json   command, commit and whether the tree was clean, versions, machine
+    data.json          per dataset and split: expected, excluded, used, hash of the ids
+    exclusions.csv     every record that was left out, with the reason
+    log/metrics.csv    what was logged during training
+    checkpoints/       best.ckpt and last.ckpt: trained weights, buffers and optimiser
+    predictions.jsonl  one prediction a line; every number can be computed again from it
+    metrics.json       the numbers, with how many rows they stand on
+"""
+
+import csv
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from affect import __version__
+from affect.config import Config, ConfigError, read_yaml, to_yaml
+from affect.record import DataError, Prediction
+from affect.splits import Part
+
+LIBRARIES = ("torch", "transformers", "peft", "lightning", "torchmetrics", "hydra-core", "omegaconf", "av", "numpy", "wandb")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Writes a text file so that a reader, or a kill in the middle, meets the old one or the new one, never half of one."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def create(cfg: Config, program: str, job_folder: str | None) -> Path:
+    """Makes the folder of a new run and writes what is known at its start.
+
+    `job_folder` is the one a multirun gave this job; otherwise the name says when, what and on what, and a number is added
+    where that name is taken: making the folder is what decides between two runs of the same second.
+    """
+    if job_folder is not None:
+        folder = Path(job_folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        stem = (
+            f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{program}_{'+'.join(cfg.datasets)}_{cfg.model.name}_{cfg.modalities}_s{cfg.seed}"
+        )
+        folder = _make_new(Path(cfg.output_root), stem)
+    write_atomic(folder / "config.yaml", to_yaml(cfg))
+    write_json(folder / "environment.json", environment())
+    return folder
+
+
+def _make_new(root: Path, stem: str) -> Path:
+    number = 1
+    while True:
+        folder = root / (stem if number == 1 else f"{stem}_{number}")
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise ConfigError(f"output_root={root} cannot be written ({error.strerror}): set output_root to a folder that can") from error
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on beside the configuration."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "affect": __version__,
+        "command": sys.argv,
+        **_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "versions": versions,
+    }
+
+
+def _commit() -> dict[str, Any]:
+    def git(*words: str) -> str:
+        root = Path(__file__).resolve().parent
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}  # installed from a package, or without git: there is no commit to name
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[None]:
+    """Keeps status.json true while the block runs: running, then finished or failed with the reason."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    status: dict[str, Any] = {"state": "running", "pid": os.getpid(), "started": started}
+    write_json(folder / "status.json", status)
+    try:
+        yield
+    except BaseException as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        status |= {
+            "state": "failed",
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "error": f"{type(error).__name__}: {error}",
+            "where": f"{Path(last.filename).name}:{last.lineno}",
+        }
+        write_json(folder / "status.json", status)
+        raise
+    write_json(
+        folder / "status.json", status | {"state": "finished", "ended": datetime.now(UTC).isoformat(timespec="seconds")}
+    )
+
+
+def write_predictions(folder: Path, predictions: Iterable[Prediction]) -> None:
+    write_atomic(folder / "predictions.jsonl", "".join(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in predictions))
+
+
+def write_results(
+    folder: Path,
+    cfg: Config,
+    parts: list[Part],
+    predictions: list[Prediction],
+    summary: dict[str, Any],
+    lost: dict[str, str],
+) -> None:
+    """Writes what a run found: predictions, numbers, and what they stand on.
+
+    `summary` is that of affect.metrics.summary, to which every task gets the counts of its dataset's evaluated split.
+    `lost` has the reason by id for clips that became unreadable after they were checked.
+    """
+    write_predictions(folder, predictions)
+    accounts = {part.dataset: part.account() for part in parts if part.split == cfg.evaluation.split}
+    for name, numbers in summary["tasks"].items():
+        account = accounts[name.split(".")[0]]
+        numbers |= {key: account[key] for key in ("expected", "outside_subset", "excluded", "used")}
+    write_json(
+        folder / "metrics.json",
+        {
+            "split": cfg.evaluation.split,
+            "readout": cfg.evaluation.readout.value,
+            "intensity_readout": cfg.evaluation.intensity_readout.value,
+            **summary,
+        },
+    )
+    write_json(folder / "data.json", {"parts": [part.account() for part in parts], "lost_during_the_run": lost})
+    rows = [
+        {"id": e.id, "split": e.split, "reason": e.reason, "source": e.source, "count": e.count}
+        for part in parts
+        for e in part.excluded
+    ]
+    rows += [{"id": i, "split": "", "reason": "lost during the run", "source": why, "count": 1} for i, why in lost.items()]
+    write_exclusions(folder, rows)
+
+
+def write_exclusions(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """`rows` have the keys id, split, reason, source, count."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, ["id", "split", "reason", "source", "count"])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(folder / "exclusions.csv", out.getvalue())
+
+
+def read_predictions(folder: Path) -> list[Prediction]:
+    """The predictions of a run. Raises DataError, naming the line, where the file is not what `write_predictions` wrote."""
+    path = folder / "predictions.jsonl"
+    predictions = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): is {folder} the folder of a finished run?") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            predictions.append(Prediction(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path}, line {number} is not a prediction ({error}): restore the file, or evaluate again") from error
+    return predictions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What tables need of a run folder."""
+
+    folder: Path
+    config: dict[str, Any]
+    status: dict[str, Any]
+    metrics: dict[str, Any] | None
+
+
+def read(folder: Path) -> RunSummary:
+    """A run folder, finished or not. Raises ConfigError when it is none."""
+    config = folder / "config.yaml"
+    if not config.is_file():
+        hint = f"{folder.parent} has {', '.join(_runs_in(folder.parent)) or 'none'}" if folder.parent.is_dir() else "it does not exist"
+        raise ConfigError(f"{folder} is not a run folder, it has no config.yaml: name one that has ({hint})")
+    metrics = folder / "metrics.json"
+    return RunSummary(
+        folder=folder,
+        config=read_yaml(config),
+        status=json.loads((folder / "status.json").read_text()),
+        metrics=json.loads(metrics.read_text()) if metrics.is_file() else None,
+    )
+
+
+def _runs_in(folder: Path) -> list[str]:
+    """The newest run folders in `folder`."""
+    return sorted((p.parent.name for p in folder.glob("*/config.yaml")), reverse=True)[:3]

@@ -1,0 +1,225 @@
+"""Annotation tables: a CSV, TSV or JSONL file as rows of strings, and the report of all that is wrong with them."""
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from affect.record import DataError
+
+SHOWN = 20
+"""Problems that are written out. One wrong column makes a problem of every row, and nobody reads ten thousand."""
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+ENDINGS = (*DELIMITERS, ".jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    source: str
+    """`dev_sent_emo.csv, row 3`. As a spreadsheet counts: the header is row 1, a cell with line breaks is one row."""
+    number: int
+    cells: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excluded:
+    """What a reader found but leaves out, or should have found: yielded beside the records, shown with the results."""
+
+    id: str
+    split: str
+    reason: str
+    source: str
+    count: int = 1
+    """Number of clips it stands for, so that a whole missing speaker is one line."""
+
+
+class RowErrors(DataError):
+    """The report of a `Problems`; `sentences` keeps those that the message cuts off."""
+
+    def __init__(self, sentences: Sequence[str]):
+        self.sentences = list(sentences)
+        rest = len(sentences) - SHOWN
+        super().__init__("\n".join([*sentences[:SHOWN], *([f"… and {rest:,} more problems"] if rest > 0 else [])]))
+
+
+@dataclass(slots=True)
+class Problems:
+    """Collects what is wrong with single rows, so that a user corrects a file once and not once a row."""
+
+    sentences: list[str] = field(default_factory=list)
+
+    def add(self, source: str, sentence: str) -> None:
+        self.sentences.append(f"{source}: {sentence}")
+
+    def check(self) -> None:
+        """Raises RowErrors with every problem, if there are any."""
+        if self.sentences:
+            raise RowErrors(self.sentences)
+
+
+def near(word: str, options: Iterable[str]) -> str | None:
+    """The option that `word` was probably meant to be: equal but for case, or for a letter or two."""
+    by_folded = {option.strip().casefold(): option for option in options}
+    close = get_close_matches(word.strip().casefold(), by_folded, n=1, cutoff=0.7)
+    return by_folded[close[0]] if close else None
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """A clause for the middle of a sentence: " (did you mean 'x'?)", or nothing."""
+    close = near(word, options)
+    return f" (did you mean '{close}'?)" if close else ""
+
+
+def read_table(path: Path, required: Iterable[str], problems: Problems) -> list[Row]:
+    """The rows of a .csv (comma), .tsv (tab) or .jsonl (an object a line) file, in order, every cell a string.
+
+    White space around column names is removed, cells are left as they are. Empty rows are passed over but counted. In
+    JSONL a key that a line lacks, like null, is an empty cell, and numbers keep their spelling. Rows that cannot be
+    read are added to `problems` and left out of the result; raises DataError where the file as a whole cannot be used:
+    absent, not UTF-8, without rows, or without a `required` column.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise DataError(f"{path}: a table has to end in {', '.join(ENDINGS)}: save it as one of these")
+    text = _text(path)
+    columns, rows = (
+        _jsonl(path, text, problems) if path.suffix.lower() == ".jsonl" else _separated(path, text, problems)
+    )
+    if rows or not problems.sentences:
+        require_columns(path, columns, required)
+    if not rows:
+        problems.check()
+        raise DataError(f"{path} has a header but no rows: add the annotations, or name another file")
+    return rows
+
+
+def require_columns(path: Path, columns: Sequence[str], required: Iterable[str]) -> None:
+    """Raises DataError where a required column is not among those of the file."""
+    missing = [f"'{name}'{did_you_mean(name, columns)}" for name in required if name not in columns]
+    if missing:
+        separator = next((s for s in (";", "\t", "|", ",") if len(columns) == 1 and s in columns[0]), None)
+        remedy = (
+            f"its only column contains {separator!r}: save it with the separator that belongs to {path.suffix}"
+            if separator
+            else "rename a column, or name yours in the dataset's options"
+        )
+        raise DataError(
+            f"{path} lacks the column {' and '.join(missing)}; it has: {', '.join(columns)}. Remedy: {remedy}"
+        )
+
+
+def missing_file(path: Path) -> DataError:
+    """The refusal of a file that is not there, with what stands in its place."""
+    if not path.parent.is_dir():
+        return DataError(f"{path} does not exist, nor does its folder: correct the dataset's root (or data_root)")
+    files = sorted(p.name for p in path.parent.iterdir())
+    # Case is no guide here (Clips.CSV for clips.csv), and a similar stem matters more than a similar ending.
+    similar = get_close_matches(path.name.casefold(), [name.casefold() for name in files], n=3, cutoff=0.6)
+    found = [name for name in files if name.casefold() in similar]
+    beside = f"similar files there: {', '.join(found)}" if found else "no file there has a similar name"
+    return DataError(f"{path} does not exist ({beside}): correct the dataset's root, or put the file there")
+
+
+def _text(path: Path) -> str:
+    if not path.exists():
+        raise missing_file(path)
+    try:
+        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): a table has to be a readable file") from error
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8: save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(f"{path}, line {line}: a NUL byte, so this is UTF-16 or damaged: save it as UTF-8")
+    if not text.strip():
+        raise DataError(f"{path} is empty: write a header and the annotations, or name another file")
+    return text
+
+
+def _separated(path: Path, text: str, problems: Problems) -> tuple[list[str], list[Row]]:
+    # strict: without it, a quote that is never closed swallows the rest of the file as one cell.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=DELIMITERS[path.suffix.lower()], strict=True)
+    columns: list[str] | None = None
+    rows: list[Row] = []
+    number = 0
+    while True:
+        number += 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            raise DataError(
+                f"{path}, row {number} (ends at line {reader.line_num}): {error}; a quote inside a quoted text has to"
+                " be doubled, and every quote closed"
+            ) from error
+        source = f"{path.name}, row {number}"
+        if not any(cell.strip() for cell in cells):
+            continue
+        if columns is None:
+            columns = [name.strip() for name in cells]
+            # A column without a name (a pandas index, commas at the end) cannot be asked for, so it cannot be confused.
+            twice = sorted({name for name in columns if name and columns.count(name) > 1})
+            if twice:
+                raise DataError(
+                    f"{path}: the header names {', '.join(map(repr, twice))} more than once: rename one of them"
+                )
+        elif len(cells) != len(columns):
+            problems.add(
+                source,
+                f"has {len(cells)} cells where the header has {len(columns)}: put texts that contain the separator in"
+                " quotes, and leave no cell out",
+            )
+        else:
+            rows.append(Row(source, number, dict(zip(columns, cells, strict=True))))
+    assert columns is not None
+    return columns, rows
+
+
+def _jsonl(path: Path, text: str, problems: Problems) -> tuple[list[str], list[Row]]:
+    found: list[Row] = []
+    # Not splitlines(): it also breaks at U+2028, which may stand inside a JSON string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        source = f"{path.name}, row {number}"
+        try:
+            # Pairs instead of a dict, because a dict would hide a key that is given twice.
+            pairs = json.loads(line, object_pairs_hook=tuple, parse_float=str, parse_int=str, parse_constant=str)
+        except json.JSONDecodeError as error:
+            problems.add(source, f"is not JSON ({error.msg}, column {error.colno}): write one object a line")
+            continue
+        if not isinstance(pairs, tuple):
+            problems.add(source, 'is JSON but not an object: write {"column": "value", …}')
+            continue
+        cells: dict[str, str] = {}
+        wrong = []
+        for key, value in pairs:
+            if key in cells:
+                wrong.append(f"has the key '{key}' twice: leave one out")
+            if isinstance(value, (list, tuple)):
+                wrong.append(f"has a list or an object as '{key}': write a string or a number")
+            cells[key.strip()] = _cell(value)
+        for sentence in wrong:
+            problems.add(source, sentence)
+        if not wrong:
+            found.append(Row(source, number, cells))
+    columns = list(dict.fromkeys(key for row in found for key in row.cells))
+    empty = dict.fromkeys(columns, "")
+    return columns, [Row(row.source, row.number, empty | row.cells) for row in found]
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,46 @@
+"""Evaluates a model zero-shot, or the best checkpoint of a training run: evaluate.py run=outputs/…"""
+
+from affect.config import Config
+from affect.entry import entry
+
+
+@entry("evaluate", __doc__)
+def main(cfg: Config, job_folder: str | None) -> None:
+    # Annotations are read before torch is imported: what is wrong with them is said in a second.
+    from affect import splits
+
+    parts = splits.read(cfg, [cfg.evaluation.split])
+
+    from functools import partial
+    from pathlib import Path
+
+    import lightning as L
+
+    from affect import adapters, data, models, run, trainer
+    from affect.metrics.summary import summarise
+    from affect.module import Supervised
+    from affect.report.table import print_results
+
+    folder = run.create(cfg, "evaluate", job_folder)
+    with run.running(folder):
+        L.seed_everything(cfg.seed, verbose=False)
+        data.exclude_unusable(parts, cfg)
+        model, encoder = models.load(cfg.model, modalities=cfg.modalities, cache_root=Path(cfg.cache_root).expanduser())
+        if cfg.run is not None:
+            adapters.apply(model, cfg.finetuning)
+            trainer.load_best(model, Path(cfg.run))
+
+        examples = data.examples(parts, cfg.evaluation.split, cfg, encoder, labelled_only=False)
+        clips = data.ClipData({cfg.evaluation.split: examples}, encoder, cfg)
+        summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
+        supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary)
+        trainer.build(cfg, folder).test(supervised, clips, verbose=False)
+
+        predictions = supervised.predictions.compute()
+        run.write_results(folder, cfg, parts, predictions, summary(predictions), supervised.lost)
+        print_results([run.read(folder)])
+        print(f"Run folder: {folder}")
+
+
+if __name__ == "__main__":
+    main()

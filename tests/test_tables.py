@@ -1,0 +1,112 @@
+"""Reading annotation tables: what comes out, and what the refusal of every kind of damage says."""
+
+import pytest
+
+from affect.record import DataError
+from affect.tables import SHOWN, Problems, RowErrors, near, read_table
+
+
+def write(folder, name, text, encoding="utf-8"):
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+    return path
+
+
+def cells(path, required=("id", "text")):
+    problems = Problems()
+    rows = read_table(path, required, problems)
+    problems.check()
+    return [row.cells for row in rows]
+
+
+def test_cells_are_strings_as_they_stand(tmp_path):
+    path = write(tmp_path, "a.csv", ' id ,text\r\n007, “yes” \r\n8,"a, ""b"""\r\n')
+    assert cells(path) == [{"id": "007", "text": " “yes” "}, {"id": "8", "text": 'a, "b"'}]
+
+
+def test_byte_order_mark_is_not_part_of_the_first_column(tmp_path):
+    assert cells(write(tmp_path, "a.csv", "id,text\n1,a\n", "utf-8-sig")) == [{"id": "1", "text": "a"}]
+
+
+def test_tabs_separate_a_tsv(tmp_path):
+    assert cells(write(tmp_path, "a.tsv", "id\ttext\n1\ta, b\n")) == [{"id": "1", "text": "a, b"}]
+
+
+def test_rows_count_as_in_a_spreadsheet(tmp_path):
+    problems = Problems()
+    rows = read_table(write(tmp_path, "a.csv", 'id,text\n1,"two\nlines"\n\n3,c\n'), ["id"], problems)
+    assert [row.source for row in rows] == ["a.csv, row 2", "a.csv, row 4"]
+    assert rows[0].cells["text"] == "two\nlines"
+
+
+def test_jsonl_keeps_the_spelling_of_numbers_and_fills_absent_keys(tmp_path):
+    path = write(tmp_path, "a.jsonl", '{"id": 0.10, "text": "a\u2028b"}\n\n{"id": "2", "text": null, "ok": true}\n')
+    assert cells(path) == [{"id": "0.10", "text": "a\u2028b", "ok": ""}, {"id": "2", "text": "", "ok": "true"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "", "is empty"),
+        ("a.csv", "\n \n", "is empty"),
+        ("a.csv", "id,text\n", "a header but no rows"),
+        ("a.csv", "id,text,id\n1,a,2\n", "names 'id' more than once: rename"),
+        ("a.csv", b"id,text\n1,caf\xe9\n", r"a.csv, line 2: byte 0xe9 is not UTF-8: save it as UTF-8"),
+        ("a.csv", "id,text\n1,a\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
+        ("a.csv", "id,text\n1,a\0\n", "line 2: a NUL byte"),
+        ("a.csv", 'id,text\n1,"never closed\n2,b\n', r"row 2 \(ends at line 3\): unexpected end of data"),
+        ("a.csv", "id;text\n1;a\n", "its only column contains ';'"),
+        ("a.csv", "id,Texts\n1,a\n", r"lacks the column 'text' \(did you mean 'Texts'\?\); it has: id, Texts"),
+        ("a.jsonl", '{"id": 1}\n', "lacks the column 'text'; it has: id"),
+        ("a.xlsx", "PK", "has to end in .csv, .tsv, .jsonl"),
+    ],
+)
+def test_unusable_file_is_refused(tmp_path, name, content, message):
+    with pytest.raises(DataError, match=message):
+        cells(write(tmp_path, name, content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "id,text\n1\n2,b\n", "a.csv, row 2: has 1 cells where the header has 2"),
+        ("a.csv", "id,text\n1,a\n2,b,c\n", "a.csv, row 3: has 3 cells where the header has 2"),
+        ("a.jsonl", '{"id": 1, "text": "a"}\n{"id": \n', "a.jsonl, row 2: is not JSON"),
+        ("a.jsonl", "[1]\n", "row 1: is JSON but not an object"),
+        ("a.jsonl", '{"id": 1, "text": ["a"]}\n', "row 1: has a list or an object as 'text'"),
+        ("a.jsonl", '{"id": 1, "text": "a", "id": 2}\n', "row 1: has the key 'id' twice"),
+    ],
+)
+def test_bad_row_is_a_problem_with_its_number(tmp_path, name, content, message):
+    with pytest.raises(RowErrors, match=message):
+        cells(write(tmp_path, name, content))
+
+
+def test_all_bad_rows_are_reported_together(tmp_path):
+    path = write(tmp_path, "a.csv", "id,text\n" + "1\n" * (SHOWN + 1205) + "2,b\n")
+    with pytest.raises(RowErrors) as caught:
+        cells(path)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == SHOWN + 1
+    assert lines[0].startswith("a.csv, row 2: ")
+    assert lines[-1] == "… and 1,205 more problems"
+    assert len(caught.value.sentences) == SHOWN + 1205
+
+
+def test_missing_file_names_its_neighbours(tmp_path):
+    write(tmp_path, "Clip.csv", "id\n1\n")
+    with pytest.raises(DataError, match=r"clips.csv does not exist \(similar files there: Clip.csv\)"):
+        cells(tmp_path / "clips.csv")
+    with pytest.raises(DataError, match="nor does its folder"):
+        cells(tmp_path / "none" / "clips.csv")
+
+
+def test_folder_in_place_of_a_table(tmp_path):
+    (tmp_path / "a.csv").mkdir()
+    with pytest.raises(DataError, match="cannot be read"):
+        cells(tmp_path / "a.csv")
+
+
+def test_near_ignores_case_and_rejects_strangers():
+    assert near("label", ["Label", "clip"]) == "Label"
+    assert near("emotion", ["clip", "text"]) is None

@@ -25,7 +25,10 @@ def main(cfg: Config, job_folder: str | None) -> None:
     with run.running(folder):
         L.seed_everything(cfg.seed, verbose=False)
         data.exclude_unusable(parts, cfg)
-        model, encoder = models.load(cfg.model, modalities=cfg.modalities, cache_root=Path(cfg.cache_root).expanduser())
+        # A model trained with more modalities than it is evaluated with keeps the towers of all it was trained with.
+        trained = "" if cfg.run is None else run.read(Path(cfg.run)).config["modalities"]
+        letters = "".join(m for m in "tav" if m in trained + cfg.modalities)
+        model, encoder = models.load(cfg.model, modalities=letters, cache_root=Path(cfg.cache_root).expanduser())
         if cfg.run is not None:
             adapters.apply(model, cfg.finetuning)
             trainer.load_best(model, Path(cfg.run))
@@ -36,10 +39,9 @@ def main(cfg: Config, job_folder: str | None) -> None:
         supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary)
         trainer.build(cfg, folder).test(supervised, clips, verbose=False)
 
-        predictions = supervised.predictions.compute()
+        predictions = supervised.predictions.gathered()
         run.write_results(folder, cfg, parts, predictions, summary(predictions), supervised.lost)
         print_results([run.read(folder)])
-        print(f"Run folder: {folder}")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     import lightning as L
 
-    from affect import adapters, data, models, run, trainer
+    from affect import adapters, alignment, data, models, run, trainer
     from affect.metrics.summary import summarise
     from affect.module import Supervised
-    from affect.report.table import print_results, print_towers
+    from affect.report.table import print_alignment, print_results, print_towers
 
     folder = run.create(cfg, "train", job_folder)
     with run.running(folder):
@@ -29,18 +29,20 @@ def main(cfg: Config, job_folder: str | None) -> None:
         print_towers(adapters.apply(model, cfg.finetuning))
 
         by_split = {s: data.examples(parts, s, cfg, encoder, labelled_only=s == "train") for s in {p.split for p in parts}}
+        if model.new and cfg.finetuning.alignment_epochs:
+            print_alignment(alignment.align(model, encoder, by_split["train"], by_split["val"], cfg))
         clips = data.ClipData(by_split, encoder, cfg)
         summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
         supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary)
         lightning = trainer.build(cfg, folder)
+        supervised.train()
         lightning.fit(supervised, clips)
 
         trainer.load_best(model, folder)
         lightning.test(supervised, clips, verbose=False)
-        predictions = supervised.predictions.compute()
+        predictions = supervised.predictions.gathered()
         run.write_results(folder, cfg, parts, predictions, summary(predictions), supervised.lost)
         print_results([run.read(folder)])
-        print(f"Run folder: {folder}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from affect.tasks import Task
 
@@ -168,9 +170,10 @@ class FinetuningConfig:
     weight_decay: float = 0.01
     warmup: float = 0.1
     """Share of the steps over which the learning rate rises linearly; then it falls along a cosine to zero."""
-    alignment_epochs: int = 0
-    """Epochs in which new towers are first fitted alone, by a linear classifier on the training answers, with the
-    language model left out: cheap, and it spares the language model the epochs in which soft tokens are noise."""
+    alignment_epochs: int = 10
+    """Epochs in which new towers are first fitted alone against the training answers, with the language model left out:
+    cheap, and it spares the language model the epochs in which soft tokens are noise. Without new towers there is nothing
+    to align."""
     alignment_learning_rate: float = 1e-3
 
 
@@ -236,8 +239,9 @@ class TrainerConfig:
     name: str = MISSING
     accelerator: Accelerator = Accelerator.auto
     max_epochs: int = 3
-    max_steps: int = -1
-    """Stop after this many optimiser steps; -1 is no limit."""
+    max_batches: int | None = None
+    """Batches an epoch, and batches of an evaluation, at the most; null is all. For trying things out: what is left out is
+    not scored."""
     batch_size: int = 8
     accumulate: int = 1
     """Batches whose gradients are added up for one optimiser step."""
@@ -334,7 +338,12 @@ def to_yaml(cfg: Config) -> str:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A run folder's configuration as plain values."""
-    plain = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    assert isinstance(plain, dict)
+    """A run folder's configuration as plain values. Raises ConfigError where the file holds none."""
+    try:
+        plain = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        why = str(error).splitlines()[0]
+        raise ConfigError(f"{path} cannot be read ({why}): restore the file, or delete {path.parent} and run again") from error
+    if not isinstance(plain, dict):
+        raise ConfigError(f"{path} holds a list, and a configuration is keys and values: restore it, or delete {path.parent} and run again")
     return plain

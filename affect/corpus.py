@@ -1,16 +1,16 @@
 """The demo corpus: small synthetic talking faces, made on first use, for trying and testing the whole pipeline.
 
-It is synthetic. Nobody said these lines, the voices are sums of harmonics and the faces are drawn. A score on it says that
-the tool works and how much of what is there was found; no statement about people, or about how good a model is at reading
-them, can be drawn from it.
+It is synthetic. Nobody said these lines, the voices are sums of harmonics and the faces are drawn. A score on it says
+that the tool works and how much of what is there was found; no statement about people, or about how good a model is at
+reading them, can be drawn from it.
 
 What makes it useful is that the best possible score is known. Every clip has a hidden state: an emotion, a valence and
 whether it is humorous. It is drawn as p(emotion) p(valence | emotion) p(humour | emotion). Each modality then *shows* a
 state: with probability `reveal` the hidden one, otherwise one drawn independently of it, which is mostly a composed one
-(neutral) and sometimes any (a misleading smile). Whether a modality reveals cannot be seen, so several modalities have to
-be weighed against each other. With reveal 0 a modality carries no information at all. From the shown states alone follow
-the exact posterior and with it the best predictions on the very clips of the test split, for every subset of modalities;
-they are written to `best_possible.json` before anything is trained.
+(neutral) and sometimes any (a misleading smile). Whether a modality reveals cannot be seen, so several modalities have
+to be weighed against each other. With reveal 0 a modality carries no information at all. From the shown states alone
+follow the exact posterior and with it the best predictions on the very clips of the test split, for every subset of
+modalities; they are written to `best_possible.json` before anything is trained.
 
     python -m affect.corpus --root outputs/demo --reveal-text 0.4
 
@@ -30,7 +30,6 @@ import csv
 import json
 import math
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +69,8 @@ class Settings:
     reveal_video: float = 0.4
     """Probability that the face shows the hidden state."""
     composure: float = 0.9
-    """Of the states shown instead of the hidden one, the share that is neutral; the others are drawn as hidden ones are."""
+    """Of the states shown instead of the hidden one, the share that is neutral; the others are drawn as hidden ones
+    are."""
     num_train: int = 200
     num_val: int = 40
     num_test: int = 120
@@ -94,8 +94,8 @@ class Settings:
 @dataclass(frozen=True, slots=True)
 class Emotion:
     """An emotion's prior, and how it sounds and looks at its plainest. Directions follow what is reported of acted
-    emotion (Scherer 2003, doi 10.1016/S0167-6393(02)00084-5; Ekman's action units); sizes are exaggerated, so that a few
-    hundred clips teach them."""
+    emotion (Scherer 2003, doi 10.1016/S0167-6393(02)00084-5; Ekman's action units); sizes are exaggerated, so that a
+    few hundred clips teach them."""
 
     prior: float
     valence: float
@@ -193,8 +193,9 @@ def posterior(shown: dict[str, np.ndarray], settings: Settings) -> np.ndarray:
 def best_possible(hidden: np.ndarray, shown: dict[str, np.ndarray], settings: Settings) -> dict[str, dict]:
     """The scores of the Bayes-optimal predictions on these very clips: by task, metric and subset of modalities.
 
-    The class with the largest posterior is best for accuracy (weighted F1 is that of the same predictions), the posterior's
-    median for MAE, its mean for Pearson's r. The subset "" knows the prior alone: the majority class, and no r.
+    The class with the largest posterior is best for accuracy (weighted F1 is that of the same predictions), the
+    posterior's median for MAE, its mean for Pearson's r. The subset "" knows the prior alone: the majority class, and
+    no r.
 
     hidden: int[clips]; shown: by letter, int[clips].
     """
@@ -203,15 +204,14 @@ def best_possible(hidden: np.ndarray, shown: dict[str, np.ndarray], settings: Se
         "humour": {"accuracy": {}, "weighted_f1": {}},
         "sentiment": {"mae": {}, "pearson": {}},
     }
-    nothing = {"t": hidden}  # only its length is used, since its weight is set to zero
     for subset in SUBSETS:
         known = {letter: shown[letter] for letter in subset}
-        belief = posterior(known, settings) if known else np.tile(PRIOR, (len(nothing["t"]), 1))
+        belief = posterior(known, settings) if known else np.tile(PRIOR, (hidden.size, 1))
         for task, of in (("emotion", EMOTION_OF), ("humour", HUMOUR_OF)):
             predicted = np.stack([belief[:, of == i].sum(axis=1) for i in range(of.max() + 1)], axis=1).argmax(axis=1)
             scores[task]["accuracy"][subset] = float(np.mean(predicted == of[hidden]))
             scores[task]["weighted_f1"][subset] = _weighted_f1(predicted, of[hidden])
-        by_valence = np.stack([belief[:, VALENCE_OF == i].sum(axis=1) for i in range(VALENCES.size)], axis=1)
+        by_valence = np.stack([belief[:, i == VALENCE_OF].sum(axis=1) for i in range(VALENCES.size)], axis=1)
         truth = VALENCES[VALENCE_OF[hidden]]
         median = VALENCES[(by_valence.cumsum(axis=1) >= 0.5).argmax(axis=1)]
         scores["sentiment"]["mae"][subset] = float(np.mean(np.abs(median - truth)))
@@ -288,8 +288,10 @@ def lines(settings: Settings) -> Iterator[Line]:
 # ---------------------------------------------------------------------------------------------------------------------
 # Text.
 
-TOPICS = ("the train", "my exam", "that dinner", "the meeting", "our trip", "the new flat", "the film", "my old job",
-          "the party", "the game", "this phone", "the weather", "my sister", "the letter", "the concert", "that course")  # fmt: skip
+TOPICS = (
+    *("the train", "my exam", "that dinner", "the meeting", "our trip", "the new flat", "the film", "my old job"),
+    *("the party", "the game", "this phone", "the weather", "my sister", "the letter", "the concert", "that course"),
+)
 CLAUSES = {
     "neutral": ("I went over {}", "I read about {}", "we talked about {}", "this is about {}"),
     "joy": ("{} made me so happy", "I really love {}", "I am delighted with {}", "I enjoyed {} so much"),
@@ -298,8 +300,11 @@ CLAUSES = {
     "surprise": ("wow, I never expected {}", "I am amazed by {}", "suddenly there was {}", "{} came as a shock"),
     "disgust": ("{} made me sick", "I am disgusted by {}", "yuck, I find {} gross", "{} was simply revolting"),
 }
-VERDICTS = ("unbearable", "horrible", "awful", "bad", "poor", "weak", "okay", "fine", "decent", "good", "great", "wonderful",
-            "perfect")  # fmt: skip
+VERDICTS = (
+    *("unbearable", "horrible", "awful", "bad", "poor", "weak"),
+    "okay",
+    *("fine", "decent", "good", "great", "wonderful", "perfect"),
+)
 """One word by valence."""
 TAGS = {"serious": ("I mean it", "that is all", "seriously"), "humorous": ("haha", "just kidding", "what a joke")}
 
@@ -329,8 +334,8 @@ def _syllables(seconds: float, rate: float, random: np.random.Generator) -> Iter
 
 
 def render_voice(state: int, seconds: float, speaker: np.random.Generator, random: np.random.Generator) -> np.ndarray:
-    """float32[samples], mono, SAMPLING_RATE. Prosody tells the emotion, the second formant the valence (spread lips raise
-    it, as in a smile), and laughter at the end the humour.
+    """float32[samples], mono, SAMPLING_RATE. Prosody tells the emotion, the second formant the valence (spread lips
+    raise it, as in a smile), and laughter at the end the humour.
 
     speaker: gives the traits that stay the same over a speaker's clips.
     """
@@ -374,7 +379,7 @@ def render_voice(state: int, seconds: float, speaker: np.random.Generator, rando
         voice *= 1 - emotion.rough * (0.5 + 0.5 * np.sin(2 * np.pi * 35 * time))  # Hz: heard as harshness, not as notes
     voice *= envelope
     loudness = 10 ** ((emotion.level + random.normal(0, 1)) / 20)
-    voice *= 0.15 * loudness / np.sqrt(np.mean(voice**2))
+    voice *= 0.1 * loudness / np.sqrt(np.mean(voice**2))
     return np.clip(voice + random.normal(0, 0.003, count), -1, 1).astype(np.float32)
 
 
@@ -401,24 +406,26 @@ def render_face(state: int, num_frames: int, speaker: np.random.Generator, rando
     emotion = list(EMOTIONS.values())[EMOTION_OF[state]]
     valence = float(VALENCES[VALENCE_OF[state]])
     winks = HUMOUR[HUMOUR_OF[state]] == "humorous"
-    skin = np.array([230, 190, 160]) * speaker.uniform(0.55, 1.05) + speaker.uniform(-10, 10, 3)
+    skin = np.array([230, 190, 160]) * speaker.uniform(0.75, 1.05) + speaker.uniform(-10, 10, 3)
     hair = speaker.uniform(20, 140, 3) * [1, 0.8, 0.6]
-    background = speaker.uniform(60, 200, 3)
+    background = speaker.uniform(90, 150, 3)
     head_x, head_y = float(speaker.uniform(27, 31)), float(speaker.uniform(36, 40))
     dark, white = np.array([30, 25, 25]), np.array([245, 245, 245])
 
     across, down = np.meshgrid(np.arange(FRAME_SIZE, dtype=np.float32), np.arange(FRAME_SIZE, dtype=np.float32))
     # Plain numbers: one numpy scalar would make every array below twice as large.
-    middle = (FRAME_SIZE / 2 + random.uniform(-4, 4, 2)).tolist()
+    middle = (FRAME_SIZE / 2 + random.uniform(-2, 2, 2)).tolist()
     sway, speed, talk = random.uniform(0, 2 * np.pi, 3).tolist()
-    slant, lift, curve = 4.5 * emotion.brow_slant, 6 * emotion.brow_lift, 7 * valence / 3
+    slant, lift, curve = 5 * emotion.brow_slant, 7 * emotion.brow_lift, 7 * valence / 3
     frames = np.empty((num_frames, FRAME_SIZE, FRAME_SIZE, 3), dtype=np.uint8)
     for i in range(num_frames):
         time = i / FPS
-        x = across - middle[0] - 2.5 * math.sin(2 * math.pi * (0.3 + 0.05 * speed) * time + sway)
-        y = down - middle[1] - 1.5 * math.cos(2 * math.pi * 0.4 * time + sway)
+        x = across - middle[0] - 1.2 * math.sin(2 * math.pi * (0.3 + 0.05 * speed) * time + sway)
+        y = down - middle[1] - 0.8 * math.cos(2 * math.pi * 0.4 * time + sway)
         # The lips move in a rhythm of their own: in that of the voice the picture would tell what the voice shows.
-        opening = 1.5 + 9 * emotion.mouth * (0.7 + 0.3 * math.sin(2 * math.pi * 2.3 * time + talk)) + random.uniform(0, 0.8)
+        opening = (
+            1.5 + 9 * emotion.mouth * (0.7 + 0.3 * math.sin(2 * math.pi * 2.3 * time + talk)) + random.uniform(0, 0.8)
+        )
         picture = np.tile(background.astype(np.float32), (FRAME_SIZE, FRAME_SIZE, 1))
         _paint(picture, _ellipse(x, y, 0, -5, head_x + 2.5, head_y + 1), hair)
         _paint(picture, _ellipse(x, y, 0, 3, head_x, head_y - 3), skin)
@@ -432,12 +439,14 @@ def render_face(state: int, num_frames: int, speaker: np.random.Generator, rando
             raised = lift + 5 * emotion.sneer * side
             along = np.clip((x * side - 11) / 7, -1, 1)  # -1 is the inner end of the brow
             ridge = -16 - raised - slant * along
-            _paint(picture, np.hypot(x - side * (11 + 7 * along), y - ridge) - 1.9, hair * 0.5)
+            _paint(picture, np.hypot(x - side * (11 + 7 * along), y - ridge) - 2.3, dark)
         width = 12 * emotion.lips
         along = np.clip((x - 4 * emotion.sneer) / width, -1, 1)
         lips = 21 + curve * (0.4 - along**2) - 3 * emotion.sneer * along
         half = 0.6 + opening / 2 * (1 - along**2)
-        _paint(picture, np.hypot(x - 4 * emotion.sneer - width * along, np.maximum(np.abs(y - lips) - half, 0)) - 0.9, dark)
+        _paint(
+            picture, np.hypot(x - 4 * emotion.sneer - width * along, np.maximum(np.abs(y - lips) - half, 0)) - 0.9, dark
+        )
         picture += 3 * random.standard_normal(picture.shape, dtype=np.float32)
         frames[i] = np.clip(picture, 0, 255)
     return frames
@@ -464,15 +473,17 @@ def _render(line: Line, settings: Settings, root: Path) -> None:
 def generate(root: Path, settings: Settings) -> None:
     """Makes the corpus in `root`, which appears only when it is whole; nobody's half-made corpus is ever read.
 
-    Of two processes that make it at once, one wins and the other throws its own away. Raises DataError where the folder is
-    in use or cannot be written.
+    Of two processes that make it at once, one wins and the other throws its own away. Raises DataError where the folder
+    is in use or cannot be written.
     """
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DataError(f"{root} exists already: delete it to make the demo corpus anew, or give another root")
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent, ignore_cleanup_errors=True) as folder:
+        with tempfile.TemporaryDirectory(
+            prefix=f".{root.name}.", dir=root.parent, ignore_cleanup_errors=True
+        ) as folder:
             unfinished = Path(folder) / root.name
             (unfinished / "clips").mkdir(parents=True)
             _write(unfinished, list(lines(settings)), settings)
@@ -484,18 +495,21 @@ def generate(root: Path, settings: Settings) -> None:
                     raise
     except OSError as error:
         raise DataError(
-            f"the demo corpus cannot be written to {root} ({error.strerror or error}): make room there, or give a folder that can be"
-            " written with datasets.demo.root=…"
+            f"the demo corpus cannot be written to {root} ({error.strerror or error}): make room there, or give"
+            " a folder that can be written with datasets.demo.root=…"
         ) from error
 
 
 def _write(root: Path, corpus: list[Line], settings: Settings) -> None:
-    # Threads, since drawing and encoding leave the interpreter's lock most of the time, and starting processes would cost
-    # more than they save.
+    console, title = Console(stderr=True), "making the demo corpus"
+    # Threads, since drawing and encoding leave the interpreter's lock most of the time, and starting processes would
+    # cost more than they save.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rendered = pool.map(lambda line: _render(line, settings, root), corpus)
         try:
-            for _ in track(rendered, "making the demo corpus", len(corpus), console=Console(stderr=True), transient=True):
+            for _ in track(
+                rendered, title, len(corpus), console=console, transient=True, disable=not console.is_terminal
+            ):
                 pass
         except BaseException:  # Ctrl-C too: what has not begun is not begun
             pool.shutdown(cancel_futures=True)
@@ -534,8 +548,8 @@ def _write_json(path: Path, value: dict) -> None:
 README = """\
 Demo corpus of affect: synthetic clips for trying and testing the pipeline.
 
-Faces are drawn, voices are sums of harmonics, lines are put together from templates. Nobody is shown or heard. A score on
-these clips tells nothing about people, nor about how well a model reads them.
+Faces are drawn, voices are sums of harmonics, lines are put together from templates. Nobody is shown or heard. A score
+on these clips tells nothing about people, nor about how well a model reads them.
 
 settings.json       settings and version of the generator; the same settings give the same clips
 index.csv           id,split,speaker,clip,text,sentiment,emotion,humour
@@ -551,14 +565,16 @@ It can be deleted at any time; it is made anew on next use.
 def table(root: Path) -> Table:
     """What is in best_possible.json, for people."""
     scores = json.loads((root / "best_possible.json").read_text(encoding="utf-8"))["scores"]
-    result = Table(title=f"Best possible scores on the test clips of {root}")
+    result = Table(
+        title=f"Best possible scores on the test clips of {root}", box=None
+    )  # no lines: it has to fit 80 columns
     result.add_column("modalities")
     columns = [(task, metric) for task, metrics in scores.items() for metric in metrics]
     for task, metric in columns:
-        result.add_column(f"{task}\n{metric}", justify="right")
+        result.add_column(f"{task}\n{metric}".replace("_", "\n"), justify="right")
     for subset in SUBSETS:
         values = [scores[task][metric][subset] for task, metric in columns]
-        result.add_row(subset or "none", *("–" if value is None else f"{value:.3f}" for value in values))
+        result.add_row(subset or "none", *("-" if value is None else f"{value:.3f}" for value in values))
     return result
 
 

@@ -1,7 +1,7 @@
 """Records to batches: clips are checked once at the start, and decoded and encoded as batches are asked for."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ from affect.prompts import Example
 from affect.record import DataError
 from affect.splits import Part
 from affect.tables import Excluded
+
+
+MIN_SECONDS = 0.1
+"""Of a clip whose sound is used: the audio encoders have no token for less than some hundredths of a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,11 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> None:
                 num_workers=cfg.trainer.check_workers,
                 progress=lambda done, bar=bar, task=task: bar.update(task, advance=done),
             )
+        for record in part.records:
+            check = checks[record.id]
+            if check.outcome == "ok" and wanted.audio and check.seconds < MIN_SECONDS:
+                sentence = f"{record.media}: the clip lasts {check.seconds:.3f} s, less than {MIN_SECONDS} s: check start and end"
+                checks[record.id] = replace(check, outcome="too_short", detail=sentence)
         bad = [record for record in part.records if checks[record.id].outcome != "ok"]
         part.excluded += [
             Excluded(id=r.id, split=part.split, reason=checks[r.id].outcome, source=checks[r.id].detail) for r in bad

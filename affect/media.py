@@ -36,11 +36,12 @@ OUTCOMES = {
 
 TOLERANCE_SECONDS = 0.25
 TOLERANCE_SHARE = 0.1
-"""A track may end this much before its declared end. Encoders' padding and rounded headers stay well below a quarter of a
-second; only what also exceeds a tenth of the clip is called truncated, since long recordings drift by more."""
+"""A track may end this much before its declared end. Encoders' padding and rounded headers stay well below a quarter of
+a second; only what also exceeds a tenth of the clip is called truncated, since long recordings drift by more."""
 
 GUESSED_DURATION = frozenset({"mp3", "aac", "ac3", "eac3", "amr", "amrnb", "amrwb", "mpeg", "h264", "hevc", "m4v"})
-"""Formats without a declared duration. FFmpeg extrapolates one from the bit rate, which is far off for a variable rate."""
+"""Formats without a declared duration. FFmpeg extrapolates one from the bit rate, which is far off for a variable
+rate."""
 
 INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "wav", "flac", "avi"})
 """Formats that know where their key frames are. Others are read from their beginning, since a jump into them can land
@@ -88,8 +89,8 @@ class Clip:
 def decode(path: str | Path, sampling: Sampling, start: float | None = None, end: float | None = None) -> Clip:
     """Reads the clip of `path` that lies between `start` and `end` (seconds; None is the beginning, the end).
 
-    Both tracks come out of one pass over the file. A frame is the one on display at its moment, so a clip with fewer frames
-    than `num_frames` gives some of them twice. Safe to call from many threads; each call uses one.
+    Both tracks come out of one pass over the file. A frame is the one on display at its moment, so a clip with fewer
+    frames than `num_frames` gives some of them twice. Safe to call from many threads; each call uses one.
 
     Raises MediaError.
     """
@@ -106,7 +107,8 @@ def decode(path: str | Path, sampling: Sampling, start: float | None = None, end
 
 
 def _file_size(path: str | Path) -> int:
-    """Bytes, after ruling out what needs no decoder. The file is opened, since only that tells whether it may be read."""
+    """Bytes, after ruling out what needs no decoder. The file is opened, since only that tells whether it may be
+    read."""
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
@@ -143,42 +145,41 @@ def _decode(
         detail = f"the clip lasts {upper - lower:.2f} s and max_seconds is {sampling.max_seconds:g}"
         raise MediaError("too_long", path, detail)
 
+    sound = frames = None
     tracks: dict[int, _Waveform | _Frames] = {}
     if sampling.audio:
-        tracks[audio_stream.index] = _Waveform(lower)
+        sound = tracks[audio_stream.index] = _Waveform(lower)
     if sampling.video:
-        tracks[video_stream.index] = _Frames(sampling, lower, upper, float(video_stream.sample_aspect_ratio or 1))
+        # AVI stores no presentation times. FFmpeg's guesses go back and forth where frames are stored out of order; the
+        # order of decoding does not, and is late by two frames or so at most.
+        timed = container.format.name != "avi"
+        pixel_aspect = float(video_stream.sample_aspect_ratio or 1)
+        frames = tracks[video_stream.index] = _Frames(sampling, lower, upper, pixel_aspect, timed)
+    # Both tracks, also where one is wanted: the packets of the other tell whether the file's end is there.
     read = [stream for stream in (audio_stream, video_stream) if stream is not None]
     for stream in read:
         stream.codec_context.thread_count = 1  # clips are decoded in parallel already
     if start and container.format.name in INDEXED:
         # Audio decoders need a few packets before the first one that is right; a tenth of a second is several.
-        target = max(0.0, lower - 0.1) + origin
-        container.seek(round(target * av.time_base))
+        container.seek(round((max(0.0, lower - 0.1) + origin) * av.time_base))
 
     damage: list[str] = []
     last_packet = 0.0
     for packet in _packets(container, read, damage):
         if packet.pts is not None:
             last_packet = max(last_packet, float((packet.pts + (packet.duration or 0)) * packet.time_base) - origin)
-        track = tracks.get(packet.stream_index)
-        if track is None:
+        if packet.stream_index not in tracks:
             continue
+        track = tracks[packet.stream_index]
         try:
             for frame in packet.decode():
                 track.add(frame, origin)
         except (av.FFmpegError, ValueError) as error:  # ValueError: the track changes its channels or rate midway
             if track.reached is None or track.reached >= lower:
                 damage.append(f"at {track.reached or 0.0:.2f} s: {getattr(error, 'strerror', error)}")
-        if (
-            track.reached is not None
-            and track.reached - lower > sampling.max_seconds + TOLERANCE_SECONDS
-            and end is None
-        ):
-            detail = (
-                f"more than {sampling.max_seconds:g} s (max_seconds) were decoded, though it declares {duration:.2f} s"
-            )
-            raise MediaError("too_long", path, detail)
+        if end is None and (track.reached or 0.0) > lower + sampling.max_seconds + TOLERANCE_SECONDS:
+            lies = f"more than {sampling.max_seconds:g} s (max_seconds) were decoded, though it declares {duration:.2f}"
+            raise MediaError("too_long", path, f"{lies} s")
         if end is not None and all((other.reached or 0.0) > upper + TOLERANCE_SECONDS for other in tracks.values()):
             break
 
@@ -186,27 +187,22 @@ def _decode(
         stream = container.streams[index]
         if track.reached is None and damage:
             raise MediaError("corrupt", path, f"no {stream.type} could be decoded ({damage[0]})")
-        track_end, reached = duration, last_packet
-        if stream.duration is not None and not guessed:
+        if stream.duration is None or guessed:  # then only the file as a whole declares when it ends
+            track_end, reached = duration, last_packet
+        else:
             first = 0.0 if stream.start_time is None else float(stream.start_time * stream.time_base) - origin
             track_end, reached = first + stretch * float(stream.duration * stream.time_base), track.reached or 0.0
         expected = min(upper, track_end)
-        lacking = expected - max(reached, lower)
-        if lacking > max(TOLERANCE_SECONDS, TOLERANCE_SHARE * (expected - lower)):
+        if expected - max(reached, lower) > max(TOLERANCE_SECONDS, TOLERANCE_SHARE * (expected - lower)):
             detail = f"its {stream.type} should last until {expected:.2f} s but ends at {max(reached, 0.0):.2f} s"
             raise MediaError("truncated", path, detail)
     if damage:
         raise MediaError("corrupt", path, f"it is damaged in {len(damage)} place(s), first {damage[0]}")
-
-    waveform = frames = None
-    for track in tracks.values():
-        if isinstance(track, _Waveform):
-            waveform = track.cut(None if end is None else upper)
-            if waveform.size == 0:
-                raise MediaError("empty", path, "its audio track holds no samples")
-        else:
-            frames = track.finish(path)
-    return Clip(waveform=waveform, frames=frames, seconds=upper - lower)
+    return Clip(
+        waveform=None if sound is None else sound.finish(path, None if end is None else upper),
+        frames=None if frames is None else frames.finish(path),
+        seconds=upper - lower,
+    )
 
 
 def _window(path: str | Path, start: float | None, end: float | None, duration: float) -> tuple[float, float]:
@@ -275,24 +271,28 @@ class _Waveform:
             self.first = time
         self.pieces += [piece.to_ndarray().ravel() for piece in self.resampler.resample(frame)]
 
-    def cut(self, upper: float | None) -> np.ndarray:
+    def finish(self, path: str | Path, upper: float | None) -> np.ndarray:
         """float32[samples] from `lower` to `upper`, where None is the end of the track."""
-        if self.first is None:
-            return np.zeros(0, dtype=np.float32)
-        self.pieces += [piece.to_ndarray().ravel() for piece in self.resampler.resample(None)]
-        begin = max(0, round((self.lower - self.first) * SAMPLING_RATE))
-        stop = None if upper is None else max(begin, round((upper - self.first) * SAMPLING_RATE))
-        return np.concatenate(self.pieces)[begin:stop].astype(np.float32) / 32768  # 2**15, full scale of 16 bits
+        waveform = np.zeros(0, dtype=np.int16)
+        if self.first is not None:
+            self.pieces += [piece.to_ndarray().ravel() for piece in self.resampler.resample(None)]
+            begin = max(0, round((self.lower - self.first) * SAMPLING_RATE))
+            stop = None if upper is None else max(begin, round((upper - self.first) * SAMPLING_RATE))
+            waveform = np.concatenate(self.pieces)[begin:stop]
+        if waveform.size == 0:
+            raise MediaError("empty", path, "its audio track holds no samples")
+        return waveform.astype(np.float32) / 32768  # 2**15, full scale of 16 bits
 
 
 class _Frames:
     """Picks the wanted frames out of the decoded video of one clip. It holds one frame in full size, the last."""
 
-    def __init__(self, sampling: Sampling, lower: float, upper: float, pixel_aspect: float) -> None:
+    def __init__(self, sampling: Sampling, lower: float, upper: float, pixel_aspect: float, timed: bool) -> None:
         part = (upper - lower) / sampling.num_frames
         self.moments = [lower + (i + 0.5) * part for i in range(sampling.num_frames)]
         self.frame_size = sampling.frame_size
-        self.pixel_aspect = pixel_aspect
+        self.pixel_aspect = pixel_aspect  # width of a pixel by its height
+        self.timed = timed
         self.picked: list[np.ndarray] = []
         self.damaged: float | None = None
         self.last: av.VideoFrame | None = None
@@ -302,7 +302,8 @@ class _Frames:
         self.reached: float | None = None
 
     def add(self, frame: av.VideoFrame, origin: float) -> None:
-        time = (self.reached or 0.0) if frame.time is None else frame.time - origin
+        stamp = frame.pts if self.timed else frame.dts
+        time = (self.reached or 0.0) if stamp is None else float(stamp * frame.time_base) - origin
         if self.last is None:
             self.last, self.time = frame, time
         while len(self.picked) < len(self.moments) and self.moments[len(self.picked)] < time:
@@ -343,8 +344,8 @@ def write_clip(
 ) -> None:
     """Writes an mp4 file (H.264, AAC) that appears under its name only when it is whole.
 
-    frames: uint8[num_frames, height, width, 3], RGB, even height and width; waveform: float32[samples], mono, in [-1, 1];
-    one of them may be None. The same input gives the same bytes with the same build of PyAV.
+    frames: uint8[num_frames, height, width, 3], RGB, even height and width; waveform: float32[samples], mono, in [-1,
+    1]; one of them may be None. The same input gives the same bytes with the same build of PyAV.
 
     Raises ValueError where frames cannot be encoded, OSError where the file cannot be written.
     """
@@ -373,8 +374,8 @@ def write_clip(
 def _encode(
     container: OutputContainer, frames: np.ndarray | None, fps: float, waveform: np.ndarray | None, sampling_rate: int
 ) -> None:
-    # Both tracks are declared before the first packet: the header is written with it. One thread, since x264 divides its
-    # bits differently with every number of threads.
+    # Both tracks are declared before the first packet: the header is written with it. One thread, since x264 divides
+    # its bits differently with every number of threads.
     flags = {"threads": "1", "flags": "+bitexact"}
     if frames is not None:
         options = {"preset": "veryfast", "crf": "23", **flags}

@@ -19,7 +19,7 @@ from affect.record import Prediction
 
 
 class Predictions(torchmetrics.Metric):
-    """Carries predictions over steps and processes; `compute` gives each (id, task) once, in order of id.
+    """Carries predictions over steps and processes; `gathered` gives each (id, task) once, in order of id.
 
     They travel as the bytes of JSON lines, since tensors are what torchmetrics gathers.
     """
@@ -35,9 +35,14 @@ class Predictions(torchmetrics.Metric):
             text = "".join(json.dumps(asdict(p)) + "\n" for p in predictions)
             self.lines.append(torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).to(self.device))
 
-    def compute(self) -> list[Prediction]:
+    def compute(self) -> str:
+        """All lines; of torchmetrics' making, which takes apart what is not plain. `gathered` is what one wants."""
         chunks = self.lines if isinstance(self.lines, list) else [self.lines]
-        rows = [json.loads(line) for chunk in chunks for line in chunk.cpu().numpy().tobytes().splitlines()]
+        return "".join(chunk.cpu().numpy().tobytes().decode() for chunk in chunks)
+
+    def gathered(self) -> list[Prediction]:
+        """The predictions of all steps and processes."""
+        rows = [json.loads(line) for line in self.compute().splitlines()]
         # A sampler that spreads clips over processes repeats some to make the shares equal; they are counted once.
         once = {(row["dataset"], row["task"], row["id"]): Prediction(**row) for row in rows}
         return [once[key] for key in sorted(once)]
@@ -121,7 +126,7 @@ class Supervised(L.LightningModule):
         self.predictions.reset()
 
     def on_validation_epoch_end(self) -> None:
-        summary = self.summarise(self.predictions.compute())
+        summary = self.summarise(self.predictions.gathered())
         if summary["selection"] is not None:
             self.log("val/selection", summary["selection"], prog_bar=True)
         for name, numbers in summary["tasks"].items():

@@ -1,8 +1,10 @@
 """Which values of the configuration go together: every rule that spans fields, in one place."""
 
+import re
 from collections.abc import Iterator
 
 from affect.config import (
+    FAMILIES,
     MODALITIES,
     ComposedConfig,
     Config,
@@ -19,6 +21,14 @@ from affect.tasks import problems as task_problems
 
 def conflicts(cfg: Config, program: str) -> Iterator[str]:
     """One sentence for each rule that is broken, naming both sides and what to do."""
+    if FAMILIES.get(cfg.model.family) is not type(cfg.model):
+        yield (
+            f"model.family={cfg.model.family} does not fit model={cfg.model.name}, whose keys are those of {type(cfg.model).__name__}:"
+            " leave it out; the model's file names its family's schema, defaults: [/schema/composed@_here_, _self_]"
+        )
+    for key, name in [("model.name", cfg.model.name), *(("datasets", name) for name in cfg.datasets)]:
+        if not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", name):
+            yield f"{key}={name} becomes part of a folder's name: make it of letters, digits and . _ + -"
     yield from _range_conflicts(cfg)
     if not cfg.datasets:
         yield "no dataset is chosen: give one or several, dataset=demo or dataset=[demo,meld]"
@@ -86,8 +96,8 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
     yield from (f"{key}={value} has to be above 0" for key, value in above_zero.items() if not value > 0)
     yield from (f"{key}={value} must not be below 0" for key, value in not_below_zero.items() if not value >= 0)
     yield from (f"{key}={value} is a share: from 0 up to, but without, 1" for key, value in shares.items() if not 0 <= value < 1)
-    if cfg.trainer.max_steps == 0 or cfg.trainer.max_steps < -1:
-        yield f"trainer.max_steps={cfg.trainer.max_steps} has to be at least 1, or -1 for no limit"
+    if cfg.trainer.max_batches is not None and cfg.trainer.max_batches < 1:
+        yield f"trainer.max_batches={cfg.trainer.max_batches} has to be at least 1, or null for all"
     if cfg.evaluation.split not in SPLITS:
         yield f"evaluation.split={cfg.evaluation.split} is not a split{near(cfg.evaluation.split, SPLITS)} Splits: {', '.join(SPLITS)}"
 
@@ -174,11 +184,6 @@ def _training_conflicts(cfg: Config) -> Iterator[str]:
                 f"finetuning.projector={modes.projector.value}, but the projector of model={cfg.model.name} is new and has"
                 " to be trained whole: finetuning.projector=full (or auto)"
             )
-    if modes.alignment_epochs and not set(new) & set(cfg.modalities):
-        yield (
-            f"finetuning.alignment_epochs={modes.alignment_epochs} fits new encoders, but with model={cfg.model.name} and"
-            f" modalities={cfg.modalities} there are none: finetuning.alignment_epochs=0"
-        )
     trained = [modes.language, *(getattr(modes, tower) for tower in used), *([modes.projector] if used else [])]
     if all(mode is Tower.frozen or (mode is Tower.auto and not set(new) & set(cfg.modalities)) for mode in trained):
         yield f"finetuning={modes.name} trains nothing with modalities={cfg.modalities}: set finetuning.language=lora (or full)"

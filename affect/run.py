@@ -22,7 +22,7 @@ import tempfile
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -193,10 +193,13 @@ def read_predictions(folder: Path) -> list[Prediction]:
     path = folder / "predictions.jsonl"
     predictions = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): is {folder} the folder of a finished run?") from error
-    for number, line in enumerate(lines, 1):
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 ({error}): restore the file, or evaluate again") from error
+    # Not splitlines(): a generated text may hold one of the other characters that it takes for the end of a line.
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
             predictions.append(Prediction(**json.loads(line)))
         except (ValueError, TypeError) as error:
@@ -220,13 +223,32 @@ def read(folder: Path) -> RunSummary:
     if not config.is_file():
         hint = f"{folder.parent} has {', '.join(_runs_in(folder.parent)) or 'none'}" if folder.parent.is_dir() else "it does not exist"
         raise ConfigError(f"{folder} is not a run folder, it has no config.yaml: name one that has ({hint})")
-    metrics = folder / "metrics.json"
+    metrics, status = folder / "metrics.json", folder / "status.json"
+    plain = read_yaml(config)
+    lacking = sorted(KEYS - plain.keys())
+    if lacking:
+        raise ConfigError(
+            f"{config} is not the configuration of a run of affect, it has no {', '.join(lacking)}: name a folder that train.py"
+            " or evaluate.py made"
+        )
     return RunSummary(
         folder=folder,
-        config=read_yaml(config),
-        status=json.loads((folder / "status.json").read_text()),
-        metrics=json.loads(metrics.read_text()) if metrics.is_file() else None,
+        config=plain,
+        # A run that was killed in its first moments has none.
+        status=_read_json(status) if status.is_file() else {"state": "not begun"},
+        metrics=_read_json(metrics) if metrics.is_file() else None,
     )
+
+
+KEYS = frozenset(field.name for field in fields(Config))
+"""What the configuration of every run has."""
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be read ({error}): restore the file, or delete {path.parent} and run again") from error
 
 
 def _runs_in(folder: Path) -> list[str]:

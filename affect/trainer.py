@@ -24,6 +24,7 @@ def build(cfg: Config, folder: Path) -> L.Trainer:
         logging.getLogger(name).setLevel(logging.WARNING)  # not every run needs to be told which devices there are not
     # With workers at 0, clips are decoded in the training process: on few cores that is a choice, not an oversight.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")  # Lightning's own use of torch
     if cfg.trainer.accelerator is Accelerator.cuda and not torch.cuda.is_available():
         raise ConfigError("trainer.accelerator=cuda, but torch finds no CUDA device: trainer.accelerator=cpu (or auto)")
     on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator is not Accelerator.cpu
@@ -46,7 +47,9 @@ def build(cfg: Config, folder: Path) -> L.Trainer:
         devices=1,
         precision=mixed[dtype(cfg.model)],
         max_epochs=cfg.trainer.max_epochs,
-        max_steps=cfg.trainer.max_steps,
+        limit_train_batches=cfg.trainer.max_batches,
+        limit_val_batches=cfg.trainer.max_batches,
+        limit_test_batches=cfg.trainer.max_batches,
         accumulate_grad_batches=cfg.trainer.accumulate,
         gradient_clip_val=cfg.trainer.max_grad_norm,
         log_every_n_steps=cfg.trainer.log_every,

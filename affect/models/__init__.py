@@ -66,7 +66,8 @@ class Model(Protocol):
     towers: dict[str, list[str]]
     """Module-name prefixes by tower: language, audio, vision, projector. A tower the model lacks is absent."""
     new: frozenset[str]
-    """Towers whose weights are random and mean nothing until they are trained."""
+    """Towers whose weights are random and mean nothing until they are trained. A model that has any also has what
+    affect/alignment.py fits them with: soft_tokens, soft_token_modules and answer_embedding, as models/composed.py."""
 
     def forward(self, batch: dict, keep: int) -> "torch.Tensor":
         """logits[B, keep, V] at the last `keep` positions."""
@@ -82,5 +83,11 @@ class Model(Protocol):
 
 
 def load(config: "ModelConfig", *, modalities: str, cache_root: Path) -> tuple[Model, Encoder]:
-    """Loads the model that `config` names, with the towers that `modalities` (letters of "tav") needs."""
+    """Loads the model that `config` names, with the towers that `modalities` (letters of "tav") needs.
+
+    A batch may have fewer modalities than the model was loaded with, never more.
+    """
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()  # a second of loading needs none, and it breaks up our own output
     return import_module(f"affect.models.{config.family}").load(config, modalities=modalities, cache_root=cache_root)

@@ -16,8 +16,10 @@ from affect.models.precision import attention, dtype
 from affect.models.prefix import Prefix
 
 AUDIO, VIDEO = -1, -2
+SOFT = {"audio": AUDIO, "video": VIDEO}
 """Ids of soft tokens in input_ids: below zero, where no tokenizer has anything."""
 PLACEHOLDERS = {"audio": "<|affect_audio|>", "video": "<|affect_video|>"}
+KINDS = {placeholder: kind for kind, placeholder in PLACEHOLDERS.items()}
 
 
 class ComposedEncoder:
@@ -54,10 +56,8 @@ class ComposedEncoder:
     def _ids(self, messages: list[dict]) -> list[int]:
         ids: list[int] = []
         for piece in re.split("(" + "|".join(map(re.escape, PLACEHOLDERS.values())) + ")", self.render(messages)):
-            if piece == PLACEHOLDERS["audio"]:
-                ids += [AUDIO] * self.num_tokens["audio"]
-            elif piece == PLACEHOLDERS["video"]:
-                ids += [VIDEO] * self.num_tokens["video"]
+            if piece in KINDS:
+                ids += [SOFT[KINDS[piece]]] * self.num_tokens[KINDS[piece]]
             elif piece:
                 ids += self.tokenizer(piece, add_special_tokens=False)["input_ids"]
         return ids
@@ -76,15 +76,19 @@ class ComposedEncoder:
         answered = conversations[0].answer is not None
         answers = [self.answer_ids(c.answer) for c in conversations] if answered else None
         batch = pad_left(prompts, answers, self.pad)
-        if self.waveforms is not None:
-            batch |= self.waveforms([c.waveform for c in conversations])
-        if self.frames is not None:
-            batch |= self.frames([c.frames for c in conversations])
-        for kind, token, extract in (("audio", AUDIO, self.waveforms), ("video", VIDEO, self.frames)):
-            wanted = self.num_tokens[kind] if extract is not None else 0
+        for kind, extract, media in (
+            ("audio", self.waveforms, [c.waveform for c in conversations]),
+            ("video", self.frames, [c.frames for c in conversations]),
+        ):
+            given = [m is not None for m in media]
+            assert all(given) or not any(given), f"only some conversations of a batch have {kind}"
+            wanted = self.num_tokens[kind] if any(given) else 0
             for i, prompt in enumerate(prompts):
-                found = prompt.count(token)
+                found = prompt.count(SOFT[kind])
                 assert found == wanted, f"conversation {i} has {found} {kind} tokens where {wanted} belong"
+            if any(given):
+                assert extract is not None, f"the model was loaded without a tower for {kind}"
+                batch |= extract(media)
         return batch
 
 
@@ -124,20 +128,34 @@ class Composed(nn.Module):
         if config.gradient_checkpointing:
             language.gradient_checkpointing_enable({"use_reentrant": False})
 
-    def soft_tokens(self, batch: dict[str, Any]) -> dict[int, torch.Tensor]:
-        """tokens[B, num_tokens, D] by the id they stand at in input_ids, for the modalities that are on."""
+    def soft_tokens(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """tokens[B, num_tokens, D] that stand for audio and for video, for what the batch has of the two."""
         tokens = {}
-        if hasattr(self, "audio"):
-            tokens[AUDIO] = self.audio_projector(self.audio(batch))
-        if hasattr(self, "vision"):
-            tokens[VIDEO] = self.video_projector(self.vision(batch))
+        if "audio_features" in batch:
+            tokens["audio"] = self.audio_projector(self.audio(batch))
+        if "frames" in batch:
+            tokens["video"] = self.video_projector(self.vision(batch))
         return tokens
+
+    def soft_token_modules(self) -> dict[str, list[nn.Module]]:
+        """The modules that make the soft tokens of each modality, in the order in which a clip goes through them."""
+        modules = {}
+        if "audio" in self.towers:
+            modules["audio"] = [self.audio, self.audio_projector]
+        if "vision" in self.towers:
+            modules["video"] = [self.vision, self.video_projector]
+        return modules
+
+    def answer_embedding(self, ids: list[int]) -> torch.Tensor:
+        """[D] mean of the language model's input embeddings of the tokens."""
+        embeddings = self.language.get_input_embeddings()
+        return embeddings(torch.tensor(ids, device=embeddings.weight.device)).mean(0)
 
     def _inputs(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         ids, mask = batch["input_ids"], batch["attention_mask"]
         embeds = self.language.get_input_embeddings()(ids.clamp(min=0))
-        for token, soft in self.soft_tokens(batch).items():
-            embeds = embeds.masked_scatter((ids == token)[..., None], soft.to(embeds.dtype))
+        for kind, soft in self.soft_tokens(batch).items():
+            embeds = embeds.masked_scatter((ids == SOFT[kind])[..., None], soft.to(embeds.dtype))
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         return {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": positions}
 

@@ -2,12 +2,12 @@
 
     <|im_start|>user\n … <|audio_bos|><|AUDIO|><|audio_eos|> … <|vision_bos|><|VIDEO|><|vision_eos|> … <|im_end|>\n
 
-One `<|AUDIO|>` stands for 40 ms of sound. One `<|VIDEO|>` stands for 28 x 28 pixels of two consecutive frames. Positions
-have three axes (time, height, width): a video's time axis advances by 25 a second, whatever the number of its frames, and
-the text after it goes on from the largest position used so far.
+One `<|AUDIO|>` stands for 40 ms of sound. One `<|VIDEO|>` stands for 28 x 28 pixels of two consecutive frames.
+Positions have three axes (time, height, width): a video's time axis advances by 25 a second, whatever the number of its
+frames, and the text after it goes on from the largest position used so far.
 
-Sound and frames are given as two parts, not interleaved in time as the model can also take them: one of them can then be
-left out without changing how the other is written.
+Sound and frames are given as two parts, not interleaved in time as the model can also take them: one of them can then
+be left out without changing how the other is written.
 """
 
 from dataclasses import replace
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     DynamicCache,
@@ -37,8 +38,8 @@ MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
 def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple["QwenOmni", "QwenOmniEncoder"]:
     """The thinker, on the CPU, and its encoder, from a full Qwen2.5-Omni checkpoint or one of the thinker alone.
 
-    The audio tower is dropped when `modalities` has no "a", the vision tower when it has no "v". `cache_root` is not used:
-    what comes from the hub stays in the hub's own cache.
+    The audio tower is dropped when `modalities` has no "a", the vision tower when it has no "v". `cache_root` is not
+    used: what comes from the hub stays in the hub's own cache.
 
     Raises ConfigError when the checkpoint cannot be had, is of another model, or lacks weights.
     """
@@ -46,10 +47,10 @@ def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple[
     try:
         described, _ = PreTrainedConfig.get_config_dict(checkpoint, revision=config.revision)
         # Another model's folder would be read as a 7B one of random weights, with no more than a warning.
-        kind = described["model_type"] if "model_type" in described else "unknown"
-        if kind not in MODEL_TYPES:
+        if "model_type" not in described or described["model_type"] not in MODEL_TYPES:
+            kind = f"of type '{described['model_type']}'" if "model_type" in described else "without a model_type"
             raise ConfigError(
-                f"model.checkpoint={checkpoint} is a model of type '{kind}' and family qwen_omni loads"
+                f"model.checkpoint={checkpoint} is a model {kind} and family qwen_omni loads"
                 f" {' or '.join(MODEL_TYPES)}: name a Qwen2.5-Omni checkpoint, or choose another model="
             )
         processor = Qwen2_5OmniProcessor.from_pretrained(checkpoint, revision=config.revision)
@@ -64,13 +65,19 @@ def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple[
         )
     except OSError as error:
         raise ConfigError(
-            f"model.checkpoint={checkpoint} could not be loaded ({_first_line(error)}): give a folder that exists, or the"
-            " name of a hub's model while the machine is online, has access to it, or has downloaded it before"
+            f"model.checkpoint={checkpoint} could not be loaded ({_first_line(error)}): give a folder that exists and"
+            " is complete, or the name of a hub's model while the machine is online and has access to it, or has"
+            " downloaded it before"
+        ) from error
+    except SafetensorError as error:
+        raise ConfigError(
+            f"model.checkpoint={checkpoint} has a damaged file of weights ({_first_line(error)}): download it again; a"
+            " file of a few hundred bytes is a git-lfs pointer, to be replaced with `git lfs pull`"
         ) from error
     except ImportError as error:
         raise ConfigError(
-            f"model.attention={config.attention.value} or the processor of model.checkpoint={checkpoint} needs a package"
-            f" that is not installed ({_first_line(error)}): install it, or set model.attention=auto"
+            f"model.attention={config.attention.value} or the processor of model.checkpoint={checkpoint} needs a"
+            f" package that is not installed ({_first_line(error)}): install it, or set model.attention=auto"
         ) from error
     lost = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
     if lost:
@@ -98,7 +105,7 @@ def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple[
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def log_mel(extractor: WhisperFeatureExtractor, waveforms: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,9 +113,9 @@ def log_mel(extractor: WhisperFeatureExtractor, waveforms: list[np.ndarray]) -> 
 
     The stock extractor pads every clip to its whole chunk (300 s for Qwen2.5-Omni). Padding to the longest clip is the
     same only while two things hold. The transform reflects the signal at its end, so a window's length of zeros has to
-    stand there for the reflection to be of zeros. And the floor is 8 below the clip's loudest frame, which may be one of
-    the two that are masked but still overlap the clip: those zeros keep them in. The chunk's own end stays the limit, since
-    in the last window's length before it the stock extractor reflects sound too.
+    stand there for the reflection to be of zeros. And the floor is 8 decades below the clip's loudest frame, which may
+    be one of the two that are masked but still overlap the clip: those zeros keep them in. The chunk's own end stays
+    the limit, since in the last window's length before it the stock extractor reflects sound too.
     """
     hop, window = extractor.hop_length, extractor.n_fft
     longest = max(map(len, waveforms))
@@ -146,9 +153,9 @@ class QwenOmniEncoder:
         self.special = special_strings(self.tokenizer)
         self.end = end_of_turn(processor, self.tokenizer, text_content=False)
         self.stops = frozenset({self.end, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id})
-        # Sides are rounded to whole tokens. The processor's own lower bound (128 tokens a frame) would enlarge a 64 x 64
-        # frame to 336 x 308, which adds tokens and no detail: ours is one token. The upper bound is a square of side
-        # frame_size after rounding, which no frame that respects frame_size exceeds.
+        # Sides are rounded to whole tokens. The processor's own lower bound (128 tokens a frame) would enlarge a frame
+        # of 64 x 64 to 336 x 336, which adds tokens and no detail: ours is one token. The upper bound is a square of
+        # side frame_size, rounded up, which no frame that respects frame_size exceeds.
         side = processor.video_processor.patch_size * processor.video_processor.merge_size
         self.size = {"shortest_edge": side**2, "longest_edge": (-(-frame_size // side) * side) ** 2}
 
@@ -158,7 +165,8 @@ class QwenOmniEncoder:
             input_features[A, mel, frames], feature_attention_mask[A, frames]       A conversations with audio
             pixel_values_videos[patches, values], video_grid_thw[V, 3], video_second_per_grid[V]      V with video
 
-        Raises AssertionError where placeholders and media do not match, DataError for a clip that is too short or too long.
+        Raises AssertionError where placeholders and media do not match, DataError for a clip that is too short or too
+        long for the model.
         """
         answers = [c.answer for c in conversations]
         assert len({a is None for a in answers}) == 1, "some conversations of the batch have an answer and some do not"
@@ -196,14 +204,15 @@ class QwenOmniEncoder:
             seconds = len(conversation.waveform) / self.sampling_rate
             if len(conversation.waveform) > extractor.n_samples:
                 raise DataError(
-                    f"conversation {i} of the batch: its sound lasts {seconds:.2f} s and the model's feature extractor takes"
-                    f" {extractor.chunk_length} s at most: lower model.max_seconds, so that such clips are excluded and listed"
+                    f"conversation {i} of the batch: its sound lasts {seconds:.2f} s and the model's feature extractor"
+                    f" takes {extractor.chunk_length} s at most: lower model.max_seconds, so that such clips are"
+                    " excluded and listed"
                 )
             # Three frames are the least that make one token.
             if len(conversation.waveform) <= 2 * extractor.hop_length:
                 raise DataError(
-                    f"conversation {i} of the batch: its sound lasts {seconds:.3f} s, too short for one audio token: check"
-                    " the start and end of the clip, or leave it out of the annotations"
+                    f"conversation {i} of the batch: its sound lasts {seconds:.3f} s, too short for one audio token:"
+                    " check the start and end of the clip, or leave it out of the annotations"
                 )
         waveforms = [c.waveform for c in conversations if c.waveform is not None]
         if not waveforms:
@@ -233,8 +242,8 @@ class QwenOmniEncoder:
         )
         grid = video["video_grid_thw"]
         lengths = iter((grid.prod(-1) // processor.merge_size**2).tolist())
-        # The processor joins temporal_patch_size frames to one and repeats the last frame where one is missing, so a step
-        # of the time axis is always that many distances between frames.
+        # The processor joins temporal_patch_size frames to one and repeats the last where one is missing, so a step of
+        # the time axis is always that many distances between frames.
         steps = [processor.temporal_patch_size * c.seconds / len(c.frames) for c in given]
         return (
             {
@@ -270,7 +279,7 @@ class QwenOmniEncoder:
 class QwenOmni(nn.Module):
     """See `affect.models.Model`. `backbone` is the class of transformers, with its own parameter names.
 
-    Every call passes its positions. The class would otherwise keep those of the last prompt for itself and use them for a
+    Every call passes its positions. The class would otherwise remember how far the last prompt got and use that for a
     continuation that may belong to another.
     """
 
@@ -339,19 +348,19 @@ class QwenOmni(nn.Module):
                 break
             # Rows that have ended run along: taking them out would copy the cache.
             logits = self.extend(prefix, chosen[:, None])[:, -1]
-            prefix = replace(
-                prefix, logits=logits, attention_mask=prefix.mask_with(1), position=prefix.position + 1
-            )
+            prefix = replace(prefix, logits=logits, attention_mask=prefix.mask_with(1), position=prefix.position + 1)
         return answers
 
     def _positions(self, batch: dict) -> torch.Tensor:
         """positions[3, B, T]: time, height, width."""
+        media = {}
+        if "input_features" in batch:
+            media["audio_seqlens"] = batch["feature_attention_mask"].sum(-1)
+        if "pixel_values_videos" in batch:
+            media["video_grid_thw"] = batch["video_grid_thw"]
+            media["second_per_grids"] = batch["video_second_per_grid"]
         positions, _ = self.backbone.model.get_rope_index(
-            batch["input_ids"],
-            video_grid_thw=batch["video_grid_thw"] if "video_grid_thw" in batch else None,
-            attention_mask=batch["attention_mask"],
-            audio_seqlens=batch["feature_attention_mask"].sum(-1) if "feature_attention_mask" in batch else None,
-            second_per_grids=batch["video_second_per_grid"] if "video_second_per_grid" in batch else None,
+            batch["input_ids"], attention_mask=batch["attention_mask"], **media
         )
         return positions
 

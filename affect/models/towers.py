@@ -120,9 +120,22 @@ def statistics(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return torch.cat([mean, (variance + 1e-6).sqrt()], -1)
 
 
+def mean_change(x: torch.Tensor, lengths: torch.Tensor, step: int) -> torch.Tensor:
+    """Mean absolute difference[B, C] between steps of x[B, C, T] that are `step` apart; 0 for a row too short for it."""
+    pairs = (lengths - step).clamp(min=0)
+    mask = (torch.arange(max(x.shape[-1] - step, 0), device=x.device) < pairs[:, None])[:, None]
+    change = (x[:, :, step:] - x[:, :, : max(x.shape[-1] - step, 0)]).abs()
+    return (change * mask).sum(-1) / pairs.clamp(min=1)[:, None]
+
+
 class ConvAudio(nn.Module):
-    """Log-mel features to tokens[B, num_tokens, width]: three strided convolutions in time, then the mean of each of
-    num_tokens equal parts of the clip beside the mean and spread of the whole, which carry level, pitch and brightness."""
+    """Log-mel features to tokens[B, num_tokens, width].
+
+    Two paths are added up. One describes the whole utterance: mean, spread and rate of change of every mel band, which
+    carry level, brightness, pitch range and liveliness, and which a few hundred clips are enough to learn from. The other
+    follows its course: three strided convolutions, then the mean of each of num_tokens equal parts. The second starts from
+    zero, so that it has to earn its say; on small sets convolutions alone learn the speakers (see LOG.md).
+    """
 
     def __init__(self, width: int, num_tokens: int) -> None:
         super().__init__()
@@ -132,19 +145,34 @@ class ConvAudio(nn.Module):
             nn.Conv1d(a, b, 5, stride=2, padding=2) for a, b in zip(channels, channels[1:], strict=False)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels[1:])
-        self.whole = nn.Linear(2 * LogMel.NUM_MELS + 2 * width, width)
         self.part = nn.Linear(width, width)
+        nn.init.zeros_(self.part.weight)
+        self.dropout = nn.Dropout(0.2)
+        num_statistics = 4 * LogMel.NUM_MELS
+        self.whole = nn.Linear(num_statistics, width)
+        self.register_buffer("mean", torch.zeros(num_statistics))
+        self.register_buffer("scale", torch.ones(num_statistics))
+
+    def _statistics(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        x, lengths = batch["audio_features"], batch["audio_lengths"]
+        changes = [mean_change(x, lengths, step) for step in (1, 8)]  # 10 and 80 ms: within and between phones
+        return torch.cat([statistics(x, lengths), *changes], -1)
+
+    def calibrate(self, batches: list[dict[str, torch.Tensor]]) -> None:
+        """Sets the mean and scale by which the statistics are standardised, from the training clips."""
+        values = torch.cat([self._statistics(batch) for batch in batches])
+        self.mean.copy_(values.mean(0))
+        self.scale.copy_(values.std(0).clamp(min=1e-3) if len(values) > 1 else torch.ones_like(self.scale))
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        x, lengths = batch["audio_features"].to(self.part.weight.dtype), batch["audio_lengths"]
-        level = statistics(x, lengths)
+        whole = self.whole(self.dropout((self._statistics(batch) - self.mean) / self.scale))
+        x, lengths = batch["audio_features"], batch["audio_lengths"]
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.gelu(norm(convolution(x).transpose(1, 2)).transpose(1, 2))
             lengths = (lengths + 1) // 2
             # Behind a clip's end a convolution would otherwise see the bias of the layer before, not silence.
             x = x * (torch.arange(x.shape[-1], device=x.device) < lengths[:, None])[:, None]
-        whole = self.whole(torch.cat([level, statistics(x, lengths)], -1))
-        return self.part(segment_means(x, lengths, self.num_tokens)) + whole[:, None]
+        return self.part(self.dropout(segment_means(x, lengths, self.num_tokens))) + whole[:, None]
 
 
 class ConvVision(nn.Module):

@@ -6,9 +6,10 @@ from rich.console import Console
 from rich.table import Table
 
 from affect.adapters import TowerCount
+from affect.alignment import Aligned
 from affect.run import RunSummary
 
-HEADINGS = ("run", "task", "model", "modalities", "readout", "expected", "used", "scored", "readable", "metric", "lenient", "exact", "majority")
+HEADINGS = ("run", "task", "modalities", "readout", "expected", "used", "scored", "readable", "metric", "lenient", "exact", "majority")
 
 
 def print_towers(counts: Sequence[TowerCount]) -> None:
@@ -21,16 +22,21 @@ def print_towers(counts: Sequence[TowerCount]) -> None:
     Console().print(table)
 
 
+def print_alignment(aligned: Sequence[Aligned]) -> None:
+    """What the alignment of new towers came to, on the validation split."""
+    for item in aligned:
+        print(
+            f"{item.modality} aligned: on the validation split the nearest answer is right for {item.accuracy:.1%}, loss"
+            f" {item.loss:.3f} nats"
+        )
+
+
 def rows(runs: Sequence[RunSummary]) -> list[dict[str, str]]:
     """One row a run and task. A run without numbers gets a row that says in what state it is."""
     made = []
-    for run in runs:
-        kind = "zero-shot" if run.config["run"] is None and not (run.folder / "checkpoints").exists() else "fine-tuned"
-        common = {
-            "run": f"{kind} ({run.folder.name})",
-            "model": run.config["model"]["name"],
-            "modalities": run.config["modalities"],
-        }
+    for number, run in enumerate(runs, 1):
+        trained = run.config["run"] is not None or (run.folder / "checkpoints").exists()
+        common = {"run": f"{number} {'fine-tuned' if trained else 'zero-shot'}", "modalities": run.config["modalities"]}
         if run.metrics is None:
             made.append(dict.fromkeys(HEADINGS, "") | common | {"task": run.status["state"]})
             continue
@@ -63,7 +69,11 @@ def print_results(runs: Sequence[RunSummary]) -> None:
     what is most frequent."""
     table = Table(title="Results")
     for heading in HEADINGS:
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, justify="right" if heading in HEADINGS[4:8] + HEADINGS[9:] else "left")
     for row in rows(runs):
         table.add_row(*(row[heading] for heading in HEADINGS))
-    Console().print(table)
+    # Where there is no terminal, rich assumes 80 columns and would break every number in two.
+    console = Console() if Console().is_terminal else Console(width=140)
+    console.print(table)
+    for number, run in enumerate(runs, 1):
+        console.print(f"{number} {run.config['model']['name']}, {run.folder}", highlight=False, soft_wrap=True)

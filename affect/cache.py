@@ -1,0 +1,211 @@
+"""What is known about clips, kept by the hash of their content: which can be used, and what is wrong with the others.
+
+By content, so that nothing has to be decoded again when a dataset is moved, and nothing old is believed when a file
+changes under its name. Everything is in `clips.sqlite` under `cache_root`; it can be deleted at any time. Several
+processes of one machine can use it at once; SQLite's locks do not reach over a network file system, so give each
+machine a `cache_root`.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from affect.media import MediaError, Sampling, decode
+from affect.record import DataError, Record
+
+CHECK_VERSION = 1
+"""To be raised when media.decode starts to judge clips differently; what was kept before is then not used."""
+
+BATCH = 200
+"""Records between two writes: what a killed run loses at most, a few seconds of decoding."""
+
+TRANSIENT = frozenset({"missing", "unreadable"})
+"""Outcomes that do not come from a file's content and are not kept."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Whether a record's clip can be used."""
+
+    outcome: str
+    """`ok`, or one of media.OUTCOMES."""
+    detail: str
+    """A sentence with file and remedy; empty where the outcome is ok."""
+    seconds: float
+    """Duration of the clip; 0 where the outcome is not ok."""
+
+
+def check_clips(
+    records: Sequence[Record],
+    sampling: Sampling,
+    cache_root: Path,
+    *,
+    num_workers: int,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Check]:
+    """Check by record id, in the order of `records`. Every clip is really decoded, once: results are kept.
+
+    progress: called with the number of records that have been checked since it was last called.
+
+    Raises DataError where the database is damaged or cannot be written.
+    """
+    if not (sampling.audio or sampling.video):
+        return {record.id: Check("ok", "", 0.0) for record in records}
+    checks: dict[str, Check] = {}
+    report = progress or (lambda done: None)
+    with _database(cache_root) as database, _workers(num_workers) as pool:
+        for at in range(0, len(records), BATCH):
+            batch = records[at : at + BATCH]
+            hashes = _hashes(database, pool, {record.media for record in batch if record.media is not None})
+            keys = {record.id: _key(record, hashes, sampling) for record in batch}
+            known = {key: _known(database, key) for key in {*keys.values()} - {None}}
+            found: dict[str, tuple[str, str, float]] = {key: check for key, check in known.items() if check}
+            # One of the records with the same clip is decoded for all. What has no hash (no file, or one that cannot be
+            # read) is tried each time, since it can be put right without its content changing.
+            first = {keys[r.id] or r.id: r for r in reversed(batch) if keys[r.id] not in found}
+            fresh = {}
+            for name, check in _parallel(pool, lambda record: _check(record, sampling), first):
+                fresh[name] = check
+                report(sum((keys[record.id] or record.id) == name for record in batch))
+            report(sum(keys[record.id] in found for record in batch))
+            with database:
+                # A file system that fails now may work again, with the same content.
+                rows = [(key, *fresh[key]) for key in known if key in fresh and fresh[key][0] not in TRANSIENT]
+                database.executemany("INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?)", rows)
+            for record in batch:
+                outcome, detail, seconds = {**found, **fresh}[keys[record.id] or record.id]
+                if outcome != "ok":  # kept without the path, since the same content may be found elsewhere
+                    detail = str(MediaError(outcome, record.media or record.source or record.id, detail))
+                checks[record.id] = Check(outcome, detail, seconds)
+    return {record.id: checks[record.id] for record in records}
+
+
+def content_hashes(paths: Iterable[str], cache_root: Path, *, num_workers: int = 1) -> dict[str, str]:
+    """The sha256 (hexadecimal) of each file by its path, remembered by absolute path, size and time of change.
+
+    Raises DataError where a file cannot be read, and where the database is damaged or cannot be written.
+    """
+    with _database(cache_root) as database, _workers(num_workers) as pool:
+        hashes = _hashes(database, pool, set(paths))
+    for path, digest in hashes.items():
+        if digest is None:
+            raise DataError(f"{path} cannot be read: put the file there, or correct the dataset's root")
+    return {path: digest for path, digest in hashes.items() if digest is not None}
+
+
+def _check(record: Record, sampling: Sampling) -> tuple[str, str, float]:
+    if record.media is None:
+        return "missing", "the dataset has no file for it", 0.0
+    try:
+        clip = decode(record.media, sampling, record.start, record.end)
+    except MediaError as error:
+        return error.outcome, error.detail, 0.0
+    return "ok", "", clip.seconds
+
+
+def _key(record: Record, hashes: dict[str, str | None], sampling: Sampling) -> str | None:
+    """What the outcome depends on. Number and size of frames are not in it: they do not change what can be decoded."""
+    digest = None if record.media is None else hashes[record.media]
+    if digest is None:
+        return None
+    wanted = [sampling.audio, sampling.video, sampling.max_seconds]
+    return json.dumps([CHECK_VERSION, digest, record.start, record.end, *wanted])
+
+
+def _known(database: sqlite3.Connection, key: str) -> tuple[str, str, float] | None:
+    return database.execute("SELECT outcome, detail, seconds FROM checks WHERE key = ?", (key,)).fetchone()
+
+
+def _hashes(database: sqlite3.Connection, pool: ThreadPoolExecutor, paths: set[str]) -> dict[str, str | None]:
+    """sha256 by path; None for a file that cannot be read."""
+    hashes: dict[str, str | None] = {}
+    unknown: dict[str, tuple[str, int, int]] = {}
+    for path in sorted(paths):
+        try:
+            status = os.stat(path)
+        except OSError:  # decoding it will say what is the matter
+            hashes[path] = None
+            continue
+        version = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
+        row = database.execute(
+            "SELECT hash FROM files WHERE path = ? AND size = ? AND mtime_ns = ?", version
+        ).fetchone()
+        if row:
+            hashes[path] = row[0]
+        else:
+            unknown[path] = version
+    hashes |= _parallel(pool, _hash, {path: path for path in unknown})
+    with database:
+        rows = [(*version, hashes[path]) for path, version in unknown.items() if hashes[path] is not None]
+        database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+    return hashes
+
+
+def _hash(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:  # a folder, or no permission: decoding it will say which
+        return None
+
+
+def _parallel(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: dict[str, Item]
+) -> Iterator[tuple[str, Result]]:
+    """Name and result of each item, as they are ready."""
+    futures = {pool.submit(function, item): name for name, item in items.items()}
+    for future in as_completed(futures):
+        yield futures[future], future.result()
+
+
+@contextmanager
+def _workers(num_workers: int) -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(max(1, num_workers))
+    try:
+        yield pool
+    finally:
+        # Not `with pool`, which on Ctrl-C would first decode all that is waiting.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _database(cache_root: Path) -> Iterator[sqlite3.Connection]:
+    file = Path(cache_root) / "clips.sqlite"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"the folder {cache_root} cannot be made ({error.strerror}): name another, cache_root=…"
+        ) from error
+    try:
+        with closing(sqlite3.connect(file, timeout=60)) as database:
+            # Readers do not wait for writers in this mode, and a killed process leaves nothing to repair.
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INT, mtime_ns INT, hash TEXT)"
+            )
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS checks (key TEXT PRIMARY KEY, outcome TEXT, detail TEXT, seconds REAL)"
+            )
+            yield database
+    except sqlite3.Error as error:
+        raise DataError(_refusal(file, error)) from error
+
+
+def _refusal(file: Path, error: sqlite3.Error) -> str:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the rest of the bits are details
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
+        return f"{file} is damaged ({error}): delete it, and what it held is computed again"
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return f"{file} has been in use by another process for a minute ({error}): wait for it, or set cache_root=…"
+    return f"{file.parent} cannot be written ({error}): make room there, or name another folder, cache_root=…"

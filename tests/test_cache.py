@@ -1,0 +1,213 @@
+"""The check of the clips: really decoded, once, and never believed beyond what it saw."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+import wave
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from affect import cache
+from affect.cache import Check, check_clips, content_hashes
+from affect.media import Sampling
+from affect.record import DataError, Record
+
+AUDIO = Sampling(audio=True, video=False, num_frames=4, frame_size=32, max_seconds=5)
+
+
+def write_wav(path: Path, seconds: float, value: int = 0) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(np.full(round(seconds * 16000), value, dtype="<i2").tobytes())
+    return path
+
+
+def record(name: str, media: Path | None, start: float | None = None, end: float | None = None) -> Record:
+    path = None if media is None else str(media)
+    return Record(
+        id=f"set/test/{name}", dataset="set", split="test", text="", group=name, media=path, start=start, end=end
+    )
+
+
+@pytest.fixture
+def records(tmp_path) -> list[Record]:
+    whole = write_wav(tmp_path / "whole.wav", 1, 1)
+    cut = write_wav(tmp_path / "cut.wav", 2, 2)
+    cut.write_bytes(cut.read_bytes()[:20_000])
+    return [
+        record("whole", whole),
+        record("cut", cut),
+        record("long", write_wav(tmp_path / "long.wav", 6, 3)),
+        record("piece", tmp_path / "long.wav", 1, 3),
+        record("outside", tmp_path / "long.wav", 5, 8),
+        record("gone", tmp_path / "gone.wav"),
+        record("none", None),
+    ]
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """Names of the files that were decoded since."""
+    names: list[str] = []
+
+    def counting(path, *rest, decode=cache.decode):
+        names.append(Path(path).name)
+        return decode(path, *rest)
+
+    monkeypatch.setattr(cache, "decode", counting)
+    return names
+
+
+def test_outcomes(records, tmp_path):
+    done = []
+    checks = check_clips(records, AUDIO, tmp_path / "cache", num_workers=2, progress=done.append)
+    assert list(checks) == [r.id for r in records]
+    assert [check.outcome for check in checks.values()] == [
+        *("ok", "truncated", "too_long", "ok", "outside", "missing", "missing")
+    ]
+    assert checks["set/test/whole"] == Check("ok", "", 1.0)
+    assert checks["set/test/piece"].seconds == 2
+    assert checks["set/test/cut"].detail.startswith(f"{tmp_path / 'cut.wav'}: its audio should last until 2.00 s")
+    assert "the dataset has no file for it" in checks["set/test/none"].detail
+    assert sum(done) == len(records)
+
+
+def test_nothing_is_decoded_twice(records, tmp_path, decoded):
+    first = check_clips(records, AUDIO, tmp_path / "cache", num_workers=2)
+    assert sorted(decoded) == ["cut.wav", "gone.wav", *["long.wav"] * 3, "whole.wav"]
+    decoded.clear()
+    assert check_clips(records, AUDIO, tmp_path / "cache", num_workers=2) == first
+    assert decoded == ["gone.wav"], "a file that is not there is looked for each time"
+    # Fewer or smaller frames need no other check; more seconds do.
+    decoded.clear()
+    check_clips(records[:1], replace(AUDIO, num_frames=16, frame_size=8), tmp_path / "cache", num_workers=1)
+    assert decoded == []
+    again = check_clips(records[2:3], replace(AUDIO, max_seconds=7), tmp_path / "cache", num_workers=1)
+    assert decoded == ["long.wav"] and again["set/test/long"].outcome == "ok"
+    seen = check_clips(records[:1], replace(AUDIO, video=True), tmp_path / "cache", num_workers=1)
+    assert seen["set/test/whole"].outcome == "no_video"
+
+
+def test_content_counts_and_not_the_name(records, tmp_path, decoded):
+    check_clips(records[:2], AUDIO, tmp_path / "cache", num_workers=1)
+    decoded.clear()
+    moved = tmp_path / "moved.wav"
+    os.rename(tmp_path / "cut.wav", moved)
+    check = check_clips([record("cut", moved)], AUDIO, tmp_path / "cache", num_workers=1)["set/test/cut"]
+    assert decoded == [] and check.outcome == "truncated" and str(moved) in check.detail
+    write_wav(tmp_path / "whole.wav", 2.5, 9)  # another clip under the old name
+    check = check_clips(records[:1], AUDIO, tmp_path / "cache", num_workers=1)["set/test/whole"]
+    assert decoded == ["whole.wav"] and check.seconds == 2.5
+
+
+def test_the_same_clip_under_two_names_is_decoded_once(tmp_path, decoded):
+    twins = [record(str(i), write_wav(tmp_path / f"{i}.wav", 1, 5)) for i in range(3)]
+    done = []
+    checks = check_clips(twins, AUDIO, tmp_path / "cache", num_workers=2, progress=done.append)
+    assert len(decoded) == 1 and [check.outcome for check in checks.values()] == ["ok"] * 3 and sum(done) == 3
+
+
+def test_a_thousand_kept_checks_take_no_time(tmp_path, monkeypatch):
+    clips = [record(str(i), write_wav(tmp_path / f"{i}.wav", 0.1, i)) for i in range(1000)]
+    check_clips(clips, AUDIO, tmp_path / "cache", num_workers=2)
+    monkeypatch.setattr(cache, "decode", None)  # to call it is an error
+    begin = time.perf_counter()
+    checks = check_clips(clips, AUDIO, tmp_path / "cache", num_workers=2)
+    assert time.perf_counter() - begin < 1
+    assert {check.outcome for check in checks.values()} == {"ok"}
+
+
+def test_nothing_is_touched_for_text_alone(tmp_path):
+    text = replace(AUDIO, audio=False)
+    assert check_clips([record("none", None)], text, tmp_path / "cache", num_workers=1)["set/test/none"].outcome == "ok"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_killed_run_keeps_what_was_checked(tmp_path, monkeypatch, decoded):
+    monkeypatch.setattr(cache, "BATCH", 2)
+    clips = [record(str(i), write_wav(tmp_path / f"{i}.wav", 0.1, i)) for i in range(6)]
+
+    def stop(done: int) -> None:
+        if len(decoded) > 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check_clips(clips, AUDIO, tmp_path / "cache", num_workers=1, progress=stop)
+    decoded.clear()
+    check_clips(clips, AUDIO, tmp_path / "cache", num_workers=1)
+    assert len(decoded) == 2, "the last two"
+
+
+def test_an_interrupt_does_not_wait_for_what_has_not_begun(tmp_path, monkeypatch):
+    clips = [record(str(i), write_wav(tmp_path / f"{i}.wav", 0.1, i)) for i in range(100)]
+    monkeypatch.setattr(cache, "_check", lambda record, sampling: (time.sleep(0.1), ("ok", "", 0.1))[1])
+
+    def stop(done: int) -> None:
+        raise KeyboardInterrupt
+
+    begin = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        check_clips(clips, AUDIO, tmp_path / "cache", num_workers=1, progress=stop)
+    assert time.perf_counter() - begin < 2, "all hundred would take ten seconds"
+
+
+def test_a_damaged_database(tmp_path, records):
+    (tmp_path / "clips.sqlite").write_bytes(b"this is no database at all, but long enough to be read as one" * 100)
+    with pytest.raises(DataError, match=r"clips\.sqlite is damaged .*delete it"):
+        check_clips(records, AUDIO, tmp_path, num_workers=1)
+
+
+def test_a_database_of_something_else(tmp_path, records):
+    with sqlite3.connect(tmp_path / "clips.sqlite") as other:
+        other.execute("CREATE TABLE files (name TEXT)")
+    with pytest.raises(DataError, match=r"clips\.sqlite is damaged \(no such column.*delete it"):
+        check_clips(records, AUDIO, tmp_path, num_workers=1)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, records):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file/cache cannot be made .*cache_root="):
+        check_clips(records, AUDIO, tmp_path / "file" / "cache", num_workers=1)
+
+
+def test_a_database_that_cannot_be_written(tmp_path, records, monkeypatch):
+    # The superuser can write everywhere, so SQLite is asked for a connection that only reads.
+    check_clips([], AUDIO, tmp_path, num_workers=1)
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda file, **rest: connect(f"file:{file}?mode=ro", uri=True, **rest))
+    with pytest.raises(DataError, match=r"cannot be written .*readonly database.*cache_root="):
+        check_clips(records, AUDIO, tmp_path, num_workers=1)
+
+
+def test_several_processes_at_once(tmp_path):
+    for i in range(40):
+        write_wav(tmp_path / f"{i}.wav", 0.1, i)
+    program = (
+        "import sys; from pathlib import Path; from affect.cache import content_hashes; root = Path(sys.argv[1]);"
+        "print(len(content_hashes(map(str, sorted(root.glob('*.wav'))), root / 'cache', num_workers=2)))"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert [process.communicate()[0] for process in running] == ["40\n"] * 3
+    with sqlite3.connect(tmp_path / "cache" / "clips.sqlite") as database:
+        assert database.execute("SELECT count(*), count(DISTINCT hash) FROM files").fetchone() == (40, 40)
+
+
+def test_content_hashes(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    path = str(tmp_path / "abc")
+    # The example of FIPS 180-2, appendix B.1.
+    assert content_hashes([path], tmp_path) == {
+        path: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    }
+    with pytest.raises(DataError, match="gone cannot be read"):
+        content_hashes([str(tmp_path / "gone")], tmp_path)

@@ -1,0 +1,322 @@
+"""Clips as people really have them: whole, cut short, mislabelled, damaged."""
+
+import os
+import pickle
+import struct
+import wave
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from affect.media import OUTCOMES, SAMPLING_RATE, MediaError, Sampling, decode, write_clip
+
+FPS = 10
+BOTH = Sampling(audio=True, video=True, num_frames=6, frame_size=64, max_seconds=10)
+AUDIO = Sampling(audio=True, video=False, num_frames=6, frame_size=64, max_seconds=10)
+VIDEO = Sampling(audio=False, video=True, num_frames=6, frame_size=64, max_seconds=10)
+
+
+def picture(num_frames: int, height: int = 48, width: int = 96) -> np.ndarray:
+    """Frame i is grey of brightness 40 + 6 i, so that a decoded frame tells which one it was."""
+    grey = 40 + 6 * np.arange(num_frames, dtype=np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(grey[:, None, None, None], (num_frames, height, width, 3)))
+
+
+def index(frames: np.ndarray) -> list[int]:
+    return [round((float(frame.mean()) - 40) / 6) for frame in frames]
+
+
+def sweep(seconds: float) -> np.ndarray:
+    """A tone whose pitch rises by 200 Hz a second from 200 Hz, so that a piece of it tells when it was."""
+    time = np.arange(round(seconds * SAMPLING_RATE)) / SAMPLING_RATE
+    return (0.4 * np.sin(2 * np.pi * (200 * time + 100 * time**2))).astype(np.float32)
+
+
+def pitch(waveform: np.ndarray) -> float:
+    spectrum = np.abs(np.fft.rfft(waveform * np.hanning(waveform.size)))
+    return float(spectrum.argmax() * SAMPLING_RATE / waveform.size)
+
+
+def noise(num_frames: int) -> np.ndarray:
+    """Frames that compress badly: most of the file is then picture, wherever it is cut or hit."""
+    return np.random.default_rng(0).integers(0, 255, (num_frames, 48, 64, 3), dtype=np.uint8)
+
+
+def write_wav(path: Path, samples: np.ndarray, rate: int = SAMPLING_RATE) -> Path:
+    """samples: int16[samples, channels]"""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(samples.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return path
+
+
+def tone(seconds: float, rate: int = SAMPLING_RATE) -> np.ndarray:
+    return (8000 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)).astype(np.int16)[:, None]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    write_clip(path, frames=picture(30), fps=FPS, waveform=sweep(3), sampling_rate=SAMPLING_RATE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory) -> bytes:
+    path = tmp_path_factory.mktemp("noisy") / "clip.mp4"
+    write_clip(path, frames=noise(30), fps=FPS, waveform=sweep(3), sampling_rate=SAMPLING_RATE)
+    return path.read_bytes()
+
+
+def outcome(path: Path, sampling: Sampling, match: str, **window: float) -> str:
+    with pytest.raises(MediaError, match=match) as caught:
+        decode(path, sampling, **window)
+    error = caught.value
+    assert str(path) in str(error) and OUTCOMES[error.outcome] in str(error), "a refusal names the file and the remedy"
+    return error.outcome
+
+
+def test_both_tracks(clip):
+    decoded = decode(clip, BOTH)
+    assert decoded.seconds == pytest.approx(3, abs=0.02)
+    assert decoded.frames.shape == (6, 32, 64, 3) and decoded.frames.dtype == np.uint8
+    # The centres of six parts of 3 s are 0.25, 0.75, … s; at 10 frames a second those show frames 2, 7, …
+    assert index(decoded.frames) == [2, 7, 12, 17, 22, 27]
+    assert decoded.waveform.dtype == np.float32
+    # AAC works in blocks of 1024 samples and pads the last one.
+    assert 3 * SAMPLING_RATE <= decoded.waveform.size <= 3 * SAMPLING_RATE + 1024
+    assert np.corrcoef(decoded.waveform[: 3 * SAMPLING_RATE], sweep(3))[0, 1] > 0.99
+
+
+def test_only_what_is_wanted(clip):
+    assert decode(clip, AUDIO).frames is None
+    assert decode(clip, VIDEO).waveform is None
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "frames"),
+    [
+        # Not 1 to 2.2 s: then the moments would lie on the borders between frames, and rounding would decide.
+        (1.05, 2.25, [11, 13, 15, 17, 19, 21]),
+        (None, 1.5, [1, 3, 6, 8, 11, 13]),
+        (1.5, None, [16, 18, 21, 23, 26, 28]),
+    ],
+)
+def test_a_window_gives_its_own_sound_and_frames(clip, start, end, frames):
+    decoded = decode(clip, BOTH, start, end)
+    assert decoded.seconds == pytest.approx((end or 3) - (start or 0), abs=0.02)
+    assert index(decoded.frames) == frames
+    assert decoded.waveform.size == pytest.approx(decoded.seconds * SAMPLING_RATE, abs=0 if end else 1024)
+    # The pitch in the first tenth of a second is that of its middle.
+    assert pitch(decoded.waveform[:1600]) == pytest.approx(200 + 200 * ((start or 0) + 0.05), abs=12)
+
+
+@pytest.mark.parametrize("format_name", ["matroska", "mpegts", "avi"])
+def test_windows_in_other_containers(tmp_path, format_name):
+    path = tmp_path / "clip"
+    with av.open(str(path), "w", format=format_name) as container:
+        video = container.add_stream("libx264", rate=FPS, options={"threads": "1"})
+        video.width, video.height, video.pix_fmt = 96, 48, "yuv420p"
+        for pixels in picture(30):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(video.encode(None))
+    # Transport streams have no index of key frames, and x264 made only the first frame one.
+    found = index(decode(path, VIDEO, 1.05, 2.25).frames)
+    late = 2 if format_name == "avi" else 0  # frames: it stores no presentation times
+    assert all(right - late <= frame <= right for frame, right in zip(found, [11, 13, 15, 17, 19, 21], strict=True))
+    assert found == sorted(found)
+
+
+def test_frames_are_not_enlarged_and_few_frames_are_repeated(tmp_path):
+    path = tmp_path / "short.mp4"
+    write_clip(path, frames=picture(3, 20, 12), fps=FPS, waveform=None, sampling_rate=SAMPLING_RATE)
+    frames = decode(path, VIDEO).frames
+    assert frames.shape == (6, 20, 12, 3)
+    assert index(frames) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_phone_held_upright(tmp_path):
+    path = tmp_path / "phone.mp4"
+    sideways = np.zeros((20, 48, 96, 3), dtype=np.uint8)
+    sideways[:, :, :48] = 200
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=FPS)
+        video.width, video.height, video.pix_fmt = 96, 48, "yuv420p"
+        video.set_display_rotation(-90)  # FFmpeg counts counter-clockwise: to be turned clockwise
+        for pixels in sideways:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(video.encode(None))
+    frame = decode(path, VIDEO).frames[0]
+    assert frame.shape == (64, 32, 3)
+    assert frame[:24].mean() > 150 and frame[-24:].mean() < 50, "what was left is on top"
+
+
+def test_stereo_is_mixed_to_the_mean_of_its_channels(tmp_path):
+    mono, left = tone(1), np.hstack([tone(1), 0 * tone(1)])
+    one = decode(write_wav(tmp_path / "mono.wav", mono), AUDIO).waveform
+    both = decode(write_wav(tmp_path / "both.wav", np.hstack([mono, mono])), AUDIO).waveform
+    half = decode(write_wav(tmp_path / "left.wav", left), AUDIO).waveform
+    opposite = decode(write_wav(tmp_path / "opposite.wav", np.hstack([mono, -mono])), AUDIO).waveform
+    np.testing.assert_allclose(one, mono[:, 0] / 32768, atol=1e-6)
+    np.testing.assert_allclose(both, one, atol=2 / 32768)
+    np.testing.assert_allclose(half, one / 2, atol=2 / 32768)
+    np.testing.assert_allclose(opposite, 0, atol=2 / 32768)
+
+
+def test_other_sampling_rates_are_resampled(tmp_path):
+    waveform = decode(write_wav(tmp_path / "cd.wav", tone(1, 44100), 44100), AUDIO).waveform
+    assert waveform.size == pytest.approx(SAMPLING_RATE, abs=2)
+    assert pitch(waveform) == pytest.approx(440, abs=1)
+
+
+def test_mp3_has_no_declared_duration_and_is_measured(tmp_path):
+    path = tmp_path / "clip.mp3"
+    with av.open(str(path), "w") as container:
+        audio = container.add_stream("mp3", rate=SAMPLING_RATE, layout="mono")
+        sound = av.AudioFrame.from_ndarray(sweep(3)[None], format="fltp", layout="mono")
+        sound.sample_rate = SAMPLING_RATE
+        container.mux(audio.encode(sound))
+        container.mux(audio.encode(None))
+    assert decode(path, AUDIO).seconds == pytest.approx(3, abs=0.1)
+    assert outcome(path, BOTH, "no video track") == "no_video"
+
+
+def test_what_is_no_clip_at_all(tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "random.mp4").write_bytes(np.random.default_rng(0).bytes(50_000))
+    (tmp_path / "page.mp4").write_text("<!DOCTYPE html><html><body>404 not found</body></html>")
+    assert outcome(tmp_path / "gone.mp4", BOTH, "there is no such file") == "missing"
+    assert outcome(tmp_path / "empty.mp4" / "clip.mp4", BOTH, "there is no such file") == "missing"
+    assert outcome(tmp_path, BOTH, "Is a directory") == "unreadable"
+    assert outcome(tmp_path / "empty.mp4", BOTH, "zero bytes") == "empty"
+    assert outcome(tmp_path / "random.mp4", BOTH, "cannot be decoded") == "corrupt"
+    assert outcome(tmp_path / "page.mp4", BOTH, "cannot be decoded") == "corrupt"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may read every file")
+def test_a_file_that_may_not_be_read(tmp_path):
+    path = write_wav(tmp_path / "clip.wav", tone(1))
+    path.chmod(0)
+    assert outcome(path, AUDIO, "Permission denied") == "unreadable"
+
+
+def test_truncated_files(tmp_path, noisy):
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(noisy[: len(noisy) // 2])
+    assert outcome(path, BOTH, "should last until 3.0. s but ends at 1") == "truncated"
+    whole = write_wav(tmp_path / "cut.wav", tone(3)).read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    assert outcome(tmp_path / "cut.wav", AUDIO, "should last until 3.00 s but ends at 1.50 s") == "truncated"
+    # A clip of the part that is there is whole.
+    assert decode(tmp_path / "cut.wav", AUDIO, 0.2, 1.2).waveform.size == SAMPLING_RATE
+
+
+def test_an_mp4_that_lost_its_index(tmp_path, noisy):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(noisy.replace(b"moov", b"mooq", 1))
+    assert outcome(path, BOTH, "cannot be decoded") == "corrupt"
+
+
+def test_damage_in_the_middle(tmp_path, noisy):
+    path, middle = tmp_path / "clip.mp4", len(noisy) // 2
+    hole = np.random.default_rng(0).bytes(4000)
+    path.write_bytes(noisy[:middle] + hole + noisy[middle + len(hole) :])
+    assert outcome(path, BOTH, "damaged") == "corrupt"
+
+
+def test_headers_of_programs_that_stream(tmp_path):
+    whole = bytearray(write_wav(tmp_path / "clip.wav", tone(1)).read_bytes())
+    for size in (0, 0xFFFFFFFF):
+        whole[4:8] = whole[40:44] = struct.pack("<I", size)
+        (tmp_path / "clip.wav").write_bytes(whole)
+        assert decode(tmp_path / "clip.wav", AUDIO).waveform.size == SAMPLING_RATE
+
+
+def test_tracks_that_are_not_there(tmp_path, clip):
+    silent = tmp_path / "silent.mp4"
+    write_clip(silent, frames=picture(10), fps=FPS, waveform=None, sampling_rate=SAMPLING_RATE)
+    assert outcome(silent, BOTH, "no audio track") == "no_audio"
+    assert decode(silent, VIDEO).frames.shape[0] == 6
+    sound = tmp_path / "sound.mp4"
+    write_clip(sound, frames=None, fps=FPS, waveform=sweep(1), sampling_rate=SAMPLING_RATE)
+    assert outcome(sound, BOTH, "no video track") == "no_video"
+    assert decode(sound, AUDIO).waveform.size >= SAMPLING_RATE
+
+
+def test_no_samples(tmp_path):
+    assert outcome(write_wav(tmp_path / "none.wav", tone(0)), AUDIO, "duration is zero") == "empty"
+
+
+def test_too_long_by_its_header_and_by_what_is_decoded(tmp_path, clip):
+    brief = Sampling(audio=False, video=True, num_frames=6, frame_size=64, max_seconds=2)
+    assert outcome(clip, brief, r"lasts 3.0. s and max_seconds is 2") == "too_long"
+    assert decode(clip, brief, 0.5, 2.5).seconds == 2
+    path = tmp_path / "liar.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=FPS)
+        video.width, video.height, video.pix_fmt = 96, 48, "yuv420p"
+        for pixels in picture(40):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(video.encode(None))
+    # Matroska's Duration: id 4489, size 8, a float of milliseconds.
+    content = bytearray(path.read_bytes())
+    at = content.index(bytes.fromhex("448988")) + 3
+    assert struct.unpack(">d", content[at : at + 8])[0] == 4000
+    content[at : at + 8] = struct.pack(">d", 1000)
+    path.write_bytes(content)
+    assert outcome(path, brief, "more than 2 s .* were decoded, though it declares 1.00 s") == "too_long"
+
+
+@pytest.mark.parametrize(("start", "end"), [(4.0, 5.0), (2.0, 4.0), (2.0, 1.0), (1.0, 1.0), (-1.0, 1.0), (3.5, None)])
+def test_windows_that_are_not_in_the_file(clip, start, end):
+    assert outcome(clip, BOTH, "the clip runs from", start=start, end=end) == "outside"
+
+
+def test_annotated_ends_may_be_rounded_up(clip):
+    assert decode(clip, BOTH, 1.0, 3.1).seconds == pytest.approx(2, abs=0.02)
+
+
+def test_many_threads_decode_alike(clip):
+    with ThreadPoolExecutor(4) as pool:
+        decoded = list(pool.map(lambda _: decode(clip, BOTH), range(12)))
+    for other in decoded[1:]:
+        np.testing.assert_array_equal(other.waveform, decoded[0].waveform)
+        np.testing.assert_array_equal(other.frames, decoded[0].frames)
+
+
+def test_the_error_travels_between_processes():
+    error = pickle.loads(pickle.dumps(MediaError("no_audio", "clip.mp4", "it has no audio track")))
+    assert (error.outcome, error.path, error.detail) == ("no_audio", "clip.mp4", "it has no audio track")
+    assert str(error) == "clip.mp4: it has no audio track; " + OUTCOMES["no_audio"]
+
+
+def test_the_same_input_gives_the_same_file(tmp_path):
+    for name in ("one.mp4", "two.mp4"):
+        write_clip(tmp_path / name, frames=noise(12), fps=FPS, waveform=sweep(1.2), sampling_rate=SAMPLING_RATE)
+    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
+
+
+def test_a_refused_write_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="needs even numbers"):
+        write_clip(tmp_path / "odd.mp4", frames=picture(3, 21, 12), fps=FPS, waveform=None, sampling_rate=SAMPLING_RATE)
+    with pytest.raises(ValueError, match="nothing to write"):
+        write_clip(tmp_path / "none.mp4", frames=None, fps=FPS, waveform=None, sampling_rate=SAMPLING_RATE)
+    with pytest.raises(av.FFmpegError):
+        write_clip(tmp_path / "rate.mp4", frames=None, fps=FPS, waveform=sweep(1), sampling_rate=12345)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_real_recordings():
+    if "AFFECT_SHARED_DATA" not in os.environ:
+        pytest.skip("AFFECT_SHARED_DATA does not name a folder with real recordings")
+    paths = sorted(Path(os.environ["AFFECT_SHARED_DATA"], "ravdess").glob("Actor_*/*.wav"))[:60]
+    assert paths, "there are recordings"
+    for path in paths:
+        decoded = decode(path, AUDIO)
+        assert decoded.waveform.size == round(decoded.seconds * SAMPLING_RATE)
+        assert 0 < np.abs(decoded.waveform).max() <= 1

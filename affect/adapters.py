@@ -71,6 +71,9 @@ def apply(model: nn.Module, config: FinetuningConfig) -> list[TowerCount]:
     for name, parameter in model.named_parameters():
         mode = modes[tower_of(name, model.towers)]
         parameter.requires_grad_(mode is Tower.full or (mode is Tower.lora and ADAPTER_MARK in name))
+        if parameter.requires_grad:
+            # An update of a thousandth is lost in bfloat16's eight bits; what is frozen stays in the type it was loaded in.
+            parameter.data = parameter.data.float()
     return _counts(model, modes, {tower: len(names) for tower, names in targets.items()})
 
 

@@ -5,7 +5,7 @@ is an expensive teacher: a step through SmolLM2 costs what many steps of a small
 for the answers directly. The mean of a clip's soft tokens is held against the language model's own embeddings of the
 distinct training answers, by cosine, with cross-entropy: afterwards the soft tokens of an angry voice lie towards the word
 that will be asked for, where the language model can read them. Only training clips and their answers are learnt from; the
-validation split decides which epoch is kept.
+validation split is only measured.
 """
 
 from dataclasses import dataclass
@@ -37,10 +37,11 @@ class Aligned:
     """What came of one modality, on the validation split."""
 
     modality: str
-    loss: float
-    """Mean cross-entropy in nats."""
-    accuracy: float
-    """Share of answers that are nearest to their clip's soft tokens. Not a result: the readout is not the model's."""
+    loss: float | None
+    """Mean cross-entropy in nats; None where no validation clip has one of the training answers."""
+    accuracy: float | None
+    """Share of answers that are nearest to their clip's soft tokens; None like `loss`. Not a result: the readout is not
+    the model's."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -168,6 +169,8 @@ def _fit(
             schedule.step()
         tick()
     _train_mode(modules, False)
+    if not clips["val"]:
+        return Aligned(modality=modality, loss=None, accuracy=None)
     with torch.no_grad():
         found = [losses(batch, 0.0) for batch in clips["val"]]
     return Aligned(

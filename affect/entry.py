@@ -70,7 +70,7 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
             except Exception as error:
                 if unfinished:
                     sys.exit(f"Not finished, for the reason above: {', '.join(f'#{number}' for number in unfinished)}")
-                # Before the first job, OSError is a folder that cannot be made and ValueError a word that Hydra refuses.
+                # Before the first job, OSError is a folder that cannot be made, ValueError a word Hydra refuses.
                 if isinstance(error, REFUSALS) or (isinstance(error, (OSError, ValueError)) and not begun):
                     sys.exit(refusal(error, given))
                 raise
@@ -82,7 +82,9 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
             multirun = hydra_config.mode is RunMode.MULTIRUN
             try:
                 if not multirun and hydra_config.runtime.choices["sweep"] is not None:
-                    raise ConfigError(f"sweep={hydra_config.runtime.choices['sweep']} is a list of runs: add -m, or leave it out")
+                    raise ConfigError(
+                        f"sweep={hydra_config.runtime.choices['sweep']} is a list of runs: add -m, or leave it out"
+                    )
                 if raw.run is not None and program != "train":
                     raw = with_run(raw, list(hydra_config.overrides.task))
                 cfg = load(raw, program)
@@ -97,7 +99,7 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
                 if refused and not multirun:
                     sys.exit(refusal(error, sys.argv[1:]))
                 if multirun:
-                    # Said here, since of all failed jobs the launcher hands on only the first, and only after the last job.
+                    # Said here, since the launcher hands on only the first of all failures, and only at the end.
                     said = refusal(error, sys.argv[1:]) if refused else "".join(traceback.format_exception(error))
                     print(f"#{hydra_config.job.num}: {said}", file=sys.stderr)
                     unfinished.append(hydra_config.job.num)
@@ -111,9 +113,13 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
 def check_dashes(given: Sequence[str]) -> None:
     """Raises ConfigError for `--seed 3` and the like: keys have no dashes here, and Hydra's parser would not say so."""
     known = {f.name for f in fields(Config)} | {*GROUPS, *DELTAS}
-    wrong = [word for word in given if word.startswith("--") and re.split(r"[.=]", word[2:])[0].replace("-", "_") in known]
+    wrong = [
+        word for word in given if word.startswith("--") and re.split(r"[.=]", word[2:])[0].replace("-", "_") in known
+    ]
     if wrong:
-        raise ConfigError("\n".join(f"{word} has dashes: keys are given as KEY=VALUE, {_key(word[2:])}=…" for word in wrong))
+        raise ConfigError(
+            "\n".join(f"{word} has dashes: keys are given as KEY=VALUE, {_key(word[2:])}=…" for word in wrong)
+        )
 
 
 def _key(word: str) -> str:
@@ -121,8 +127,8 @@ def _key(word: str) -> str:
 
 
 def _register_sweep_folder(stack: ExitStack) -> None:
-    """Defines conf/config.yaml's `affect.sweep_folder`. Hydra makes the folder of a multirun whatever its jobs do, so that of
-    a dry run is a temporary one."""
+    """Defines conf/config.yaml's `affect.sweep_folder`. Hydra makes the folder of a multirun whatever its jobs do, so
+    that of a dry run is a temporary one."""
 
     @cache
     def folder(output_root: str, dry_run: bool) -> str:
@@ -142,32 +148,47 @@ def refusal(error: Exception, given: Sequence[str]) -> str:
 
 
 def explain(error: Exception, given: Sequence[str] | None) -> str:
-    """A sentence for what Hydra, OmegaConf or the YAML parser refused. Where it is in none of the words `given`, the file of
-    conf/ that has it is named; None is for a configuration that comes from elsewhere."""
+    """A sentence for what Hydra, OmegaConf or the YAML parser refused. Where it is in none of the words `given`, the
+    file of conf/ that has it is named; None is for a configuration that comes from elsewhere."""
     if isinstance(error, OverrideParseException):
         return _unreadable_word(error)
     if isinstance(error, MarkedYAMLError):
         mark = error.problem_mark
         where = f"{mark.name}, line {mark.line + 1}" if mark is not None else "a file of conf"
-        return f"{where} is not YAML ({error.problem}): correct it; text with a colon, a bracket or a # has to be quoted"
+        return (
+            f"{where} is not YAML ({error.problem}): correct it; text with a colon, a bracket or a # has to be quoted"
+        )
     text = "\n".join(str(e) for e in (error, error.__cause__) if e is not None)
     if match := re.search(r"Could not (?:find|load) '([^'/]+)/([^']*)'", text):
         group, choice = match.groups()
         options = choices(group)
         if options:
-            return f"{_place(text, choice, given)}{group}={choice} does not exist{near(choice, options)} Choices: {', '.join(options)}"
-    if match := re.search(r"Could not override '([^']+)'\.\s+(?:No match in the defaults list|Did you mean)", text):
-        group = re.split("[/@]", match[1])[0]
+            return (
+                f"{_place(text, choice, given)}{group}={choice} does not exist{near(choice, options)} Choices:"
+                f" {', '.join(options)}"
+            )
+    no_group = (
+        r"Could not override '([^']+)'\.\s+(?:No match in the defaults list|Did you mean)"
+        r"|config group '([^']+)' does not exist"
+    )
+    if match := re.search(no_group, text):
+        named = match[1] or match[2]
+        group = re.split("[/@]", named)[0]
         return (
-            f"{_place(text, match[1], given)}there is no group '{match[1]}'{near(group, (*GROUPS, *DELTAS))} Groups:"
+            f"{_place(text, named, given)}there is no group '{named}'{near(group, (*GROUPS, *DELTAS))} Groups:"
             f" {', '.join((*GROUPS, *DELTAS))}"
         )
     if match := re.search(r"Multiple values for (\w+)|force-add of config groups is not supported: '\++(\w+)", text):
         group = match[1] or match[2]
         return f"+{group} would add a second {group}: to choose another one leave out the +, {group}=…"
     if "Config group override" in text:
-        words = [word for word in given or () if word.lstrip("+~").split("=", 1)[0].split("@")[0] in ("", *GROUPS, *DELTAS)]
-        return f"{' '.join(words)}: a group is given as GROUP=CHOICE, dataset=demo, as a list of choices, dataset=[demo,meld], or not at all"
+        words = [
+            word for word in given or () if word.lstrip("+~").split("=", 1)[0].split("@")[0] in ("", *GROUPS, *DELTAS)
+        ]
+        return (
+            f"{' '.join(words)}: a group is given as GROUP=CHOICE, dataset=demo, as a list of choices,"
+            " dataset=[demo,meld], or not at all"
+        )
     if "Merge error" in text:
         return "two choices of one group do not go together: give a single one, model=smollm2"
     if match := re.search(r"Ambiguous value for argument '([^'=]+)=(.*)'", text):
@@ -195,7 +216,9 @@ def _unreadable_word(error: OverrideParseException) -> str:
         return f"'{word}' is not KEY=VALUE: write {word}=…, and where a value has a space, quote the word as a whole"
     key, _, value = word.partition("=")
     if not re.fullmatch(r"[+~]*[\w/@-]+(\.[\w/@-]+)*", key):
-        return f"{word} is not KEY=VALUE: the parts of a key are names with single dots between them, trainer.max_epochs=3"
+        return (
+            f"{word} is not KEY=VALUE: the parts of a key are names with single dots between them, trainer.max_epochs=3"
+        )
     return (
         f"{word} cannot be read: close every bracket, brace and quote of a list, {key}=[a,b]; text that has any of"
         f" []{{}}(),:='\" or ${{}} in it is quoted twice, the outer quotes being for the shell: '{key}=\"{value}\"'"
@@ -219,7 +242,10 @@ def _unknown(key: str, owner: str | None, place: str) -> str:
     """The end of the sentence about an unknown key: whose it is not, the nearest one, all of them."""
     parts = key.split(".")
     if key in DELTAS or (key == "dataset" and place):
-        return f"is not in Config: the file's first line has to be `# @package {'datasets.NAME' if key == 'dataset' else '_global_'}`"
+        return (
+            "is not in Config: the file's first line has to be `# @package"
+            f" {'datasets.NAME' if key == 'dataset' else '_global_'}`"
+        )
     if parts[0] == "hydra":
         return "is not one of Hydra's: leave it out; a sweep gives its values under hydra.sweeper.params"
     names = [f.name for f in fields(getattr(schema, owner))] if owner is not None and hasattr(schema, owner) else []
@@ -234,8 +260,8 @@ def _unknown(key: str, owner: str | None, place: str) -> str:
     if parts[0] == "datasets" and len(parts) == 4 and file.is_file():
         there = list(OmegaConf.to_container(OmegaConf.load(file)).get(parts[2]) or {})
         return (
-            f"is not in conf/dataset/{file.name}{near(parts[3], there)} Its {parts[2]}: {', '.join(there) or 'none'}; what"
-            f" the file does not have is added with a +, +{key}=…"
+            f"is not in conf/dataset/{file.name}{near(parts[3], there)} Its {parts[2]}: {', '.join(there) or 'none'};"
+            f" what the file does not have is added with a +, +{key}=…"
         )
     return f"does not exist yet: add it with a +, +{key}=…"
 
@@ -255,7 +281,10 @@ def _unfit_value(key: str, text: str) -> str:
     if "is not a ListConfig" in text:
         return f"{key} has to be a list, {key}=[…]"
     if "is not a subclass of DatasetConfig" in text:
-        return f"there is no dataset '{key}' to take these keys: choose it first, dataset=… (it needs a file conf/dataset/{key}.yaml)"
+        return (
+            f"there is no dataset '{key}' to take these keys: choose it first, dataset=… (it needs a file"
+            f" conf/dataset/{key}.yaml)"
+        )
     if re.search(r"Cannot assign \w+ to Dict|Cannot merge DictConfig|is not a subclass of", text):
         return f"{key} is not a single value: give the keys under it, {key}.KEY=…"
     if "Cannot convert" in text:
@@ -270,9 +299,14 @@ def _unfit_value(key: str, text: str) -> str:
 def plan(cfg: Config, program: str) -> str:
     """What a run of this configuration would do, for dry_run."""
     tasks = ", ".join(f"{name} ({', '.join(dataset.tasks)})" for name, dataset in cfg.datasets.items())
-    lines = [f"{program}: {cfg.model.name} on {tasks}, modalities={cfg.modalities}, prompting={cfg.prompting.name}, seed={cfg.seed}"]
+    lines = [
+        f"{program}: {cfg.model.name} on {tasks}, modalities={cfg.modalities}, prompting={cfg.prompting.name},"
+        f" seed={cfg.seed}"
+    ]
     if program == "train":
-        towers = ", ".join(f"{t} {getattr(cfg.finetuning, t).value}" for t in ("language", "audio", "vision", "projector"))
+        towers = ", ".join(
+            f"{t} {getattr(cfg.finetuning, t).value}" for t in ("language", "audio", "vision", "projector")
+        )
         lines.append(
             f"finetuning={cfg.finetuning.name}: {towers}; {cfg.trainer.max_epochs} epochs of batches of"
             f" {cfg.trainer.batch_size} × {cfg.trainer.accumulate}"
@@ -310,7 +344,8 @@ used; `-m` runs every combination of comma-separated values."""
 
 
 def load(raw: DictConfig, program: str) -> Config:
-    """The typed configuration of one job of `program` (train, evaluate, show), or one ConfigError with all its problems."""
+    """The typed configuration of one job of `program` (train, evaluate, show), or one ConfigError with all its
+    problems."""
     unknown = list(_unknown_keys(raw))
     if unknown:
         raise ConfigError("\n".join(unknown))
@@ -343,22 +378,25 @@ def _unknown_keys(node: Any, path: str = "") -> Iterator[str]:
 
 
 LOCKED = ("model", "prompting", "finetuning", "knowledge", "experiment")
-"""What a run brings with it: a trained model is only itself with the wording and the towers it was trained with. An experiment
-may name any of them."""
+"""What a run brings with it: a trained model is only itself with the wording and the towers it was trained with. An
+experiment may name any of them."""
 
 
 def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
     """The configuration for `run=…`: the run's own, changed by the words `given` on the command line.
 
-    A dataset that the run has too keeps the run's settings, labels above all, unless they are given. Raises ConfigError, for
-    all of them at once, where words would change what a run brings with it.
+    A dataset that the run has too keeps the run's settings, labels above all, unless they are given. Raises
+    ConfigError, for all of them at once, where words would change what a run brings with it.
     """
     folder = Path(raw.run)
     keys = [word.lstrip("+~").split("=", 1)[0] for word in given]
     refused = [key for key in keys if key.split(".")[0] in LOCKED]
     if refused:
         raise ConfigError(
-            "\n".join(f"{key} cannot be given beside run={folder}: a run brings its own {key.split('.')[0]}; leave it out" for key in refused)
+            "\n".join(
+                f"{key} cannot be given beside run={folder}: a run brings its own {key.split('.')[0]}; leave it out"
+                for key in refused
+            )
         )
     own = run_config(folder)
     merged = own.copy()
@@ -368,7 +406,9 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
             if Path(dataset.root).is_relative_to(own[place]):
                 dataset.root = str(Path(raw[place]) / Path(dataset.root).relative_to(own[place]))
     if "dataset" in keys:
-        merged.datasets = {name: merged.datasets[name] if name in merged.datasets else raw.datasets[name] for name in raw.datasets}
+        merged.datasets = {
+            name: merged.datasets[name] if name in merged.datasets else raw.datasets[name] for name in raw.datasets
+        }
     absent = [key for key in keys if key.startswith("datasets.") and key.split(".")[1] not in merged.datasets]
     if absent:
         raise ConfigError(
@@ -384,8 +424,9 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
     untrained = (set(merged.modalities) - set(own.modalities)) & set(new_modalities(OmegaConf.to_object(merged.model)))
     if untrained:
         raise ConfigError(
-            f"modalities={merged.modalities} has {' and '.join(MODALITIES[m] for m in sorted(untrained))}, but run={folder} was"
-            f" trained with modalities={own.modalities} and its encoder for that is still random: leave it out"
+            f"modalities={merged.modalities} has {' and '.join(MODALITIES[m] for m in sorted(untrained))}, but"
+            f" run={folder} was trained with modalities={own.modalities} and its encoder for that is still random:"
+            " leave it out"
         )
     for key in ("run", "output_root", "cache_root", "data_root", "dry_run", "clip"):
         merged[key] = raw[key]

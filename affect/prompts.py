@@ -1,12 +1,17 @@
-"""Records to chat messages. Pure: no model, no files. Training and evaluation build their prompts here and nowhere else,
-and an ablation differs from the full prompt only in the slots of the modality that is left out."""
+"""Records to chat messages. Pure: no model, no files. Training and evaluation build their prompts here and nowhere
+else, and an ablation differs from the full prompt only in the slots of the modality that is left out."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from affect.config import PromptingConfig, TooLong
 from affect.record import DataError, Record
-from affect.tasks import Kind, Task
+from affect.tasks import Task
+
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+"""What is cut from a transcript at a time. Kana and Chinese characters count one by one, since no spaces part their
+words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +32,9 @@ class Example:
 
 def question(task: Task, language: str) -> str:
     """The task's question with its labels or range filled in."""
-    return task.question[language].format(
-        labels=", ".join(task.word(label, language) for label in task.labels),
-        low="" if task.low is None else task.answer(task.low, language) if task.kind is Kind.intensity else task.low,
-        high="" if task.high is None else task.answer(task.high, language) if task.kind is Kind.intensity else task.high,
-    )
+    low, high = ("" if bound is None else task.answer(bound, language) for bound in (task.low, task.high))
+    labels = ", ".join(task.word(label, language) for label in task.labels)
+    return task.question[language].format(labels=labels, low=low, high=high)
 
 
 def slots(record: Record, task: Task, prompting: PromptingConfig, modalities: str) -> dict[str, str]:
@@ -61,15 +64,14 @@ def example(
 ) -> Example:
     """The example of a record and a task within the token budget; `count` gives the number of text tokens of messages.
 
-    Over the budget, whole context turns go first, oldest first, then words of the transcript, from its beginning: the end
-    of an utterance is what punchlines and answers hang on. Raises DataError when that is not allowed or not enough.
+    Over the budget, whole context turns go first, oldest first, then words of the transcript, from its beginning: the
+    end of an utterance is what punchlines and answers hang on. Raises DataError when that is not allowed or not enough.
     """
+    ends = [0, *(word.end() for word in WORD.finditer(record.text))]
 
     def attempt(turns: int, words: int) -> list[dict]:
-        text = record.text if words == 0 else " ".join(record.text.split()[words:])
-        return messages(
-            replace(record, context=record.context[turns:], text=text), task, prompting, modalities
-        )
+        text = record.text[ends[words] :].lstrip() if words else record.text
+        return messages(replace(record, context=record.context[turns:], text=text), task, prompting, modalities)
 
     def fits(turns: int, words: int) -> bool:
         return count(attempt(turns, words)) <= prompting.max_text_tokens
@@ -78,16 +80,17 @@ def example(
     if not fits(0, 0):
         if prompting.too_long is TooLong.refuse:
             raise DataError(
-                f"{record.source or record.id}: the prompt of {record.id} has {count(attempt(0, 0))} text tokens, more than"
-                f" prompting.max_text_tokens={prompting.max_text_tokens}: raise it, or set prompting.too_long=shorten"
+                f"{record.source or record.id}: the prompt of {record.id} has {count(attempt(0, 0))} text tokens, more"
+                f" than prompting.max_text_tokens={prompting.max_text_tokens}: raise it, or set"
+                " prompting.too_long=shorten"
             )
         all_turns = len(record.context) if "t" in modalities else 0
-        all_words = len(record.text.split()) if "t" in modalities else 0
+        all_words = len(ends) - 1 if "t" in modalities else 0
         if not fits(all_turns, all_words):
             raise DataError(
-                f"{record.source or record.id}: the prompt of {record.id} has {count(attempt(all_turns, all_words))} text"
-                f" tokens without any of its transcript, more than prompting.max_text_tokens={prompting.max_text_tokens}:"
-                " raise it, or shorten the wording"
+                f"{record.source or record.id}: the prompt of {record.id} has {count(attempt(all_turns, all_words))}"
+                " text tokens without any of its transcript, more than"
+                f" prompting.max_text_tokens={prompting.max_text_tokens}: raise it, or shorten the wording"
             )
         turns = _smallest(lambda n: fits(n, 0), all_turns)
         if not fits(turns, 0):

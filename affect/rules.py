@@ -23,8 +23,9 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
     """One sentence for each rule that is broken, naming both sides and what to do."""
     if FAMILIES.get(cfg.model.family) is not type(cfg.model):
         yield (
-            f"model.family={cfg.model.family} does not fit model={cfg.model.name}, whose keys are those of {type(cfg.model).__name__}:"
-            " leave it out; the model's file names its family's schema, defaults: [/schema/composed@_here_, _self_]"
+            f"model.family={cfg.model.family} does not fit model={cfg.model.name}, whose keys are those of"
+            f" {type(cfg.model).__name__}: leave it out; the model's file names its family's schema,"
+            " defaults: [/schema/composed@_here_, _self_]"
         )
     for key, name in [("model.name", cfg.model.name), *(("datasets", name) for name in cfg.datasets)]:
         if not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", name):
@@ -43,8 +44,8 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
             yield (
                 f"modalities={cfg.modalities} has {MODALITIES[letter]}, but the {MODALITIES[letter]} encoder of"
                 f" model={cfg.model.name} is new and means nothing until it is trained: evaluate zero-shot with"
-                f" modalities={''.join(m for m in cfg.modalities if m not in new_modalities(cfg.model)) or 't'}, or name"
-                " a trained run=…"
+                f" modalities={''.join(m for m in cfg.modalities if m not in new_modalities(cfg.model)) or 't'}, or"
+                " name a trained run=…"
             )
     if program != "show" and cfg.clip is not None:
         yield f"clip={cfg.clip} is for `python -m affect.show`: leave it out here"
@@ -95,17 +96,24 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
     yield from (f"{key}={value} has to be at least 1" for key, value in at_least_one.items() if value < 1)
     yield from (f"{key}={value} has to be above 0" for key, value in above_zero.items() if not value > 0)
     yield from (f"{key}={value} must not be below 0" for key, value in not_below_zero.items() if not value >= 0)
-    yield from (f"{key}={value} is a share: from 0 up to, but without, 1" for key, value in shares.items() if not 0 <= value < 1)
+    yield from (
+        f"{key}={value} is a share: from 0 up to, but without, 1" for key, value in shares.items() if not 0 <= value < 1
+    )
     if cfg.trainer.max_batches is not None and cfg.trainer.max_batches < 1:
         yield f"trainer.max_batches={cfg.trainer.max_batches} has to be at least 1, or null for all"
     if cfg.evaluation.split not in SPLITS:
-        yield f"evaluation.split={cfg.evaluation.split} is not a split{near(cfg.evaluation.split, SPLITS)} Splits: {', '.join(SPLITS)}"
+        yield (
+            f"evaluation.split={cfg.evaluation.split} is not a split{near(cfg.evaluation.split, SPLITS)} Splits:"
+            f" {', '.join(SPLITS)}"
+        )
 
 
 def _modality_conflicts(cfg: Config) -> Iterator[str]:
     letters = cfg.modalities
     if not letters or set(letters) - set(MODALITIES) or len(set(letters)) != len(letters):
-        yield f"modalities={letters} has to be made of the letters t, a, v, each at most once: t, a, v, ta, tv, av or tav"
+        yield (
+            f"modalities={letters} has to be made of the letters t, a, v, each at most once: t, a, v, ta, tv, av or tav"
+        )
         return
     model = cfg.model
     for letter in letters:
@@ -123,7 +131,10 @@ def _modality_conflicts(cfg: Config) -> Iterator[str]:
     if isinstance(model, ComposedConfig):
         for letter, key, encoder in (("a", "audio", model.audio), ("v", "vision", model.vision)):
             if letter in letters and letter in model.modalities and encoder is None:
-                yield f"modalities={letters} has {MODALITIES[letter]}, but model.{key}=null: name an encoder (conv), or leave {letter} out"
+                yield (
+                    f"modalities={letters} has {MODALITIES[letter]}, but model.{key}=null: name an encoder (conv), or"
+                    f" leave {letter} out"
+                )
 
 
 def _spell(letters: str) -> str:
@@ -133,7 +144,10 @@ def _spell(letters: str) -> str:
 def _dataset_conflicts(name: str, dataset: DatasetConfig, prompting: PromptingConfig) -> Iterator[str]:
     defined = dataset.task_definitions
     if not dataset.tasks:
-        yield f"datasets.{name}.tasks is empty: choose from {', '.join(defined) or 'task_definitions, which is empty too'}"
+        yield (
+            f"datasets.{name}.tasks is empty: choose from"
+            f" {', '.join(defined) or 'task_definitions, which is empty too'}"
+        )
     for task_name in dataset.tasks:
         if task_name not in defined:
             yield (
@@ -149,14 +163,27 @@ def _dataset_conflicts(name: str, dataset: DatasetConfig, prompting: PromptingCo
                 f"{near(task.headline, HEADLINES[task.kind])} Metrics of that kind: {', '.join(HEADLINES[task.kind])}"
             )
         if task.question and dataset.language not in task.question:
-            yield f"datasets.{name}: task '{task_name}' has no question in language '{dataset.language}': add question.{dataset.language}"
-    for key, wording in (("system", prompting.system), ("transcript", prompting.transcript), ("context", prompting.context)):
+            yield (
+                f"datasets.{name}: task '{task_name}' has no question in language '{dataset.language}': add"
+                f" question.{dataset.language}"
+            )
+    for key, wording in (
+        ("system", prompting.system),
+        ("transcript", prompting.transcript),
+        ("context", prompting.context),
+    ):
         if dataset.language not in wording:
-            yield f"dataset={name} is in language '{dataset.language}', but prompting={prompting.name} has no {key} in it: add prompting.{key}.{dataset.language}"
+            yield (
+                f"dataset={name} is in language '{dataset.language}', but prompting={prompting.name} has no {key} in"
+                f" it: add prompting.{key}.{dataset.language}"
+            )
 
 
 def _wording_conflicts(prompting: PromptingConfig) -> Iterator[str]:
-    for key, wording, placeholder in (("transcript", prompting.transcript, "text"), ("context", prompting.context, "turns")):
+    for key, wording, placeholder in (
+        ("transcript", prompting.transcript, "text"),
+        ("context", prompting.context, "turns"),
+    ):
         for language, template in wording.items():
             try:
                 filled = template.format(**{placeholder: "\0"})
@@ -164,7 +191,10 @@ def _wording_conflicts(prompting: PromptingConfig) -> Iterator[str]:
                 yield f"prompting.{key}.{language} has a placeholder that is not {{{placeholder}}}: {error}"
                 continue
             if "\0" not in filled:
-                yield f"prompting.{key}.{language} lacks its placeholder {{{placeholder}}}: what it should show would be left out"
+                yield (
+                    f"prompting.{key}.{language} lacks its placeholder {{{placeholder}}}: what it should show would be"
+                    " left out"
+                )
 
 
 def _training_conflicts(cfg: Config) -> Iterator[str]:
@@ -181,9 +211,12 @@ def _training_conflicts(cfg: Config) -> Iterator[str]:
                 )
         if set(new) & set(cfg.modalities) and modes.projector in (Tower.frozen, Tower.lora):
             yield (
-                f"finetuning.projector={modes.projector.value}, but the projector of model={cfg.model.name} is new and has"
-                " to be trained whole: finetuning.projector=full (or auto)"
+                f"finetuning.projector={modes.projector.value}, but the projector of model={cfg.model.name} is new and"
+                " has to be trained whole: finetuning.projector=full (or auto)"
             )
     trained = [modes.language, *(getattr(modes, tower) for tower in used), *([modes.projector] if used else [])]
     if all(mode is Tower.frozen or (mode is Tower.auto and not set(new) & set(cfg.modalities)) for mode in trained):
-        yield f"finetuning={modes.name} trains nothing with modalities={cfg.modalities}: set finetuning.language=lora (or full)"
+        yield (
+            f"finetuning={modes.name} trains nothing with modalities={cfg.modalities}: set finetuning.language=lora (or"
+            " full)"
+        )

@@ -1,4 +1,6 @@
-"""The run folder: what it is called, what is in it, and reading it back. A folder explains itself:
+"""The run folder: what it is called, what is in it, and reading it back.
+
+A folder explains itself:
 
     config.yaml        the resolved configuration; `evaluate.py run=…` composes from it
     status.json        running, finished or failed, and why
@@ -11,17 +13,18 @@
     metrics.json       the numbers, with how many rows they stand on
 """
 
+import contextlib
 import csv
 import io
+import itertools
 import json
 import os
 import platform
 import subprocess
 import sys
-import tempfile
+import threading
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib import metadata
@@ -33,18 +36,29 @@ from affect.config import Config, ConfigError, read_yaml, to_yaml
 from affect.record import DataError, Prediction
 from affect.splits import Part
 
-LIBRARIES = ("torch", "transformers", "peft", "lightning", "torchmetrics", "hydra-core", "omegaconf", "av", "numpy", "wandb")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "peft",
+    "lightning",
+    "torchmetrics",
+    "hydra-core",
+    "omegaconf",
+    "av",
+    "numpy",
+    "wandb",
+)
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Writes a text file so that a reader, or a kill in the middle, meets the old one or the new one, never half of one."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    """Writes a text file so that a reader, or a kill in the middle, meets the old one or the new one, never half of
+    one."""
+    temporary = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -55,16 +69,15 @@ def write_json(path: Path, value: Any) -> None:
 def create(cfg: Config, program: str, job_folder: str | None) -> Path:
     """Makes the folder of a new run and writes what is known at its start.
 
-    `job_folder` is the one a multirun gave this job; otherwise the name says when, what and on what, and a number is added
-    where that name is taken: making the folder is what decides between two runs of the same second.
+    `job_folder` is the one a multirun gave this job; otherwise the name says when, what and on what, and a number is
+    added where that name is taken: making the folder is what decides between two runs of the same second.
     """
     if job_folder is not None:
         folder = Path(job_folder)
         folder.mkdir(parents=True, exist_ok=True)
     else:
-        stem = (
-            f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{program}_{'+'.join(cfg.datasets)}_{cfg.model.name}_{cfg.modalities}_s{cfg.seed}"
-        )
+        what = f"{'+'.join(cfg.datasets)}_{cfg.model.name}_{cfg.modalities}_s{cfg.seed}"
+        stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{program}_{what}"
         folder = _make_new(Path(cfg.output_root), stem)
     write_atomic(folder / "config.yaml", to_yaml(cfg))
     write_json(folder / "environment.json", environment())
@@ -72,17 +85,19 @@ def create(cfg: Config, program: str, job_folder: str | None) -> Path:
 
 
 def _make_new(root: Path, stem: str) -> Path:
-    number = 1
-    while True:
-        folder = root / (stem if number == 1 else f"{stem}_{number}")
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise ConfigError(f"output_root={root} cannot be written ({error.strerror}): set output_root to a folder that can") from error
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(1):
+            folder = root / (stem if number == 1 else f"{stem}_{number}")
+            with contextlib.suppress(FileExistsError):  # the name is taken; the next number may not be
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(
+            f"output_root={root} cannot be written ({reason}): set output_root to a folder that can"
+        ) from error
+    raise AssertionError("itertools.count does not end")
 
 
 def environment() -> dict[str, Any]:
@@ -115,7 +130,7 @@ def _commit() -> dict[str, Any]:
         return {"commit": None, "dirty": None}  # installed from a package, or without git: there is no commit to name
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(folder: Path) -> Iterator[None]:
     """Keeps status.json true while the block runs: running, then finished or failed with the reason."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -139,7 +154,9 @@ def running(folder: Path) -> Iterator[None]:
 
 
 def write_predictions(folder: Path, predictions: Iterable[Prediction]) -> None:
-    write_atomic(folder / "predictions.jsonl", "".join(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in predictions))
+    write_atomic(
+        folder / "predictions.jsonl", "".join(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in predictions)
+    )
 
 
 def write_results(
@@ -175,7 +192,9 @@ def write_results(
         for part in parts
         for e in part.excluded
     ]
-    rows += [{"id": i, "split": "", "reason": "lost during the run", "source": why, "count": 1} for i, why in lost.items()]
+    rows += [
+        {"id": i, "split": "", "reason": "lost during the run", "source": why, "count": 1} for i, why in lost.items()
+    ]
     write_exclusions(folder, rows)
 
 
@@ -189,13 +208,16 @@ def write_exclusions(folder: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_predictions(folder: Path) -> list[Prediction]:
-    """The predictions of a run. Raises DataError, naming the line, where the file is not what `write_predictions` wrote."""
+    """The predictions of a run. Raises DataError, naming the line, where the file is not what `write_predictions`
+    wrote."""
     path = folder / "predictions.jsonl"
     predictions = []
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): is {folder} the folder of a finished run?") from error
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}): is {folder} the folder of a finished run?"
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 ({error}): restore the file, or evaluate again") from error
     # Not splitlines(): a generated text may hold one of the other characters that it takes for the end of a line.
@@ -203,7 +225,9 @@ def read_predictions(folder: Path) -> list[Prediction]:
         try:
             predictions.append(Prediction(**json.loads(line)))
         except (ValueError, TypeError) as error:
-            raise DataError(f"{path}, line {number} is not a prediction ({error}): restore the file, or evaluate again") from error
+            raise DataError(
+                f"{path}, line {number} is not a prediction ({error}): restore the file, or evaluate again"
+            ) from error
     return predictions
 
 
@@ -221,15 +245,19 @@ def read(folder: Path) -> RunSummary:
     """A run folder, finished or not. Raises ConfigError when it is none."""
     config = folder / "config.yaml"
     if not config.is_file():
-        hint = f"{folder.parent} has {', '.join(_runs_in(folder.parent)) or 'none'}" if folder.parent.is_dir() else "it does not exist"
+        hint = (
+            f"{folder.parent} has {', '.join(_runs_in(folder.parent)) or 'none'}"
+            if folder.parent.is_dir()
+            else "it does not exist"
+        )
         raise ConfigError(f"{folder} is not a run folder, it has no config.yaml: name one that has ({hint})")
     metrics, status = folder / "metrics.json", folder / "status.json"
     plain = read_yaml(config)
     lacking = sorted(KEYS - plain.keys())
     if lacking:
         raise ConfigError(
-            f"{config} is not the configuration of a run of affect, it has no {', '.join(lacking)}: name a folder that train.py"
-            " or evaluate.py made"
+            f"{config} is not the configuration of a run of affect, it has no {', '.join(lacking)}: name a folder that"
+            " train.py or evaluate.py made"
         )
     return RunSummary(
         folder=folder,
@@ -248,7 +276,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(f"{path} cannot be read ({error}): restore the file, or delete {path.parent} and run again") from error
+        raise ConfigError(
+            f"{path} cannot be read ({error}): restore the file, or delete {path.parent} and run again"
+        ) from error
 
 
 def _runs_in(folder: Path) -> list[str]:

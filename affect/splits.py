@@ -51,7 +51,7 @@ def read(cfg: Config, splits: list[str]) -> list[Part]:
     """The parts of every dataset for the splits named, in that order.
 
     A classification task that declares no labels gets those of the training rows, written into `cfg` so that the run folder
-    has them. Raises ConfigError and DataError as affect.datasets does, and DataError where a split has nothing to train on.
+    has them. Raises ConfigError and DataError as affect.datasets does, and DataError where training rows or validation rows have no label.
     """
     for config in cfg.datasets.values():
         datasets.check_options(config)
@@ -83,4 +83,10 @@ def read(cfg: Config, splits: list[str]) -> list[Part]:
         datasets.check_disjoint(by_split, speaker_independent=config.speaker_independent)
         if "train" in by_split and not any(set(config.tasks) & set(record.labels) for record in by_split["train"]):
             raise DataError(f"dataset '{name}' has no label for {' or '.join(config.tasks)} in split 'train': there is nothing to learn")
+    val = [part for part in parts if part.split == "val"]
+    if "train" in splits and not any(set(cfg.datasets[p.dataset].tasks) & set(r.labels) for p in val for r in p.records):
+        raise DataError(
+            f"no clip in split 'val' of {' and '.join(cfg.datasets)} has a label, and the checkpoint is chosen by how well they"
+            " are predicted: label some of them"
+        )
     return parts

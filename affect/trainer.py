@@ -1,6 +1,7 @@
 """The Lightning Trainer of a run, from its configuration; and the weights of a run that is over."""
 
 import logging
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ def build(cfg: Config, folder: Path) -> L.Trainer:
     # With workers at 0, clips are decoded in the training process: on few cores that is a choice, not an oversight.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")  # Lightning's own use of torch
+    # The module says itself which clips it lost, and a step is left out only where all of its clips were.
+    warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
+    # A row of the log is written at the end of every epoch whatever log_every is.
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     if cfg.trainer.accelerator is Accelerator.cuda and not torch.cuda.is_available():
         raise ConfigError("trainer.accelerator=cuda, but torch finds no CUDA device: trainer.accelerator=cpu (or auto)")
     on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator is not Accelerator.cpu
@@ -35,9 +40,10 @@ def build(cfg: Config, folder: Path) -> L.Trainer:
             filename=BEST.stem,
             monitor="val/selection",
             mode="max",
-            save_last=True,
             enable_version_counter=False,
         ),
+        # Not save_last of the one above, which writes last.ckpt only in epochs that were the best so far.
+        ModelCheckpoint(dirpath=folder / BEST.parent, filename="last", enable_version_counter=False),
         LearningRateMonitor(logging_interval="step"),
     ]
     if cfg.trainer.progress:
@@ -72,6 +78,7 @@ def load_best(model: nn.Module, run: Path) -> None:
         raise ConfigError(f"run={run} has no {BEST}: its training did not get as far as a validation; name another run")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({str(error).splitlines()[0]}): it is damaged; train again or name another run") from error
+    except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"{path} cannot be read ({why}): it is damaged; train again or name another run") from error
     adapters.load_trained_state(model, state, str(path))

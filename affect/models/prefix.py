@@ -1,6 +1,7 @@
 """A batch of prompts that has been run once, to be continued by many answers."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from transformers import DynamicCache
@@ -38,3 +39,23 @@ class Prefix:
     def mask_with(self, length: int) -> torch.Tensor:
         """attention_mask[B, T + length] once `length` tokens follow."""
         return torch.nn.functional.pad(self.attention_mask, (0, length), value=1)
+
+
+@torch.no_grad()
+def greedy(model: Any, batch: dict[str, Any], max_new_tokens: int, stops: frozenset[int]) -> list[list[int]]:
+    """The most likely next token, over and over, for every prompt of `batch`, up to and without the first of `stops`."""
+    prefix = model.prefill(batch)
+    answers: list[list[int]] = [[] for _ in batch["input_ids"]]
+    going = [True] * len(answers)
+    for step in range(max_new_tokens):
+        chosen = prefix.logits.argmax(-1)
+        for i, token in enumerate(chosen.tolist()):
+            going[i] = going[i] and token not in stops
+            if going[i]:
+                answers[i].append(token)
+        if not any(going) or step == max_new_tokens - 1:
+            break
+        # Rows that have ended run along: taking them out would copy the cache.
+        logits = model.extend(prefix, chosen[:, None])[:, -1]
+        prefix = replace(prefix, logits=logits, attention_mask=prefix.mask_with(1), position=prefix.position + 1)
+    return answers

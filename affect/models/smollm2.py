@@ -35,7 +35,7 @@ def prepare(cache_root: Path) -> Path:
         # The work folder is beside the final one, so that the rename stays within one file system.
         work = Path(tempfile.mkdtemp(prefix=".smollm2-", dir=folder.parent))
     except OSError as error:
-        raise ConfigError(f"cache_root={cache_root} cannot be written ({error.strerror}): set cache_root to a folder that can")
+        raise ConfigError(f"cache_root={cache_root} cannot be written ({error.strerror}): set cache_root to a folder that can") from error
     try:
         gguf = _weights(work)
         digest = hashlib.sha256(gguf.read_bytes()).hexdigest()
@@ -54,7 +54,7 @@ def prepare(cache_root: Path) -> Path:
         raise ConfigError(
             f"SmolLM2 could not be kept under cache_root={cache_root} ({error}): it needs 1.2 GB free while it is converted;"
             " make room, or set cache_root to another folder"
-        )
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder

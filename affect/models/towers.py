@@ -10,10 +10,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, AutoModel
+from transformers import (
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoModel,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+)
 from transformers.audio_utils import mel_filter_bank
 
+from affect.config import ConfigError
+from affect.models.pretrained import refusals, weights
+
 SAMPLING_RATE = 16_000
+
+AUDIO_WANTED = "conv, or an encoder of the Whisper or wav2vec 2.0 kind"
+VISION_WANTED = "conv, or an image encoder"
 
 
 class LogMel:
@@ -47,28 +59,38 @@ class LogMel:
 
 
 class PretrainedFeatures:
-    """Waveforms to what a pretrained audio encoder's own feature extractor makes of them."""
+    """Waveforms to what a pretrained audio encoder's own feature extractor makes of them: for Whisper log-mel
+    features[B, mel, T], always of 30 s, with lengths[B] in frames; for encoders of the wav2vec 2.0 kind the
+    waveforms[B, T], zero-padded, with lengths[B] in samples."""
 
-    def __init__(self, name: str) -> None:
-        self.extractor = AutoFeatureExtractor.from_pretrained(name)
-        self.key = self.extractor.model_input_names[0]
+    def __init__(self, name: str, max_seconds: float) -> None:
+        with refusals("model.audio", name, AUDIO_WANTED):
+            self.extractor = AutoFeatureExtractor.from_pretrained(name)
+        self.whisper = isinstance(self.extractor, WhisperFeatureExtractor)
+        if not isinstance(self.extractor, WhisperFeatureExtractor | Wav2Vec2FeatureExtractor):
+            raise ConfigError(
+                f"model.audio={name} has a {type(self.extractor).__name__}, whose features affect has no use for yet: give"
+                f" {AUDIO_WANTED}"
+            )
+        if self.whisper and max_seconds > self.extractor.chunk_length:
+            raise ConfigError(
+                f"model.max_seconds={max_seconds:g} and the feature extractor of model.audio={name} takes"
+                f" {self.extractor.chunk_length} s at most: set model.max_seconds to {self.extractor.chunk_length} or less"
+            )
 
     def __call__(self, waveforms: list[np.ndarray]) -> dict[str, torch.Tensor]:
-        fixed = self.key == "input_features"  # Whisper's encoder takes one length only, 30 s
-        if fixed and max(map(len, waveforms)) > self.extractor.n_samples:
-            seconds = max(map(len, waveforms)) / SAMPLING_RATE
-            raise ValueError(
-                f"a clip of {seconds:.1f} s is longer than the {self.extractor.n_samples / SAMPLING_RATE:.0f} s this audio"
-                " encoder takes: lower model.max_seconds"
-            )
-        out = self.extractor(
-            waveforms, sampling_rate=SAMPLING_RATE, return_tensors="pt", padding="max_length" if fixed else "longest"
-        )
-        total = self.extractor.n_samples if fixed else max(map(len, waveforms))
-        return {
-            "audio_features": out[self.key],
-            "audio_share": torch.tensor([len(w) / total for w in waveforms]),
-        }
+        if self.whisper:
+            # A clip's last millisecond may be over max_seconds, since annotated times are rounded.
+            most = self.extractor.n_samples
+            assert max(map(len, waveforms)) <= most + SAMPLING_RATE // 1000 + 1, "longer clips have been excluded"
+            whole = self.extractor([w[:most] for w in waveforms], sampling_rate=SAMPLING_RATE, return_tensors="pt")
+            hop = self.extractor.hop_length
+            lengths = torch.tensor([-(-min(len(w), most) // hop) for w in waveforms])
+            return {"audio_features": whole["input_features"], "audio_lengths": lengths}
+        # One by one, since some extractors standardise a waveform by what its whole batch is padded with.
+        clips = [self.extractor(w, sampling_rate=SAMPLING_RATE, return_tensors="pt")["input_values"][0] for w in waveforms]
+        lengths = torch.tensor([len(clip) for clip in clips])
+        return {"audio_features": nn.utils.rnn.pad_sequence(clips, batch_first=True), "audio_lengths": lengths}
 
 
 class SquareFrames:
@@ -90,7 +112,8 @@ class PretrainedFrames:
     """Frames to what a pretrained vision encoder's own image processor makes of them."""
 
     def __init__(self, name: str) -> None:
-        self.processor = AutoImageProcessor.from_pretrained(name)
+        with refusals("model.vision", name, VISION_WANTED):
+            self.processor = AutoImageProcessor.from_pretrained(name)
 
     def __call__(self, clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
         images = [frame for clip in clips for frame in clip]
@@ -207,14 +230,24 @@ class PretrainedAudio(nn.Module):
 
     def __init__(self, name: str, num_tokens: int, **load: Any) -> None:
         super().__init__()
-        whole = AutoModel.from_pretrained(name, **load)
+        with refusals("model.audio", name, AUDIO_WANTED):
+            whole = weights(AutoModel, "model.audio", name, **load)
         self.encoder = whole.encoder if whole.config.is_encoder_decoder else whole
-        self.num_tokens, self.width = num_tokens, AutoConfig.from_pretrained(name).hidden_size
+        self.num_tokens, self.width = num_tokens, whole.config.hidden_size
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        states = self.encoder(batch["audio_features"].to(self.encoder.dtype)).last_hidden_state
-        lengths = (batch["audio_share"] * states.shape[1]).ceil().long().clamp(1, states.shape[1])
-        return segment_means(states.transpose(1, 2), lengths, self.num_tokens)
+        features, lengths = batch["audio_features"].to(self.encoder.dtype), batch["audio_lengths"]
+        if features.ndim == 3:
+            states = self.encoder(features).last_hidden_state
+            longest = features.shape[-1]
+            lengths = (lengths * states.shape[1] + longest - 1) // longest  # rounded up
+            return segment_means(states.transpose(1, 2), lengths, self.num_tokens)
+        # One clip at a time: these encoders normalise and attend over all that they are given, padding included.
+        tokens = []
+        for clip, length in zip(features, lengths.tolist(), strict=True):
+            states = self.encoder(clip[None, :length]).last_hidden_state.transpose(1, 2)
+            tokens.append(segment_means(states, lengths.new_tensor([states.shape[-1]]), self.num_tokens))
+        return torch.cat(tokens)
 
 
 class PretrainedVision(nn.Module):
@@ -222,7 +255,8 @@ class PretrainedVision(nn.Module):
 
     def __init__(self, name: str, num_tokens: int, **load: Any) -> None:
         super().__init__()
-        whole = AutoModel.from_pretrained(name, **load)
+        with refusals("model.vision", name, VISION_WANTED):
+            whole = weights(AutoModel, "model.vision", name, **load)
         self.encoder = getattr(whole, "vision_model", whole)
         self.num_tokens, self.width = num_tokens, self.encoder.config.hidden_size
 

@@ -25,6 +25,9 @@ def print_towers(counts: Sequence[TowerCount]) -> None:
 def print_alignment(aligned: Sequence[Aligned]) -> None:
     """What the alignment of new towers came to, on the validation split."""
     for item in aligned:
+        if item.accuracy is None:
+            print(f"{item.modality} aligned; no clip of the validation split has one of the training answers")
+            continue
         print(
             f"{item.modality} aligned: on the validation split the nearest answer is right for {item.accuracy:.1%}, loss"
             f" {item.loss:.3f} nats"

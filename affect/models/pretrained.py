@@ -1,0 +1,55 @@
+"""What transformers loads from a folder or a hub, or one sentence about why it cannot be used."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+
+from affect.config import ConfigError
+
+UNUSED = ("masked_spec_embed",)
+"""Last parts of weights that published checkpoints lack and that only masked pretraining needs (wav2vec 2.0)."""
+
+
+@contextmanager
+def refusals(key: str, name: str, wanted: str) -> Iterator[None]:
+    """Makes ConfigErrors of what transformers raises in the block; `key` is where the configuration names `name`, `wanted`
+    is what it should be."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise ConfigError(
+            f"{key}={name} has a damaged file of weights ({_first_line(error)}): download it again; a file of a few hundred"
+            " bytes is a git-lfs pointer, to be replaced with `git lfs pull`"
+        ) from error
+    except ImportError as error:
+        raise ConfigError(
+            f"model.attention or {key}={name} needs a package that is not installed ({_first_line(error)}): install it, or"
+            " set model.attention=auto"
+        ) from error
+    # KeyError is how transformers says that it does not know a kind of model.
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{key}={name} cannot be loaded ({_first_line(error)}): give {wanted} in a folder that exists and is complete, or"
+            " a model hub's name that can be reached from here"
+        ) from error
+
+
+def weights(kind: Any, key: str, name: str, **how: Any) -> PreTrainedModel:
+    """`kind.from_pretrained(name)`, all of whose weights come from there: what a checkpoint lacks transformers fills with
+    random numbers and no more than a warning. Raises ConfigError then, and what `from_pretrained` raises."""
+    model, found = kind.from_pretrained(name, output_loading_info=True, ignore_mismatched_sizes=True, **how)
+    lost = sorted({*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])})
+    lost = [weight for weight in lost if weight.rsplit(".", 1)[-1] not in UNUSED]
+    if lost:
+        raise ConfigError(
+            f"{key}={name} lacks {len(lost)} of the weights of a {type(model).__name__} or has them in another shape"
+            f" ({', '.join(lost[:3])}), and they would stay random: download it again, or name another model"
+        )
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

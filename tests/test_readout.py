@@ -1,0 +1,221 @@
+"""Readouts of both families against one plain forward pass a label."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import tiny_composed_language, tiny_qwen_omni
+
+from affect import readout
+from affect.config import ComposedConfig, EvaluationConfig, IntensityReadout, QwenOmniConfig, Readout
+from affect.models import Conversation, Encoder, Model, load
+from affect.prompts import Example
+from affect.record import Record
+from affect.tasks import Kind, Task
+
+Pair = tuple[Model, Encoder]
+# Of one to several tokens each, and one a beginning of another.
+EMOTION = Task(
+    name="emotion",
+    labels=["joy", "n", "not joy at all", "anger", "ang"],
+    question={"en": "Which? {labels}"},
+    words={"en": {"n": "neutral"}},
+)
+LEVEL = Task(name="level", kind=Kind.intensity, low=-1, high=1, step=0.5, headline="mae", question={"en": "How much?"})
+
+
+@pytest.fixture(scope="module")
+def composed(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    folder = tiny_composed_language(tmp_path_factory.mktemp("readout") / "language")
+    config = ComposedConfig(name="tiny", modalities="tav", language=str(folder), encoder_width=16, audio_tokens=3)
+    torch.manual_seed(0)
+    model, encoder = load(config, modalities="tav", cache_root=folder)
+    return model.eval(), encoder
+
+
+@pytest.fixture(scope="module")
+def qwen_omni(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    folder = tiny_qwen_omni(tmp_path_factory.mktemp("readout") / "thinker")
+    config = QwenOmniConfig(name="tiny", modalities="tav", checkpoint=str(folder))
+    model, encoder = load(config, modalities="tav", cache_root=folder)
+    return model.eval(), encoder
+
+
+@pytest.fixture(params=["composed", "qwen_omni"])
+def pair(request: pytest.FixtureRequest) -> Pair:
+    return request.getfixturevalue(request.param)
+
+
+def conversations(kinds: str = "av") -> list[Conversation]:
+    made = []
+    for i, text in enumerate(["Which emotion?", "And?", "How does she sound, and why do you think so?"]):
+        random = np.random.default_rng(i)
+        parts = [{"type": "video"}] * ("v" in kinds) + [{"type": "audio"}] * ("a" in kinds)
+        made.append(
+            Conversation(
+                messages=[
+                    {"role": "system", "content": [{"type": "text", "text": "You judge."}]},
+                    {"role": "user", "content": [*parts, {"type": "text", "text": text}]},
+                ],
+                waveform=random.standard_normal(8_000 + 3_000 * i).astype(np.float32) / 10 if "a" in kinds else None,
+                frames=random.integers(0, 256, (2, 48, 48, 3), dtype=np.uint8) if "v" in kinds else None,
+                seconds=1.0,
+            )
+        )
+    return made
+
+
+def examples(task: Task, labelled: bool = True) -> list[Example]:
+    made = []
+    for i in range(3):
+        labels = {task.name: task.labels[i] if task.labels else 0.5} if labelled else {}
+        record = Record(id=f"d/test/{i}", dataset="d", split="test", text="", labels=labels, group="g")
+        made.append(Example(record=record, task=task, language="en", messages=[], answer=None))
+    return made
+
+
+def by_hand(model: Model, encoder: Encoder, items: list[Conversation], texts: list[str]) -> torch.Tensor:
+    """Log-probabilities[B, K] out of one forward pass a prompt and label over prompt and answer."""
+    rows = []
+    for item in items:
+        row = []
+        for text in texts:
+            batch = encoder.encode([replace(item, answer=text)])
+            ids = encoder.answer_ids(text)
+            with torch.no_grad():
+                logits = model(batch, len(ids) + 1)[0].float().log_softmax(-1)
+            row.append(sum(logits[i, token] for i, token in enumerate(ids)))
+        rows.append(torch.stack(row))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("kinds", ["", "av"])
+def test_scores_are_those_of_one_forward_pass_a_label(pair: Pair, kinds: str) -> None:
+    model, encoder = pair
+    items, texts = conversations(kinds), [EMOTION.answer(label, "en") for label in EMOTION.labels]
+    candidates = [encoder.answer_ids(text) for text in texts]
+    assert len({len(ids) for ids in candidates}) > 2
+    batch = encoder.encode(items)
+    assert (batch["attention_mask"] == 0).any()  # prompts of different lengths
+    scores = readout.score(model, batch, candidates)
+    expected = by_hand(model, encoder, items, texts)
+    torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0)
+    assert expected.std(0).min() > 1e-3  # the prompts differ, so a mixed-up row would show
+
+
+def test_a_candidate_that_begins_another_and_one_of_a_single_token(composed: Pair) -> None:
+    model, encoder = composed
+    long = encoder.answer_ids("anger")
+    candidates = [long[:1], long, long[:2], [encoder.end]]
+    batch = encoder.encode(conversations(""))
+    scores = readout.score(model, batch, candidates)
+    torch.testing.assert_close(
+        scores[:, 1], by_hand(model, encoder, conversations(""), ["anger"])[:, 0], atol=1e-4, rtol=0
+    )
+    with torch.no_grad():
+        first = model(batch, 1)[:, 0].log_softmax(-1)
+    torch.testing.assert_close(scores[:, 0], first[:, long[0]], atol=1e-4, rtol=0)
+    torch.testing.assert_close(scores[:, 3], first[:, encoder.end], atol=1e-4, rtol=0)
+    assert (scores[:, 0] > scores[:, 2]).all() and (scores[:, 2] > scores[:, 1]).all()
+    only_short = readout.score(model, batch, [long[:1], [encoder.end]])
+    torch.testing.assert_close(only_short, scores[:, [0, 3]], atol=1e-5, rtol=0)
+
+
+def test_probabilities_of_all_answers_of_two_tokens_add_up(composed: Pair) -> None:
+    model, encoder = composed
+    vocabulary = len(encoder.tokenizer)
+    first = 7
+    scores = readout.score(
+        model, encoder.encode(conversations("")), [[first], *([first, k] for k in range(vocabulary))]
+    )
+    torch.testing.assert_close(scores[:, 1:].logsumexp(1), scores[:, 0], atol=1e-4, rtol=0)
+
+
+def evaluation(**settings) -> EvaluationConfig:
+    return EvaluationConfig(name="test", **settings)
+
+
+def test_classification_takes_the_label_with_the_greatest_score(pair: Pair) -> None:
+    model, encoder = pair
+    items, asked = conversations(), examples(EMOTION)
+    batch, texts = encoder.encode(items), [EMOTION.answer(label, "en") for label in EMOTION.labels]
+    expected = by_hand(model, encoder, items, texts)
+    lengths = torch.tensor([len(encoder.answer_ids(text)) for text in texts])
+    plain = readout.predict(model, encoder, batch, asked, evaluation())
+    normalised = readout.predict(model, encoder, batch, asked, evaluation(length_normalised=True))
+    for found, numbers in ((plain, expected), (normalised, expected / lengths)):
+        for i, prediction in enumerate(found):
+            assert prediction.exact == prediction.lenient == EMOTION.labels[int(numbers[i].argmax())]
+            assert list(prediction.scores) == EMOTION.labels  # by label, not by the word that stands for it
+            assert list(prediction.scores.values()) == pytest.approx(numbers[i].tolist(), abs=1e-4)
+            assert (prediction.outcome, prediction.readout, prediction.answer) == ("valid", "score", None)
+            assert (prediction.id, prediction.target) == (f"d/test/{i}", EMOTION.labels[i])
+
+
+def test_expectation_is_the_mean_of_the_grid_by_probability(pair: Pair) -> None:
+    model, encoder = pair
+    items = conversations()
+    settings = evaluation(intensity_readout=IntensityReadout.expectation)
+    found = readout.predict(model, encoder, encoder.encode(items), examples(LEVEL), settings)
+    texts = ["-1.0", "-0.5", "0.0", "0.5", "1.0"]
+    shares = by_hand(model, encoder, items, texts).double().softmax(-1)
+    expected = (shares * torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0])).sum(-1)
+    for i, prediction in enumerate(found):
+        assert prediction.exact == prediction.lenient == pytest.approx(float(expected[i]), abs=1e-4)
+        assert (prediction.readout, prediction.outcome, prediction.target) == ("expectation", "valid", 0.5)
+        assert list(prediction.scores) == ["-1.0", "-0.5", "0.0", "0.5", "1.0"]
+
+
+class Says:
+    """A model that writes what it is told to."""
+
+    def __init__(self, encoder: Encoder, texts: list[str]) -> None:
+        self.ids = [encoder.answer_ids(text)[:-1] for text in texts]
+
+    def generate(self, batch: dict, max_new_tokens: int) -> list[list[int]]:
+        return [row[:max_new_tokens] for row in self.ids]
+
+
+def test_generated_text_is_read_by_both_readers(composed: Pair) -> None:
+    _, encoder = composed
+    model = Says(encoder, ["Neutral.", "It is anger, I think", "Perhaps"])
+    settings = evaluation(readout=Readout.generate, max_new_tokens=50)
+    found = readout.predict(model, encoder, {}, examples(EMOTION), settings)
+    assert [p.answer for p in found] == ["Neutral.", "It is anger, I think", "Perhaps"]
+    assert [p.exact for p in found] == ["n", None, None]
+    assert [p.lenient for p in found] == ["n", "anger", None]
+    assert [p.outcome for p in found] == ["valid", "valid", "no_label"]
+    assert {(p.readout, p.scores) for p in found} == {("generate", None)}
+    numbers = readout.predict(Says(encoder, ["0.5", "It is -1", "5"]), encoder, {}, examples(LEVEL), settings)
+    assert [(p.exact, p.lenient, p.outcome) for p in numbers] == [
+        (0.5, 0.5, "valid"),
+        (None, -1.0, "valid"),
+        (5.0, 5.0, "out_of_range"),
+    ]
+    assert (
+        readout.predict(model, encoder, {}, examples(EMOTION), replace(settings, max_new_tokens=2))[0].answer
+        != "Neutral."
+    )
+
+
+def test_a_model_really_generates(pair: Pair) -> None:
+    model, encoder = pair
+    batch = encoder.encode(conversations())
+    settings = evaluation(readout=Readout.generate, max_new_tokens=5)
+    found = readout.predict(model, encoder, batch, examples(EMOTION, labelled=False), settings)
+    assert [p.answer for p in found] == [encoder.decode(ids) for ids in model.generate(batch, 5)]
+    assert all(p.target is None and p.outcome != "error" for p in found)
+
+
+def test_a_failed_prediction_says_why_and_has_no_value() -> None:
+    prediction = readout.failed(examples(EMOTION)[1], "error", "clip.mp4: there is no such file")
+    assert (prediction.outcome, prediction.error) == ("error", "clip.mp4: there is no such file")
+    assert prediction.exact is prediction.lenient is prediction.answer is prediction.scores is None
+    assert prediction.target == "n" and prediction.id == "d/test/1"
+
+
+def test_examples_of_two_tasks_are_never_read_together(composed: Pair) -> None:
+    model, encoder = composed
+    with pytest.raises(AssertionError, match="one task at a time"):
+        readout.predict(model, encoder, {}, [examples(EMOTION)[0], examples(LEVEL)[0]], evaluation())

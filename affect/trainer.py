@@ -28,8 +28,6 @@ def build(cfg: Config, folder: Path) -> L.Trainer:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")  # Lightning's own use of torch
     # The module says itself which clips it lost, and a step is left out only where all of its clips were.
     warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
-    # A row of the log is written at the end of every epoch whatever log_every is.
-    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     if cfg.trainer.accelerator is Accelerator.cuda and not torch.cuda.is_available():
         raise ConfigError("trainer.accelerator=cuda, but torch finds no CUDA device: trainer.accelerator=cpu (or auto)")
     on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator is not Accelerator.cpu

@@ -479,6 +479,7 @@ def prediction(number: int, *, text: str = "joy") -> Prediction:
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*was called before the ``update``:UserWarning")
 def test_predictions_are_gathered_once_and_in_order() -> None:
     carried = Predictions()
     carried.update([prediction(3, text="a\u2028b\n"), prediction(1)])

@@ -15,31 +15,31 @@ UNUSED = ("masked_spec_embed",)
 
 @contextmanager
 def refusals(key: str, name: str, wanted: str) -> Iterator[None]:
-    """Makes ConfigErrors of what transformers raises in the block; `key` is where the configuration names `name`, `wanted`
-    is what it should be."""
+    """Makes ConfigErrors of what transformers raises in the block; `key` is where the configuration names `name`,
+    `wanted` is what it should be."""
     try:
         yield
     except SafetensorError as error:
         raise ConfigError(
-            f"{key}={name} has a damaged file of weights ({_first_line(error)}): download it again; a file of a few hundred"
-            " bytes is a git-lfs pointer, to be replaced with `git lfs pull`"
+            f"{key}={name} has a damaged file of weights ({_first_line(error)}): download it again; a file of a few"
+            " hundred bytes is a git-lfs pointer, to be replaced with `git lfs pull`"
         ) from error
     except ImportError as error:
         raise ConfigError(
-            f"model.attention or {key}={name} needs a package that is not installed ({_first_line(error)}): install it, or"
-            " set model.attention=auto"
+            f"model.attention or {key}={name} needs a package that is not installed ({_first_line(error)}): install it,"
+            " or set model.attention=auto"
         ) from error
     # KeyError is how transformers says that it does not know a kind of model.
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
-            f"{key}={name} cannot be loaded ({_first_line(error)}): give {wanted} in a folder that exists and is complete, or"
-            " a model hub's name that can be reached from here"
+            f"{key}={name} cannot be loaded ({_first_line(error)}): give {wanted} in a folder that exists and is complete,"
+            " or a model hub's name that can be reached from here"
         ) from error
 
 
 def weights(kind: Any, key: str, name: str, **how: Any) -> PreTrainedModel:
-    """`kind.from_pretrained(name)`, all of whose weights come from there: what a checkpoint lacks transformers fills with
-    random numbers and no more than a warning. Raises ConfigError then, and what `from_pretrained` raises."""
+    """`kind.from_pretrained(name)`, all of whose weights come from there: what a checkpoint lacks transformers fills
+    with random numbers and no more than a warning. Raises ConfigError then, and what `from_pretrained` raises."""
     model, found = kind.from_pretrained(name, output_loading_info=True, ignore_mismatched_sizes=True, **how)
     lost = sorted({*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])})
     lost = [weight for weight in lost if weight.rsplit(".", 1)[-1] not in UNUSED]

@@ -1,0 +1,153 @@
+"""Every command of the README: run to its result in this process, with a tiny model and a few clips in place of what it
+names; or, for make, looked up."""
+
+import csv
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import tiny_manifest, tiny_words
+
+from affect import run
+from affect.corpus import Settings, generate
+from affect.datasets.meld import FILES
+from affect.datasets.ravdess import EMOTIONS
+
+PROJECT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"^```(?:console|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def readme_commands() -> list[str]:
+    """The lines of the README's console and bash blocks, without prompts and comments."""
+    blocks = BLOCK.findall((PROJECT / "README.md").read_text(encoding="utf-8"))
+    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+COMMANDS = readme_commands()
+
+
+def test_the_readme_has_commands_of_every_kind() -> None:
+    assert len(COMMANDS) >= 10
+    for beginning in ("make ", "python train.py ", "python evaluate.py ", "python -m affect."):
+        assert any(command.startswith(beginning) for command in COMMANDS), beginning
+
+
+def write_ravdess(root: Path) -> None:
+    """One loud and one quiet emotion of actors of every split; what else belongs to them is excluded by the reader."""
+    for actor in (1, 2, 9, 10, 11, 12):
+        (root / f"Actor_{actor:02d}").mkdir(parents=True)
+        for i, emotion in enumerate(EMOTIONS):
+            sound = (3000 * np.sin(np.arange(8_000) * 0.05 * (i + 1))).astype("<i2")
+            with wave.open(
+                str(root / f"Actor_{actor:02d}" / f"03-01-{emotion}-01-01-01-{actor:02d}.wav"), "wb"
+            ) as file:
+                file.setparams((1, 2, 16_000, 0, "NONE", ""))
+                file.writeframes(sound.tobytes())
+
+
+def write_meld(root: Path) -> None:
+    root.mkdir(parents=True)
+    emotions = {"joy": "positive", "anger": "negative", "neutral": "neutral"}
+    for name in FILES.values():
+        with open(root / name, "w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(("Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID"))
+            for i in range(6):
+                emotion = list(emotions)[i % 3]
+                rows.writerow((i + 1, f"What number {i}?", "Monica", emotion, emotions[emotion], i // 3, i % 3))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory in which what the README takes for granted exists: data, a table of clips, a finished run."""
+    root = tmp_path_factory.mktemp("readme")
+    write_ravdess(root / "data" / "ravdess")
+    write_meld(root / "data" / "meld")
+    generate(root / "demo", Settings(num_train=4, num_val=4, num_test=4))
+    table = tiny_manifest(root / "mine", train=6, val=3, test=3)
+    shutil.copytree(table.parent / "clips", root / "clips")
+    shutil.copy(table, root / "clips.csv")
+    rows = [line.split(",") for line in table.read_text().splitlines() if ",test," in line]
+    (root / "unlabelled.csv").write_text("clip,text\n" + "".join(f"{row[0]},{row[1]}\n" for row in rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        start(shlex.split("train.py dataset=manifest datasets.manifest.root=clips.csv"), root, patch)
+    [made] = (root / "outputs").iterdir()
+    made.rename(root / "outputs" / "my_run")
+    return root
+
+
+def shrink(words: list[str], root: Path) -> list[str]:
+    """`words` of a command, and after them those that make it small; what it says itself it says unchanged."""
+    keys = {word.split("=")[0] for word in words}
+    if "dry_run=true" in words:
+        return words
+    words = [f"data_root={root / 'data'}" if word.startswith("data_root=") else word for word in words]
+    if "run" in keys:
+        return [*words, "trainer.progress=false", f"cache_root={root / 'cache'}"]
+    assert "model" not in keys, "name a model of the tiny ones' family here, or give the command dry_run=true"
+    extra = ["trainer=smoke", *tiny_words(root), f"cache_root={root / 'cache'}"]
+    if not keys & {"dataset", "experiment"} or "experiment=demo" in words:
+        extra.append(f"datasets.demo.root={root / 'demo'}")
+    if "experiment=meld_text" in words:
+        extra += [f"datasets.meld.subset.{split}=4" for split in ("train", "val", "test")]
+    if "sweep=modalities" in words:  # two of its points
+        extra += ["hydra.sweeper.params.modalities='t,av'", "hydra.sweeper.params.seed='1'"]
+    return [*words, *(word for word in extra if word.split("=")[0] not in keys)]
+
+
+def start(words: list[str], root: Path, patch: pytest.MonkeyPatch) -> None:
+    """Runs `python WORDS` in this process."""
+    patch.delenv("AFFECT_STAMP", raising=False)
+    patch.syspath_prepend(str(PROJECT))
+    if words[0] == "-m":
+        module, arguments = words[1], words[2:]
+        patch.setattr(sys, "argv", [module, *(arguments if module == "affect.report" else shrink(arguments, root))])
+        runpy.run_module(module, run_name="__main__")
+    else:
+        patch.setattr(sys, "argv", [words[0], *shrink(words[1:], root)])
+        runpy.run_path(str(PROJECT / words[0]), run_name="__main__")
+
+
+def finished(root: Path) -> Iterator[Path]:
+    for file in (root / "outputs").rglob("status.json"):
+        if run.read(file.parent).status["state"] == "finished":
+            yield file.parent
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules.*:RuntimeWarning")  # runpy's, of modules imported before
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_works(
+    command: str, world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, *words = shlex.split(command, comments=True)
+    if program == "make":
+        done = subprocess.run(["make", "-n", *words], cwd=PROJECT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and done.stdout.strip(), done.stderr
+        return
+    assert program == "python", f"the README has a command this test does not know: {command}"
+    monkeypatch.chdir(world)
+    before = set(finished(world))
+    start(words, world, monkeypatch)
+    made, said = set(finished(world)) - before, capsys.readouterr().out
+    if "dry_run=true" in words:
+        assert "The configuration is sound; nothing was run." in said and not made
+    elif "affect.show" in words:
+        assert "answer, with end of turn" in said and not made
+    elif "affect.report" in words:
+        assert "Results" in said and "manifest.label" in said and not made
+    else:
+        assert len(made) == (2 if "-m" in words else 1) and "Results" in said
+        for folder in made:
+            numbers = run.read(folder).metrics
+            assert numbers is not None and run.read_predictions(folder)
+            assert all(task["n_scored"] + task["n_unlabelled"] > 0 for task in numbers["tasks"].values())

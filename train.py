@@ -28,7 +28,9 @@ def main(cfg: Config, job_folder: str | None) -> None:
         model, encoder = models.load(cfg.model, modalities=cfg.modalities, cache_root=Path(cfg.cache_root).expanduser())
         print_towers(adapters.apply(model, cfg.finetuning))
 
-        by_split = {s: data.examples(parts, s, cfg, encoder, labelled_only=s == "train") for s in {p.split for p in parts}}
+        by_split = {
+            s: data.examples(parts, s, cfg, encoder, labelled_only=s == "train") for s in {p.split for p in parts}
+        }
         if model.new and cfg.finetuning.alignment_epochs:
             print_alignment(alignment.align(model, encoder, by_split["train"], by_split["val"], cfg))
         clips = data.ClipData(by_split, encoder, cfg)

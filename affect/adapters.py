@@ -51,13 +51,16 @@ def apply(model: nn.Module, config: FinetuningConfig) -> list[TowerCount]:
     Raises ConfigError when a tower that should get LoRA has no module of the names in `targets`.
     """
     modes = {tower: mode_of(tower, model, config) for tower in model.towers}
-    targets = {tower: list(_targets(model, tower, config.targets)) for tower, mode in modes.items() if mode is Tower.lora}
+    targets = {
+        tower: list(_targets(model, tower, config.targets)) for tower, mode in modes.items() if mode is Tower.lora
+    }
     for tower, names in targets.items():
         if not names:
             linear = sorted({n.rsplit(".", 1)[-1] for n in _targets(model, tower, [])})
             hint = near(config.targets[0], linear) if config.targets else "."
             raise ConfigError(
-                f"finetuning.{tower}=lora, but no linear module of it is named {' or '.join(config.targets) or 'anything'}"
+                f"finetuning.{tower}=lora, but no linear module of it is named"
+                f" {' or '.join(config.targets) or 'anything'}"
                 f"{hint} Its linear modules: {', '.join(linear) or 'none'}"
             )
     if targets:
@@ -72,7 +75,8 @@ def apply(model: nn.Module, config: FinetuningConfig) -> list[TowerCount]:
         mode = modes[tower_of(name, model.towers)]
         parameter.requires_grad_(mode is Tower.full or (mode is Tower.lora and ADAPTER_MARK in name))
         if parameter.requires_grad:
-            # An update of a thousandth is lost in bfloat16's eight bits; what is frozen stays in the type it was loaded in.
+            # An update of a thousandth is lost in bfloat16's eight bits; what is frozen stays in the type it was loaded
+            # in.
             parameter.data = parameter.data.float()
     return _counts(model, modes, {tower: len(names) for tower, names in targets.items()})
 
@@ -102,7 +106,7 @@ def _counts(model: nn.Module, modes: dict[str, Tower], lora_modules: dict[str, i
             mode=modes[tower].value,
             parameters=parameters,
             trained=trained,
-            lora_modules=lora_modules[tower] if tower in lora_modules else 0,
+            lora_modules=lora_modules.get(tower, 0),
         )
         for tower, (parameters, trained) in counts.items()
     ]
@@ -131,7 +135,8 @@ def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor], source:
         example = (absent or foreign or shapes)[0]
         raise ConfigError(
             f"{source} does not fit this model and fine-tuning: {len(absent)} tensors lack, {len(foreign)} are unknown,"
-            f" {len(shapes)} have another shape, for example {example}: use the model and the settings it was trained with"
+            f" {len(shapes)} have another shape, for example {example}: use the model and"
+            " the settings it was trained with"
         )
     with torch.no_grad():
         for name, tensor in state.items():
@@ -139,8 +144,8 @@ def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor], source:
 
 
 def parameter_groups(model: nn.Module, config: FinetuningConfig) -> list[dict]:
-    """Parameter groups for the optimiser: learning rate by whether the tower is new, no decay for vectors (norms, biases,
-    gains), which decay would only pull from their working point."""
+    """Parameter groups for the optimiser: learning rate by whether the tower is new, no decay for vectors (norms,
+    biases, gains), which decay would only pull from their working point."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

@@ -1,11 +1,11 @@
 """Fits new encoders and projectors alone, before the language model is in the loop.
 
-A soft token of an untrained encoder is noise to the language model, and the gradient that comes back through all its layers
-is an expensive teacher: a step through SmolLM2 costs what many steps of a small encoder cost. So new towers are first asked
-for the answers directly. The mean of a clip's soft tokens is held against the language model's own embeddings of the
-distinct training answers, by cosine, with cross-entropy: afterwards the soft tokens of an angry voice lie towards the word
-that will be asked for, where the language model can read them. Only training clips and their answers are learnt from; the
-validation split is only measured.
+A soft token of an untrained encoder is noise to the language model, and the gradient that comes back through all its
+layers is an expensive teacher: a step through SmolLM2 costs what many steps of a small encoder cost. So new towers are
+first asked for the answers directly. The mean of a clip's soft tokens is held against the language model's own
+embeddings of the distinct training answers, by cosine, with cross-entropy: afterwards the soft tokens of an angry voice
+lie towards the word that will be asked for, where the language model can read them. Only training clips and their
+answers are learnt from; the validation split is only measured.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ BATCH_SIZE = 16
 
 
 SHARPNESS = 1.0
-"""Start of the logarithm of the factor on the cosines, which is learnt. Together with SMOOTHING it keeps soft tokens from
-being more certain on the training clips than they will be on others (on four folds of RAVDESS the validation loss stayed
-below chance with both and rose above it without; accuracy was the same)."""
+"""Start of the logarithm of the factor on the cosines, which is learnt. Together with SMOOTHING it keeps soft tokens
+from being more certain on the training clips than they will be on others (on four folds of RAVDESS the validation loss
+stayed below chance with both and rose above it without; accuracy was the same)."""
 
 SMOOTHING = 0.1
 """Share of each target that is spread over all answers."""
@@ -48,12 +48,13 @@ class Aligned:
 class _Clips:
     tensors: dict[str, Any]
     targets: list[tuple[int, tuple[str, str], int]]
-    """(row, (dataset, task), index of the answer among the task's) of every labelled question about the batch's clips."""
+    """(row, (dataset, task), index of the answer among the task's) of every labelled question about the batch's
+    clips."""
 
 
 def align(model: Model, encoder: Encoder, train: list[Example], val: list[Example], cfg: Config) -> list[Aligned]:
-    """Fits the new towers of `model` in place, each modality by itself. The clips' features are kept in memory meanwhile,
-    about a quarter of a megabyte a clip."""
+    """Fits the new towers of `model` in place, each modality by itself. The clips' features are kept in memory
+    meanwhile, about a quarter of a megabyte a clip."""
     answers: dict[tuple[str, str], list[str]] = {}
     for example in train:
         known = answers.setdefault(_key(example), [])
@@ -87,7 +88,8 @@ def _key(example: Example) -> tuple[str, str]:
 
 
 def _prototypes(model: Any, encoder: Encoder, answers: list[str]) -> torch.Tensor:
-    """Unit vectors[answers, D]: the answers' embeddings without what they have in common, and without the end of turn."""
+    """Unit vectors[answers, D]: the answers' embeddings without what they have in common, and without the end of
+    turn."""
     embeddings = torch.stack([model.answer_embedding(encoder.answer_ids(answer)[:-1]) for answer in answers]).float()
     return F.normalize(embeddings - embeddings.mean(0), dim=-1)
 
@@ -144,7 +146,9 @@ def _fit(
         lr=config.alignment_learning_rate,
     )
     steps = config.alignment_epochs * len(clips["train"])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.alignment_learning_rate, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.alignment_learning_rate, total_steps=steps, pct_start=0.1
+    )
     order = torch.Generator().manual_seed(seed)
 
     def losses(batch: _Clips, smoothing: float) -> tuple[torch.Tensor, torch.Tensor]:

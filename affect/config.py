@@ -88,7 +88,8 @@ class QwenOmniConfig(ModelConfig):
 
 @dataclass(slots=True, kw_only=True)
 class SubsetConfig:
-    """How many records of each split are used; null is all. Stratified by the first task, nested, drawn by `subset_seed`."""
+    """How many records of each split are used; null is all. Stratified by the first task, nested, drawn by
+    `subset_seed`."""
 
     train: int | None = None
     val: int | None = None
@@ -162,7 +163,8 @@ class FinetuningConfig:
     dropout: float = 0.0
     """On the input of the LoRA update. Drawing its random numbers takes a fifth of a training step on a CPU."""
     targets: list[str] = field(default_factory=list)
-    """Last parts of the names of the linear modules that get LoRA (q_proj, …); empty is all but the output embedding."""
+    """Last parts of the names of the linear modules that get LoRA (q_proj, …); empty is all but the output
+    embedding."""
     learning_rate: float = 5e-4
     """Of LoRA, and of pretrained towers trained in full."""
     new_learning_rate: float = 1e-3
@@ -172,8 +174,8 @@ class FinetuningConfig:
     """Share of the steps over which the learning rate rises linearly; then it falls along a cosine to zero."""
     alignment_epochs: int = 10
     """Epochs in which new towers are first fitted alone against the training answers, with the language model left out:
-    cheap, and it spares the language model the epochs in which soft tokens are noise. Without new towers there is nothing
-    to align."""
+    cheap, and it spares the language model the epochs in which soft tokens are noise. Without new towers there is
+    nothing to align."""
     alignment_learning_rate: float = 1e-3
 
 
@@ -215,8 +217,8 @@ class EvaluationConfig:
     readout: Readout = Readout.score
     """Classification: score takes the label with the greatest log-likelihood, generate reads the generated text."""
     intensity_readout: IntensityReadout = IntensityReadout.generate
-    """Intensity: generate reads the generated number; expectation is the mean of the task's grid of numbers, weighted by
-    their likelihoods."""
+    """Intensity: generate reads the generated number; expectation is the mean of the task's grid of numbers, weighted
+    by their likelihoods."""
     length_normalised: bool = False
     """score: divide a label's log-likelihood by its number of tokens."""
     reader: Reader = Reader.lenient
@@ -240,8 +242,8 @@ class TrainerConfig:
     accelerator: Accelerator = Accelerator.auto
     max_epochs: int = 3
     max_batches: int | None = None
-    """Batches an epoch, and batches of an evaluation, at the most; null is all. For trying things out: what is left out is
-    not scored."""
+    """Batches an epoch, and batches of an evaluation, at the most; null is all. For trying things out: what is left out
+    is not scored."""
     batch_size: int = 8
     accumulate: int = 1
     """Batches whose gradients are added up for one optimiser step."""
@@ -343,7 +345,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         plain = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         why = str(error).splitlines()[0]
-        raise ConfigError(f"{path} cannot be read ({why}): restore the file, or delete {path.parent} and run again") from error
+        raise ConfigError(
+            f"{path} cannot be read ({why}): restore the file, or delete {path.parent} and run again"
+        ) from error
     if not isinstance(plain, dict):
-        raise ConfigError(f"{path} holds a list, and a configuration is keys and values: restore it, or delete {path.parent} and run again")
+        raise ConfigError(
+            f"{path} holds a list, and a configuration is keys and values: restore it, or"
+            f" delete {path.parent} and run again"
+        )
     return plain

@@ -20,7 +20,6 @@ from affect.record import DataError
 from affect.splits import Part
 from affect.tables import Excluded
 
-
 MIN_SECONDS = 0.1
 """Of a clip whose sound is used: the audio encoders have no token for less than some hundredths of a second."""
 
@@ -33,7 +32,8 @@ class Batch:
     tensors: dict[str, Any] | None
     """What the family's encoder made of `examples`; None where there are none."""
     failed: list[tuple[Example, str]]
-    """Examples whose clip was usable when it was checked and is no longer, with the reason. They are in nothing else."""
+    """Examples whose clip was usable when it was checked and is no longer, with the reason. They are in nothing
+    else."""
 
 
 def sampling(cfg: Config) -> Sampling:
@@ -54,8 +54,8 @@ def progress(enabled: bool) -> Progress:
 
 
 def exclude_unusable(parts: list[Part], cfg: Config) -> None:
-    """Really decodes every clip once (the result is kept under cache_root) and moves the records whose clip cannot be used
-    to their part's exclusions. Raises DataError where a part is left with nothing."""
+    """Really decodes every clip once (the result is kept under cache_root) and moves the records whose clip cannot be
+    used to their part's exclusions. Raises DataError where a part is left with nothing."""
     wanted = sampling(cfg)
     if not (wanted.audio or wanted.video):
         return
@@ -72,7 +72,10 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> None:
         for record in part.records:
             check = checks[record.id]
             if check.outcome == "ok" and wanted.audio and check.seconds < MIN_SECONDS:
-                sentence = f"{record.media}: the clip lasts {check.seconds:.3f} s, less than {MIN_SECONDS} s: check start and end"
+                sentence = (
+                    f"{record.media}: the clip lasts {check.seconds:.3f} s, less than"
+                    f" {MIN_SECONDS} s: check start and end"
+                )
                 checks[record.id] = replace(check, outcome="too_short", detail=sentence)
         bad = [record for record in part.records if checks[record.id].outcome != "ok"]
         part.excluded += [
@@ -86,7 +89,10 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> None:
                 f" {checks[bad[0].id].detail}"
             )
         if bad:
-            print(f"{part.dataset} {part.split}: {len(bad)} of {len(checks)} clips cannot be used and are left out, see exclusions.csv")
+            print(
+                f"{part.dataset} {part.split}: {len(bad)} of {len(checks)} clips cannot be"
+                " used and are left out, see exclusions.csv"
+            )
 
 
 def examples(parts: list[Part], split: str, cfg: Config, encoder: Encoder, labelled_only: bool) -> list[Example]:
@@ -105,7 +111,8 @@ def examples(parts: list[Part], split: str, cfg: Config, encoder: Encoder, label
     shortened = [e for e in made if e.dropped_turns or e.dropped_words]
     if shortened:
         print(
-            f"{split}: {len(shortened)} of {len(made)} prompts were over prompting.max_text_tokens={cfg.prompting.max_text_tokens}"
+            f"{split}: {len(shortened)} of {len(made)} prompts were over"
+            f" prompting.max_text_tokens={cfg.prompting.max_text_tokens}"
             f" and lost {sum(e.dropped_turns for e in shortened)} context turns and"
             f" {sum(e.dropped_words for e in shortened)} words of transcript"
         )
@@ -142,9 +149,7 @@ class Collate:
                     seconds=seconds,
                 )
             )
-        return Batch(
-            examples=kept, tensors=self.encoder.encode(conversations) if kept else None, failed=failed
-        )
+        return Batch(examples=kept, tensors=self.encoder.encode(conversations) if kept else None, failed=failed)
 
 
 class EpochSampler(Sampler[int]):
@@ -166,8 +171,8 @@ class EpochSampler(Sampler[int]):
 
 
 def batches_by_task(asked: list[Example], batch_size: int, length: Callable[[Example], int]) -> list[list[int]]:
-    """Batches of indices for evaluation: one task and language each, since they are read alike, and like lengths together,
-    longest first, so that little is padded and too large a batch is met at once."""
+    """Batches of indices for evaluation: one task and language each, since they are read alike, and like lengths
+    together, longest first, so that little is padded and too large a batch is met at once."""
     order = sorted(
         range(len(asked)),
         key=lambda i: (asked[i].record.dataset, asked[i].task.name, asked[i].language, -length(asked[i]), i),

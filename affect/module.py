@@ -1,4 +1,5 @@
-"""The LightningModule: batches and text. What labels mean, how prompts are worded and how numbers are computed is elsewhere."""
+"""The LightningModule: batches and text. What labels mean, how prompts are worded and how numbers are computed is
+elsewhere."""
 
 import json
 import math
@@ -49,7 +50,8 @@ class Predictions(torchmetrics.Metric):
 
 
 def answer_loss(model: Model, tensors: dict[str, Any]) -> torch.Tensor:
-    """Mean cross-entropy in nats over the answer tokens of a batch, end of turn included; the prompt has no part in it."""
+    """Mean cross-entropy in nats over the answer tokens of a batch, end of turn included; the prompt has no part in
+    it."""
     length = tensors["answer_length"]
     logits = model(tensors, keep=length + 1)[:, :-1].float()
     return cross_entropy(logits.flatten(0, 1), tensors["labels"][:, -length:].flatten(), ignore_index=-100)
@@ -80,7 +82,9 @@ class Supervised(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # Dropout in a tower that is not trained would be noise on its features, which nothing could learn to ignore.
-        trained = {adapters.tower_of(name, self.model.towers) for name, p in self.model.named_parameters() if p.requires_grad}
+        trained = {
+            adapters.tower_of(name, self.model.towers) for name, p in self.model.named_parameters() if p.requires_grad
+        }
         for tower, prefixes in self.model.towers.items():
             if tower not in trained:
                 for prefix in prefixes:
@@ -94,7 +98,8 @@ class Supervised(L.LightningModule):
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {self.global_step}: lower finetuning.learning_rate"
-                f" (={self.finetuning.learning_rate}) or finetuning.new_learning_rate (={self.finetuning.new_learning_rate})"
+                f" (={self.finetuning.learning_rate}) or finetuning.new_learning_rate"
+                f" (={self.finetuning.new_learning_rate})"
             )
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.examples))
         return loss

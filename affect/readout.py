@@ -14,7 +14,8 @@ from affect.tasks import Kind
 
 @torch.no_grad()
 def score(model: Model, batch: dict[str, Any], candidates: list[list[int]]) -> torch.Tensor:
-    """log p(candidate | prompt) in nats, [B, K] float32: the sum over the tokens of each candidate, end of turn included.
+    """log p(candidate | prompt) in nats, [B, K] float32: the sum over the tokens of each candidate, end of turn
+    included.
 
     The prompts are run once; all candidates continue from the same keys and values. The first token of a candidate is
     scored by the prompts' own last position, so a candidate of n tokens costs n - 1 further positions.
@@ -35,7 +36,8 @@ def score(model: Model, batch: dict[str, Any], candidates: list[list[int]]) -> t
         wanted[row, : len(tokens) - 1] = tokens[1:]
     rows = torch.arange(num_prompts, device=device).repeat_interleave(len(longer))
     logits = model.extend(prefix.select(rows), given.repeat(num_prompts, 1)).float()
-    # Tokens after a candidate's end are padding: they follow it, so nothing before them sees them, and they are not counted.
+    # Tokens after a candidate's end are padding: they follow it, so nothing before them sees them, and they are not
+    # counted.
     losses = torch.nn.functional.cross_entropy(
         logits.transpose(1, 2), wanted.repeat(num_prompts, 1), ignore_index=-100, reduction="none"
     )
@@ -79,16 +81,12 @@ def _scored(example: Example, values: list[Any], scores: torch.Tensor) -> Predic
     else:
         value = float((scores.double().softmax(-1) * torch.tensor(values, dtype=torch.float64)).sum())
         readout = "expectation"
-    return _prediction(
-        example, answer=None, exact=value, lenient=value, outcome="valid", readout=readout, scores=kept
-    )
+    return _prediction(example, answer=None, exact=value, lenient=value, outcome="valid", readout=readout, scores=kept)
 
 
 def failed(example: Example, readout: str, error: str) -> Prediction:
     """The prediction for an example that could not be put to the model at all."""
-    return _prediction(
-        example, answer=None, exact=None, lenient=None, outcome="error", readout=readout, error=error
-    )
+    return _prediction(example, answer=None, exact=None, lenient=None, outcome="error", readout=readout, error=error)
 
 
 def _prediction(example: Example, **what: Any) -> Prediction:
@@ -99,6 +97,6 @@ def _prediction(example: Example, **what: Any) -> Prediction:
         split=record.split,
         task=example.task.name,
         group=record.group,
-        target=record.labels[example.task.name] if example.task.name in record.labels else None,
+        target=record.labels.get(example.task.name),
         **what,
     )

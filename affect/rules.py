@@ -217,6 +217,6 @@ def _training_conflicts(cfg: Config) -> Iterator[str]:
     trained = [modes.language, *(getattr(modes, tower) for tower in used), *([modes.projector] if used else [])]
     if all(mode is Tower.frozen or (mode is Tower.auto and not set(new) & set(cfg.modalities)) for mode in trained):
         yield (
-            f"finetuning={modes.name} trains nothing with modalities={cfg.modalities}: set finetuning.language=lora (or"
-            " full)"
+            f"finetuning={modes.name} trains nothing with modalities={cfg.modalities}: set"
+            " finetuning.language=lora (or full)"
         )

@@ -39,7 +39,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
         console.print(table)
         if example.dropped_turns or example.dropped_words:
             console.print(
-                f"shortened to prompting.max_text_tokens={cfg.prompting.max_text_tokens}: {example.dropped_turns} context turns"
+                f"shortened to prompting.max_text_tokens={cfg.prompting.max_text_tokens}: {example.dropped_turns}"
+                " context turns"
                 f" and {example.dropped_words} words of the transcript were left out"
             )
 
@@ -55,9 +56,14 @@ def token_counts(record, example, cfg: Config, encoder, tensors: dict) -> dict[s
     for slot, words in prompts.slots(record, example.task, cfg.prompting, cfg.modalities).items():
         if words not in body:
             continue  # cut to the budget; what is left of it is in the template's count
-        user = {"role": "user", "content": [*example.messages[-1]["content"][:-1], {"type": "text", "text": body.replace(words, "", 1)}]}
+        user = {
+            "role": "user",
+            "content": [*example.messages[-1]["content"][:-1], {"type": "text", "text": body.replace(words, "", 1)}],
+        }
         counts[slot] = text - encoder.count_text([*example.messages[:-1], user])
-    counts["system turn and template"] = text - sum(count for slot, count in counts.items() if slot != "audio and video")
+    counts["system turn and template"] = text - sum(
+        count for slot, count in counts.items() if slot != "audio and video"
+    )
     counts["answer, with end of turn"] = tensors["answer_length"]
     return counts | {"sum": int(tensors["attention_mask"].sum())}
 

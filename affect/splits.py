@@ -50,20 +50,25 @@ class Part:
 def read(cfg: Config, splits: list[str]) -> list[Part]:
     """The parts of every dataset for the splits named, in that order.
 
-    A classification task that declares no labels gets those of the training rows, written into `cfg` so that the run folder
-    has them. Raises ConfigError and DataError as affect.datasets does, and DataError where training rows or validation rows have no label.
+    A classification task that declares no labels gets those of the training rows, written into `cfg` so that the run
+    folder has them. Raises ConfigError and DataError as affect.datasets does, and DataError where training rows or
+    validation rows have no label.
     """
     for config in cfg.datasets.values():
         datasets.check_options(config)
     parts = []
     for name, config in cfg.datasets.items():
         undeclared = [
-            task for task in map(config.task_definitions.get, config.tasks)
+            task
+            for task in map(config.task_definitions.get, config.tasks)
             if task is not None and task.kind is Kind.classification and not task.labels
         ]
         for task in undeclared:
             task.labels = datasets.infer_labels(datasets.read(name, config, "train")[0], task)
-            print(f"{name}: task '{task.name}' declares no labels; those of the training rows are taken: {', '.join(task.labels)}")
+            print(
+                f"{name}: task '{task.name}' declares no labels; those of the training rows are taken:"
+                f" {', '.join(task.labels)}"
+            )
         first = config.task_definitions[config.tasks[0]]
         by_split = {}
         for split in splits:
@@ -82,11 +87,17 @@ def read(cfg: Config, splits: list[str]) -> list[Part]:
             )
         datasets.check_disjoint(by_split, speaker_independent=config.speaker_independent)
         if "train" in by_split and not any(set(config.tasks) & set(record.labels) for record in by_split["train"]):
-            raise DataError(f"dataset '{name}' has no label for {' or '.join(config.tasks)} in split 'train': there is nothing to learn")
+            raise DataError(
+                f"dataset '{name}' has no label for {' or '.join(config.tasks)} in split"
+                " 'train': there is nothing to learn"
+            )
     val = [part for part in parts if part.split == "val"]
-    if "train" in splits and not any(set(cfg.datasets[p.dataset].tasks) & set(r.labels) for p in val for r in p.records):
+    if "train" in splits and not any(
+        set(cfg.datasets[p.dataset].tasks) & set(r.labels) for p in val for r in p.records
+    ):
         raise DataError(
-            f"no clip in split 'val' of {' and '.join(cfg.datasets)} has a label, and the checkpoint is chosen by how well they"
+            f"no clip in split 'val' of {' and '.join(cfg.datasets)} has a label, and the checkpoint is chosen by how"
+            " well they"
             " are predicted: label some of them"
         )
     return parts

@@ -19,7 +19,8 @@ HEADLINES = {
 
 @dataclass(slots=True, kw_only=True)
 class Task:
-    """One question that can be put to every record of a dataset. It is also the schema of a task in a dataset's YAML."""
+    """One question that can be put to every record of a dataset. It is also the schema of a task in a dataset's
+    YAML."""
 
     name: str = ""
     """Filled from the key under `task_definitions`."""
@@ -72,9 +73,14 @@ def problems(task: Task) -> Iterator[str]:
     if task.kind is Kind.classification:
         folded = [label.casefold() for label in task.labels]
         if len(task.labels) == 1:
-            yield f"task '{task.name}' has a single label ({task.labels[0]}): name at least two, there is nothing to decide"
+            yield (
+                f"task '{task.name}' has a single label ({task.labels[0]}): name at least"
+                " two, there is nothing to decide"
+            )
         if len(set(folded)) != len(folded):
-            yield f"task '{task.name}' names a label twice (upper and lower case are the same to a reader): {task.labels}"
+            yield (
+                f"task '{task.name}' names a label twice (upper and lower case are the same to a reader): {task.labels}"
+            )
         for language in task.words:
             unknown = sorted(set(task.words[language]) - set(task.labels))
             if unknown:

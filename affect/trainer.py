@@ -20,7 +20,8 @@ BEST = Path("checkpoints") / "best.ckpt"
 
 
 def build(cfg: Config, folder: Path) -> L.Trainer:
-    """The Trainer that fits and evaluates the run of `folder`. Raises ConfigError for a device this machine does not have."""
+    """The Trainer that fits and evaluates the run of `folder`. Raises ConfigError for a device this machine does not
+    have."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # not every run needs to be told which devices there are not
     # With workers at 0, clips are decoded in the training process: on few cores that is a choice, not an oversight.

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from affect import entry, run
-from affect.config import GROUPS, ConfigError, Tower, register
+from affect import entry, refusals, run
+from affect.config import GROUPS, ConfigError, Tower, register, to_yaml
 from affect.tasks import Kind
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,7 +89,7 @@ def test_roots_follow_the_environment(configure, monkeypatch):
 
 def test_a_composed_configuration_survives_its_own_yaml(configure, tmp_path):
     cfg = configure("experiment=meld_text")
-    run.write_atomic(tmp_path / "config.yaml", entry.schema.to_yaml(cfg))
+    run.write_atomic(tmp_path / "config.yaml", to_yaml(cfg))
     run.write_json(tmp_path / "status.json", {"state": "finished"})
     assert entry.load(entry.run_config(tmp_path), "train") == cfg
 
@@ -392,6 +392,7 @@ def own_conf(tmp_path, monkeypatch):
     copy = tmp_path / "conf"
     shutil.copytree(CONF, copy)
     monkeypatch.setattr(entry, "CONF", copy)
+    monkeypatch.setattr(refusals, "CONF", copy)
     return copy
 
 

@@ -40,7 +40,8 @@ class Conversation:
 
 
 class Encoder(Protocol):
-    """Conversations to tensors. It holds tokenizer and feature extractors but no weights, so that workers can have it."""
+    """Conversations to tensors. It holds tokenizer and feature extractors but no weights, so that workers can have
+    it."""
 
     sampling_rate: int
 

@@ -7,7 +7,8 @@ import torch
 
 
 def neutralise(text: str, special: list[str]) -> str:
-    """`text` without the power to open or close a turn: a special token in it is broken by a space, controls become one.
+    """`text` without the power to open or close a turn: a special token in it is broken by a space, controls become
+    one.
 
     A transcript or a description comes from outside, and a tokenizer reads `<|im_end|>` in it as the end of the turn.
 

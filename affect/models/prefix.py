@@ -21,9 +21,7 @@ class Prefix:
 
     def select(self, rows: torch.Tensor) -> "Prefix":
         """The prompts `rows[N]`, in that order and as often as they are named. The original stays usable."""
-        layers = [
-            (layer.keys.index_select(0, rows), layer.values.index_select(0, rows)) for layer in self.cache.layers
-        ]
+        layers = [(layer.keys.index_select(0, rows), layer.values.index_select(0, rows)) for layer in self.cache.layers]
         return replace(
             self,
             logits=self.logits[rows],
@@ -43,7 +41,8 @@ class Prefix:
 
 @torch.no_grad()
 def greedy(model: Any, batch: dict[str, Any], max_new_tokens: int, stops: frozenset[int]) -> list[list[int]]:
-    """The most likely next token, over and over, for every prompt of `batch`, up to and without the first of `stops`."""
+    """The most likely next token, over and over, for every prompt of `batch`, up to and without the first of
+    `stops`."""
     prefix = model.prefill(batch)
     answers: list[list[int]] = [[] for _ in batch["input_ids"]]
     going = [True] * len(answers)

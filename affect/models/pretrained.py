@@ -32,8 +32,9 @@ def refusals(key: str, name: str, wanted: str) -> Iterator[None]:
     # KeyError is how transformers says that it does not know a kind of model.
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
-            f"{key}={name} cannot be loaded ({_first_line(error)}): give {wanted} in a folder that exists and is complete,"
-            " or a model hub's name that can be reached from here"
+            f"{key}={name} cannot be loaded ({_first_line(error)}): give {wanted} in a"
+            " folder that exists and is complete,"
+            " complete, or a model hub's name that can be reached from here"
         ) from error
 
 

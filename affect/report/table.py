@@ -42,9 +42,8 @@ def print_alignment(aligned: Sequence[Aligned]) -> None:
             print(f"{item.modality} aligned; no clip of the validation split has one of the training answers")
             continue
         print(
-            f"{item.modality} aligned: on the validation split the nearest answer is right"
-            f" for {item.accuracy:.1%}, loss"
-            f" {item.loss:.3f} nats"
+            f"{item.modality} aligned: on the validation split the nearest answer is right for {item.accuracy:.1%},"
+            f" loss {item.loss:.3f} nats"
         )
 
 
@@ -52,11 +51,12 @@ def rows(runs: Sequence[RunSummary]) -> list[dict[str, str]]:
     """One row a run and task. A run without numbers gets a row that says in what state it is."""
     made = []
     for number, run in enumerate(runs, 1):
-        trained = run.config["run"] is not None or (run.folder / "checkpoints").exists()
-        common = {"run": f"{number} {'fine-tuned' if trained else 'zero-shot'}", "modalities": run.config["modalities"]}
+        common = {"run": f"{number}", "modalities": run.config["modalities"]}
         if run.metrics is None:
             made.append(dict.fromkeys(HEADINGS, "") | common | {"task": run.status["state"]})
             continue
+        trained = run.config["run"] is not None or (run.folder / "checkpoints").exists()
+        common["run"] += " fine-tuned" if trained else " zero-shot"
         for name, numbers in run.metrics["tasks"].items():
             scored = numbers["n_scored"]
             metric = numbers["headline"]

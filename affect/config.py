@@ -167,12 +167,12 @@ class FinetuningConfig:
     embedding."""
     learning_rate: float = 5e-4
     """Of LoRA, and of pretrained towers trained in full."""
-    new_learning_rate: float = 1e-3
-    """Of towers whose weights are new."""
+    new_learning_rate: float = 2e-4
+    """Of towers whose weights are new, once they are aligned. Without alignment they need several times that."""
     weight_decay: float = 0.01
     warmup: float = 0.1
     """Share of the steps over which the learning rate rises linearly; then it falls along a cosine to zero."""
-    alignment_epochs: int = 10
+    alignment_epochs: int = 5
     """Epochs in which new towers are first fitted alone against the training answers, with the language model left out:
     cheap, and it spares the language model the epochs in which soft tokens are noise. Without new towers there is
     nothing to align."""

@@ -176,7 +176,7 @@ class ConvAudio(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels[1:])
         self.part = nn.Linear(width, width)
         nn.init.zeros_(self.part.weight)
-        self.dropout = nn.Dropout(0.2)
+        self.dropout = nn.Dropout(0.5)
         num_statistics = 4 * LogMel.NUM_MELS
         self.whole = nn.Linear(num_statistics, width)
         self.register_buffer("mean", torch.zeros(num_statistics))

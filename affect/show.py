@@ -1,7 +1,14 @@
 """Shows the exact prompt and target of a clip, with token counts a part: python -m affect.show clip=meld/test/0/1 …"""
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from affect.config import Config
 from affect.entry import entry
+
+if TYPE_CHECKING:
+    from affect.models import Encoder
+    from affect.prompts import Example
 
 
 @entry("show", __doc__)
@@ -31,41 +38,52 @@ def main(cfg: Config, job_folder: str | None) -> None:
         if batch.tensors is None:
             console.print(batch.failed[0][1])
             continue
-        console.print(encoder.render(example.messages), end="")
-        console.print(example.answer if example.answer is not None else "(no label: predicted, not scored)")
+        # Not folded at the terminal's width, which would show line breaks that are not in the prompt.
+        console.print(encoder.render(example.messages), end="", soft_wrap=True)
+        console.print("(no label: predicted, not scored)" if example.answer is None else example.answer, soft_wrap=True)
         table = Table("part", "tokens")
-        for part, count in token_counts(record, example, cfg, encoder, batch.tensors).items():
+        for part, count in token_counts(example, cfg, encoder).items():
             table.add_row(part, str(count))
         console.print(table)
         if example.dropped_turns or example.dropped_words:
             console.print(
-                f"shortened to prompting.max_text_tokens={cfg.prompting.max_text_tokens}: {example.dropped_turns}"
-                " context turns"
-                f" and {example.dropped_words} words of the transcript were left out"
+                f"shortened to prompting.max_text_tokens={cfg.prompting.max_text_tokens}: left out were"
+                f" {example.dropped_turns} context turns and {example.dropped_words} words of the transcript"
             )
 
 
-def token_counts(record, example, cfg: Config, encoder, tensors: dict) -> dict[str, int]:
-    """Tokens by part. A slot of text counts as what the prompt is shorter without it."""
-    from affect import prompts
+def token_counts(example: "Example", cfg: Config, encoder: "Encoder") -> dict[str, int]:
+    """Tokens by part. A part counts as what the prompt is shorter without it; of a transcript or a context that was cut
+    to the budget, what is left is in the template's count."""
+    from affect import data, prompts
 
+    user, wanted = example.messages[-1], data.sampling(cfg)
+
+    def with_user(content: list[dict]) -> list[dict]:
+        return [*example.messages[:-1], {"role": "user", "content": content}]
+
+    def total(messages: list[dict], without: str) -> tuple[int, int]:
+        """Tokens of the whole and of the answer, when one of audio and video is left out."""
+        settings = wanted if without == "" else replace(wanted, **{without: False})
+        collate = data.Collate(encoder, settings, with_answers=example.answer is not None)
+        tensors = collate([replace(example, messages=messages)]).tensors
+        assert tensors is not None, "the clip has just been decoded"
+        return int(tensors["attention_mask"].sum()), tensors["answer_length"]
+
+    whole, answer = total(example.messages, "")
+    counts = {
+        kind: whole - total(with_user([part for part in user["content"] if part["type"] != kind]), kind)[0]
+        for letter, kind in (("v", "video"), ("a", "audio"))
+        if letter in cfg.modalities
+    }
+    *media, body = user["content"]
     text = encoder.count_text(example.messages)
-    media = int(tensors["attention_mask"].sum()) - text - tensors["answer_length"]
-    counts = {"audio and video": media}
-    body = example.messages[-1]["content"][-1]["text"]
-    for slot, words in prompts.slots(record, example.task, cfg.prompting, cfg.modalities).items():
-        if words not in body:
-            continue  # cut to the budget; what is left of it is in the template's count
-        user = {
-            "role": "user",
-            "content": [*example.messages[-1]["content"][:-1], {"type": "text", "text": body.replace(words, "", 1)}],
-        }
-        counts[slot] = text - encoder.count_text([*example.messages[:-1], user])
-    counts["system turn and template"] = text - sum(
-        count for slot, count in counts.items() if slot != "audio and video"
-    )
-    counts["answer, with end of turn"] = tensors["answer_length"]
-    return counts | {"sum": int(tensors["attention_mask"].sum())}
+    for slot, words in prompts.slots(example.record, example.task, cfg.prompting, cfg.modalities).items():
+        if words in body["text"]:
+            shorter = {"type": "text", "text": body["text"].replace(words, "", 1)}
+            counts[slot] = text - encoder.count_text(with_user([*media, shorter]))
+    counts["system turn and template"] = whole - answer - sum(counts.values())
+    return counts | {"answer, with end of turn": answer, "sum": whole}
 
 
 def _split_of(clip: str, cfg: Config) -> str:

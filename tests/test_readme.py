@@ -142,7 +142,10 @@ def test_a_command_of_the_readme_works(
     if "dry_run=true" in words:
         assert "The configuration is sound; nothing was run." in said and not made
     elif "affect.show" in words:
-        assert "answer, with end of turn" in said and not made
+        *parts, whole = [int(number) for number in re.findall(r"(?m)^│.*│ +(\d+) +│$", said)]
+        assert not made and sum(parts) == whole > 0
+        assert {"video", "audio", "transcript", "question"} <= set(re.findall(r"(?m)^│ (\w+)", said))
+        assert re.search(r"(?m)^Which emotion\? Answer with one word: .*disgust\.", said)  # not folded
     elif "affect.report" in words:
         assert "Results" in said and "manifest.label" in said and not made
     else:

@@ -24,9 +24,9 @@ BATCH_SIZE = 16
 
 
 SHARPNESS = 1.0
-"""Start of the logarithm of the factor on the cosines, which is learnt. Together with SMOOTHING it keeps soft tokens from
-being more certain on the training clips than they will be on others: on two folds of RAVDESS the held-out loss stayed
-near or below chance with both, and rose well above that without; accuracy was about the same."""
+"""Start of the logarithm of the factor on the cosines, which is learnt. Together with SMOOTHING it keeps soft tokens
+from being more certain on the training clips than they will be on others: on two folds of RAVDESS the held-out loss
+stayed near or below chance with both, and rose higher without; accuracy was about the same."""
 
 SMOOTHING = 0.1
 """Share of each target that is spread over all answers."""

@@ -4,12 +4,11 @@
 
 whose keyword-only parameters are the `options` of its YAML, and the module's name is that YAML's `reader`. It may also
 have `prepare(root)`, which makes a dataset that can be made on the spot and is called when its root does not exist.
+Modules without that function hold what readers and the rest share: `subsets` and `overlap` choose among records.
 """
 
-import hashlib
 import math
-import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -21,7 +20,9 @@ from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from affect.config import ConfigError, DatasetConfig
-from affect.record import SPLITS, DataError, Record
+from affect.datasets.overlap import file_and_window
+from affect.datasets.subsets import subset, whole_groups
+from affect.record import SPLITS, DataError, Record, Value
 from affect.tables import Excluded, Problems, RowErrors, did_you_mean
 from affect.tasks import Kind, Task
 from affect.tasks import problems as task_problems
@@ -30,9 +31,9 @@ from affect.tasks import problems as task_problems
 def read(name: str, config: DatasetConfig, split: str) -> tuple[list[Record], list[Excluded]]:
     """The records of one split (train, val or test) of the dataset called `name`, and what its reader left out.
 
-    Labels come checked: a string out of `Task.labels` (any string where those are empty, see `infer_labels`), or a
-    finite float from low to high. Raises ConfigError for options the reader does not have, DataError for the data; what
-    is wrong with single rows is reported together.
+    Labels come checked: a string out of `Task.labels` (any string where those are empty, see `infer_labels`), a finite
+    float from low to high, or the sorted tuple of all labels that apply. Raises ConfigError for options the reader does
+    not have, DataError for the data; what is wrong with single rows is reported together.
     """
     assert split in SPLITS, split
     reader = check_options(config)
@@ -46,7 +47,7 @@ def read(name: str, config: DatasetConfig, split: str) -> tuple[list[Record], li
     try:
         for item in reader.records(root, split, **config.options):
             if isinstance(item, Excluded):
-                excluded.append(item)
+                excluded.append(replace(item, id=name + item.id.removeprefix(config.reader)))
                 continue
             # Two datasets can have the same reader (two manifests), and only the configuration knows the language.
             record = replace(
@@ -75,13 +76,14 @@ def read(name: str, config: DatasetConfig, split: str) -> tuple[list[Record], li
 
 def check_options(config: DatasetConfig) -> ModuleType:
     """The reader's module, if `config.options` fit its `records`; else ConfigError. Call it before anything heavy."""
-    readers = sorted(module.name for module in iter_modules(__path__))
-    if config.reader not in readers:
+    modules = [module.name for module in iter_modules(__path__)]
+    reader = import_module(f"{__name__}.{config.reader}") if config.reader in modules else None
+    if not hasattr(reader, "records"):
+        readers = [name for name in sorted(modules) if hasattr(import_module(f"{__name__}.{name}"), "records")]
         hint = did_you_mean(config.reader, readers)
-        raise ConfigError(
-            f"reader={config.reader} is not a module of affect/datasets{hint}: choose from {', '.join(readers)}"
-        )
-    reader = import_module(f"{__name__}.{config.reader}")
+        what = "is not a module of affect/datasets" if reader is None else "is not a reader but what readers share"
+        raise ConfigError(f"reader={config.reader} {what}{hint}: choose from {', '.join(readers)}")
+    assert reader is not None
     kinds = get_type_hints(reader.records)
     known = {p.name: p for p in signature(reader.records).parameters.values() if p.kind is Parameter.KEYWORD_ONLY}
     wrong = []
@@ -100,6 +102,13 @@ def check_options(config: DatasetConfig) -> ModuleType:
     for option, parameter in known.items():
         if parameter.default is Parameter.empty and option not in config.options:
             wrong.append(f"options.{option} of the reader '{config.reader}' is not set: give it a value")
+    if config.fraction is not None and not 0 < config.fraction <= 1:
+        wrong.append(f"fraction={config.fraction:g} is a share of the training clips: above 0 and up to 1, or null")
+    if config.fraction is not None and config.subset.train is not None:
+        wrong.append(
+            f"fraction={config.fraction:g} and subset.train={config.subset.train} both say how many training clips are"
+            " used: set one of them to null"
+        )
     if wrong:
         raise ConfigError("\n".join(wrong))
     return reader
@@ -122,41 +131,24 @@ def infer_labels(records: Sequence[Record], task: Task) -> list[str]:
     return labels
 
 
-def subset(records: Sequence[Record], task: Task, count: int | None, seed: int) -> list[Record]:
-    """`count` of the records in their order, stratified by the label of `task`; all of them where count is None.
+def draw(config: DatasetConfig, split: str, records: Sequence[Record]) -> tuple[list[Record], dict[str, Any] | None]:
+    """What `fraction` or `subset` leave of the records of a split, and the counts of the fraction (None without).
 
-    Every stratum (label; sign of an intensity; unlabelled) gets its proportional share, rounded by largest remainder.
-    Within one, records are ranked by sha256 of "seed:id", so a smaller subset lies inside a larger one up to that
-    rounding, and the choice depends neither on the order of the file nor on the machine. Raises DataError where there
-    are fewer than `count`.
+    Stratified by the first of the dataset's tasks. Raises DataError as `subset` and `whole_groups` do.
     """
-    if count is None:
-        return list(records)
-    if not 1 <= count <= len(records):
-        raise DataError(
-            f"a subset of {count:,} records out of {len(records):,} cannot be drawn: set subset to null or to less"
-        )
-    strata: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        strata[_stratum(record, task)].append(record)
-    # Integers throughout, so that equal remainders are equal; ties go to the first stratum by name.
-    shares = {key: divmod(count * len(strata[key]), len(records)) for key in sorted(strata)}
-    left = count - sum(whole for whole, _ in shares.values())
-    rounded_up = set(sorted(shares, key=lambda key: -shares[key][1])[:left])
-    chosen: set[str] = set()
-    for key, (whole, _) in shares.items():
-        ranked = sorted(strata[key], key=lambda record: hashlib.sha256(f"{seed}:{record.id}".encode()).digest())
-        chosen.update(record.id for record in ranked[: whole + (key in rounded_up)])
-    return [record for record in records if record.id in chosen]
+    first = config.task_definitions[config.tasks[0]]
+    if split == "train" and config.fraction is not None:
+        return whole_groups(records, first, config.fraction, config.subset_seed)
+    return subset(records, first, getattr(config.subset, split), config.subset_seed), None
 
 
 def check_disjoint(by_split: Mapping[str, Sequence[Record]], *, speaker_independent: bool) -> None:
     """Raises DataError where a clip (file, start, end) is in two splits, or a speaker if `speaker_independent`."""
     problems = Problems()
     for (first, earlier), (second, later) in combinations(by_split.items(), 2):
-        clips = {clip: record for record in earlier if (clip := _clip(record))}
+        clips = {clip: record for record in earlier if (clip := file_and_window(record))}
         for record in later:
-            if clip := _clip(record):
+            if clip := file_and_window(record):
                 if clip not in clips:
                     continue
                 problems.add(
@@ -175,26 +167,8 @@ def check_disjoint(by_split: Mapping[str, Sequence[Record]], *, speaker_independ
     problems.check()
 
 
-def _clip(record: Record) -> tuple[str, float, float] | None:
-    if record.media is None:
-        return None
-    return os.path.abspath(record.media), record.start or 0.0, math.inf if record.end is None else record.end
-
-
-def _stratum(record: Record, task: Task) -> str:
-    if task.name not in record.labels:
-        return "unlabelled"
-    label = record.labels[task.name]
-    if task.kind is Kind.classification:
-        return f"label {label}"
-    value = float(label)
-    return "negative" if value < 0 else "positive" if value > 0 else "zero"
-
-
-def _checked_labels(
-    dataset: str, record: Record, tasks: Mapping[str, Task], problems: Problems
-) -> dict[str, str | float]:
-    checked: dict[str, str | float] = {}
+def _checked_labels(dataset: str, record: Record, tasks: Mapping[str, Task], problems: Problems) -> dict[str, Value]:
+    checked: dict[str, Value] = {}
     for name, label in record.labels.items():
         if name not in tasks:
             raise ConfigError(
@@ -204,22 +178,27 @@ def _checked_labels(
         task = tasks[name]
         if task.kind is Kind.intensity:
             checked[name] = _intensity(label, name, task, record.source, problems)
-        elif task.labels and label not in task.labels:
+            continue
+        several = task.kind is Kind.multi_label
+        # A table has them in one cell: joy|surprise.
+        applying = tuple(part.strip() for part in label.split("|")) if several and isinstance(label, str) else label
+        unknown = [one for one in (applying if isinstance(applying, tuple) else (applying,)) if one not in task.labels]
+        if task.labels and unknown:
             problems.add(
                 record.source,
-                f"the label '{label}' of task '{name}' is not one of {', '.join(task.labels)}"
-                f"{did_you_mean(str(label), task.labels)}: correct it, or declare it under"
+                f"the label '{unknown[0]}' of task '{name}' is not one of {', '.join(task.labels)}"
+                f"{did_you_mean(str(unknown[0]), task.labels)}: correct it, or declare it under"
                 f" task_definitions.{name}.labels",
             )
-        else:
-            checked[name] = label
+            continue
+        checked[name] = tuple(sorted(set(applying))) if isinstance(applying, tuple) else applying
     return checked
 
 
-def _intensity(label: str | float, name: str, task: Task, source: str, problems: Problems) -> float:
+def _intensity(label: Value, name: str, task: Task, source: str, problems: Problems) -> float:
     assert task.low is not None and task.high is not None, f"task '{name}' has no range"
     try:
-        value = float(label)
+        value = math.nan if isinstance(label, tuple) else float(label)
     except ValueError:
         value = math.nan
     if not task.low <= value <= task.high:  # also true of NaN

@@ -14,6 +14,10 @@ anywhere; it reads whatever `exact` reads, and to the same value. Neither guesse
   "1,5" is 1.5, but "1,500" may be 1500 and is not read; neither are "80%", "1-2" and "±2". Such a piece still
   counts as a second number next to a readable one. What touches letters ("2nd", "1e3", "GPT-4", "1½") is a word.
 - "2/3", "2 of 3" and "2 out of 3" are 2 where 3 is the top of the range; on another scale ("7/10") they are not read.
+
+Where several labels may apply, an answer that claims several is what was asked for: `exact` takes a list of them and
+nothing else, `lenient` all that are claimed anywhere. The word for none is the empty set; beside a label it makes
+several_labels, since only one of the two can be meant.
 """
 
 import math
@@ -22,14 +26,15 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
+from affect.record import Value
 from affect.tasks import Kind, Task
 
 OUTCOMES = ("valid", "no_label", "several_labels", "refusal", "empty", "out_of_range", "error")
 """How reading an answer can end. Only `valid` and `out_of_range` come with a value.
 
-valid           the answer claims one label, or one number within the range
+valid           the answer claims one label, or one number within the range; multi-label: labels, or that none applies
 no_label        there is text, but no label or number that can be read in it
-several_labels  it claims more than one
+several_labels  it claims more than one; multi-label: labels, and that none applies
 refusal         it claims none and says that it cannot or will not answer
 empty           nothing but white space, quotes and punctuation
 out_of_range    it claims one number, outside the task's range; the number is kept as it is
@@ -39,14 +44,15 @@ error           there is no answer, since obtaining it failed; set by the caller
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    value: str | float | None
-    """The label in the dataset's spelling, or the number; None where none could be read."""
+    value: Value | None
+    """The label in the dataset's spelling, the number, or the labels, sorted; None where none could be read."""
     outcome: str
     """One of OUTCOMES."""
 
 
 def exact(text: str, task: Task, language: str) -> Reading:
-    """Reads an answer that consists of a label's word in `language`, the label itself, or a number, and nothing else.
+    """Reads an answer that consists of a label's word in `language`, the label itself, or a number, and nothing else;
+    for a multi-label task of such words, parted by commas, semicolons, line ends, "and" or "&".
 
     White space, quotes, markdown emphasis around it, final punctuation and upper case do not matter. Without a value
     the outcome is `empty` or `no_label`. Raises on no string.
@@ -60,6 +66,10 @@ def exact(text: str, task: Task, language: str) -> Reading:
         value = _number(core)
         if value is not None:
             return _measured(value, task)
+    elif task.kind is Kind.multi_label:
+        named = _listed(core, task, language)
+        if named is not None:
+            return Reading(named, "valid")
     else:
         # A word stands before a label of the same spelling, since the word is what the prompt offered.
         for label in task.labels:
@@ -72,7 +82,8 @@ def exact(text: str, task: Task, language: str) -> Reading:
 
 
 def lenient(text: str, task: Task, language: str) -> Reading:
-    """Reads an answer that names exactly one label's word in `language`, or exactly one number, anywhere.
+    """Reads an answer that names exactly one label's word in `language`, or exactly one number, anywhere; for a
+    multi-label task all labels that it names.
 
     The rules are those at the head of this module. The time is linear in the length of the text. Raises on no string.
 
@@ -87,10 +98,17 @@ def lenient(text: str, task: Task, language: str) -> Reading:
         return reading
     folded = _fold(text)
     claims: set[str | float | None]
+    words = tuple(task.word(label, language) for label in task.labels)
     if task.kind is Kind.intensity:
         claims = _numbers(folded, task)
+    elif task.kind is Kind.multi_label:
+        claims = _labels(folded, (*task.labels, _NONE), (*words, task.word_for_none(language)))
+        if claims and _NONE not in claims:
+            return Reading(tuple(sorted(str(label) for label in claims)), "valid")
+        if claims == {_NONE}:
+            return Reading((), "valid")
     else:
-        claims = _labels(folded, tuple(task.labels), tuple(task.word(label, language) for label in task.labels))
+        claims = _labels(folded, tuple(task.labels), words)
     if len(claims) > 1:
         return Reading(None, "several_labels")
     # None is a number that is there but cannot be read.
@@ -142,6 +160,12 @@ _REFUSAL = re.compile(
     r"|抱歉|对不起|無法|无法|不能回答|作为一个"
 )
 
+# Stands for the word for none among labels; no label of a table can be it.
+_NONE = "\0none"
+# What parts the labels of a list: comma, semicolon, line end, ampersand, full-width comma and semicolon, the Chinese
+# enumeration comma, and the word.
+_BETWEEN = re.compile("[,;\n&\uff0c\uff1b\u3001]|\\band\\b")
+
 _DIGITS = frozenset("0123456789")
 _IN_NUMBERS = _DIGITS | frozenset("+-±%., ")
 _PLAIN_NUMBER = re.compile(r"[+-]?(?:[0-9]++(?:\.[0-9]++)?|\.[0-9]++)")
@@ -161,6 +185,22 @@ def _fold(text: str) -> str:
 
 def _core(text: str) -> str:
     return _fold(text).lstrip(_AROUND).rstrip(_AROUND + _FINAL)
+
+
+def _listed(core: str, task: Task, language: str) -> tuple[str, ...] | None:
+    """The labels of an answer that is a list of them and nothing else, sorted; None where it is anything more."""
+    if core in _forms(task.word_for_none(language)):
+        return ()
+    # A word stands before a label of the same spelling, since the word is what the prompt offered.
+    by_form = {form: label for label in task.labels for form in _forms(label)}
+    by_form |= {form: label for label in task.labels for form in _forms(task.word(label, language))}
+    if core in by_form:
+        return (by_form[core],)
+    # Models that write code write a list of theirs.
+    pieces = [piece for piece in map(_core, _BETWEEN.split(core.strip("[]"))) if piece]
+    if not pieces or any(piece not in by_form for piece in pieces):
+        return None
+    return tuple(sorted({by_form[piece] for piece in pieces}))
 
 
 @lru_cache(maxsize=1024)

@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 
 SPLITS = ("train", "val", "test")
 
+Value = str | float | tuple[str, ...]
+"""What a label or an answer can be: a label of a closed set, an intensity, or, sorted, all labels that apply (`()` is
+none of them)."""
+
 
 class DataError(Exception):
     """Something in the user's data is wrong. The message names the file, the row and the remedy."""
@@ -21,7 +25,7 @@ class Record:
     """One of SPLITS; a set's own spelling (dev, valid, …) is normalised by its reader."""
     text: str
     """The transcript, as the dataset has it."""
-    labels: Mapping[str, str | float] = field(default_factory=dict)
+    labels: Mapping[str, Value] = field(default_factory=dict)
     """Gold label by task name. A task that is absent here is predicted for this record but not scored."""
     context: tuple[str, ...] = ()
     """Earlier turns of the conversation, oldest first, each already "Speaker: text"."""
@@ -48,13 +52,13 @@ class Prediction:
     split: str
     task: str
     group: str
-    target: str | float | None
+    target: Value | None
     """Gold value; None where the record has no label: predicted, not scored."""
     answer: str | None
     """The text the model generated; None when labels were scored instead."""
-    exact: str | float | None
+    exact: Value | None
     """The value read by the exact reader; None where it could not be read."""
-    lenient: str | float | None
+    lenient: Value | None
     """The value read by the lenient reader; None where it could not be read."""
     outcome: str
     """How the lenient reading ended: one of answers.OUTCOMES."""
@@ -64,3 +68,10 @@ class Prediction:
     """Log-likelihood of every label, in nats, when labels were scored."""
     error: str | None = None
     """Why there is no answer, when the outcome is `error`."""
+
+    def __post_init__(self) -> None:
+        # JSON has no tuples; a prediction that was written and read back has to equal the one that was written.
+        for name in ("target", "exact", "lenient"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))

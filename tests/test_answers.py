@@ -15,6 +15,13 @@ EMOTION = Task(name="emotion", labels=["neutral", "joy", "sadness", "anger"])
 MOOD = Task(name="mood", labels=["happy", "unhappy", "neutral"])
 HUMOR = Task(name="humor", labels=["0", "1"], words={"en": {"0": "not funny", "1": "funny"}})
 SIMS = Task(name="polarity", labels=["pos", "neg"], words={"zh": {"pos": "开心", "neg": "愤怒"}})
+FEELINGS = Task(
+    name="feelings",
+    kind=Kind.multi_label,
+    labels=["joy", "anger", "fear"],
+    words={"zh": {"joy": "开心", "anger": "愤怒"}},
+    none={"zh": "无情绪"},
+)
 INTENSITY = Task(name="sentiment", kind=Kind.intensity, low=-3, high=3, step=0.5, headline="mae")
 
 
@@ -312,3 +319,43 @@ def test_a_very_long_answer_takes_linear_time(task):
 
 def test_a_task_without_labels_claims_nothing():
     assert lenient("joy", Task(name="empty"), "en") == Reading(None, "no_label")
+
+
+@pytest.mark.parametrize(
+    ("text", "exactly", "loosely"),
+    [
+        ("joy", ("joy",), ("joy",)),
+        ("joy, anger", ("anger", "joy"), ("anger", "joy")),
+        ("**Joy**; 'anger' and fear.", ("anger", "fear", "joy"), ("anger", "fear", "joy")),
+        ("joy, and joy", ("joy",), ("joy",)),
+        ('["joy", "fear"]', ("fear", "joy"), ("fear", "joy")),
+        ("joy\nanger", ("anger", "joy"), ("anger", "joy")),
+        ("None.", (), ()),
+        ("none of these", "no_label", ()),
+        ("I hear joy and some anger", "no_label", ("anger", "joy")),
+        ("joy, but no anger", "no_label", ("joy",)),
+        ("joy, sadness", "no_label", ("joy",)),
+        ("joy, none", "no_label", "several_labels"),
+        ("not joy", "no_label", "no_label"),
+        ("I cannot tell, sorry", "no_label", "refusal"),
+        (" , ", "empty", "empty"),
+        ("", "empty", "empty"),
+    ],
+)
+def test_any_number_of_labels_can_be_claimed(text, exactly, loosely):
+    assert reading(exact, text, FEELINGS) == exactly
+    assert reading(lenient, text, FEELINGS) == loosely
+
+
+def test_lists_of_labels_are_read_in_the_words_of_a_language():
+    assert exact("开心、愤怒", FEELINGS, "zh") == Reading(("anger", "joy"), "valid")
+    assert exact("无情绪", FEELINGS, "zh") == lenient("我觉得是无情绪", FEELINGS, "zh") == Reading((), "valid")
+    assert lenient("开心，不愤怒", FEELINGS, "zh") == Reading(("joy",), "valid")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_a_perfect_model_answers_about_several_labels_is_read_by_both(language):
+    for value in ((), ("fear",), ("anger", "joy"), ("anger", "fear", "joy")):
+        answer = FEELINGS.answer(value, language)
+        assert exact(answer, FEELINGS, language) == lenient(answer, FEELINGS, language) == Reading(value, "valid")
+    assert FEELINGS.answer(("anger", "joy"), "en") == "joy, anger"

@@ -2,14 +2,32 @@
 
 An unreadable answer is None and is wrong: it is a miss (false negative) of its gold class and a false alarm (false
 positive) of no class. So no model gains by not answering.
+
+Instead of lists of labels every function takes what `codes` makes of them, so that a column is looked up only once.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
+Column = Sequence[str] | Sequence[str | None] | np.ndarray
 
-def confusion(targets: Sequence[str], values: Sequence[str | None], labels: Sequence[str]) -> np.ndarray:
+
+def codes(column: Sequence[str | None], labels: Sequence[str], name: str = "values") -> np.ndarray:
+    """The place of every label in `labels`, int64[N]; len(labels) for None. Raises ValueError, saying `name` and the
+    row, where one is neither.
+
+    >>> codes(["b", None, "a"], ["a", "b"])
+    array([1, 2, 0])
+    """
+    index: dict[str | None, int] = {label: place for place, label in enumerate(labels)}
+    if len(index) != len(labels):
+        raise ValueError(f"a label is named twice in {list(labels)}: name each once")
+    index[None] = len(labels)
+    return _indices(column, index, name)
+
+
+def confusion(targets: Column, values: Column, labels: Sequence[str]) -> np.ndarray:
     """Counts, int64[K, K + 1]: a row for each gold label, a column for each predicted one, in the order of `labels`.
 
     The last column counts unreadable answers. Raises ValueError where the lists are empty or not equally long, and
@@ -21,19 +39,20 @@ def confusion(targets: Sequence[str], values: Sequence[str | None], labels: Sequ
     """
     if len(targets) != len(values):
         raise ValueError(f"there are {len(targets)} targets but {len(values)} values: give one value for each target")
-    if not targets:
+    if len(targets) == 0:
         raise ValueError("there are no targets: a metric needs at least one labelled prediction")
-    index: dict[str | None, int] = {label: column for column, label in enumerate(labels)}
-    if len(index) != len(labels):
-        raise ValueError(f"a label is named twice in {list(labels)}: name each once")
-    rows = _indices(targets, index, "targets")
-    index[None] = len(labels)
-    columns = _indices(values, index, "values")
-    cells = np.bincount(rows * len(index) + columns, minlength=len(labels) * len(index))
-    return cells.reshape(len(labels), len(index))
+    rows = targets if isinstance(targets, np.ndarray) else codes(targets, labels, "targets")
+    columns = values if isinstance(values, np.ndarray) else codes(values, labels)
+    if rows.max() == len(labels):
+        raise ValueError(
+            f"targets[{int(rows.argmax())}] is None, which is not one of the labels {', '.join(labels)}: leave the rows"
+            " without a gold label out"
+        )
+    width = len(labels) + 1
+    return np.bincount(rows * width + columns, minlength=len(labels) * width).reshape(len(labels), width)
 
 
-def accuracy(targets: Sequence[str], values: Sequence[str | None], labels: Sequence[str]) -> float:
+def accuracy(targets: Column, values: Column, labels: Sequence[str]) -> float:
     """Correct answers / all answers, in [0, 1]. Classes that do not occur play no part. Raises like `confusion`.
 
     >>> accuracy(["a", "a", "b", "b"], ["a", "b", "b", None], ["a", "b"])
@@ -43,7 +62,7 @@ def accuracy(targets: Sequence[str], values: Sequence[str | None], labels: Seque
     return float(np.trace(counts) / counts.sum())
 
 
-def weighted_f1(targets: Sequence[str], values: Sequence[str | None], labels: Sequence[str]) -> float:
+def weighted_f1(targets: Column, values: Column, labels: Sequence[str]) -> float:
     """F1 of every class, averaged with the number of gold labels as weights, in [0, 1].
 
     The usual headline of conversational emotion recognition (Poria et al., MELD, ACL 2019). A class without gold labels
@@ -58,7 +77,7 @@ def weighted_f1(targets: Sequence[str], values: Sequence[str | None], labels: Se
     return float(_f1(counts)[support > 0] @ support[support > 0] / support.sum())
 
 
-def macro_f1(targets: Sequence[str], values: Sequence[str | None], labels: Sequence[str]) -> float:
+def macro_f1(targets: Column, values: Column, labels: Sequence[str]) -> float:
     """Mean of the classes' F1 (not F1 of mean precision and recall: Opitz & Burst, arXiv 1911.03347), in [0, 1].
 
     The mean is over the classes that occur as a gold label or as a value. That is scikit-learn's
@@ -74,7 +93,7 @@ def macro_f1(targets: Sequence[str], values: Sequence[str | None], labels: Seque
     return float(np.nanmean(_f1(confusion(targets, values, labels))))
 
 
-def uar(targets: Sequence[str], values: Sequence[str | None], labels: Sequence[str]) -> float:
+def uar(targets: Column, values: Column, labels: Sequence[str]) -> float:
     """Unweighted average recall: mean of the classes' recall, in [0, 1]; chance is 1 / number of classes.
 
     The measure of the INTERSPEECH challenges (Schuller, Steidl & Batliner, 2009). The mean is over the classes that
@@ -87,7 +106,7 @@ def uar(targets: Sequence[str], values: Sequence[str | None], labels: Sequence[s
     return float(np.nanmean(_recall(confusion(targets, values, labels))))
 
 
-def f1_per_class(targets: Sequence[str], values: Sequence[str | None], labels: Sequence[str]) -> dict[str, float]:
+def f1_per_class(targets: Column, values: Column, labels: Sequence[str]) -> dict[str, float]:
     """F1 = 2 TP / (2 TP + FP + FN) of every label, in [0, 1] (van Rijsbergen, Information Retrieval, 1979).
 
     nan where the label is neither a gold label nor a value of any row; scikit-learn says 0 there. Raises like
@@ -99,7 +118,7 @@ def f1_per_class(targets: Sequence[str], values: Sequence[str | None], labels: S
     return dict(zip(labels, _f1(confusion(targets, values, labels)).tolist(), strict=True))
 
 
-def recall_per_class(targets: Sequence[str], values: Sequence[str | None], labels: Sequence[str]) -> dict[str, float]:
+def recall_per_class(targets: Column, values: Column, labels: Sequence[str]) -> dict[str, float]:
     """Recall = TP / gold labels of every label, in [0, 1]; nan where there are none. Raises like `confusion`.
 
     >>> recall_per_class(["a", "a", "b"], ["a", None, "a"], ["a", "b", "c"])

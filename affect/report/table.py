@@ -1,13 +1,24 @@
 """Tables for the terminal: what is trained, and what came out, with what it stands on beside every number."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from affect.adapters import TowerCount
-from affect.alignment import Aligned
+from affect.report.formats import Column, Report, aligned, columns, numbered, parts
 from affect.run import RunSummary
+
+if TYPE_CHECKING:
+    # Both import torch, which a report has no need of.
+    from affect.adapters import TowerCount
+    from affect.alignment import Aligned
+
+WIDTH = 140
+"""Columns where there is no terminal to ask: rich assumes 80 and would break every number in two."""
 
 HEADINGS = (
     "run",
@@ -24,8 +35,16 @@ HEADINGS = (
     "majority",
 )
 
+RECALL_HEADINGS = ("run", "task", "class", "n", "recall")
 
-def print_towers(counts: Sequence[TowerCount]) -> None:
+FOLDED = 24
+"""Columns at which words are folded in a table that is too wide."""
+
+UNBOUNDED = 100_000
+"""Columns of a page on which no table is too wide."""
+
+
+def print_towers(counts: Sequence["TowerCount"]) -> None:
     """What is trained of each tower."""
     table = Table(title="Trained parameters")
     for heading in ("tower", "how", "parameters", "trained", "LoRA modules"):
@@ -35,7 +54,7 @@ def print_towers(counts: Sequence[TowerCount]) -> None:
     Console().print(table)
 
 
-def print_alignment(aligned: Sequence[Aligned]) -> None:
+def print_alignment(aligned: Sequence["Aligned"]) -> None:
     """What the alignment of new towers came to, on the validation split."""
     for item in aligned:
         if item.accuracy is None:
@@ -64,7 +83,7 @@ def rows(runs: Sequence[RunSummary]) -> list[dict[str, str]]:
                 common
                 | {
                     "task": name,
-                    "readout": run.metrics["readout" if "labels" in numbers else "intensity_readout"],
+                    "readout": numbers["readout"],
                     "expected": f"{numbers['expected']:,}",
                     "used": f"{numbers['used']:,}",
                     "scored": f"{scored:,}",
@@ -74,6 +93,19 @@ def rows(runs: Sequence[RunSummary]) -> list[dict[str, str]]:
                 }
             )
     return made
+
+
+def recall_rows(runs: Sequence[RunSummary]) -> Iterator[tuple[str, ...]]:
+    """Run, task, label, number of gold labels and recall (of the lenient reader) of every class of every classification
+    task that was scored. Recall of a class without gold labels is undefined."""
+    for number, run in enumerate(runs, 1):
+        for name, numbers in ({} if run.metrics is None else run.metrics["tasks"]).items():
+            if "confusion" not in numbers or not numbers["n_scored"]:
+                continue
+            for at, label in enumerate(numbers["labels"]):
+                first = (f"{number}", name) if at == 0 else ("", "")
+                count, recall = numbers["n_per_class"][label], numbers["recall_per_class"][label]
+                yield (*first, label, f"{count:,}", _number(recall))
 
 
 def _number(value: float | None) -> str:
@@ -89,8 +121,65 @@ def print_results(runs: Sequence[RunSummary]) -> None:
         table.add_column(heading, justify="right" if heading in HEADINGS[4:8] + HEADINGS[9:] else "left")
     for row in rows(runs):
         table.add_row(*(row[heading] for heading in HEADINGS))
-    # Where there is no terminal, rich assumes 80 columns and would break every number in two.
-    console = Console() if Console().is_terminal else Console(width=140)
+    console = Console() if Console().is_terminal else Console(width=WIDTH)
     console.print(table)
+    if recalls := list(recall_rows(runs)):
+        table = Table(title="Recall per class")
+        for heading in RECALL_HEADINGS:
+            table.add_column(heading, justify="right" if heading in ("n", "recall") else "left")
+        for row in recalls:
+            table.add_row(*row)
+        console.print(table)
     for number, run in enumerate(runs, 1):
         console.print(f"{number} {run.config['model']['name']}, {run.folder}", highlight=False, soft_wrap=True)
+
+
+def print_report(report: Report) -> None:
+    """The tables, the folders by number and the notes: to the terminal, or as text to what stands in its place."""
+    _show(report, Console() if Console().is_terminal else Console(width=WIDTH))
+
+
+def as_text(report: Report) -> str:
+    """What `print_report` prints without a terminal."""
+    out = io.StringIO()
+    _show(report, Console(file=out, width=WIDTH, color_system=None))
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+
+
+def _show(report: Report, console: Console) -> None:
+    for made in report.tables:
+        for title, metrics, counts in parts(made):
+            table = Table(title=Text(f"Results, {title}"), title_justify="left", box=box.SIMPLE_HEAD)
+            shown = columns(made, metrics, counts, numbers=aligned)
+            shown.insert(0, Column(heading="runs", cells=[numbered(row.runs) for row in made.rows], kind="word"))
+            for column in shown:
+                longest = max(map(len, column.cells))
+                table.add_column(
+                    Text(column.heading.replace(".", ".\n")),
+                    justify="right" if column.kind == "count" else "left",
+                    vertical="bottom",
+                    overflow="fold",
+                    # Words that are too wide are folded; a number is never cut.
+                    min_width=min(longest, FOLDED) if column.kind == "word" else longest,
+                )
+            for cells in zip(*(column.cells for column in shown), strict=True):
+                table.add_row(*map(Text, cells))
+            before = console.width
+            least = table.__rich_measure__(console, console.options.update(width=UNBOUNDED)).minimum
+            # A table that needs more than there is runs over the edge, where a terminal breaks it, all of it there.
+            console.width = max(before, least)
+            console.print(table)
+            console.width = before
+        for letter, note in made.footnotes.items():
+            _say(console, f"{letter} {note}")
+    if report.tables:
+        console.print()
+    for number, run in enumerate(map(", ".join, report.runs), 1):
+        _say(console, f"{number} {run}")
+    for note in report.notes:
+        _say(console, note)
+
+
+def _say(console: Console, line: str) -> None:
+    # A path may look like markup, and has to come out in one piece to be copied.
+    console.out(line, highlight=False)

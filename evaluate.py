@@ -7,41 +7,46 @@ from affect.entry import entry
 @entry("evaluate", __doc__)
 def main(cfg: Config, job_folder: str | None) -> None:
     # Annotations are read before torch is imported: what is wrong with them is said in a second.
-    from affect import splits
+    from affect import imbalance, splits
 
     parts = splits.read(cfg, [cfg.evaluation.split])
+    classes = imbalance.of_evaluation(cfg)
 
     from functools import partial
     from pathlib import Path
 
     import lightning as L
 
-    from affect import adapters, data, models, run, trainer
+    from affect import adapters, data, processes, run, tracking, trainer
     from affect.metrics.summary import summarise
+    from affect.models import keep
     from affect.module import Supervised
     from affect.report.table import print_results
 
     folder = run.create(cfg, "evaluate", job_folder)
-    with run.running(folder):
+    with run.running(folder) as stop, tracking.open(cfg, folder, "evaluate", job_folder) as tracker:
         L.seed_everything(cfg.seed, verbose=False)
         data.exclude_unusable(parts, cfg)
+        imbalance.keep(folder, classes)
         # A model trained with more modalities than it is evaluated with keeps the towers of all it was trained with.
         trained = "" if cfg.run is None else run.read(Path(cfg.run)).config["modalities"]
         letters = "".join(m for m in "tav" if m in trained + cfg.modalities)
-        model, encoder = models.load(cfg.model, modalities=letters, cache_root=Path(cfg.cache_root).expanduser())
-        if cfg.run is not None:
-            adapters.apply(model, cfg.finetuning)
-            trainer.load_best(model, Path(cfg.run))
+        with processes.spread(cfg, folder), keep.borrowed(cfg, letters) as (model, encoder):
+            if cfg.run is not None:
+                adapters.apply(model, cfg.finetuning)
+                trainer.load_best(model, Path(cfg.run))
 
-        examples = data.examples(parts, cfg.evaluation.split, cfg, encoder, labelled_only=False)
-        clips = data.ClipData({cfg.evaluation.split: examples}, encoder, cfg)
-        summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
-        supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary)
-        trainer.build(cfg, folder).test(supervised, clips, verbose=False)
-
-        predictions = supervised.predictions.gathered()
-        run.write_results(folder, cfg, parts, predictions, summary(predictions), supervised.lost)
-        print_results([run.read(folder)])
+            examples = data.examples(parts, cfg.evaluation.split, cfg, encoder, labelled_only=False)
+            clips = data.ClipData({cfg.evaluation.split: examples}, encoder, cfg)
+            summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
+            supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
+            trainer.build(cfg, folder, stop, tracker).test(supervised, clips, verbose=False)
+            predictions, lost = supervised.predictions.gathered(), supervised.all_lost()
+        if run.is_first():
+            found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
+            run.write_results(folder, cfg, parts, predictions, found, lost)
+            tracker.results(found, predictions, {record.id: record for part in parts for record in part.records})
+            print_results([run.read(folder)])
 
 
 if __name__ == "__main__":

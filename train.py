@@ -12,39 +12,46 @@ def main(cfg: Config, job_folder: str | None) -> None:
     parts = splits.read(cfg, list(dict.fromkeys(["train", "val", cfg.evaluation.split])))
 
     from functools import partial
-    from pathlib import Path
 
     import lightning as L
 
-    from affect import adapters, alignment, data, models, run, trainer
+    from affect import adapters, alignment, data, imbalance, processes, resume, run, tracking, trainer
     from affect.metrics.summary import summarise
+    from affect.models import keep
     from affect.module import Supervised
     from affect.report.table import print_alignment, print_results, print_towers
 
     folder = run.create(cfg, "train", job_folder)
-    with run.running(folder):
+    with run.running(folder) as stop, tracking.open(cfg, folder, "train", job_folder) as tracker:
         L.seed_everything(cfg.seed, verbose=False)
         data.exclude_unusable(parts, cfg)
-        model, encoder = models.load(cfg.model, modalities=cfg.modalities, cache_root=Path(cfg.cache_root).expanduser())
-        print_towers(adapters.apply(model, cfg.finetuning))
+        run.check_same_data(folder, parts)
+        run.write_data(folder, parts, {})
+        classes = imbalance.of_training(folder, parts, cfg)
+        with processes.spread(cfg, folder), keep.borrowed(cfg) as (model, encoder):
+            print_towers(adapters.apply(model, cfg.finetuning))
+            by_split = {
+                s: data.examples(parts, s, cfg, encoder, labelled_only=s == "train") for s in {p.split for p in parts}
+            }
+            begin = resume.position(folder)
+            if begin == resume.START and model.new and cfg.finetuning.alignment_epochs:
+                print_alignment(alignment.align(model, encoder, by_split["train"], by_split["val"], cfg))
+            clips = data.ClipData(by_split, encoder, cfg, begin.epoch, begin.batches, classes.sampling)
+            summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
+            supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
+            lightning = trainer.build(cfg, folder, stop, tracker, begin.step)
+            supervised.train()
+            last = None if begin == resume.START else folder / resume.LAST
+            lightning.fit(supervised, clips, ckpt_path=last, weights_only=True)
 
-        by_split = {
-            s: data.examples(parts, s, cfg, encoder, labelled_only=s == "train") for s in {p.split for p in parts}
-        }
-        if model.new and cfg.finetuning.alignment_epochs:
-            print_alignment(alignment.align(model, encoder, by_split["train"], by_split["val"], cfg))
-        clips = data.ClipData(by_split, encoder, cfg)
-        summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
-        supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary)
-        lightning = trainer.build(cfg, folder)
-        supervised.train()
-        lightning.fit(supervised, clips)
-
-        trainer.load_best(model, folder)
-        lightning.test(supervised, clips, verbose=False)
-        predictions = supervised.predictions.gathered()
-        run.write_results(folder, cfg, parts, predictions, summary(predictions), supervised.lost)
-        print_results([run.read(folder)])
+            trainer.load_best(model, folder)
+            lightning.test(supervised, clips, verbose=False)
+            predictions, lost = supervised.predictions.gathered(), supervised.all_lost()
+        if run.is_first():
+            found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
+            run.write_results(folder, cfg, parts, predictions, found, lost)
+            tracker.results(found, predictions, {record.id: record for part in parts for record in part.records})
+            print_results([run.read(folder)])
 
 
 if __name__ == "__main__":

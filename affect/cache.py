@@ -1,4 +1,5 @@
-"""What is known about clips, kept by the hash of their content: which can be used, and what is wrong with the others.
+"""What is known about clips, kept by the hash of their content: which can be used, what is wrong with the others, and
+what was measured of them.
 
 By content, so that nothing has to be decoded again when a dataset is moved, and nothing old is believed when a file
 changes under its name. Everything is in `clips.sqlite` under `cache_root`; it can be deleted at any time. Several
@@ -88,6 +89,51 @@ def check_clips(
                     detail = str(MediaError(outcome, record.media or record.source or record.id, detail))
                 checks[record.id] = Check(outcome, detail, seconds)
     return {record.id: checks[record.id] for record in records}
+
+
+def measure_clips(
+    records: Sequence[Record],
+    name: str,
+    measure: Callable[[Record], tuple[str, bool]],
+    cache_root: Path,
+    *,
+    num_workers: int,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[tuple[Record, str | None, str]]:
+    """Each record with the sha256 of its file (None where that cannot be read) and what `measure` says of its clip, in
+    the order of `records`.
+
+    measure: text, and whether it may be kept, which is so where it comes from the file's content. It is called from
+    `num_workers` threads, once for every content, start and end, also in later runs; `name` is to change when it
+    measures something else. BATCH records are held at a time. progress: called with the number of records done since it
+    was last called.
+
+    Raises DataError where the database is damaged or cannot be written.
+    """
+    report = progress or (lambda done: None)
+    with _database(cache_root) as database, _workers(num_workers) as pool:
+        for at in range(0, len(records), BATCH):
+            batch = records[at : at + BATCH]
+            hashes = _hashes(database, pool, {record.media for record in batch if record.media is not None})
+            digests = {record.id: None if record.media is None else hashes[record.media] for record in batch}
+            keys = {r.id: json.dumps([name, digests[r.id], r.start, r.end]) if digests[r.id] else None for r in batch}
+            known: dict[str, str] = {}
+            for key in {*keys.values()} - {None}:
+                row = database.execute("SELECT value FROM measurements WHERE key = ?", (key,)).fetchone()
+                known |= {key: row[0]} if row else {}
+            # One of the records with the same clip is measured for all.
+            first = {keys[r.id] or r.id: r for r in reversed(batch) if keys[r.id] not in known}
+            fresh: dict[str, tuple[str, bool]] = {}
+            for which, measured in _parallel(pool, measure, first):
+                fresh[which] = measured
+                report(sum((keys[record.id] or record.id) == which for record in batch))
+            report(sum(keys[record.id] in known for record in batch))
+            with database:
+                rows = [(key, value) for key, (value, keep) in fresh.items() if keep and key in {*keys.values()}]
+                database.executemany("INSERT OR REPLACE INTO measurements VALUES (?, ?)", rows)
+            values = known | {which: value for which, (value, _) in fresh.items()}
+            for record in batch:
+                yield record, digests[record.id], values[keys[record.id] or record.id]
 
 
 def content_hashes(paths: Iterable[str], cache_root: Path, *, num_workers: int = 1) -> dict[str, str]:
@@ -197,6 +243,7 @@ def _database(cache_root: Path) -> Iterator[sqlite3.Connection]:
             database.execute(
                 "CREATE TABLE IF NOT EXISTS checks (key TEXT PRIMARY KEY, outcome TEXT, detail TEXT, seconds REAL)"
             )
+            database.execute("CREATE TABLE IF NOT EXISTS measurements (key TEXT PRIMARY KEY, value TEXT)")
             yield database
     except sqlite3.Error as error:
         raise DataError(_refusal(file, error)) from error

@@ -114,7 +114,13 @@ class DatasetConfig:
     options: dict[str, Any] = field(default_factory=dict)
     """The keyword-only parameters of the reader's `records` function."""
     subset: SubsetConfig = field(default_factory=SubsetConfig)
+    fraction: float | None = None
+    """Share of the training clips that is used, above 0 and up to 1; null is all. Whole groups (video, dialogue,
+    speaker) are drawn by `subset_seed`, so the share is met as nearly as they allow; a smaller one lies inside a larger
+    one."""
     subset_seed: int = 0
+    exclude_overlap_with: list[str] = field(default_factory=list)
+    """Names of datasets, of this run or of the one in run=…, whose clips are left out of this one in every split."""
 
 
 class TooLong(str, Enum):
@@ -149,6 +155,22 @@ class Tower(str, Enum):
     full = "full"
 
 
+class ClassSampling(str, Enum):
+    """How often a training clip is drawn, by how many of its class there are."""
+
+    natural = "natural"
+    balanced = "balanced"
+    square_root = "square_root"
+
+
+class LabelWeights(str, Enum):
+    """How much an answer weighs in the loss, by how many of its class there are."""
+
+    none = "none"
+    balanced = "balanced"
+    square_root = "square_root"
+
+
 @dataclass(slots=True, kw_only=True)
 class FinetuningConfig:
     name: str = MISSING
@@ -172,11 +194,19 @@ class FinetuningConfig:
     weight_decay: float = 0.01
     warmup: float = 0.1
     """Share of the steps over which the learning rate rises linearly; then it falls along a cosine to zero."""
-    alignment_epochs: int = 5
+    alignment_epochs: int = 8
     """Epochs in which new towers are first fitted alone against the training answers, with the language model left out:
     cheap, and it spares the language model the epochs in which soft tokens are noise. Without new towers there is
     nothing to align."""
     alignment_learning_rate: float = 1e-3
+    sampling: ClassSampling = ClassSampling.natural
+    """natural: every training example once an epoch. balanced and square_root draw as many examples as there are with
+    replacement, of a class of n with probability proportional to 1/n each, so that all classes come equally often, or
+    to 1/√n. Only classification tasks have classes; every task keeps its share of the epoch. The alignment sees every
+    clip once an epoch in any case."""
+    label_weights: LabelWeights = LabelWeights.none
+    """balanced and square_root multiply the loss of an answer of a class of n training examples by what is proportional
+    to 1/n or 1/√n, with a mean of 1 over the examples of the task. Only classification tasks have classes."""
 
 
 class Source(str, Enum):
@@ -221,6 +251,10 @@ class EvaluationConfig:
     by their likelihoods."""
     length_normalised: bool = False
     """score: divide a label's log-likelihood by its number of tokens."""
+    logit_adjustment: float = 0.0
+    """score, classification: τ of post-hoc logit adjustment. Answered is the label with the greatest score - τ · log of
+    its share of the training examples; 0 is off, 1 makes up for the shares. The scores that are kept are not adjusted.
+    After balanced sampling or label weights it makes up for the shares a second time."""
     reader: Reader = Reader.lenient
     """The reader whose values the headline is computed from; the numbers of both are reported."""
     max_new_tokens: int = 8
@@ -248,23 +282,48 @@ class TrainerConfig:
     accumulate: int = 1
     """Batches whose gradients are added up for one optimiser step."""
     max_grad_norm: float = 1.0
+    devices: int = 1
+    """Processes that share the work, each with its own CUDA device, or its own cores without CUDA. An optimiser step
+    then sees batch_size × accumulate × devices clips."""
     num_workers: int = 0
     """Processes that decode and encode clips beside the training one; 0 does it in the training process."""
     check_workers: int = 2
     """Threads that decode every clip once at the start to find those that cannot be used."""
     log_every: int = 5
     """Optimiser steps between two rows of the log."""
+    save_every_steps: int | None = None
+    """Optimiser steps between two savings of what resume=… continues from; null is by time alone. The end of an epoch
+    is always saved."""
+    save_every_minutes: float | None = 10.0
+    """Minutes between two savings; null is by steps alone."""
     progress: bool = True
     """Progress bars."""
 
 
 class LoggerKind(str, Enum):
     csv = "csv"
+    wandb = "wandb"
+
+
+class WandbMode(str, Enum):
+    auto = "auto"
+    online = "online"
+    offline = "offline"
 
 
 @dataclass(slots=True, kw_only=True)
 class LoggerConfig:
+    """Every run writes log/metrics.csv; wandb is beside it."""
+
     kind: LoggerKind = LoggerKind.csv
+    project: str = "affect"
+    entity: str | None = None
+    """User or team of Weights & Biases; null is the one who is logged in."""
+    mode: WandbMode = WandbMode.auto
+    """auto: what the environment variable WANDB_MODE says; else online where somebody is logged in, and offline
+    otherwise."""
+    num_samples: int = 16
+    """Predictions that are shown with transcript and clip in a table; 0 is no table."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -287,10 +346,20 @@ class Config:
     """Folder for everything that is derived: converted models, the demo corpus, results of checking clips."""
     output_root: str = "outputs"
     """Folder in which a run makes its own folder."""
+    resume: str | None = None
+    """train.py: the run folder of a training that was stopped or killed, to be continued; everything else comes from
+    it."""
+    resume_with_other_code: bool = False
+    """Continue although the code or a library is not the one the run was begun with: its numbers then belong to
+    neither."""
     run: str | None = None
     """evaluate.py and affect.show: the run folder whose model is used; null is the model as it comes, zero-shot."""
+    predictions: str | None = None
+    """affect.score: table of predictions, CSV or JSONL with the columns id and prediction."""
     clip: str | None = None
     """affect.show: id of the record to show; null is the first."""
+    strict: bool = False
+    """affect.doctor: exit with 1 where a finding is an error."""
     dry_run: bool = False
     """Check the configuration, say what would be run, and stop."""
 

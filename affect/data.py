@@ -1,6 +1,6 @@
 """Records to batches: clips are checked once at the start, and decoded and encoded as batches are asked for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Sampler
 
-from affect import prompts
+from affect import imbalance, prompts
 from affect.cache import check_clips
 from affect.config import Config
 from affect.media import SAMPLING_RATE, MediaError, Sampling, decode
 from affect.models import Conversation, Encoder
 from affect.prompts import Example
 from affect.record import DataError
+from affect.run import is_first, say
 from affect.splits import Part
 from affect.tables import Excluded
 
@@ -89,7 +90,7 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> None:
                 f" {checks[bad[0].id].detail}"
             )
         if bad:
-            print(
+            say(
                 f"{part.dataset} {part.split}: {len(bad)} of {len(checks)} clips cannot be"
                 " used and are left out, see exclusions.csv"
             )
@@ -110,7 +111,7 @@ def examples(parts: list[Part], split: str, cfg: Config, encoder: Encoder, label
                 made.append(prompts.example(record, task, cfg.prompting, cfg.modalities, encoder.count_text))
     shortened = [e for e in made if e.dropped_turns or e.dropped_words]
     if shortened:
-        print(
+        say(
             f"{split}: {len(shortened)} of {len(made)} prompts were over"
             f" prompting.max_text_tokens={cfg.prompting.max_text_tokens}"
             f" and lost {sum(e.dropped_turns for e in shortened)} context turns and"
@@ -152,22 +153,81 @@ class Collate:
         return Batch(examples=kept, tensors=self.encoder.encode(conversations) if kept else None, failed=failed)
 
 
-class EpochSampler(Sampler[int]):
-    """A permutation that depends on nothing but seed and epoch, so that a run can be taken up again."""
+WINDOW = 16
+"""Optimiser steps within which clips of like length are put together: enough that little is padded, few enough that the
+order stays random."""
 
-    def __init__(self, count: int, seed: int) -> None:
-        self.count, self.seed, self.epoch = count, seed, 0
+
+class EpochSampler(Sampler[int]):
+    """This process's share of an order that depends on nothing but seed and epoch, so that a run can be taken up again:
+    the first `skip` clips of the share are left out in epoch `epoch`, because they have been seen.
+
+    `lengths` are those of the prompts. A random permutation is cut into windows, each is sorted by length and cut into
+    what an optimiser step sees, `step_size` clips over all batches and processes, and the steps of a window are put in
+    random order. So the clips of a step do not depend on how it is cut into batches. With `weights`, one a clip, the
+    epoch is as long, but drawn with replacement, with probabilities proportional to them.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        seed: int,
+        *,
+        step_size: int,
+        epoch: int = 0,
+        skip: int = 0,
+        rank: int = 0,
+        num_processes: int = 1,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        self.lengths, self.seed, self.epoch = lengths, seed, epoch
+        self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+        self.skip, self.skip_epoch = skip, epoch
+        self.rank, self.num_processes = rank, num_processes
+        self.step_size = step_size
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls it before every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.count
+        """Of a whole epoch's share: that is what steps and learning rates are counted by."""
+        return -(-len(self.lengths) // self.num_processes)
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        return iter(torch.randperm(self.count, generator=generator).tolist())
+        order = self.order()
+        # All shares have to be equally long, since every step waits for all processes: some clips come twice.
+        order += order[: len(self) * self.num_processes - len(order)]
+        skip = self.skip if self.epoch == self.skip_epoch else 0
+        return iter(order[self.rank :: self.num_processes][skip:])
+
+    def order(self) -> list[int]:
+        """The clips of the present epoch, of all processes together."""
+        generator, count = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch), len(self.lengths)
+        if self.weights is None:
+            shuffled = torch.randperm(count, generator=generator).tolist()
+        else:
+            shuffled = torch.multinomial(self.weights, count, replacement=True, generator=generator).tolist()
+        order: list[int] = []
+        for at in range(0, len(shuffled), WINDOW * self.step_size):
+            window = sorted(shuffled[at : at + WINDOW * self.step_size], key=lambda i: self.lengths[i])
+            whole = len(window) // self.step_size
+            for step in torch.randperm(whole, generator=generator).tolist():
+                order += window[step * self.step_size : (step + 1) * self.step_size]
+            order += window[whole * self.step_size :]  # the epoch's last step, where it is a smaller one
+        return order
+
+
+def share(batches: list[list[int]], rank: int, num_processes: int) -> list[list[int]]:
+    """One process's part of the batches of an evaluation. All get as many, some of them twice, which Predictions
+    counts once; a batch stays as it is, so that its numbers do too."""
+    missing = -len(batches) % num_processes
+    return [*batches, *batches[:missing]][rank::num_processes]
+
+
+def prompt_length(example: Example) -> int:
+    """Characters of the prompt's text: what it takes to put like lengths together, without tokenising everything."""
+    return sum(len(part["text"]) for part in example.messages[-1]["content"] if part["type"] == "text")
 
 
 def batches_by_task(asked: list[Example], batch_size: int, length: Callable[[Example], int]) -> list[list[int]]:
@@ -189,13 +249,33 @@ def batches_by_task(asked: list[Example], batch_size: int, length: Callable[[Exa
 
 
 class ClipData(L.LightningDataModule):
-    """The loaders of a run. `by_split` has the examples of each split that is used."""
+    """The loaders of a run. `by_split` has the examples of each split that is used; training begins with batch
+    `batches_done` of epoch `epoch`. `weights`, by task and label, are how often training examples are drawn; without
+    any, each comes once an epoch."""
 
-    def __init__(self, by_split: dict[str, list[Example]], encoder: Encoder, cfg: Config) -> None:
+    def __init__(
+        self,
+        by_split: dict[str, list[Example]],
+        encoder: Encoder,
+        cfg: Config,
+        epoch: int = 0,
+        batches_done: int = 0,
+        weights: imbalance.ByClass | None = None,
+    ) -> None:
         super().__init__()
+        self.weights, self.class_sampling = weights, cfg.finetuning.sampling.value
+        self.epoch, self.batches_done = epoch, batches_done
         self.by_split, self.encoder = by_split, encoder
         self.wanted, self.trainer_config, self.seed = sampling(cfg), cfg.trainer, cfg.seed
         self.eval_batch_size, self.eval_split = cfg.evaluation.batch_size, cfg.evaluation.split
+
+    @property
+    def _rank(self) -> int:
+        return 0 if self.trainer is None else self.trainer.global_rank
+
+    @property
+    def _num_processes(self) -> int:
+        return 1 if self.trainer is None else self.trainer.world_size
 
     def _loader(self, split: str, with_answers: bool, **how: Any) -> DataLoader:
         workers = self.trainer_config.num_workers
@@ -204,17 +284,33 @@ class ClipData(L.LightningDataModule):
             collate_fn=Collate(self.encoder, self.wanted, with_answers),
             num_workers=workers,
             persistent_workers=workers > 0,
+            # Of its own: an iterator draws a number when it is made, and that must not shift the dropout of a run that
+            # was taken up again.
+            generator=torch.Generator().manual_seed(self.seed),
             **how,
         )
 
     def train_dataloader(self) -> DataLoader:
-        sampler = EpochSampler(len(self.by_split["train"]), self.seed)
-        return self._loader("train", True, batch_size=self.trainer_config.batch_size, sampler=sampler)
+        batch_size = self.trainer_config.batch_size
+        sampler = EpochSampler(
+            [prompt_length(example) for example in self.by_split["train"]],
+            self.seed,
+            step_size=batch_size * self.trainer_config.accumulate * self._num_processes,
+            epoch=self.epoch,
+            skip=self.batches_done * batch_size,
+            rank=self._rank,
+            num_processes=self._num_processes,
+            weights=imbalance.example_weights(self.by_split["train"], self.weights) if self.weights else None,
+        )
+        if self.weights and is_first():
+            drawn = imbalance.drawn_in_words(self.by_split["train"], sampler.order())
+            say(f"finetuning.sampling={self.class_sampling}: epoch {self.epoch + 1} draws {drawn}")
+        return self._loader("train", True, batch_size=batch_size, sampler=sampler)
 
     def _evaluation_loader(self, split: str) -> DataLoader:
         asked = self.by_split[split]
-        batches = batches_by_task(asked, self.eval_batch_size, lambda e: len(e.messages[-1]["content"][-1]["text"]))
-        return self._loader(split, False, batch_sampler=batches)
+        batches = batches_by_task(asked, self.eval_batch_size, prompt_length)
+        return self._loader(split, False, batch_sampler=share(batches, self._rank, self._num_processes))
 
     def val_dataloader(self) -> DataLoader:
         return self._evaluation_loader("val")

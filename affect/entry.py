@@ -7,12 +7,11 @@ import os
 import re
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +21,35 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from affect import sweeps
 from affect.config import FAMILIES, GROUPS, MODALITIES, Config, ConfigError, near, new_modalities, register
 from affect.datasets import check_options
 from affect.refusals import CONF, DELTAS, REFUSALS, choices, explain, refusal
 from affect.rules import conflicts
+from affect.run import FOLLOWED, Stopped, check_same_code, is_first, program_of
 from affect.run import read as read_run
 
-PROGRAMS = {"train": "python train.py", "evaluate": "python evaluate.py", "show": "python -m affect.show"}
+PROGRAMS = {
+    "train": "python train.py",
+    "evaluate": "python evaluate.py",
+    "show": "python -m affect.show",
+    "score": "python -m affect.score",
+    "doctor": "python -m affect.doctor",
+}
 
 Main = Callable[[Config, str | None], None]
 
 
 def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
-    """Makes `main(cfg, job_folder)` the program `program`: train, evaluate or show. `job_folder` is the folder that a
+    """Makes `main(cfg, job_folder)` the program `program`, one of PROGRAMS. `job_folder` is the folder that a
     multirun gives to one of its jobs, None otherwise. With dry_run=true main is not called."""
 
     def decorate(main: Main) -> Callable[[], None]:
         begun = False
-        unfinished: list[int] = []
+        sweep: sweeps.Sweep | None = None
 
         def run() -> None:
+            nonlocal sweep
             given = sys.argv[1:]
             if {"-h", "--help"} & set(given):
                 print(help_text(program, about))
@@ -54,10 +62,17 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
                 check_dashes(given)
                 with ExitStack() as stack:
                     _register_sweep_folder(stack)
-                    hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+                    start = hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)
+                    if not sweeps.is_multirun(given):
+                        start()
+                    elif (sweep := planned(given, program)) is not None:
+                        sweeps.launch(sweep, start)
+            except Stopped as stopped:
+                again = "Continue with: python train.py resume=" if program == "train" else "Run it again; it left "
+                print(f"Stopped by {stopped}. {again}{stopped.folder}", file=sys.stderr)
+                # As a shell says it of a process that a signal ended.
+                sys.exit(128 + stopped.signum)
             except Exception as error:
-                if unfinished:
-                    sys.exit(f"Not finished, for the reason above: {', '.join(f'#{number}' for number in unfinished)}")
                 # Before the first job, OSError is a folder that cannot be made, ValueError a word Hydra refuses.
                 if isinstance(error, REFUSALS) or (isinstance(error, (OSError, ValueError)) and not begun):
                     sys.exit(refusal(error, given))
@@ -67,35 +82,73 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
             nonlocal begun
             begun = True
             hydra_config = HydraConfig.get()
-            multirun = hydra_config.mode is RunMode.MULTIRUN
+            words = OmegaConf.to_container(hydra_config.overrides.task)  # unresolved: a word may hold ${…}
+            if hydra_config.mode is RunMode.MULTIRUN:
+                assert sweep is not None, "Hydra takes for a multirun what sweeps.is_multirun did not"
+                folder = Path(hydra_config.runtime.output_dir)
+                once = partial(checked_main, raw, words, str(folder))
+                sweeps.run_job(sweep, folder, hydra_config.job.num, words, once, sys.argv[1:])
+                return
             try:
-                if not multirun and hydra_config.runtime.choices["sweep"] is not None:
+                if hydra_config.runtime.choices["sweep"] is not None:
                     raise ConfigError(
                         f"sweep={hydra_config.runtime.choices['sweep']} is a list of runs: add -m, or leave it out"
                     )
-                if raw.run is not None and program != "train":
-                    raw = with_run(raw, list(hydra_config.overrides.task))
-                cfg = load(raw, program)
-                for dataset in cfg.datasets.values():
-                    check_options(dataset)
-                if cfg.dry_run:
-                    print(plan(cfg, program))
-                    return
-                main(cfg, hydra_config.runtime.output_dir if multirun else None)
-            except Exception as error:
-                refused = isinstance(error, REFUSALS)
-                if refused and not multirun:
-                    sys.exit(refusal(error, sys.argv[1:]))
-                if multirun:
-                    # Said here, since the launcher hands on only the first of all failures, and only at the end.
-                    said = refusal(error, sys.argv[1:]) if refused else "".join(traceback.format_exception(error))
-                    print(f"#{hydra_config.job.num}: {said}", file=sys.stderr)
-                    unfinished.append(hydra_config.job.num)
-                raise
+                checked_main(raw, words, None)
+            except REFUSALS as error:
+                sys.exit(refusal(error, sys.argv[1:]))
+
+        def checked_main(raw: DictConfig, words: list[str], job_folder: str | None) -> None:
+            cfg = checked(raw, words, program)
+            if cfg.dry_run:
+                print(plan(cfg, program))
+                return
+            main(cfg, job_folder)
 
         return run
 
     return decorate
+
+
+def checked(raw: DictConfig, words: list[str], program: str) -> Config:
+    """The typed configuration of the job that is given `words`, with all that can be said against it before its data
+    are read. Raises ConfigError."""
+    if not is_first():
+        raw = run_config(Path(os.environ[FOLLOWED]))
+    elif program == "train" and raw.resume is not None:
+        raw = with_resume(raw, words)
+    elif program != "train" and raw.run is not None:
+        raw = with_run(raw, words)
+    cfg = load(raw, program)
+    for dataset in cfg.datasets.values():
+        check_options(dataset)
+    return cfg
+
+
+def planned(given: Sequence[str], program: str) -> sweeps.Sweep | None:
+    """The multirun of these words of the command line, every point of it checked; None where it is a dry run, which is
+    over when that is printed. Raises ConfigError for all refused points together."""
+    composer = sweeps.Composer(given)
+    folder = Path(composer.whole.hydra.sweep.dir)
+    if not composer.enumerable:
+        print("This sweeper chooses its points as it goes: each is checked when its turn comes.", file=sys.stderr)
+        return sweeps.Sweep(folder, [])
+
+    def sound(point: list[str]) -> Config:
+        raw = composer.compose(point)
+        for key in ("output_root", "dry_run"):
+            if raw[key] != composer.whole[key]:
+                raise ConfigError(f"{key}={raw[key]} at one point alone: {key} is the same for a whole multirun")
+        return checked(raw, point, program)
+
+    points = composer.points()
+    made = sweeps.check(points, sound, given)
+    if not composer.whole.dry_run:
+        return sweeps.Sweep(folder, points)
+    for number, (cfg, words) in enumerate(zip(made, sweeps.distinct(points), strict=True)):
+        print(" ".join([f"#{number}", *words]))
+        print(plan(cfg, program))
+    return None
 
 
 def check_dashes(given: Sequence[str]) -> None:
@@ -129,6 +182,9 @@ def _register_sweep_folder(stack: ExitStack) -> None:
 
 def plan(cfg: Config, program: str) -> str:
     """What a run of this configuration would do, for dry_run."""
+    if program == "doctor":
+        roots = ", ".join(f"{name} in {dataset.root}" for name, dataset in cfg.datasets.items())
+        return f"doctor: {roots}, modalities={cfg.modalities}\nThe configuration is sound; nothing was run."
     tasks = ", ".join(f"{name} ({', '.join(dataset.tasks)})" for name, dataset in cfg.datasets.items())
     lines = [
         f"{program}: {cfg.model.name} on {tasks}, modalities={cfg.modalities}, prompting={cfg.prompting.name},"
@@ -168,7 +224,7 @@ used; `-m` runs every combination of comma-separated values."""
 
 
 def load(raw: DictConfig, program: str) -> Config:
-    """The typed configuration of one job of `program` (train, evaluate, show), or one ConfigError with all its
+    """The typed configuration of one job of `program` (one of PROGRAMS), or one ConfigError with all its
     problems."""
     unknown = list(_unknown_keys(raw))
     if unknown:
@@ -189,7 +245,7 @@ def load(raw: DictConfig, program: str) -> Config:
 
 def _unknown_keys(node: Any, path: str = "") -> Iterator[str]:
     """Keys that a `+key=…` brought past the schema."""
-    if not isinstance(node, DictConfig) or OmegaConf.is_missing(DictConfig({"node": node}), "node") or node._is_none():
+    if not isinstance(node, DictConfig) or node._is_missing() or node._is_none():
         return
     kind = OmegaConf.get_type(node)
     names = [f.name for f in fields(kind)] if is_dataclass(kind) else None
@@ -224,11 +280,8 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
         )
     own = run_config(folder)
     merged = own.copy()
-    for dataset in merged.datasets.values():
-        for place in ("data_root", "cache_root"):
-            # Where data and derived files are is this machine's affair: the run may have been trained on another one.
-            if Path(dataset.root).is_relative_to(own[place]):
-                dataset.root = str(Path(raw[place]) / Path(dataset.root).relative_to(own[place]))
+    # Where data and derived files are is this machine's affair: the run may have been trained on another one.
+    _move_datasets(merged, raw.data_root, raw.cache_root)
     if "dataset" in keys:
         merged.datasets = {
             name: merged.datasets[name] if name in merged.datasets else raw.datasets[name] for name in raw.datasets
@@ -255,6 +308,76 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
     for key in ("run", "output_root", "cache_root", "data_root", "dry_run", "clip"):
         merged[key] = raw[key]
     return merged
+
+
+def _move_datasets(cfg: DictConfig, data_root: str, cache_root: str) -> None:
+    """Sets the two places, and the roots of the datasets that lie in them."""
+    for place, new in (("data_root", data_root), ("cache_root", cache_root)):
+        for dataset in cfg.datasets.values():
+            if Path(dataset.root).is_relative_to(cfg[place]):
+                dataset.root = str(Path(new) / Path(dataset.root).relative_to(cfg[place]))
+        cfg[place] = new
+
+
+FREE_ON_RESUME = (
+    "resume",
+    "resume_with_other_code",
+    "data_root",
+    "cache_root",
+    "dry_run",
+    "trainer.progress",
+    "trainer.num_workers",
+    "trainer.check_workers",
+    "trainer.save_every_steps",
+    "trainer.save_every_minutes",
+)
+"""What may be given beside resume=…: places, and what changes no number."""
+
+
+def with_resume(raw: DictConfig, given: list[str]) -> DictConfig:
+    """The configuration for `resume=…`: the run's own. Raises ConfigError where words would make it another run, where
+    there is nothing to continue, and where code or libraries are not those it was begun with."""
+    folder = Path(raw.resume)
+    keys = [word.lstrip("+~").split("=", 1)[0] for word in given]
+    refused = [key for key in keys if key not in FREE_ON_RESUME and not key.startswith("hydra.")]
+    if refused:
+        raise ConfigError(
+            "\n".join(
+                f"{key} cannot be given beside resume={folder}: a run ends with the configuration it began with; leave"
+                " it out, or start a new run"
+                for key in refused
+            )
+        )
+    own = run_config(folder)
+    status = read_run(folder).status
+    if program_of(folder) != "train":
+        raise ConfigError(f"resume={folder} is an evaluation, and those are not continued: run evaluate.py again")
+    if status["state"] == "finished":
+        raise ConfigError(
+            f"resume={folder} is finished, with {own.trainer.max_epochs} epochs: evaluate it, python evaluate.py"
+            f" run={folder}, or start a new run with more"
+        )
+    if status["state"] == "running":
+        raise ConfigError(
+            f"resume={folder} is still running, as process {status['pid']} on {status['host']}: wait for"
+            " it, or stop it first"
+        )
+    changed = check_same_code(folder)
+    if changed and not raw.resume_with_other_code:
+        raise ConfigError(
+            f"resume={folder} cannot end as it would have, because this is no longer what it was begun with:"
+            f" {'; '.join(changed)}: go back to that (environment.json has all versions), or continue all the same with"
+            " resume_with_other_code=true"
+        )
+    _move_datasets(
+        own,
+        raw.data_root if "data_root" in keys else own.data_root,
+        raw.cache_root if "cache_root" in keys else own.cache_root,
+    )
+    for key in keys:
+        if key in FREE_ON_RESUME and key not in ("data_root", "cache_root"):
+            OmegaConf.update(own, key, OmegaConf.select(raw, key), merge=False)
+    return own
 
 
 def run_config(folder: Path) -> DictConfig:

@@ -10,13 +10,16 @@ from typing import Any
 import lightning as L
 import torch
 import torchmetrics
+from torch import distributed
 from torch.nn.functional import cross_entropy
 
 from affect import adapters, readout
 from affect.config import EvaluationConfig, FinetuningConfig
 from affect.data import Batch
+from affect.imbalance import UNTOUCHED, Classes, example_weights
 from affect.models import Encoder, Model
 from affect.record import Prediction
+from affect.run import say
 
 
 class Predictions(torchmetrics.Metric):
@@ -49,18 +52,25 @@ class Predictions(torchmetrics.Metric):
         return [once[key] for key in sorted(once)]
 
 
-def answer_loss(model: Model, tensors: dict[str, Any]) -> torch.Tensor:
+def answer_loss(model: Model, tensors: dict[str, Any], weights: list[float] | None = None) -> torch.Tensor:
     """Mean cross-entropy in nats over the answer tokens of a batch, end of turn included; the prompt has no part in
-    it."""
+    it. With `weights`, one a row, every token's is multiplied by that of its row, and the mean is still over the number
+    of tokens: divided by their weights, a batch of one class would come out as if it had none."""
     length = tensors["answer_length"]
     logits = model(tensors, keep=length + 1)[:, :-1].float()
-    return cross_entropy(logits.flatten(0, 1), tensors["labels"][:, -length:].flatten(), ignore_index=-100)
+    labels = tensors["labels"][:, -length:]
+    if weights is None:
+        return cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
+    losses = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
+    by_row = losses.view(labels.shape).sum(1) * torch.tensor(weights, device=losses.device)
+    return by_row.sum() / (labels != -100).sum()
 
 
 class Supervised(L.LightningModule):
     """Supervised fine-tuning on answers, validated by what the model answers.
 
     `summarise` turns predictions into numbers; its `selection` is logged as the quantity checkpoints are chosen by.
+    `classes` has the weights of answers in the loss, and what the scores of labels are adjusted by.
     """
 
     def __init__(
@@ -70,17 +80,20 @@ class Supervised(L.LightningModule):
         finetuning: FinetuningConfig,
         evaluation: EvaluationConfig,
         summarise: Callable[[list[Prediction]], dict[str, Any]],
+        classes: Classes = UNTOUCHED,
     ) -> None:
         super().__init__()
         self.model, self.encoder = model, encoder
         self.finetuning, self.evaluation, self.summarise = finetuning, evaluation, summarise
+        self.classes = classes
         self.predictions = Predictions()
         self.lost: dict[str, str] = {}
         """Reason by record id, for clips that could be read when they were checked and no longer could."""
         # A checkpoint has the trained tensors only; load_trained_state holds them against the model's, name by name.
         self.strict_loading = False
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_start(self) -> None:
+        # Not at the start of an epoch, which Lightning passes over when a run is taken up in its middle.
         # Dropout in a tower that is not trained would be noise on its features, which nothing could learn to ignore.
         trained = {
             adapters.tower_of(name, self.model.towers) for name, p in self.model.named_parameters() if p.requires_grad
@@ -93,8 +106,12 @@ class Supervised(L.LightningModule):
     def training_step(self, batch: Batch, _: int) -> torch.Tensor | None:
         self._note_lost(batch)
         if batch.tensors is None:
-            return None
-        loss = answer_loss(self.model, batch.tensors)
+            if self.trainer.world_size == 1:
+                return None
+            # The other processes wait for this one's gradients: none, from a batch of which no clip could be read.
+            return sum(p.sum() * 0 for p in self.parameters() if p.requires_grad)
+        weights = example_weights(batch.examples, self.classes.loss) if self.classes.loss else None
+        loss = answer_loss(self.model, batch.tensors, weights)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {self.global_step}: lower finetuning.learning_rate"
@@ -109,13 +126,15 @@ class Supervised(L.LightningModule):
         self.predictions.update([readout.failed(e, "error", why) for e, why in batch.failed])
         if batch.tensors is not None:
             self.predictions.update(
-                readout.predict(self.model, self.encoder, batch.tensors, batch.examples, self.evaluation)
+                readout.predict(
+                    self.model, self.encoder, batch.tensors, batch.examples, self.evaluation, self.classes.log_priors
+                )
             )
 
     def _note_lost(self, batch: Batch) -> None:
         for example, why in batch.failed:
             if example.record.id not in self.lost:
-                self.print(f"{example.record.id} can no longer be read and is left out: {why}")
+                say(f"{example.record.id} can no longer be read and is left out: {why}")
             self.lost[example.record.id] = why
 
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -153,6 +172,16 @@ class Supervised(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = adapters.trained_state(self.model)
+        checkpoint["lost"] = dict(self.lost)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         adapters.load_trained_state(self.model, checkpoint["state_dict"], "the checkpoint")
+        self.lost |= checkpoint["lost"]
+
+    def all_lost(self) -> dict[str, str]:
+        """`lost`, of all processes."""
+        if not distributed.is_initialized():
+            return self.lost
+        gathered: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(gathered, self.lost)
+        return {key: why for lost in gathered for key, why in lost.items()}

@@ -1,5 +1,7 @@
 """From a model and a batch of prompts to predictions: by scoring every label, or by generating and reading."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -49,9 +51,15 @@ def score(model: Model, batch: dict[str, Any], candidates: list[list[int]]) -> t
 
 @torch.no_grad()
 def predict(
-    model: Model, encoder: Encoder, batch: dict[str, Any], examples: list[Example], config: EvaluationConfig
+    model: Model,
+    encoder: Encoder,
+    batch: dict[str, Any],
+    examples: list[Example],
+    config: EvaluationConfig,
+    log_priors: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[Prediction]:
-    """The predictions for a batch of examples of one task, which is what `batch` was encoded from."""
+    """The predictions for a batch of examples of one task, which is what `batch` was encoded from. `log_priors`, by
+    task (`meld.emotion`) and label, are what config.logit_adjustment needs."""
     task, language = examples[0].task, examples[0].language
     assert all(e.task is task and e.language == language for e in examples), "a batch is read for one task at a time"
     if task.kind is Kind.classification and config.readout is Readout.score:
@@ -65,7 +73,25 @@ def predict(
     scores = score(model, batch, candidates)
     if config.length_normalised:
         scores = scores / torch.tensor([len(tokens) for tokens in candidates], device=scores.device)
-    return [_scored(e, values, row) for e, row in zip(examples, scores.cpu(), strict=True)]
+    made = [_scored(e, values, row) for e, row in zip(examples, scores.cpu(), strict=True)]
+    if config.logit_adjustment and task.kind is Kind.classification:
+        assert log_priors is not None, "what is adjusted for has to be given"
+        log_prior = log_priors[f"{examples[0].record.dataset}.{task.name}"]
+        made = [adjusted(prediction, log_prior, config.logit_adjustment) for prediction in made]
+    return made
+
+
+def adjusted(prediction: Prediction, log_prior: Mapping[str, float], tau: float) -> Prediction:
+    """`prediction` with the label of the greatest score - tau · log prior, of equals the first: post-hoc logit
+    adjustment (Menon et al., Long-tail Learning via Logit Adjustment, ICLR 2021, arXiv 2007.07314).
+
+    Its scores stay as they are, so any tau can be applied to the predictions of a run with its priors.json. The readout
+    says which one was. `log_prior` is in nats, as the scores are.
+    """
+    assert prediction.scores is not None, f"{prediction.id} has no scores"
+    scores = {label: score - tau * log_prior[label] for label, score in prediction.scores.items()}
+    label = max(scores, key=scores.__getitem__)
+    return replace(prediction, exact=label, lenient=label, readout=f"score(tau={tau:g})")
 
 
 def _generated(example: Example, text: str) -> Prediction:

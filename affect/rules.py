@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from affect.config import (
     FAMILIES,
     MODALITIES,
+    ClassSampling,
     ComposedConfig,
     Config,
     DatasetConfig,
+    LabelWeights,
     PromptingConfig,
+    Readout,
     Tower,
     near,
     new_modalities,
 )
 from affect.record import SPLITS
-from affect.tasks import HEADLINES
+from affect.tasks import HEADLINES, Kind
 from affect.tasks import problems as task_problems
 
 
@@ -33,10 +36,12 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
     yield from _range_conflicts(cfg)
     if not cfg.datasets:
         yield "no dataset is chosen: give one or several, dataset=demo or dataset=[demo,meld]"
-    yield from _modality_conflicts(cfg)
+    if program != "score":  # which looks at no clip
+        yield from _modality_conflicts(cfg, program)
     for name, dataset in cfg.datasets.items():
         yield from _dataset_conflicts(name, dataset, cfg.prompting)
     yield from _wording_conflicts(cfg.prompting)
+    yield from _imbalance_conflicts(cfg, program)
     if program == "train":
         yield from _training_conflicts(cfg)
     if program == "evaluate" and cfg.run is None:
@@ -49,8 +54,18 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
             )
     if program != "show" and cfg.clip is not None:
         yield f"clip={cfg.clip} is for `python -m affect.show`: leave it out here"
+    if program != "score" and cfg.predictions is not None:
+        yield f"predictions={cfg.predictions} is for `python -m affect.score`: leave it out here"
+    if program != "train" and cfg.resume is not None:
+        yield f"resume={cfg.resume} is for train.py: name the run to evaluate with run={cfg.resume}"
+    if cfg.resume_with_other_code and cfg.resume is None:
+        yield "resume_with_other_code=true says something about resume=…, which is not given: leave it out"
     if program == "train" and cfg.run is not None:
         yield f"run={cfg.run} is for evaluate.py and affect.show: train.py makes a run folder of its own"
+    if program == "doctor" and cfg.run is not None:
+        yield f"run={cfg.run} is for evaluate.py and affect.show: the doctor looks at data alone, leave it out"
+    if program != "doctor" and cfg.strict:
+        yield "strict=true is for `python -m affect.doctor`: leave it out here"
 
 
 def _range_conflicts(cfg: Config) -> Iterator[str]:
@@ -60,6 +75,7 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
         "trainer.accumulate": cfg.trainer.accumulate,
         "trainer.check_workers": cfg.trainer.check_workers,
         "trainer.log_every": cfg.trainer.log_every,
+        "trainer.devices": cfg.trainer.devices,
         "evaluation.batch_size": cfg.evaluation.batch_size,
         "evaluation.max_new_tokens": cfg.evaluation.max_new_tokens,
         "finetuning.rank": cfg.finetuning.rank,
@@ -77,8 +93,10 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
     }
     not_below_zero = {
         "trainer.num_workers": cfg.trainer.num_workers,
+        "logger.num_samples": cfg.logger.num_samples,
         "finetuning.weight_decay": cfg.finetuning.weight_decay,
         "finetuning.alignment_epochs": cfg.finetuning.alignment_epochs,
+        "evaluation.logit_adjustment": cfg.evaluation.logit_adjustment,
         "seed": cfg.seed,
     }
     shares = {"finetuning.dropout": cfg.finetuning.dropout, "finetuning.warmup": cfg.finetuning.warmup}
@@ -101,6 +119,12 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
     )
     if cfg.trainer.max_batches is not None and cfg.trainer.max_batches < 1:
         yield f"trainer.max_batches={cfg.trainer.max_batches} has to be at least 1, or null for all"
+    for key, value in (
+        ("save_every_steps", cfg.trainer.save_every_steps),
+        ("save_every_minutes", cfg.trainer.save_every_minutes),
+    ):
+        if value is not None and not value > 0:
+            yield f"trainer.{key}={value} has to be above 0, or null for never"
     if cfg.evaluation.split not in SPLITS:
         yield (
             f"evaluation.split={cfg.evaluation.split} is not a split{near(cfg.evaluation.split, SPLITS)} Splits:"
@@ -108,12 +132,14 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
         )
 
 
-def _modality_conflicts(cfg: Config) -> Iterator[str]:
+def _modality_conflicts(cfg: Config, program: str) -> Iterator[str]:
     letters = cfg.modalities
     if not letters or set(letters) - set(MODALITIES) or len(set(letters)) != len(letters):
         yield (
             f"modalities={letters} has to be made of the letters t, a, v, each at most once: t, a, v, ta, tv, av or tav"
         )
+        return
+    if program == "doctor":  # no model is involved, and what a dataset does not have is not looked at
         return
     model = cfg.model
     for letter in letters:
@@ -195,6 +221,43 @@ def _wording_conflicts(prompting: PromptingConfig) -> Iterator[str]:
                     f"prompting.{key}.{language} lacks its placeholder {{{placeholder}}}: what it should show would be"
                     " left out"
                 )
+
+
+def _imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:
+    tau, readout = cfg.evaluation.logit_adjustment, cfg.evaluation.readout
+    sampling, weights = cfg.finetuning.sampling, cfg.finetuning.label_weights
+    asked = {}
+    if tau:
+        asked[f"evaluation.logit_adjustment={tau:g}"] = "evaluation.logit_adjustment=0"
+    if program == "train" and sampling is not ClassSampling.natural:
+        asked[f"finetuning.sampling={sampling.value}"] = "finetuning.sampling=natural"
+    if program == "train" and weights is not LabelWeights.none:
+        asked[f"finetuning.label_weights={weights.value}"] = "finetuning.label_weights=none"
+    kinds = {
+        dataset.task_definitions[name].kind
+        for dataset in cfg.datasets.values()
+        for name in dataset.tasks
+        if name in dataset.task_definitions
+    }
+    if kinds and Kind.classification not in kinds:
+        for key, off in asked.items():
+            yield (
+                f"{key} goes by classes, but no task of {' and '.join(cfg.datasets)} that is chosen is a"
+                f" classification: set {off}, or choose another task"
+            )
+    if tau and readout is not Readout.score:
+        yield (
+            f"evaluation.logit_adjustment={tau:g} corrects the scores of labels, but evaluation.readout={readout.value}"
+            " has none: set evaluation.readout=score, or evaluation.logit_adjustment=0"
+        )
+    # Both by square roots are 1 / n together; anything more turns rare classes into the frequent ones.
+    both = sampling is not ClassSampling.natural and weights is not LabelWeights.none
+    if program == "train" and both and (sampling is ClassSampling.balanced or weights is LabelWeights.balanced):
+        yield (
+            f"finetuning.sampling={sampling.value} and finetuning.label_weights={weights.value} make up for the same"
+            " imbalance, so that rare classes would count for more than frequent ones: set one of them to its"
+            " default (natural, none), or both to square_root"
+        )
 
 
 def _training_conflicts(cfg: Config) -> Iterator[str]:

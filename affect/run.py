@@ -3,11 +3,13 @@
 A folder explains itself:
 
     config.yaml        the resolved configuration; `evaluate.py run=…` composes from it
-    status.json        running, finished or failed, and why
+    status.json        running (with a heartbeat), finished, stopped or failed, and why
     environment.json   command, commit and whether the tree was clean, versions, machine
     data.json          per dataset and split: expected, excluded, used, hash of the ids
+    priors.json        training examples of each class, by task; of an evaluation, those that its answers are adjusted by
     exclusions.csv     every record that was left out, with the reason
     log/metrics.csv    what was logged during training
+    log/run.log        what was said, warnings and the stack trace of a failure
     checkpoints/       best.ckpt and last.ckpt: trained weights, buffers and optimiser
     predictions.jsonl  one prediction a line; every number can be computed again from it
     metrics.json       the numbers, with how many rows they stand on
@@ -15,11 +17,15 @@ A folder explains itself:
 
 import contextlib
 import csv
+import hashlib
 import io
 import itertools
 import json
+import logging
 import os
 import platform
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +33,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -69,9 +76,19 @@ def write_json(path: Path, value: Any) -> None:
 def create(cfg: Config, program: str, job_folder: str | None) -> Path:
     """Makes the folder of a new run and writes what is known at its start.
 
-    `job_folder` is the one a multirun gave this job; otherwise the name says when, what and on what, and a number is
-    added where that name is taken: making the folder is what decides between two runs of the same second.
+    With resume=… it is that folder, and environment.json tells of it. A process that follows another one is given that
+    one's, and writes nothing. `job_folder` is the one a
+    multirun gave this job; otherwise the name says when, what and on what, and a number is added where that name is
+    taken: making the folder is what decides between two runs of the same second.
     """
+    if not is_first():
+        return Path(os.environ[FOLLOWED])
+    if cfg.resume is not None:
+        folder = Path(cfg.resume)
+        known = _read_json(folder / "environment.json")
+        again = {"time": _now(), **environment(program)}
+        write_json(folder / "environment.json", known | {"resumed": [*known["resumed"], again]})
+        return folder
     if job_folder is not None:
         folder = Path(job_folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,8 +96,8 @@ def create(cfg: Config, program: str, job_folder: str | None) -> Path:
         what = f"{'+'.join(cfg.datasets)}_{cfg.model.name}_{cfg.modalities}_s{cfg.seed}"
         stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{program}_{what}"
         folder = _make_new(Path(cfg.output_root), stem)
-    write_atomic(folder / "config.yaml", to_yaml(cfg))
-    write_json(folder / "environment.json", environment())
+    write_json(folder / "environment.json", environment(program))
+    write_atomic(folder / "config.yaml", to_yaml(cfg))  # last: what has one is a run folder
     return folder
 
 
@@ -100,7 +117,7 @@ def _make_new(root: Path, stem: str) -> Path:
     raise AssertionError("itertools.count does not end")
 
 
-def environment() -> dict[str, Any]:
+def environment(program: str) -> dict[str, Any]:
     """What a number depends on beside the configuration."""
     versions = {}
     for name in LIBRARIES:
@@ -109,13 +126,16 @@ def environment() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[name] = None
     return {
+        "program": program,
         "affect": __version__,
+        "code_sha256": code_sha256(),
         "command": sys.argv,
         **_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
         "versions": versions,
+        "resumed": [],
     }
 
 
@@ -130,27 +150,215 @@ def _commit() -> dict[str, Any]:
         return {"commit": None, "dirty": None}  # installed from a package, or without git: there is no commit to name
 
 
+@cache
+def code_sha256() -> str:
+    """Of affect's own source, when it was first asked for: whether two runs had the same code, also where there is no
+    git or the tree was dirty."""
+    package = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def say(text: str) -> None:
+    """Prints a line and keeps it in the run's log."""
+    print(text, flush=True)
+    LOG.info(text)
+
+
+LOG = logging.getLogger("affect")
+LOG.setLevel(logging.INFO)
+LOG_LINES = 20
+"""Last lines of the log that a failed run's status.json repeats."""
+
+HEARTBEAT = 10.0
+"""Seconds between two heartbeats."""
+
+STALE = 120.0
+"""Seconds without a heartbeat after which a run on another machine counts as killed: clocks differ, file systems are
+slow."""
+
+
+FOLLOWED = "AFFECT_FOLLOWED_RUN"
+"""Environment variable with the run folder of the process that this one follows (affect/processes.py)."""
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and prints."""
+    return FOLLOWED not in os.environ
+
+
+class Stopped(BaseException):
+    """The user or the machine asked the run to end (Ctrl-C, SIGTERM). Not an Exception: nothing between here and the
+    program's end may take it for a failure of one job and go on with the next."""
+
+    def __init__(self, signum: int, folder: Path) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum, self.folder = signum, folder
+
+
+class Stop:
+    """What became of Ctrl-C and SIGTERM. They raise Stopped where they arrive, unless somebody has promised, with
+    `deferred`, to look at `requested` before long; a second one does not wait for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.deferred = False
+        self.requested: int | None = None
+
+    def __call__(self, signum: int, _: Any) -> None:
+        if not self.deferred or self.requested is not None:
+            raise Stopped(signum, self.folder)
+        self.requested = signum
+        print("\nStopping after this step; once more stops at once.", file=sys.stderr, flush=True)
+
+    def take_signals(self) -> dict[int, Any]:
+        """Makes this what Ctrl-C and SIGTERM call; returns what they called before. Nothing in a thread that is not the
+        main one, where Python does not allow it."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {signum: signal.signal(signum, self) for signum in (signal.SIGINT, signal.SIGTERM)}
+
+    def check(self) -> None:
+        """Raises Stopped where it was asked for."""
+        if self.requested is not None:
+            raise Stopped(self.requested, self.folder)
+
+
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[None]:
-    """Keeps status.json true while the block runs: running, then finished or failed with the reason."""
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    status: dict[str, Any] = {"state": "running", "pid": os.getpid(), "started": started}
+def running(folder: Path) -> Iterator[Stop]:
+    """Keeps status.json true while the block runs: running, then finished, stopped or failed with the reason; and keeps
+    what is said in log/run.log."""
+    stop = Stop(folder)
+    if not is_first():
+        with _signals(stop):
+            yield stop
+        return
+    status: dict[str, Any] = {
+        "state": "running",
+        "pid": os.getpid(),
+        "pid_started": _process_start(os.getpid()),
+        "host": socket.gethostname(),
+        "boot_id": _boot_id(),
+        "started": _now(),
+        "heartbeat": _now(),
+    }
     write_json(folder / "status.json", status)
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT):
+            # A full disk is met, and reported, by those who have something to say; a missed beat is no reason to end.
+            with contextlib.suppress(OSError):
+                write_json(folder / "status.json", status | {"heartbeat": _now()})
+
+    heart = threading.Thread(target=beat, daemon=True)
+    heart.start()
+
+    def end(state: str, **more: Any) -> None:
+        over.set()
+        heart.join()
+        write_json(folder / "status.json", status | {"state": state, "heartbeat": _now(), "ended": _now(), **more})
+
+    with _log_file(folder), _signals(stop):
+        try:
+            yield stop
+        except Stopped as asked:
+            end("stopped", by=str(asked))
+            raise
+        except BaseException as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            LOG.error("".join(traceback.format_exception(error)).rstrip())
+            end(
+                "failed",
+                error=f"{type(error).__name__}: {error}",
+                where=f"{Path(last.filename).name}:{last.lineno}",
+                log=(folder / "log" / "run.log").read_text(encoding="utf-8").splitlines()[-LOG_LINES:],
+            )
+            raise
+    end("finished")
+
+
+@contextlib.contextmanager
+def _log_file(folder: Path) -> Iterator[None]:
+    (folder / "log").mkdir(exist_ok=True)
+    handler = logging.FileHandler(folder / "log" / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    # Of everybody, not of affect alone: what a library warns of is often the first sign of what ends a run. A root
+    # without handlers prints warnings; one with a file does not, unless it is told to.
+    root = logging.getLogger()
+    added = [handler] if root.handlers or logging.lastResort is None else [handler, logging.lastResort]
+    for each in added:
+        root.addHandler(each)
+    LOG.addHandler(handler)
+    LOG.propagate = False  # what affect says is printed already
     try:
         yield
-    except BaseException as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        status |= {
-            "state": "failed",
-            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-            "error": f"{type(error).__name__}: {error}",
-            "where": f"{Path(last.filename).name}:{last.lineno}",
-        }
-        write_json(folder / "status.json", status)
-        raise
-    write_json(
-        folder / "status.json", status | {"state": "finished", "ended": datetime.now(UTC).isoformat(timespec="seconds")}
-    )
+    finally:
+        LOG.propagate = True
+        LOG.removeHandler(handler)
+        for each in added:
+            root.removeHandler(each)
+        handler.close()
+
+
+@contextlib.contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    before = stop.take_signals()
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _boot_id() -> str | None:
+    """What distinguishes this start of the machine from others; None where the system does not say."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.is_file() else None
+
+
+def _process_start(pid: int) -> str | None:
+    """When a process began, in the kernel's ticks, since numbers of processes are used again; None where it does not
+    exist, or the system does not say."""
+    try:
+        # The name, in parentheses, may hold spaces: the 22nd field is the 20th behind it.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
+def state(status: dict[str, Any]) -> str:
+    """running, finished, stopped, failed or "not begun", as status.json has it, but killed for one that says running
+    and is not."""
+    if status["state"] != "running":
+        return status["state"]
+    if status["host"] == socket.gethostname():
+        alive = status["boot_id"] == _boot_id() and _is_alive(status["pid"], status["pid_started"])
+    else:
+        silent = datetime.now(UTC) - datetime.fromisoformat(status["heartbeat"])
+        alive = silent.total_seconds() < STALE
+    return "running" if alive else "killed"
+
+
+def _is_alive(pid: int, started: str | None) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # of another user, but there
+    return _process_start(pid) == started
+
+
+def expected(parts: list[Part], split: str) -> dict[str, int]:
+    """Rows that the annotations of a split have, by dataset."""
+    return {part.dataset: part.expected for part in parts if part.split == split}
 
 
 def write_predictions(folder: Path, predictions: Iterable[Prediction]) -> None:
@@ -183,10 +391,11 @@ def write_results(
             "split": cfg.evaluation.split,
             "readout": cfg.evaluation.readout.value,
             "intensity_readout": cfg.evaluation.intensity_readout.value,
+            "logit_adjustment": cfg.evaluation.logit_adjustment,
             **summary,
         },
     )
-    write_json(folder / "data.json", {"parts": [part.account() for part in parts], "lost_during_the_run": lost})
+    write_data(folder, parts, lost)
     rows = [
         {"id": e.id, "split": e.split, "reason": e.reason, "source": e.source, "count": e.count}
         for part in parts
@@ -196,6 +405,51 @@ def write_results(
         {"id": i, "split": "", "reason": "lost during the run", "source": why, "count": 1} for i, why in lost.items()
     ]
     write_exclusions(folder, rows)
+
+
+def write_data(folder: Path, parts: list[Part], lost: dict[str, str]) -> None:
+    """Writes what a run's numbers stand on: counts, and hashes of the ids used, of every split."""
+    write_json(folder / "data.json", {"parts": [part.account() for part in parts], "lost_during_the_run": lost})
+
+
+def check_same_data(folder: Path, parts: list[Part]) -> None:
+    """Raises ConfigError where `parts` are not what the run in `folder` was begun with. A run that was killed before it
+    knew has nothing to compare."""
+    if not (folder / "data.json").is_file():
+        return
+    begun = {(part["dataset"], part["split"]): part for part in _read_json(folder / "data.json")["parts"]}
+    problems = []
+    for part in parts:
+        now, then = part.account(), begun[part.dataset, part.split]
+        if now["ids_sha256"] != then["ids_sha256"]:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in now["reasons"].items()) or "none"
+            problems.append(
+                f"{part.dataset}, split '{part.split}', is not what run={folder} was begun with: {then['used']:,} clips"
+                f" were used then, {now['used']:,} can be now (left out: {reasons}): restore the data, or train anew"
+            )
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def program_of(folder: Path) -> str:
+    """train or evaluate: what made the run folder."""
+    return _read_json(folder / "environment.json")["program"]
+
+
+def check_same_code(folder: Path) -> list[str]:
+    """What of code and libraries is not as it was when the run of `folder` was begun, a phrase each."""
+    then = _read_json(folder / "environment.json")
+    now = environment(then["program"])
+    changed = []
+    if then["code_sha256"] != now["code_sha256"]:
+        commit = f", commit {then['commit'][:12]}" if then["commit"] else ""
+        changed.append(f"affect's code (begun with version {then['affect']}{commit})")
+    changed += [
+        f"{name} ({then['versions'][name]} then, {now['versions'][name]} now)"
+        for name in LIBRARIES
+        if then["versions"][name] != now["versions"][name]
+    ]
+    return changed
 
 
 def write_exclusions(folder: Path, rows: list[dict[str, Any]]) -> None:
@@ -252,6 +506,7 @@ def read(folder: Path) -> RunSummary:
         )
         raise ConfigError(f"{folder} is not a run folder, it has no config.yaml: name one that has ({hint})")
     metrics, status = folder / "metrics.json", folder / "status.json"
+    known = _read_json(status) if status.is_file() else {"state": "not begun"}  # killed in its first moments
     plain = read_yaml(config)
     lacking = sorted(KEYS - plain.keys())
     if lacking:
@@ -262,8 +517,7 @@ def read(folder: Path) -> RunSummary:
     return RunSummary(
         folder=folder,
         config=plain,
-        # A run that was killed in its first moments has none.
-        status=_read_json(status) if status.is_file() else {"state": "not begun"},
+        status=known | {"state": state(known)},
         metrics=_read_json(metrics) if metrics.is_file() else None,
     )
 
@@ -275,7 +529,7 @@ KEYS = frozenset(field.name for field in fields(Config))
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} cannot be read ({error}): restore the file, or delete {path.parent} and run again"
         ) from error

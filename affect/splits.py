@@ -1,11 +1,13 @@
 """The records of a run: read, cut to the subset that was asked for, and accounted for. No media is opened here."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from affect import datasets
-from affect.config import Config
+from affect import datasets, leakage
+from affect.config import Config, DatasetConfig
+from affect.datasets.overlap import overlap
 from affect.record import DataError, Record
 from affect.tables import Excluded
 from affect.tasks import Kind
@@ -24,6 +26,9 @@ class Part:
     records: list[Record]
     """Records that are used; the clip check takes out of it what cannot be."""
     excluded: list[Excluded] = field(default_factory=list)
+    fraction: dict[str, Any] | None = None
+    """Counts of the share of the training clips that was drawn (see datasets.subsets.whole_groups), before the clip
+    check; None where all are used."""
 
     @property
     def num_excluded(self) -> int:
@@ -44,6 +49,7 @@ class Part:
             "reasons": reasons,
             "used": len(ids),
             "ids_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
+            **({} if self.fraction is None else {"fraction": self.fraction}),
         }
 
 
@@ -52,10 +58,11 @@ def read(cfg: Config, splits: list[str]) -> list[Part]:
 
     A classification task that declares no labels gets those of the training rows, written into `cfg` so that the run
     folder has them. Raises ConfigError and DataError as affect.datasets does, and DataError where training rows or
-    validation rows have no label.
+    validation rows have no label, or where a clip that trains is in another dataset as one that tests.
     """
     for config in cfg.datasets.values():
         datasets.check_options(config)
+    of_run = {} if cfg.run is None else leakage.datasets_of_run(cfg)
     parts = []
     for name, config in cfg.datasets.items():
         undeclared = [
@@ -69,30 +76,18 @@ def read(cfg: Config, splits: list[str]) -> list[Part]:
                 f"{name}: task '{task.name}' declares no labels; those of the training rows are taken:"
                 f" {', '.join(task.labels)}"
             )
-        first = config.task_definitions[config.tasks[0]]
-        by_split = {}
-        for split in splits:
-            records, excluded = datasets.read(name, config, split)
-            chosen = datasets.subset(records, first, getattr(config.subset, split), config.subset_seed)
-            by_split[split] = chosen
-            parts.append(
-                Part(
-                    dataset=name,
-                    split=split,
-                    expected=len(records) + sum(item.count for item in excluded),
-                    outside_subset=len(records) - len(chosen),
-                    records=chosen,
-                    excluded=excluded,
-                )
-            )
-        datasets.check_disjoint(by_split, speaker_independent=config.speaker_independent)
-        if "train" in by_split and not any(set(config.tasks) & set(record.labels) for record in by_split["train"]):
+        others = leakage.left_out_for(name, config, of_run | cfg.datasets)
+        by_split = {split: _part(name, config, split, others) for split in splits}
+        parts += by_split.values()
+        clips = {split: part.records for split, part in by_split.items()}
+        datasets.check_disjoint(clips, speaker_independent=config.speaker_independent)
+        if "train" in clips and not any(set(config.tasks) & set(record.labels) for record in clips["train"]):
             raise DataError(
                 f"dataset '{name}' has no label for {' or '.join(config.tasks)} in split"
                 " 'train': there is nothing to learn"
             )
     val = [part for part in parts if part.split == "val"]
-    if "train" in splits and not any(
+    if {"train", "val"} <= set(splits) and not any(
         set(cfg.datasets[p.dataset].tasks) & set(r.labels) for p in val for r in p.records
     ):
         raise DataError(
@@ -100,4 +95,49 @@ def read(cfg: Config, splits: list[str]) -> list[Part]:
             " well they"
             " are predicted: label some of them"
         )
+    used = {name: [r for part in parts if part.dataset == name for r in part.records] for name in cfg.datasets}
+    leakage.check_datasets(cfg, used)
+    leakage.check_training(cfg, used, of_run)
     return parts
+
+
+def _part(name: str, config: DatasetConfig, split: str, others: Mapping[str, tuple[str, list[Record]]]) -> Part:
+    """One split of one dataset: without the clips that `others` have too, and cut to its subset."""
+    records, excluded = datasets.read(name, config, split)
+    expected = len(records) + sum(item.count for item in excluded)
+    for other, (reader, theirs) in others.items():
+        shared = {mine.id for _, mine in overlap(theirs, records, (reader, config.reader))}
+        excluded += [
+            Excluded(id=r.id, split=split, reason=f"also in dataset {other}", source=r.source)
+            for r in records
+            if r.id in shared
+        ]
+        records = [record for record in records if record.id not in shared]
+        if not records:
+            raise DataError(
+                f"every clip of dataset '{name}' in split '{split}' is also in dataset '{other}', which"
+                f" datasets.{name}.exclude_overlap_with names: take '{other}' out of the list, or turn it round with"
+                f" datasets.{other}.exclude_overlap_with=[{name}]"
+            )
+    chosen, fraction = datasets.draw(config, split, records)
+    if fraction is not None:
+        print(f"{name} {split}: {_fraction_in_words(fraction)}")
+    return Part(
+        dataset=name,
+        split=split,
+        expected=expected,
+        outside_subset=len(records) - len(chosen),
+        records=chosen,
+        excluded=excluded,
+        fraction=fraction,
+    )
+
+
+def _fraction_in_words(counts: dict[str, Any]) -> str:
+    shares = [
+        f"{stratum.removeprefix('label ')} {n['drawn']:,} of {n['of']:,}" for stratum, n in counts["strata"].items()
+    ]
+    return (
+        f"fraction={counts['fraction']:g} asks for {counts['asked']:,} of {counts['of']:,} clips; whole groups make"
+        f" {counts['drawn']:,}, in {counts['groups']:,} of {counts['of_groups']:,} groups ({', '.join(shares)})"
+    )

@@ -1,5 +1,6 @@
 """The Lightning Trainer of a run, from its configuration; and the weights of a run that is over."""
 
+import csv
 import logging
 import pickle
 import warnings
@@ -9,19 +10,21 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from torch import nn
 
 from affect import adapters
 from affect.config import Accelerator, Config, ConfigError
 from affect.models.precision import dtype
+from affect.resume import AtomicCheckpoints, SaveState
+from affect.run import Stop, is_first
 
 BEST = Path("checkpoints") / "best.ckpt"
 
 
-def build(cfg: Config, folder: Path) -> L.Trainer:
-    """The Trainer that fits and evaluates the run of `folder`. Raises ConfigError for a device this machine does not
-    have."""
+def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, step: int = 0) -> L.Trainer:
+    """The Trainer that fits and evaluates the run of `folder`, from optimiser step `step` on, and logs to `tracker`
+    beside log/metrics.csv. Raises ConfigError for a device this machine does not have."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # not every run needs to be told which devices there are not
     # With workers at 0, clips are decoded in the training process: on few cores that is a choice, not an oversight.
@@ -29,9 +32,20 @@ def build(cfg: Config, folder: Path) -> L.Trainer:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")  # Lightning's own use of torch
     # The module says itself which clips it lost, and a step is left out only where all of its clips were.
     warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
+    # The run's log is beside what the logger writes, and what it has written before is put back below.
+    warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
+    # The order of the clips is data.EpochSampler's affair.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    # Every process has gathered all predictions before it logs what came of them.
+    warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
     if cfg.trainer.accelerator is Accelerator.cuda and not torch.cuda.is_available():
         raise ConfigError("trainer.accelerator=cuda, but torch finds no CUDA device: trainer.accelerator=cpu (or auto)")
     on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator is not Accelerator.cpu
+    if on_gpu and cfg.trainer.devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"trainer.devices={cfg.trainer.devices}, but torch finds {torch.cuda.device_count()} CUDA devices: give as"
+            " many or fewer"
+        )
     mixed = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", torch.float32: "32-true"}
     callbacks: list[Any] = [
         ModelCheckpoint(
@@ -41,15 +55,16 @@ def build(cfg: Config, folder: Path) -> L.Trainer:
             mode="max",
             enable_version_counter=False,
         ),
-        # Not save_last of the one above, which writes last.ckpt only in epochs that were the best so far.
-        ModelCheckpoint(dirpath=folder / BEST.parent, filename="last", enable_version_counter=False),
+        SaveState(folder, cfg.trainer, stop),
         LearningRateMonitor(logging_interval="step"),
     ]
-    if cfg.trainer.progress:
+    if cfg.trainer.progress and is_first():
         callbacks.append(RichProgressBar())
     return L.Trainer(
         accelerator="gpu" if on_gpu else "cpu",
-        devices=1,
+        devices=cfg.trainer.devices,
+        strategy="ddp" if cfg.trainer.devices > 1 else "auto",
+        plugins=[AtomicCheckpoints()],
         precision=mixed[dtype(cfg.model)],
         max_epochs=cfg.trainer.max_epochs,
         limit_train_batches=cfg.trainer.max_batches,
@@ -58,13 +73,27 @@ def build(cfg: Config, folder: Path) -> L.Trainer:
         accumulate_grad_batches=cfg.trainer.accumulate,
         gradient_clip_val=cfg.trainer.max_grad_norm,
         log_every_n_steps=cfg.trainer.log_every,
-        logger=CSVLogger(save_dir=folder, name="log", version=""),
+        logger=[_csv_logger(folder, step), *([] if tracker is None else [tracker])],
         callbacks=callbacks,
-        enable_progress_bar=cfg.trainer.progress,
+        enable_progress_bar=cfg.trainer.progress and is_first(),
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+def _csv_logger(folder: Path, step: int) -> CSVLogger:
+    """The logger of log/metrics.csv, which keeps the rows before optimiser step `step` of a run that is taken up."""
+    logger = CSVLogger(save_dir=folder, name="log", version="", flush_logs_every_n_steps=1)
+    path = folder / "log" / "metrics.csv"
+    if not is_first() or not path.is_file():
+        return logger
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
+    # It deletes the file when it is first asked for its writer.
+    logger.experiment.metrics = [{key: value for key, value in row.items() if value} for row in rows]
+    logger.save()
+    return logger
 
 
 def load_best(model: nn.Module, run: Path) -> None:

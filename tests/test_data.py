@@ -52,16 +52,43 @@ def ids(batch: data.Batch) -> list[str]:
 
 
 def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
-    sampler = data.EpochSampler(20, seed=3)
+    sampler = data.EpochSampler([1] * 20, seed=3, step_size=4)
     first = list(sampler)
     torch.manual_seed(99)  # another random state changes nothing
     assert list(sampler) == first and sorted(first) == list(range(20)) and len(sampler) == 20
     sampler.set_epoch(1)
     second = list(sampler)
     assert second != first and sorted(second) == list(range(20))
-    again = data.EpochSampler(20, seed=3)
+    again = data.EpochSampler([1] * 20, seed=3, step_size=4)
     again.set_epoch(1)
-    assert list(again) == second and list(data.EpochSampler(20, seed=4)) != first
+    assert list(again) == second and list(data.EpochSampler([1] * 20, seed=4, step_size=4)) != first
+
+
+def test_batches_of_training_have_like_lengths() -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, 203).tolist()
+    order = list(data.EpochSampler(lengths, seed=3, step_size=4))
+    assert sorted(order) == list(range(203))
+    batches = [[lengths[i] for i in order[at : at + 4]] for at in range(0, 200, 4)]
+    padded = sum(4 * max(batch) - sum(batch) for batch in batches)
+    shuffled = [lengths[at : at + 4] for at in range(0, 200, 4)]
+    assert padded < 0.2 * sum(4 * max(batch) - sum(batch) for batch in shuffled)
+    assert [max(batch) for batch in batches] != sorted(max(batch) for batch in batches), "the batches are in no order"
+
+
+def test_processes_share_an_epoch_and_go_on_where_they_were() -> None:
+    lengths = list(range(11))
+    shares = [list(data.EpochSampler(lengths, seed=3, step_size=2, rank=rank, num_processes=3)) for rank in range(3)]
+    assert [len(share) for share in shares] == [4, 4, 4] and set().union(*shares) == set(range(11))
+    resumed = data.EpochSampler(lengths, seed=3, step_size=2, epoch=0, skip=2, rank=1, num_processes=3)
+    assert list(resumed) == shares[1][2:] and len(resumed) == 4
+    resumed.set_epoch(1)
+    assert len(list(resumed)) == 4, "clips are left out in the epoch that was begun alone"
+
+
+def test_an_evaluation_is_dealt_out_whole_batches_at_a_time() -> None:
+    batches = [[0, 1], [2, 3], [4]]
+    assert [data.share(batches, rank, 2) for rank in (0, 1)] == [[[0, 1], [4]], [[2, 3], [0, 1]]]
+    assert data.share(batches, 0, 1) == batches
 
 
 def asked(count: int) -> list[Example]:

@@ -15,11 +15,29 @@ PACKAGE = ROOT / "affect"
 GROUND = {"affect.record", "affect.tasks", "affect.config", "affect.tables"}
 READERS = {"affect.datasets"}
 PURE = {"affect.prompts", "affect.answers", "affect.metrics"}
-RUNS = {"affect.run", "affect.splits", "affect.rules", "affect.refusals", "affect.entry"}
+RUNS = {
+    "affect.run",
+    "affect.splits",
+    "affect.leakage",
+    "affect.rules",
+    "affect.refusals",
+    "affect.entry",
+    "affect.imbalance",
+    "affect.sweeps",
+    "affect.sweep_yaml",
+}
 TENSORS = {"affect.media", "affect.models", "affect.readout", "affect.adapters", "affect.cache", "affect.corpus"}
-TRAINING = {"affect.alignment", "affect.data", "affect.module", "affect.trainer"}
+TRAINING = {
+    "affect.alignment",
+    "affect.data",
+    "affect.module",
+    "affect.processes",
+    "affect.resume",
+    "affect.tracking",
+    "affect.trainer",
+}
 REPORTS = {"affect.report"}
-ENTRIES = {"affect.show"}
+ENTRIES = {"affect.show", "affect.score", "affect.doctor"}
 
 CONFIGURATION = {"hydra", "omegaconf", "yaml"}
 HEAVY = {"av", "jinja2", "numpy", "peft", "rich", "safetensors", "torch", "transformers"}
@@ -28,14 +46,15 @@ HEAVY = {"av", "jinja2", "numpy", "peft", "rich", "safetensors", "torch", "trans
 LAYERS = [
     ({"affect.record", "affect.tasks"}, set(), set()),
     ({"affect.tables"}, {"affect.record"}, set()),
+    ({"affect.pickles"}, {"affect.record"}, {"numpy"}),
     ({"affect.config"}, {"affect.tasks"}, CONFIGURATION),
-    (READERS, {"affect.record", "affect.tasks", "affect.tables", "affect.config"}, set()),
-    (PURE, GROUND, {"numpy"}),
-    (RUNS, GROUND | READERS | {"affect"}, CONFIGURATION),
+    (READERS, {"affect.record", "affect.tasks", "affect.tables", "affect.config", "affect.pickles"}, set()),
+    (PURE, GROUND | {"affect"}, {"numpy"}),
+    (RUNS, GROUND | READERS | {"affect"}, CONFIGURATION | {"rich"}),
     (TENSORS, GROUND | PURE | READERS, HEAVY),
-    (TRAINING, GROUND | PURE | RUNS | TENSORS, HEAVY | {"lightning", "torchmetrics"}),
+    (TRAINING, GROUND | PURE | RUNS | TENSORS, HEAVY | {"lightning", "torchmetrics", "wandb"}),
     (REPORTS, GROUND | RUNS | TENSORS | TRAINING, {"rich"}),
-    (ENTRIES, GROUND | PURE | RUNS | TENSORS | TRAINING | REPORTS, {"rich"}),
+    (ENTRIES, GROUND | {"affect"} | PURE | RUNS | TENSORS | TRAINING | REPORTS | READERS, {"rich", "numpy"}),
 ]
 
 # (module, what it imports): the only steps upwards, each with its reason.
@@ -45,7 +64,7 @@ EXCEPTIONS = {
 }
 
 # A reader knows the layout of one dataset. The package itself puts options and labels against the configuration.
-READERS_MAY = {"affect.record", "affect.tasks", "affect.tables"}
+READERS_MAY = {"affect.record", "affect.tasks", "affect.tables", "affect.pickles", "affect.datasets.mmsa"}
 
 
 def module_of(path: Path) -> str:

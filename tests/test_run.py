@@ -212,6 +212,7 @@ def test_the_folder_says_what_its_numbers_depend_on(cfg):
         "exclusions.csv",
         "predictions.jsonl",
         "metrics.json",
+        "log",
     }
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["affect"] and environment["command"] and environment["versions"]["torch"]

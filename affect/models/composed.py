@@ -135,6 +135,8 @@ class Composed(nn.Module):
             # The call above also makes the output of the embeddings require a gradient, which only the reentrant kind
             # needs.
             language.disable_input_require_grads()
+        else:
+            language.activation_checkpointing_disable()  # the job before may have had it
 
     def soft_tokens(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """tokens[B, num_tokens, D] that stand for audio and for video, for what the batch has of the two."""

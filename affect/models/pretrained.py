@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from affect.config import ConfigError
+from affect.models import keep
 
 UNUSED = ("masked_spec_embed",)
 """Last parts of weights that published checkpoints lack and that only masked pretraining needs (wav2vec 2.0)."""
@@ -41,6 +42,10 @@ def refusals(key: str, name: str, wanted: str) -> Iterator[None]:
 def weights(kind: Any, key: str, name: str, **how: Any) -> PreTrainedModel:
     """`kind.from_pretrained(name)`, all of whose weights come from there: what a checkpoint lacks transformers fills
     with random numbers and no more than a warning. Raises ConfigError then, and what `from_pretrained` raises."""
+    return keep.part((kind, name, *sorted(how.items())), lambda: _load(kind, key, name, **how))
+
+
+def _load(kind: Any, key: str, name: str, **how: Any) -> PreTrainedModel:
     model, found = kind.from_pretrained(name, output_loading_info=True, ignore_mismatched_sizes=True, **how)
     lost = sorted({*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])})
     lost = [weight for weight in lost if weight.rsplit(".", 1)[-1] not in UNUSED]

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from affect.config import ConfigError, QwenOmniConfig
-from affect.models import Conversation, precision
+from affect.models import Conversation, keep, precision
 from affect.models.chat import end_of_turn, neutralise, neutralise_messages, pad_left, special_strings
 from affect.models.prefix import Prefix, greedy
 from affect.record import DataError
@@ -52,15 +52,14 @@ def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple[
                 f"model.checkpoint={checkpoint} is a model {kind} and family qwen_omni loads"
                 f" {' or '.join(MODEL_TYPES)}: name a Qwen2.5-Omni checkpoint, or choose another model="
             )
-        processor = Qwen2_5OmniProcessor.from_pretrained(checkpoint, revision=config.revision)
-        backbone, found = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
-            checkpoint,
-            revision=config.revision,
-            dtype=precision.dtype(config),
-            attn_implementation=precision.attention(config),
-            output_loading_info=True,
-            # So that they are listed with those that are missing, and refused below.
-            ignore_mismatched_sizes=True,
+        key = (checkpoint, config.revision)
+        processor = keep.part(
+            (Qwen2_5OmniProcessor, *key),
+            lambda: Qwen2_5OmniProcessor.from_pretrained(checkpoint, revision=config.revision),
+        )
+        how = (precision.dtype(config), precision.attention(config), config.gradient_checkpointing, modalities)
+        backbone = keep.part(
+            (Qwen2_5OmniThinkerForConditionalGeneration, *key, *how), lambda: _thinker(config, modalities)
         )
     except OSError as error:
         raise ConfigError(
@@ -78,17 +77,32 @@ def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple[
             f"model.attention={config.attention.value} or the processor of model.checkpoint={checkpoint} needs a"
             f" package that is not installed ({_first_line(error)}): install it, or set model.attention=auto"
         ) from error
-    lost = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
-    if lost:
-        raise ConfigError(
-            f"model.checkpoint={checkpoint} lacks {len(lost)} of the thinker's weights or has them in another shape"
-            f" ({', '.join(lost[:3])}, …), which would stay random: download it again, or name another checkpoint"
-        )
     chunk = processor.feature_extractor.chunk_length
     if "a" in modalities and config.max_seconds > chunk:
         raise ConfigError(
             f"model.max_seconds={config.max_seconds:g} and the feature extractor of model.checkpoint={checkpoint} takes"
             f" {chunk} s at most: set model.max_seconds to {chunk} or less"
+        )
+    encoder = QwenOmniEncoder(processor, modalities=modalities, frame_size=config.frame_size)
+    return QwenOmni(backbone, stops=encoder.stops), encoder
+
+
+def _thinker(config: QwenOmniConfig, modalities: str) -> Qwen2_5OmniThinkerForConditionalGeneration:
+    checkpoint = config.checkpoint
+    backbone, found = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
+        checkpoint,
+        revision=config.revision,
+        dtype=precision.dtype(config),
+        attn_implementation=precision.attention(config),
+        output_loading_info=True,
+        # So that they are listed with those that are missing, and refused below.
+        ignore_mismatched_sizes=True,
+    )
+    lost = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
+    if lost:
+        raise ConfigError(
+            f"model.checkpoint={checkpoint} lacks {len(lost)} of the thinker's weights or has them in another shape"
+            f" ({', '.join(lost[:3])}, …), which would stay random: download it again, or name another checkpoint"
         )
     if "a" not in modalities:
         backbone.model.audio_tower = None
@@ -99,8 +113,7 @@ def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple[
         # The call above also makes the output of every embedding and first convolution require a gradient, which only
         # the reentrant kind needs: the backward pass would go through frozen audio and vision towers for nothing.
         backbone.disable_input_require_grads()
-    encoder = QwenOmniEncoder(processor, modalities=modalities, frame_size=config.frame_size)
-    return QwenOmni(backbone, stops=encoder.stops), encoder
+    return backbone
 
 
 def _first_line(error: Exception) -> str:

@@ -37,6 +37,7 @@ from affect.models.qwen_omni import QwenOmni, QwenOmniEncoder
 from affect.module import Supervised, answer_loss
 from affect.prompts import Example
 from affect.record import Record
+from affect.run import Stop
 from affect.tasks import Task
 
 WIDTH, LAYERS = 256, 4
@@ -111,7 +112,7 @@ class Clock(L.Callback):
 
 def under_the_trainer(module: Supervised, batches: list[Batch], cfg: Config) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        lightning = trainer.build(cfg, Path(folder))
+        lightning = trainer.build(cfg, Path(folder), Stop(Path(folder)))
         lightning.callbacks = [c for c in lightning.callbacks if not isinstance(c, ModelCheckpoint)]
         lightning.callbacks.append(clock := Clock())
         lightning.limit_val_batches = 0

@@ -1,0 +1,1 @@
+"""What is wrong, odd or worth knowing about a dataset's copy on disk, with the remedy: python -m affect.doctor."""

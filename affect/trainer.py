@@ -53,6 +53,8 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
             filename=BEST.stem,
             monitor="val/selection",
             mode="max",
+            # At the end of the validation, so that last.ckpt, which is written at the end of the epoch, knows of it.
+            save_on_train_epoch_end=False,
             enable_version_counter=False,
         ),
         SaveState(folder, cfg.trainer, stop),

@@ -95,7 +95,8 @@ def assert_same_run(first: Path, second: Path) -> None:
     for name in ("best", "last"):
         states = [torch.load(f / "checkpoints" / f"{name}.ckpt", weights_only=True) for f in (first, second)]
         kept = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step")
-        assert differences(*[{key: state[key] for key in kept} for state in states]) == []
+        found = differences(*[{key: state[key] for key in kept} for state in states])
+        assert not found, f"{name}.ckpt: {found[:5]}"
     for name in ("predictions.jsonl", "metrics.json", "data.json", "config.yaml", "log/metrics.csv"):
         assert (first / name).read_text() == (second / name).read_text(), name
 
@@ -187,6 +188,22 @@ def test_a_second_signal_does_not_wait(
     assert end.value.code == 128 + signal.SIGINT
     folder = newest(root)
     assert resume.position(folder) == resume.Position(epoch=0, batches=2, step=1)
+    assert_same_run(uninterrupted, program("train", f"resume={folder}"))
+
+
+def test_the_end_of_an_epoch_remembers_which_was_the_best(
+    uninterrupted: Path, program: Program, words: list[str], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        # The first batch of the second epoch: what was saved last is the end of the first.
+        patch.setattr(Supervised, "training_step", asked_to_stop(Supervised.training_step, 6, times=2))
+        with pytest.raises(SystemExit):
+            program("train", *words)
+    folder = newest(root)
+    assert resume.position(folder) == resume.Position(epoch=1, batches=0, step=3)
+    kept = torch.load(folder / resume.LAST, weights_only=True)["callbacks"]
+    [best] = [state for key, state in kept.items() if key.startswith("ModelCheckpoint")]
+    assert best["best_model_score"] is not None, "a later epoch that is no better would be taken for the best"
     assert_same_run(uninterrupted, program("train", f"resume={folder}"))
 
 

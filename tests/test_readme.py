@@ -88,7 +88,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stopped = root / "outputs" / "stopped"
     shutil.copytree(root / "outputs" / "my_run", stopped)
     (stopped / "status.json").write_text('{"state": "stopped", "by": "SIGTERM"}')
-    with open(root / "data" / "meld" / FILES["test"], encoding="utf-8") as file, open(root / "predictions.csv", "w") as out:
+    with (
+        open(root / "data" / "meld" / FILES["test"], encoding="utf-8") as file,
+        open(root / "predictions.csv", "w") as out,
+    ):
         rows = [(f"{row['Dialogue_ID']}/{row['Utterance_ID']}", "joy") for row in csv.DictReader(file)]
         csv.writer(out).writerows([("id", "prediction"), *rows])
     return root

@@ -118,7 +118,7 @@ class Supervised(L.LightningModule):
                 f" (={self.finetuning.learning_rate}) or finetuning.new_learning_rate"
                 f" (={self.finetuning.new_learning_rate})"
             )
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.examples))
+        self.log("train/loss", loss, prog_bar=True, logger=False, batch_size=len(batch.examples))
         return loss
 
     def _read(self, batch: Batch) -> None:

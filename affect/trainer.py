@@ -22,6 +22,30 @@ from affect.run import Stop, is_first
 BEST = Path("checkpoints") / "best.ckpt"
 
 
+class LogLoss(L.Callback):
+    """Logs `train/loss`, the mean over the batches of an optimiser step, at the first step and at every `every`th.
+    Lightning would log it only when all callbacks are through, and a run that was killed after saving would lack the
+    row."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.loss: torch.Tensor | None = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        if outputs:  # a batch of which no clip could be read has none
+            # Already divided by the number of batches in the step.
+            self.loss = outputs["loss"] if self.loss is None else self.loss + outputs["loss"]
+        if (index + 1) % trainer.accumulate_grad_batches and index + 1 < trainer.num_training_batches:
+            return
+        if self.loss is not None and (trainer.global_step == 1 or trainer.global_step % self.every == 0):
+            values = {"train/loss": float(self.loss), "epoch": trainer.current_epoch}
+            for logger in trainer.loggers:
+                logger.log_metrics(values, step=trainer.global_step - 1)
+        self.loss = None
+
+
 def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, step: int = 0) -> L.Trainer:
     """The Trainer that fits and evaluates the run of `folder`, from optimiser step `step` on, and logs to `tracker`
     beside log/metrics.csv. Raises ConfigError for a device this machine does not have."""
@@ -57,6 +81,7 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         ),
+        LogLoss(cfg.trainer.log_every),  # before what saves, so that a saved step is a logged one
         SaveState(folder, cfg.trainer, stop),
         LearningRateMonitor(logging_interval="step"),
     ]

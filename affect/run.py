@@ -6,7 +6,7 @@ A folder explains itself:
     status.json        running (with a heartbeat), finished, stopped or failed, and why
     environment.json   command, commit and whether the tree was clean, versions, machine
     data.json          per dataset and split: expected, excluded, used, hash of the ids
-    priors.json        training examples of each class, by task; of an evaluation, those that its answers are adjusted by
+    priors.json        training examples of each class, by task; an evaluation has those its answers are adjusted by
     exclusions.csv     every record that was left out, with the reason
     log/metrics.csv    what was logged during training
     log/run.log        what was said, warnings and the stack trace of a failure

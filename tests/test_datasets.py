@@ -6,6 +6,7 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
+from dataset_fixtures import ravdess_tree
 from omegaconf import OmegaConf
 
 from affect.config import ConfigError, DatasetConfig
@@ -314,16 +315,8 @@ def test_meld_bad_rows(tmp_path):
 # --- RAVDESS ---
 
 
-def ravdess_root(folder, actors, suffix="wav"):
-    for actor in actors:
-        (folder / f"Actor_{actor:02d}").mkdir()
-        for name in ravdess._speech_names(actor, suffix):
-            (folder / f"Actor_{actor:02d}" / f"{name}.{suffix}").touch()
-    return folder
-
-
 def test_ravdess_counts_absent_actors(tmp_path):
-    records, excluded = read("ravdess", shipped("ravdess", ravdess_root(tmp_path, [9, 10])), "val")
+    records, excluded = read("ravdess", shipped("ravdess", ravdess_tree(tmp_path, [9, 10])), "val")
     assert len(records) == 120
     assert [(e.id, e.count) for e in excluded] == [("ravdess/val/actor_21", 60), ("ravdess/val/actor_22", 60)]
     counts = Counter(r.labels["emotion"] for r in records)
@@ -343,7 +336,7 @@ def test_ravdess_counts_absent_actors(tmp_path):
 
 
 def test_ravdess_takes_audiovisual_speech_out_of_all_mp4(tmp_path):
-    folder = ravdess_root(tmp_path, [11], "mp4") / "Actor_11"
+    folder = ravdess_tree(tmp_path, [11], "mp4") / "Actor_11"
     for other in (
         "02-01-03-01-01-01-11.mp4",
         "01-02-03-01-01-01-11.mp4",
@@ -357,7 +350,7 @@ def test_ravdess_takes_audiovisual_speech_out_of_all_mp4(tmp_path):
 
 
 def test_ravdess_missing_and_misnamed_files(tmp_path):
-    folder = ravdess_root(tmp_path, [11]) / "Actor_11"
+    folder = ravdess_tree(tmp_path, [11]) / "Actor_11"
     (folder / "03-01-08-02-02-02-11.wav").unlink()
     records, excluded = read("ravdess", shipped("ravdess", tmp_path), "test")
     assert len(records) == 59

@@ -398,8 +398,8 @@ INTENSITY = ("dataset=mosi", "modalities=t")
     [
         (
             ["evaluation=generate", "evaluation.logit_adjustment=0.5"],
-            "evaluation.logit_adjustment=0.5 corrects the scores of labels, but evaluation.readout=generate has none: set"
-            " evaluation.readout=score, or evaluation.logit_adjustment=0",
+            "evaluation.logit_adjustment=0.5 corrects the scores of labels, but evaluation.readout=generate has none:"
+            " set evaluation.readout=score, or evaluation.logit_adjustment=0",
         ),
         (["evaluation.logit_adjustment=-1"], "evaluation.logit_adjustment=-1.0 must not be below 0"),
         (
@@ -420,8 +420,8 @@ INTENSITY = ("dataset=mosi", "modalities=t")
         (
             ["finetuning.sampling=balanced", "finetuning.label_weights=square_root"],
             "finetuning.sampling=balanced and finetuning.label_weights=square_root make up for the same imbalance, so"
-            " that rare classes would count for more than frequent ones: set one of them to its default (natural, none),"
-            " or both to square_root",
+            " that rare classes would count for more than frequent ones: set one of them to its default (natural,"
+            " none), or both to square_root",
         ),
     ],
 )

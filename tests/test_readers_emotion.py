@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dataset_fixtures import iemocap_dialogue, iemocap_tree, meld_table, mer2023_tree
 
 from affect import leakage, splits
 from affect.config import Config, ConfigError, DatasetConfig, to_yaml
@@ -38,34 +39,10 @@ def told(root: Path, config: DatasetConfig, name: str, split: str = "test") -> s
 
 # ---------------------------------------------------------------- IEMOCAP
 
-EMOTIONS = ("neu", "hap", "exc", "sad", "ang", "fru", "xxx")
-HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
-
-
-def iemocap_dialogue(root: Path, session: int, name: str, lines: list[str], said: list[str]) -> None:
-    folder = root / f"Session{session}" / "dialog"
-    for part in ("EmoEvaluation", "transcriptions"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    rated = "".join(f"{line}\nC-E1:\tNeutral;\t()\nA-E3:\tval 3; act 2; dom  2;\t()\n\n" for line in lines)
-    (folder / "EmoEvaluation" / f"{name}.txt").write_text(HEADER + rated, encoding="utf-8")
-    (folder / "transcriptions" / f"{name}.txt").write_text("\n".join(said) + "\n", encoding="utf-8")
-
 
 @pytest.fixture
 def iemocap_root(tmp_path: Path) -> Path:
-    """A dialogue a session, with an utterance of each of EMOTIONS."""
-    root = tmp_path / "iemocap"
-    for session in range(1, 6):
-        name = f"Ses0{session}F_impro01"
-        who = [f"{name}_{'FM'[i % 2]}{i:03d}" for i in range(len(EMOTIONS))]
-        rated = [
-            f"[{i}.5000 - {i + 1}.2500]\t{utterance}\t{EMOTIONS[i]}\t[2.5000, 3.3333, 2.0000]"
-            for i, utterance in enumerate(who)
-        ]
-        said = [f"{utterance} [00{i}.5000-00{i + 1}.2500]: Words {i}." for i, utterance in enumerate(who)]
-        said[1:1] = ["M: Yeah.", f"{name}_MXX0 [000.6000-000.7000]: Mmhmm."]
-        iemocap_dialogue(root, session, name, rated, said)
-    return root
+    return iemocap_tree(tmp_path / "iemocap")
 
 
 def test_iemocap_four_classes(iemocap_root: Path, configure: Configure) -> None:
@@ -215,14 +192,7 @@ def test_iemocap_label_set_that_does_not_exist(iemocap_root: Path, configure: Co
 
 @pytest.fixture
 def mer_root(tmp_path: Path) -> Path:
-    root = tmp_path / "mer2023"
-    root.mkdir()
-    train = [f"sample_{i:08d},{'happy' if i % 2 else 'sad'},{i / 4 - 5}" for i in range(40)]
-    (root / "train-label.csv").write_text("\n".join(["name,discrete,valence", *train]) + "\n", encoding="utf-8-sig")
-    for part, row in (("test1", "sample_00000101,angry,-1"), ("test2", "sample_00000201,worried,0.5")):
-        (root / f"{part}-label.csv").write_text(f"name,discrete,valence\n{row}\n", encoding="utf-8")
-    (root / "test3-label.csv").write_text("name,discrete,valence\nsamplenew_00000001,surprise,-10\n", encoding="utf-8")
-    return root
+    return mer2023_tree(tmp_path / "mer2023")
 
 
 def test_mer2023_validation_is_a_share_of_each_emotion(mer_root: Path, configure: Configure) -> None:
@@ -328,16 +298,6 @@ def test_mer2023_broken_tables(mer_root: Path, configure: Configure) -> None:
 
 
 # ---------------------------------------------------------------- MELD
-
-MELD_HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
-
-
-def meld_table(root: Path, *rows: str, split: str = "val", encoding: str = "utf-8") -> Path:
-    root.mkdir(exist_ok=True)
-    path = root / meld.FILES[split]
-    lines = [f'{i},{row},4,7,"0:00:01,0","0:00:02,0"' for i, row in enumerate(rows, start=1)]
-    path.write_text("\n".join([MELD_HEADER, *lines]) + "\n", encoding=encoding)
-    return path
 
 
 def test_meld_clips_that_no_row_stands_for(tmp_path: Path, configure: Configure) -> None:

@@ -1,7 +1,5 @@
 """Readers of humour, sarcasm and intent (UR-FUNNY, MUStARD, MUStARD++, MIntRec), on small trees like the real ones."""
 
-import csv
-import json
 import os
 import pickle
 import re
@@ -13,6 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_fixtures import (
+    MUSTARD_SHARED,
+    PLUS_PLUS_HEADER,
+    URFUNNY,
+    mintrec_tree,
+    mustard_entries,
+    mustard_entry,
+    mustard_tree,
+    plus_plus_rows,
+    plus_plus_scene,
+    plus_plus_tree,
+    urfunny_passage,
+    urfunny_tree,
+)
 
 from affect import datasets
 from affect.config import ConfigError
@@ -38,105 +50,6 @@ def read(configure):
 
 
 # --- the trees ---
-
-
-def mintrec_tree(root):
-    root.mkdir()
-    for name, rows in {
-        "train": ["S05\tE16\t329\tteens are drinking it.\tInform", "S05\tE16\t7\tcan you?\tAsk for help"],
-        "dev": ["S04\tE01\t07\ti'm sorry.\tApologise"],
-        "test": ["S06\tE02\t25\tthat is not true, marcus.\tOppose"],
-    }.items():
-        lines = ["season\tepisode\tclip\ttext\tlabel", *rows]
-        (root / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return root
-
-
-def entry(text, show="BBT", sarcasm=True, speaker="SHELDON", context=(("LEONARD", "What's your plan?"),)):
-    return {
-        "utterance": text,
-        "speaker": speaker,
-        "context": [line for _, line in context],
-        "context_speakers": [who for who, _ in context],
-        "show": show,
-        "sarcasm": sarcasm,
-    }
-
-
-SHARED = "Not to mention you'd have to power down on Saturdays."
-
-
-def mustard_entries():
-    """Ten alone and two that share a line in BBT, and two of Friends."""
-    entries = {f"1_{n}": entry(f"Utterance number {n} has a line of its own", sarcasm=n % 2 == 0) for n in range(10)}
-    entries["1_506"] = entry("I suppose.", context=(("RAJ", SHARED), ("PERSON", "Oh, baby.\nReally?")), sarcasm=False)
-    entries["1_507"] = entry(SHARED.upper(), speaker="PERSON1", sarcasm=False)
-    entries["2_1"] = entry("You can’t go back in time.", "FRIENDS", False, "CHANDLER")
-    entries["2_02"] = entry(SHARED, "FRIENDS", True, "MONICA")
-    return entries
-
-
-def mustard_tree(root, entries=None):
-    root.mkdir()
-    text = json.dumps(mustard_entries() if entries is None else entries, ensure_ascii=False, indent=4)
-    (root / "sarcasm_data.json").write_text(text, encoding="utf-8")
-    return root
-
-
-HEADER = (
-    "SCENE,KEY,SENTENCE,END_TIME,SPEAKER,SHOW,Sarcasm,Sarcasm_Type,Implicit_Emotion,Explicit_Emotion,Valence,Arousal"
-)
-
-
-def scene(
-    name, sentence, show="BBT", speaker="SHELDON", labels=("0", "NONE", "Anger", "Neutral", "2", "7"), context=()
-):
-    rows = [[name, f"{name}_c_{n}", line, "0:07", who, show, *[""] * 6] for n, (who, line) in enumerate(context)]
-    return [*rows, [name, f"{name}_u", sentence, "0:01.570000", speaker, show, *labels]]
-
-
-def plus_plus_rows():
-    rows = []
-    for number in range(20):
-        rows += scene(f"1_S11E{number // 2:02}_{number:03}", f"Utterance number {number} has a line of its own")
-    rows += scene("1_0506", "I suppose.", context=[("-", f"line {n}") for n in range(10)] + [("RAJ", "Ah.\nNo.")])
-    misnamed = scene("1_S11E03_067", "I'm not setting her up with Raj.", speaker="PERSON2")
-    misnamed[-1][1] = "Disgust"
-    sarcastic = ("1", "PRO", "Ridicule", "Surprise", "3", "8")
-    return rows + misnamed + scene("2_1", "Was that place\nthe sun?", "FRIENDS", "CHANDLER", sarcastic)
-
-
-def plus_plus_tree(root, rows=None, header=HEADER):
-    root.mkdir()
-    with (root / "mustard++_text.csv").open("w", encoding="utf-8", newline="") as file:
-        file.write(header + "\n")
-        csv.writer(file).writerows(plus_plus_rows() if rows is None else rows)
-    return root
-
-
-def passage(number):
-    return {
-        "punchline_sentence": f"punchline {number}",
-        "context_sentences": [f"first {number}", f"second\n{number}"],
-        "punchline_intervals": [(0.1, 0.2)],
-    }
-
-
-FUNNY = {
-    "data_folds.pkl": {"train": [14052, 3], "dev": [7], "test": ["0011"]},
-    "language_sdk.pkl": {key: passage(key) for key in (14052, 3, 7, "0011")},
-    "humor_label_sdk.pkl": {14052: 1, 3: 0, 7: 1, "0011": 0},
-}
-
-
-def urfunny_tree(root, **changed):
-    """`changed` by the name without .pkl; None leaves the file out."""
-    root.mkdir()
-    contents = FUNNY | {f"{name}.pkl": content for name, content in changed.items()}
-    for name, content in contents.items():
-        if content is not None:
-            (root / name).write_bytes(pickle.dumps(content))
-    return root
 
 
 TREES = {"mintrec": mintrec_tree, "mustard": mustard_tree, "mustard_plus_plus": plus_plus_tree, "urfunny": urfunny_tree}
@@ -304,7 +217,7 @@ def test_mustard(read, tmp_path):
     assert Counter(record.labels["sarcasm"] for record in by_split["val"])["sarcastic"] == 1
     assert len({record.group for record in by_split["val"]}) == 2
     of = {record.id.split("/")[-1]: record for records in by_split.values() for record in records}
-    assert of["1_506"].context == (f"RAJ: {SHARED}", "PERSON: Oh, baby. Really?")
+    assert of["1_506"].context == (f"RAJ: {MUSTARD_SHARED}", "PERSON: Oh, baby. Really?")
     assert of["1_506"].group == of["1_507"].group == "BBT/1_506"
     assert of["1_506"].split == of["1_507"].split
     assert of["2_02"].group == "FRIENDS/2_02", "scenes of two shows are two, whatever line they share"
@@ -413,7 +326,7 @@ def test_mustard_files_that_are_wrong(text, message, read, tmp_path):
 
 
 def test_mustard_without_friends_has_no_speaker_independent_test(read, tmp_path):
-    root = mustard_tree(tmp_path / "mustard", {"1_1": entry("a"), "1_2": entry("b", show="Friends")})
+    root = mustard_tree(tmp_path / "mustard", {"1_1": mustard_entry("a"), "1_2": mustard_entry("b", show="Friends")})
     with pytest.raises(
         DataError, match=r"has clips of BBT, Friends, and protocol speaker_independent tests on FRIENDS"
     ):
@@ -465,8 +378,10 @@ def test_mustard_plus_plus_context_is_in_the_order_of_its_numbers(read, tmp_path
 
 
 def test_mustard_plus_plus_scenes_that_share_a_line_are_together(read, tmp_path):
-    shared = scene("1_9", "Yes.", context=[("-", "I suppose you could have it circumcised."), ("-", "Yes, I do know.")])
-    rows = plus_plus_rows() + shared + scene("1_8", "I suppose you could have it: circumcised!")
+    shared = plus_plus_scene(
+        "1_9", "Yes.", context=[("-", "I suppose you could have it circumcised."), ("-", "Yes, I do know.")]
+    )
+    rows = plus_plus_rows() + shared + plus_plus_scene("1_8", "I suppose you could have it: circumcised!")
     root = plus_plus_tree(tmp_path / "plus", rows)
     of = {r.id.split("/")[-1]: r for split in SPLITS for r in read("mustard_plus_plus", root, split)[0]}
     assert of["1_9"].group == of["1_8"].group != of["1_0506"].group
@@ -509,7 +424,7 @@ def test_mustard_plus_plus_speaker_independent_tests_on_friends(read, tmp_path):
 def test_mustard_plus_plus_rows_that_are_wrong(column, value, message, read, tmp_path):
     rows = plus_plus_rows()
     assert rows[0][1] == "1_S11E00_000_u"
-    rows[0][HEADER.split(",").index(column)] = value
+    rows[0][PLUS_PLUS_HEADER.split(",").index(column)] = value
     root = plus_plus_tree(tmp_path / "plus", rows)
     with pytest.raises(DataError, match=rf"(?m)^mustard\+\+_text.csv, row 2: {message}"):
         for split in SPLITS:
@@ -517,15 +432,15 @@ def test_mustard_plus_plus_rows_that_are_wrong(column, value, message, read, tmp
 
 
 def test_mustard_plus_plus_files_that_are_wrong(read, tmp_path):
-    root = plus_plus_tree(tmp_path / "twice", plus_plus_rows() + scene("2_1", "Again."))
+    root = plus_plus_tree(tmp_path / "twice", plus_plus_rows() + plus_plus_scene("2_1", "Again."))
     with pytest.raises(
         DataError, match=r"row 36: the SCENE '2_1' has its utterance in mustard\+\+_text.csv, row 35 already"
     ):
         read("mustard_plus_plus", root, "train")
-    root = plus_plus_tree(tmp_path / "alone", plus_plus_rows() + scene("9_9", "", context=[("-", "a")])[:1])
+    root = plus_plus_tree(tmp_path / "alone", plus_plus_rows() + plus_plus_scene("9_9", "", context=[("-", "a")])[:1])
     with pytest.raises(DataError, match=r"the SCENE '9_9' has context but no utterance: restore it from the original"):
         read("mustard_plus_plus", root, "train")
-    root = plus_plus_tree(tmp_path / "column", header=HEADER.replace("Explicit_Emotion", "Explicit Emotion"))
+    root = plus_plus_tree(tmp_path / "column", header=PLUS_PLUS_HEADER.replace("Explicit_Emotion", "Explicit Emotion"))
     with pytest.raises(
         DataError, match=r"lacks the column 'Explicit_Emotion' \(did you mean 'Explicit Emotion'\?\); it has"
     ):
@@ -551,7 +466,7 @@ def test_urfunny(read, tmp_path):
 
 def test_urfunny_accepts_the_other_spelling_floats_numpy_and_lists_of_words(read, tmp_path):
     language = {
-        key: entry | {"punchline_sentence": ["punch", "line"]} for key, entry in FUNNY["language_sdk.pkl"].items()
+        key: entry | {"punchline_sentence": ["punch", "line"]} for key, entry in URFUNNY["language_sdk.pkl"].items()
     }
     root = urfunny_tree(
         tmp_path / "urfunny",
@@ -568,7 +483,7 @@ def test_urfunny_accepts_the_other_spelling_floats_numpy_and_lists_of_words(read
 
 
 def test_urfunny_labels_in_no_fold_are_counted_once(read, tmp_path):
-    root = urfunny_tree(tmp_path / "urfunny", humor_label_sdk=FUNNY["humor_label_sdk.pkl"] | {100: 1.0, 101: 0.0})
+    root = urfunny_tree(tmp_path / "urfunny", humor_label_sdk=URFUNNY["humor_label_sdk.pkl"] | {100: 1.0, 101: 0.0})
     excluded = [read("urfunny", root, split)[1] for split in SPLITS]
     assert excluded == [
         [
@@ -593,7 +508,7 @@ def indexes(punchline=(0, 1, 2), context=((3, 4), (0,))):
 
 
 def test_urfunny_version_1_takes_its_words_from_the_list(read, tmp_path):
-    by_id = {key: indexes() for key in FUNNY["language_sdk.pkl"]}
+    by_id = {key: indexes() for key in URFUNNY["language_sdk.pkl"]}
     root = urfunny_tree(tmp_path / "urfunny", language_sdk=None, word_embedding_indexes_sdk=by_id, word_list=WORDS)
     (root / "urfunny2_videos").mkdir()
     (record,), _ = read("urfunny", root, "test", version=1)
@@ -622,7 +537,7 @@ def test_urfunny_version_1_takes_its_words_from_the_list(read, tmp_path):
     ],
 )
 def test_urfunny_version_1_indexes_that_are_wrong(wrong, message, read, tmp_path):
-    by_id = {key: indexes() for key in FUNNY["language_sdk.pkl"]} | {7: wrong}
+    by_id = {key: indexes() for key in URFUNNY["language_sdk.pkl"]} | {7: wrong}
     root = urfunny_tree(tmp_path / "u", language_sdk=None, word_embedding_indexes_sdk=by_id, word_list=WORDS)
     with pytest.raises(DataError, match=rf"^word_embedding_indexes_sdk.pkl, id 7: {message}"):
         read("urfunny", root, "train", version=1)
@@ -638,28 +553,28 @@ def test_urfunny_version_1_indexes_that_are_wrong(wrong, message, read, tmp_path
         ),
         (
             "data_folds",
-            FUNNY["data_folds.pkl"] | {"extra": []},
+            URFUNNY["data_folds.pkl"] | {"extra": []},
             r"has to have the folds train, dev and test, and has 'train', 'dev', 'test', 'extra': take all files from",
         ),
         ("data_folds", [1], r"data_folds.pkl has to be a dictionary of folds, and is a list"),
         (
             "data_folds",
-            FUNNY["data_folds.pkl"] | {"dev": None},
+            URFUNNY["data_folds.pkl"] | {"dev": None},
             r"data_folds.pkl: fold dev is None and has to be a list",
         ),
         (
             "data_folds",
-            FUNNY["data_folds.pkl"] | {"dev": [7.5]},
+            URFUNNY["data_folds.pkl"] | {"dev": [7.5]},
             r"data_folds.pkl has the id 7.5, which is not a whole",
         ),
         (
             "data_folds",
-            FUNNY["data_folds.pkl"] | {"dev": [7, 3]},
+            URFUNNY["data_folds.pkl"] | {"dev": [7, 3]},
             r"data_folds.pkl, fold dev, id 3: is in fold train already",
         ),
         (
             "data_folds",
-            FUNNY["data_folds.pkl"] | {"dev": [8]},
+            URFUNNY["data_folds.pkl"] | {"dev": [8]},
             r"data_folds.pkl, fold dev, id 8: is not in humor_label_sdk.pkl",
         ),
         (
@@ -669,29 +584,33 @@ def test_urfunny_version_1_indexes_that_are_wrong(wrong, message, read, tmp_path
         ),
         (
             "humor_label_sdk",
-            FUNNY["humor_label_sdk.pkl"] | {7: 2},
+            URFUNNY["humor_label_sdk.pkl"] | {7: 2},
             r"humor_label_sdk.pkl, id 7: the label 2 is not 0 \(serious\)",
         ),
         (
             "humor_label_sdk",
-            FUNNY["humor_label_sdk.pkl"] | {7: "1"},
+            URFUNNY["humor_label_sdk.pkl"] | {7: "1"},
             r"humor_label_sdk.pkl, id 7: the label '1' is not 0",
         ),
-        ("humor_label_sdk", FUNNY["humor_label_sdk.pkl"] | {"7": 1}, r"has an id both as a number and as a string"),
+        ("humor_label_sdk", URFUNNY["humor_label_sdk.pkl"] | {"7": 1}, r"has an id both as a number and as a string"),
         (
             "language_sdk",
-            {3: passage(3), 14052: passage(1), "0011": passage(1)},
+            {3: urfunny_passage(3), 14052: urfunny_passage(1), "0011": urfunny_passage(1)},
             r"id 7: is not in language_sdk.pkl: take",
         ),
-        ("language_sdk", FUNNY["language_sdk.pkl"] | {7: "a"}, r"language_sdk.pkl, id 7: 'a' is not a dictionary with"),
         (
             "language_sdk",
-            FUNNY["language_sdk.pkl"] | {7: {"punchline_sentence": "a"}},
+            URFUNNY["language_sdk.pkl"] | {7: "a"},
+            r"language_sdk.pkl, id 7: 'a' is not a dictionary with",
+        ),
+        (
+            "language_sdk",
+            URFUNNY["language_sdk.pkl"] | {7: {"punchline_sentence": "a"}},
             r"language_sdk.pkl, id 7: lacks context_sentences \(it has punchline_sentence\): take all files from one",
         ),
         (
             "language_sdk",
-            FUNNY["language_sdk.pkl"] | {7: {"punchline_sentence": 3, "context_sentences": []}},
+            URFUNNY["language_sdk.pkl"] | {7: {"punchline_sentence": 3, "context_sentences": []}},
             r"language_sdk.pkl, id 7: 3 is not a sentence",
         ),
         ("language_sdk", ["a"], r"language_sdk.pkl has to be a dictionary by id, and is a list"),

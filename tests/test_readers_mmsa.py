@@ -11,6 +11,7 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
+from dataset_fixtures import MMSA_HEADER, MMSA_ROWS, MMSA_TABLES, MOSEI_HEADER, mmsa_tree, write_lines
 
 from affect.config import ConfigError
 from affect.datasets import check_disjoint, check_options, mosei, mosi, read, sims, simsv2
@@ -20,58 +21,12 @@ from affect.tables import Excluded
 from affect.tasks import problems as task_problems
 
 READERS = {"mosi": mosi, "mosei": mosei, "sims": sims, "simsv2": simsv2}
-TABLES = {"mosi": "label.csv", "mosei": "label.csv", "sims": "label.csv", "simsv2": "meta.csv"}
 PUBLISHED = {
     "mosi": {"train": 1284, "val": 229, "test": 686},
     "mosei": {"train": 16326, "val": 1871, "test": 4659},
     "sims": {"train": 1368, "val": 456, "test": 457},
     "simsv2": {"train": 2722, "val": 647, "test": 1034},
 }
-
-HEADER = "video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode"
-MOSEI_HEADER = "video_id,clip_id,text,label,annotation,mode,label_T,label_A,label_V"
-ROWS = {
-    "mosi": [
-        HEADER,
-        "_dI--eQ6qVU,1,A LOT OF SAD PARTS,-2.4,,,,Negative,train",
-        '_dI--eQ6qVU,12,"THERE IS SAD PART, I THINK",-0.8,,,,Negative,train',
-        "101787,3,IT WAS OK,0.0,,,,Neutral,valid",
-        "jUzDDGyPkXU,0,GREAT,3.0,,,,Positive,test",
-    ],
-    "mosei": [
-        MOSEI_HEADER,
-        "-3g5yACwYnA,2,I'm quite proud,0.33333334,Positive,train,,,",
-        "-3g5yACwYnA,13,Not so much,-1.6666666,Negative,train,,,",
-        "101787,0,It was fine,0.0,Neutral,valid,,,",
-        "xyz_,0,Great,3.0,Positive,test,,,",
-    ],
-    "sims": [
-        HEADER,
-        "video_0001,0001,我不想嫁给李茶,-1.0,-1.0,-0.8,-1.0,Negative,train",
-        "video_0001,0010,“是吗？”,0.2,,0.0,0.4,Positive,train",
-        "video_0002,0001,嗯,0.0,0.0,0.0,0.0,Neutral,valid",
-        "video_0003,0001,太好了,1.0,1.0,0.8,1.0,Positive,test",
-    ],
-    "simsv2": [
-        HEADER,
-        "video_0001,0001,我不想嫁给李茶,-1.0,-1.0,-0.8,-1.0,Negative,train",
-        "aqgy3_0001,00000,“是吗？”,0.2,,0.0,0.4,Positive,train",
-        "video_0002,0001,嗯,0.0,0.0,0.0,0.0,Neutral,valid",
-        "test11,00006,太好了,-0.1,1.0,0.8,1.0,Negative,test",
-    ],
-}
-
-
-def write(path, *lines):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-def tree(folder, name, *lines):
-    """A root with the set's table; its four rows where no lines are given."""
-    write(folder / TABLES[name], *(lines or ROWS[name]))
-    return folder
 
 
 COMPOSED = {}
@@ -116,7 +71,7 @@ def test_the_module_of_what_they_share_is_no_reader(configure):
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("spelling", ["valid", "val", "dev", "validation", " Valid "])
 def test_splits_are_read_in_every_spelling(tmp_path, split_of, name, spelling):
-    root = tree(tmp_path, name, *(line.replace("valid", spelling) for line in ROWS[name]))
+    root = mmsa_tree(tmp_path, name, *(line.replace("valid", spelling) for line in MMSA_ROWS[name]))
     found = {split: split_of(name, root, split) for split in SPLITS}
     assert [len(found[split][0]) for split in SPLITS] == [2, 1, 1]
     assert not any(excluded for _, excluded in found.values())
@@ -128,14 +83,14 @@ def test_splits_are_read_in_every_spelling(tmp_path, split_of, name, spelling):
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path, split_of, name):
-    path = tree(tmp_path, name) / TABLES[name]
+    path = mmsa_tree(tmp_path, name) / MMSA_TABLES[name]
     path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
     assert len(split_of(name, tmp_path)[0]) == 2
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_clips_are_named_where_their_folder_is(tmp_path, split_of, name):
-    tree(tmp_path, name)
+    mmsa_tree(tmp_path, name)
     assert [r.media for r in split_of(name, tmp_path)[0]] == [None, None]
     (tmp_path / "Raw").mkdir()
     records = split_of(name, tmp_path)[0]
@@ -202,18 +157,18 @@ BROKEN = {
 @pytest.mark.parametrize("mistake", BROKEN)
 def test_a_broken_table_is_refused(tmp_path, split_of, name, mistake):
     change, message = BROKEN[mistake]
-    tree(tmp_path, name, *change(ROWS[name]))
-    with pytest.raises(DataError, match=message.format(table=re.escape(TABLES[name]), name=name)):
+    mmsa_tree(tmp_path, name, *change(MMSA_ROWS[name]))
+    with pytest.raises(DataError, match=message.format(table=re.escape(MMSA_TABLES[name]), name=name)):
         split_of(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_all_rows_are_reported_together(tmp_path, split_of, name):
-    lines = list(ROWS[name])
+    lines = list(MMSA_ROWS[name])
     lines[1] = lines[1].replace("train", "trian")
     lines[2] = re.sub(r",-?\d\.\d+,", ",7,", lines[2], count=1)
     lines[4] = lines[4].replace("test", "")
-    tree(tmp_path, name, *lines)
+    mmsa_tree(tmp_path, name, *lines)
     with pytest.raises(DataError) as caught:
         split_of(name, tmp_path)
     sentences = str(caught.value).splitlines()
@@ -222,15 +177,15 @@ def test_all_rows_are_reported_together(tmp_path, split_of, name):
 
 @pytest.mark.parametrize("name", ["sims", "simsv2"])
 def test_another_encoding_is_refused_by_line(tmp_path, split_of, name):
-    (tmp_path / TABLES[name]).write_bytes("\n".join(ROWS[name]).encode("gb18030"))
-    with pytest.raises(DataError, match=rf"{TABLES[name]}, line 2: byte 0x\w\w is not UTF-8: save it as UTF-8"):
+    (tmp_path / MMSA_TABLES[name]).write_bytes("\n".join(MMSA_ROWS[name]).encode("gb18030"))
+    with pytest.raises(DataError, match=rf"{MMSA_TABLES[name]}, line 2: byte 0x\w\w is not UTF-8: save it as UTF-8"):
         split_of(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_root_that_is_nearly_right_is_told(tmp_path, split_of, name):
-    table = TABLES[name]
-    right = tree(tmp_path / "sets" / f"CMU-{name.upper()}", name)
+    table = MMSA_TABLES[name]
+    right = mmsa_tree(tmp_path / "sets" / f"CMU-{name.upper()}", name)
     (right / "Raw").mkdir()
     for wrong in (right.parent, right / "Raw", right.parent / name):
         said = f"{wrong / table} does not exist, but {right / table} does: set the dataset's root to {right}"
@@ -242,7 +197,7 @@ def test_a_root_that_is_nearly_right_is_told(tmp_path, split_of, name):
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_split_without_rows_is_refused(tmp_path, split_of, name):
-    tree(tmp_path, name, *ROWS[name][:3])
+    mmsa_tree(tmp_path, name, *MMSA_ROWS[name][:3])
     with pytest.raises(DataError, match=f"dataset '{name}' has no clip in split 'test'"):
         split_of(name, tmp_path, "test")
 
@@ -250,8 +205,8 @@ def test_a_split_without_rows_is_refused(tmp_path, split_of, name):
 @pytest.mark.parametrize("name", READERS)
 def test_published_sizes(split_of, name):
     shared = os.environ.get("AFFECT_SHARED_DATA")
-    if shared is None or not (Path(shared) / name / TABLES[name]).is_file():
-        pytest.skip(f"AFFECT_SHARED_DATA names no folder with {name}/{TABLES[name]}.")
+    if shared is None or not (Path(shared) / name / MMSA_TABLES[name]).is_file():
+        pytest.skip(f"AFFECT_SHARED_DATA names no folder with {name}/{MMSA_TABLES[name]}.")
     for split, count in PUBLISHED[name].items():
         records, excluded = split_of(name, Path(shared) / name, split)
         assert len(records) + sum(item.count for item in excluded) == count
@@ -261,7 +216,7 @@ def test_published_sizes(split_of, name):
 
 
 def test_mosi_record(tmp_path, split_of):
-    tree(tmp_path, "mosi")
+    mmsa_tree(tmp_path, "mosi")
     assert split_of("mosi", tmp_path)[0][1] == Record(
         id="mosi/train/_dI--eQ6qVU/12",
         dataset="mosi",
@@ -275,7 +230,7 @@ def test_mosi_record(tmp_path, split_of):
 
 @pytest.mark.parametrize("folder", mosi.SEGMENTED)
 def test_mosi_clips_in_the_folder_of_cmu(tmp_path, split_of, folder):
-    tree(tmp_path, "mosi")
+    mmsa_tree(tmp_path, "mosi")
     (tmp_path / folder).mkdir(parents=True)
     expected = str(tmp_path / folder / "_dI--eQ6qVU_1.mp4")
     assert split_of("mosi", tmp_path)[0][0].media == expected
@@ -284,7 +239,7 @@ def test_mosi_clips_in_the_folder_of_cmu(tmp_path, split_of, folder):
 
 
 def test_mosi_layout_that_is_not_there(tmp_path, split_of):
-    (tree(tmp_path, "mosi") / "Raw").mkdir()
+    (mmsa_tree(tmp_path, "mosi") / "Raw").mkdir()
     with pytest.raises(DataError, match=r"none of the folders Raw/Video/Segmented, .*set options.layout=auto"):
         split_of("mosi", tmp_path, layout="cmu")
     with pytest.raises(ConfigError, match=r"options.layout='cmus' of the reader 'mosi'"):
@@ -293,7 +248,7 @@ def test_mosi_layout_that_is_not_there(tmp_path, split_of):
 
 def test_mosi_names_the_rows_that_copies_lack(tmp_path, split_of):
     rows = ["2WGyTLYerpo,43,AND ALSO,1.0,,,,Positive,train", "BioHAh1qJAQ,30,NO,-1.0,,,,Negative,train"]
-    tree(tmp_path, "mosi", *ROWS["mosi"], *rows)
+    mmsa_tree(tmp_path, "mosi", *MMSA_ROWS["mosi"], *rows)
     records, excluded = split_of("mosi", tmp_path)
     assert len(records) == 4
     assert excluded == [
@@ -311,12 +266,12 @@ def test_mosi_names_the_rows_that_copies_lack(tmp_path, split_of):
 
 
 def test_mosei_keeps_labels_as_they_are_and_reads_emotions_where_there_are(tmp_path, split_of):
-    tree(tmp_path, "mosei")
+    mmsa_tree(tmp_path, "mosei")
     assert [r.labels for r in split_of("mosei", tmp_path)[0]] == [{"sentiment": 0.33333334}, {"sentiment": -1.6666666}]
     emotions = ",".join(mosei.EMOTIONS)
     cells = ["0.6666667,0,0,3.0,0,0", "0,1,0,0,,0", "0,0,0,0,0,0", "0,0,0,0,0,3.1"]
-    lines = [f"{line},{more}" for line, more in zip(ROWS["mosei"], [emotions, *cells], strict=True)]
-    tree(tmp_path, "mosei", *lines)
+    lines = [f"{line},{more}" for line, more in zip(MMSA_ROWS["mosei"], [emotions, *cells], strict=True)]
+    mmsa_tree(tmp_path, "mosei", *lines)
     first, second = (r.labels for r in split_of("mosei", tmp_path)[0])
     assert first == {"sentiment": 0.33333334, "happy": 0.6666667, "sad": 0.0, "anger": 0.0} | {
         "surprise": 3.0,
@@ -326,14 +281,14 @@ def test_mosei_keeps_labels_as_they_are_and_reads_emotions_where_there_are(tmp_p
     assert set(second) == {"sentiment", *mosei.EMOTIONS} - {"disgust"}
     with pytest.raises(DataError, match=r"row 5: the label '3.1' of task 'fear' is not a number from 0 to 3"):
         split_of("mosei", tmp_path, "test")
-    tree(tmp_path, "mosei", lines[0].replace("happy", "Happy"), *lines[1:])
+    mmsa_tree(tmp_path, "mosei", lines[0].replace("happy", "Happy"), *lines[1:])
     with pytest.raises(DataError, match=r"label.csv has the column 'Happy', where 'happy' is expected: rename it"):
         split_of("mosei", tmp_path)
 
 
 def cmu_tree(folder, inside="", **transcripts):
     """CMU's folders, with a transcript a video, and label.csv."""
-    tree(folder, "mosei")
+    mmsa_tree(folder, "mosei")
     (folder / inside / "Videos/Full/Combined").mkdir(parents=True)
     lines = {
         "-3g5yACwYnA": [
@@ -344,7 +299,7 @@ def cmu_tree(folder, inside="", **transcripts):
         "xyz_": ["xyz____0___1___2___Great"],
     } | transcripts
     for video, said in lines.items():
-        write(folder / inside / "Transcript/Segmented/Combined" / f"{video}.txt", *said, "")
+        write_lines(folder / inside / "Transcript/Segmented/Combined" / f"{video}.txt", *said, "")
     return folder
 
 
@@ -390,18 +345,18 @@ def test_mosei_clips_are_cut_by_the_times_of_the_transcripts(tmp_path, split_of,
 def test_mosei_labels_of_cmu_by_interval_or_clip(tmp_path, split_of):
     root = cmu_tree(tmp_path)
     by_clip = tmp_path / "labels.csv"
-    write(by_clip, "video,clip,sentiment,happy,split", "-3g5yACwYnA,13,-2,0.5,train", "101787,0,1,0,val")
+    write_lines(by_clip, "video,clip,sentiment,happy,split", "-3g5yACwYnA,13,-2,0.5,train", "101787,0,1,0,val")
     (one,), _ = split_of("mosei", root, table="labels.csv")
     assert (one.id, one.text, one.labels) == ("mosei/train/-3g5yACwYnA/13", "No", {"sentiment": -2.0, "happy": 0.5})
     lines = ["video,start,end,sentiment,split", "-3g5yACwYnA,-0.480,3.5,-2,train", "-3g5yACwYnA,4.84,14.05,1,train"]
-    write(by_clip, *lines, "-3g5yACwYnA,20,21,1,train", "101787,0,5.5,1,val")
+    write_lines(by_clip, *lines, "-3g5yACwYnA,20,21,1,train", "101787,0,5.5,1,val")
     records, excluded = split_of("mosei", root, table="labels.csv")
     assert [r.id for r in records] == ["mosei/train/-3g5yACwYnA/13", "mosei/train/-3g5yACwYnA/2"]
     assert [item.id for item in excluded] == ["mosei/train/-3g5yACwYnA/20000ms-21000ms"]
-    write(by_clip, *lines, "101787,0,later,1,val")
+    write_lines(by_clip, *lines, "101787,0,later,1,val")
     with pytest.raises(DataError, match=r"labels.csv, row 4: start '0' and end 'later' have to be times in seconds"):
         split_of("mosei", root, table="labels.csv")
-    write(by_clip, "video,from,to,sentiment,split", *lines[1:])
+    write_lines(by_clip, "video,from,to,sentiment,split", *lines[1:])
     with pytest.raises(DataError, match=r"labels.csv lacks the column 'clip_id'"):
         split_of("mosei", root, table="labels.csv")
 
@@ -410,8 +365,8 @@ def test_mosei_rows_that_cannot_be_cut_are_listed(tmp_path, split_of):
     root = cmu_tree(tmp_path, **{"-3g5yACwYnA": ["-3g5yACwYnA___2___14___14___x"]})
     records, excluded = split_of("mosei", root, "val")
     assert len(records) == 1 and not excluded
-    write(root / "label.csv", *ROWS["mosei"], "gone,0,x,0,Neutral,train,,,", "101787,1,x,0,Neutral,train,,,")
-    write(root / "label.csv", *(root / "label.csv").read_text().splitlines(), "101787,0,x,0,Neutral,valid,,,")
+    write_lines(root / "label.csv", *MMSA_ROWS["mosei"], "gone,0,x,0,Neutral,train,,,", "101787,1,x,0,Neutral,train,,,")
+    write_lines(root / "label.csv", *(root / "label.csv").read_text().splitlines(), "101787,0,x,0,Neutral,valid,,,")
     with pytest.raises(
         DataError, match=r"no clip in split 'train' \(-3g5yACwYnA.txt has it begin at 14 s and end at 14"
     ):
@@ -470,7 +425,7 @@ def test_mosei_of_full_size_is_read_quickly(tmp_path, split_of):
         for split, count, first in (("train", 16326, 0), ("valid", 1871, 20000), ("test", 4659, 30000))
         for number in range(first, first + count)
     ]
-    tree(tmp_path, "mosei", MOSEI_HEADER, *rows)
+    mmsa_tree(tmp_path, "mosei", MOSEI_HEADER, *rows)
     (tmp_path / "Raw").mkdir()
     begin = time.process_time()
     sizes = Counter({split: len(split_of("mosei", tmp_path, split)[0]) for split in SPLITS})
@@ -484,7 +439,7 @@ def test_mosei_of_full_size_is_read_quickly(tmp_path, split_of):
 
 
 def test_sims_record(tmp_path, split_of):
-    tree(tmp_path, "sims")
+    mmsa_tree(tmp_path, "sims")
     first, second = split_of("sims", tmp_path)[0]
     assert first == Record(
         id="sims/train/video_0001/0001",
@@ -501,7 +456,7 @@ def test_sims_record(tmp_path, split_of):
 
 def test_sims_is_asked_in_chinese(configure, tmp_path):
     cfg = configure("dataset=sims", "prompting=plain")
-    cfg.datasets["sims"].root = str(tree(tmp_path, "sims"))
+    cfg.datasets["sims"].root = str(mmsa_tree(tmp_path, "sims"))
     record = read("sims", cfg.datasets["sims"], "train")[0][0]
     asked = str(messages(record, cfg.datasets["sims"].task_definitions["sentiment"], cfg.prompting, "t"))
     assert "我不想嫁给李茶" in asked and "用-1.0（非常消极）到1.0（非常积极）之间的一个数字回答" in asked
@@ -509,22 +464,24 @@ def test_sims_is_asked_in_chinese(configure, tmp_path):
 
 
 def test_sims_gets_its_leading_zeros_back(tmp_path, split_of):
-    tree(tmp_path, "sims", *(line.replace(",0001,", ",1,").replace(",0010,", ",10,") for line in ROWS["sims"]))
+    mmsa_tree(
+        tmp_path, "sims", *(line.replace(",0001,", ",1,").replace(",0010,", ",10,") for line in MMSA_ROWS["sims"])
+    )
     assert [r.id for r in split_of("sims", tmp_path)[0]] == ["sims/train/video_0001/0001", "sims/train/video_0001/0010"]
 
 
 def older_release(folder):
-    cells = [line.split(",") for line in ROWS["sims"][1:]]
+    cells = [line.split(",") for line in MMSA_ROWS["sims"][1:]]
     for column, position in {"label_M": 3, "label_T": 4, "label_A": 5, "label_V": 6}.items():
         rows = [",".join((c[0], str(int(c[1])), c[2], c[position])) for c in cells]
-        write(folder / f"metadata/sentiment/{column}.csv", "video_id,clip_id,text,label", *rows)
+        write_lines(folder / f"metadata/sentiment/{column}.csv", "video_id,clip_id,text,label", *rows)
     for split, positions in {"train": "01", "val": "2", "test": "3"}.items():
-        write(folder / f"metadata/{split}_index.csv", "index", *positions)
+        write_lines(folder / f"metadata/{split}_index.csv", "index", *positions)
     return folder
 
 
 def test_sims_older_release_gives_the_same_records(tmp_path, split_of):
-    new, old = tree(tmp_path / "new", "sims"), older_release(tmp_path / "old")
+    new, old = mmsa_tree(tmp_path / "new", "sims"), older_release(tmp_path / "old")
     for split in SPLITS:
         expected, found = (split_of("sims", root, split)[0] for root in (new, old))
         assert [(r.id, r.text, r.labels) for r in found] == [(r.id, r.text, r.labels) for r in expected]
@@ -533,8 +490,8 @@ def test_sims_older_release_gives_the_same_records(tmp_path, split_of):
     for column in ("label_T", "label_A", "label_V"):
         (sentiment / f"{column}.csv").unlink()
     lines = [line.split(",") for line in (sentiment / "label_M.csv").read_text().splitlines()]
-    write(sentiment / "label_M.csv", *(",".join((c[0], c[1], c[3])) for c in lines))
-    write(old / "metadata/Translation.csv", "video_id,clip_id,Chinese", *(",".join(c[:3]) for c in lines[1:]))
+    write_lines(sentiment / "label_M.csv", *(",".join((c[0], c[1], c[3])) for c in lines))
+    write_lines(old / "metadata/Translation.csv", "video_id,clip_id,Chinese", *(",".join(c[:3]) for c in lines[1:]))
     (one,), _ = split_of("sims", old, "test")
     assert (one.text, one.labels) == ("太好了", {"sentiment": 1.0})
 
@@ -563,7 +520,7 @@ def test_sims_older_release_gives_the_same_records(tmp_path, split_of):
     ],
 )
 def test_sims_older_release_broken(tmp_path, split_of, file, lines, message):
-    write(older_release(tmp_path) / "metadata" / file, *lines)
+    write_lines(older_release(tmp_path) / "metadata" / file, *lines)
     with pytest.raises(DataError, match=message):
         split_of("sims", tmp_path)
 
@@ -581,7 +538,7 @@ def test_sims_older_release_without_an_index(tmp_path, split_of):
 
 
 def test_the_two_releases_are_told_apart(tmp_path, split_of):
-    first, second = tree(tmp_path / "a", "sims"), tree(tmp_path / "b", "simsv2")
+    first, second = mmsa_tree(tmp_path / "a", "sims"), mmsa_tree(tmp_path / "b", "simsv2")
     with pytest.raises(DataError, match=r"has meta.csv where CH-SIMS has label.csv, .*: choose dataset=simsv2"):
         split_of("sims", second)
     with pytest.raises(DataError, match=r"has label.csv and no meta.csv, .*: choose dataset=sims, or set"):
@@ -590,7 +547,7 @@ def test_the_two_releases_are_told_apart(tmp_path, split_of):
 
 
 def test_a_clip_has_the_same_video_and_clip_id_in_both_releases(tmp_path, split_of):
-    first, second = tree(tmp_path / "a", "sims"), tree(tmp_path / "b", "simsv2")
+    first, second = mmsa_tree(tmp_path / "a", "sims"), mmsa_tree(tmp_path / "b", "simsv2")
     found = [
         {record.id.split("/", 1)[1] for record in split_of(*side)[0]} for side in (("sims", first), ("simsv2", second))
     ]
@@ -598,33 +555,33 @@ def test_a_clip_has_the_same_video_and_clip_id_in_both_releases(tmp_path, split_
 
 
 def test_simsv2_keeps_ids_of_both_lengths_and_the_odd_label(tmp_path, split_of):
-    tree(tmp_path, "simsv2")
+    mmsa_tree(tmp_path, "simsv2")
     assert [r.id for r in split_of("simsv2", tmp_path)[0]][1] == "simsv2/train/aqgy3_0001/00000"
     assert split_of("simsv2", tmp_path, "test")[0][0].labels["sentiment"] == -0.1
-    tree(tmp_path, "simsv2", *ROWS["simsv2"][:2], ROWS["simsv2"][3].replace(",0001,", ",1,"))
+    mmsa_tree(tmp_path, "simsv2", *MMSA_ROWS["simsv2"][:2], MMSA_ROWS["simsv2"][3].replace(",0001,", ",1,"))
     with pytest.raises(DataError, match=r"meta.csv, row 3: the clip_id '1' has lost its leading zeros"):
         split_of("simsv2", tmp_path)
 
 
 def test_simsv2_without_labels_is_predicted_and_not_scored(tmp_path, split_of):
-    tree(tmp_path, "simsv2", HEADER, "aqgy1_0001,00000,好,,,,,,", "aqgy1_0001,00001,好,,,,,,unlabelled")
+    mmsa_tree(tmp_path, "simsv2", MMSA_HEADER, "aqgy1_0001,00000,好,,,,,,", "aqgy1_0001,00001,好,,,,,,unlabelled")
     records, _ = split_of("simsv2", tmp_path, "test")
     assert [(r.id, r.labels) for r in records] == [
         ("simsv2/test/aqgy1_0001/00000", {}),
         ("simsv2/test/aqgy1_0001/00001", {}),
     ]
-    tree(tmp_path, "simsv2", *ROWS["simsv2"], "test1,00001,好,,0.2,0.2,0.2,Positive,test")
+    mmsa_tree(tmp_path, "simsv2", *MMSA_ROWS["simsv2"], "test1,00001,好,,0.2,0.2,0.2,Positive,test")
     with pytest.raises(DataError, match=r"row 6: the label is empty but label_T, label_A, label_V has one: restore it"):
         split_of("simsv2", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["sims", "simsv2"])
 def test_sentiment_of_one_modality_is_checked_too(tmp_path, split_of, name):
-    tree(tmp_path, name, *(line.replace("-0.8", "-1.2") for line in ROWS[name]))
+    mmsa_tree(tmp_path, name, *(line.replace("-0.8", "-1.2") for line in MMSA_ROWS[name]))
     with pytest.raises(
         DataError, match=r"row 2: the label '-1.2' of task 'sentiment_audio' is not a number from -1 to 1"
     ):
         split_of(name, tmp_path)
-    tree(tmp_path, name, ROWS[name][0].replace("label_T", "label_t"), *ROWS[name][1:])
+    mmsa_tree(tmp_path, name, MMSA_ROWS[name][0].replace("label_T", "label_t"), *MMSA_ROWS[name][1:])
     with pytest.raises(DataError, match=r"has the column 'label_t', where 'label_T' is expected: rename it"):
         split_of(name, tmp_path)

@@ -125,7 +125,7 @@ def test_what_is_recorded_of_a_job(made, clips, capsys):
     summary = summarise(predictions, cfg.datasets, cfg.evaluation)
     summary["tasks"]["demo.emotion"] |= {"expected": 9, "outside_subset": 0, "excluded": 1, "used": 8}
     hooks = sys.excepthook, sys.exit, signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with tracking.open(cfg, folder, "train", "sweep one") as tracker:
+    with tracking.open(cfg, folder, "train", "outputs/sweeps/sweep one/0_job") as tracker:
         assert (sys.excepthook, sys.exit, signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == hooks
         for step, loss in ((4, 2.0), (9, float("nan")), (14, 0.5)):
             tracker.log_metrics({"train/loss": loss}, step)
@@ -233,7 +233,7 @@ def test_two_jobs_of_a_process_are_two_runs_of_one_group_and_one_service(made):
     ids, services = [], []
     for name in ("0", "1"):
         cfg, folder = made(name)
-        with tracking.open(cfg, folder, "evaluate", "sweep one") as tracker:
+        with tracking.open(cfg, folder, "evaluate", "outputs/sweeps/sweep one/0_job") as tracker:
             ids.append(tracker.version)
             services.append(service().pid)
         begun = inspected(folder)["run"][0]
@@ -396,7 +396,7 @@ def test_an_agent_of_a_sweep_keeps_what_it_has_chosen(made, fresh, tmp_path, cap
     }.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     cfg, folder = made("0", "finetuning.rank=4")
-    with tracking.open(cfg, folder, "train", "sweep one"):
+    with tracking.open(cfg, folder, "train", "outputs/sweeps/sweep one/0_job"):
         pass
     begun = inspected(folder)["run"][0]
     assert (begun["run_id"], begun["sweep_id"], begun["project"]) == ("agent123", "sweep123", "theirs")

@@ -154,8 +154,11 @@ class Collate:
 
 
 WINDOW = 16
-"""Optimiser steps within which clips of like length are put together: enough that little is padded, few enough that the
-order stays random."""
+"""Optimiser steps within which clips of like length are put together, at the most: enough that little is padded, few
+enough that the order stays random."""
+
+WINDOWS = 4
+"""Windows of an epoch, at the least. With a single one, every epoch would have the same clips together."""
 
 
 class EpochSampler(Sampler[int]):
@@ -209,8 +212,9 @@ class EpochSampler(Sampler[int]):
         else:
             shuffled = torch.multinomial(self.weights, count, replacement=True, generator=generator).tolist()
         order: list[int] = []
-        for at in range(0, len(shuffled), WINDOW * self.step_size):
-            window = sorted(shuffled[at : at + WINDOW * self.step_size], key=lambda i: self.lengths[i])
+        size = max(1, min(WINDOW, count // self.step_size // WINDOWS)) * self.step_size
+        for at in range(0, count, size):
+            window = sorted(shuffled[at : at + size], key=lambda i: self.lengths[i])
             whole = len(window) // self.step_size
             for step in torch.randperm(whole, generator=generator).tolist():
                 order += window[step * self.step_size : (step + 1) * self.step_size]

@@ -75,6 +75,18 @@ def test_batches_of_training_have_like_lengths() -> None:
     assert [max(batch) for batch in batches] != sorted(max(batch) for batch in batches), "the batches are in no order"
 
 
+@pytest.mark.parametrize("count", [9, 40, 200])
+def test_no_two_epochs_have_the_same_clips_together(count: int) -> None:
+    lengths = list(range(count))
+    sampler = data.EpochSampler(lengths, seed=3, step_size=4)
+    steps = []
+    for epoch in (0, 1):
+        sampler.set_epoch(epoch)
+        order = list(sampler)
+        steps.append({frozenset(order[at : at + 4]) for at in range(0, count - 3, 4)})
+    assert len(steps[0] & steps[1]) < len(steps[0]) / 4
+
+
 def test_processes_share_an_epoch_and_go_on_where_they_were() -> None:
     lengths = list(range(11))
     shares = [list(data.EpochSampler(lengths, seed=3, step_size=2, rank=rank, num_processes=3)) for rank in range(3)]

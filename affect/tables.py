@@ -85,7 +85,7 @@ def read_table(path: Path, required: Iterable[str], problems: Problems) -> list[
     """
     if path.suffix.lower() not in ENDINGS:
         raise DataError(f"{path}: a table has to end in {', '.join(ENDINGS)}: save it as one of these")
-    text = _text(path)
+    text = read_text(path)
     columns, rows = (
         _jsonl(path, text, problems) if path.suffix.lower() == ".jsonl" else _separated(path, text, problems)
     )
@@ -124,7 +124,9 @@ def missing_file(path: Path) -> DataError:
     return DataError(f"{path} does not exist ({beside}): correct the dataset's root, or put the file there")
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file of annotations, without a byte order mark. Raises DataError where it is absent, empty, or not
+    UTF-8, with the line."""
     if not path.exists():
         raise missing_file(path)
     try:

@@ -64,7 +64,15 @@ EXCEPTIONS = {
 }
 
 # A reader knows the layout of one dataset. The package itself puts options and labels against the configuration.
-READERS_MAY = {"affect.record", "affect.tasks", "affect.tables", "affect.pickles", "affect.datasets.mmsa"}
+READERS_MAY = {
+    "affect.record",
+    "affect.tasks",
+    "affect.tables",
+    "affect.pickles",
+    "affect.datasets.mmsa",
+    "affect.datasets.places",
+    "affect.datasets.scenes",
+}
 
 
 def module_of(path: Path) -> str:

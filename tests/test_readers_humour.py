@@ -107,7 +107,7 @@ def test_a_root_that_is_one_folder_off_is_told_the_right_one(name, split, read, 
     (right / "deeper").mkdir()
     for wrong in (tmp_path, right / "deeper"):
         with pytest.raises(
-            DataError, match=rf"there is no \S+ in {wrong}, but in {right}: set the dataset's root to {right}$"
+            DataError, match=rf"{wrong}/(\S+) does not exist, but {right}/\1 does: set the dataset's root to {right}$"
         ):
             read(name, wrong, split)
     (right / "deeper" / CLIPS[name][0]).mkdir()

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Literal
 
 from affect.record import DataError, Record
-from affect.tables import Excluded, Problems, missing_file
+from affect.tables import Excluded, Problems, missing_file, read_text
 
 SESSIONS = (1, 2, 3, 4, 5)
 EMOTIONS = {
@@ -213,17 +213,7 @@ def _transcription(path: Path) -> tuple[dict[str, tuple[float, float, str]], set
 
 
 def _lines(path: Path) -> list[str]:
-    if not path.is_file():
-        raise missing_file(path)
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8: save it as UTF-8"
-        ) from error
-    return [line.rstrip() for line in text.split("\n")]
+    return [line.rstrip() for line in read_text(path).split("\n")]
 
 
 def _labels(rated: re.Match[str], which: Literal[4, 6, "all"]) -> dict[str, str | float]:

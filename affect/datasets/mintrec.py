@@ -23,8 +23,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from affect.record import DataError, Record
-from affect.tables import Problems, missing_file, read_table
+from affect.datasets.places import clips_folder, table_path
+from affect.record import Record
+from affect.tables import Problems, read_table
 
 FILES = {"train": "train.tsv", "val": "dev.tsv", "test": "test.tsv"}
 CLIPS = "raw_data"
@@ -39,8 +40,8 @@ def records(root: Path, split: str) -> Iterator[Record]:
     media says so, and excludes it by id. Raises DataError for the table.
     """
     problems = Problems()
-    folder = _clips(root)
-    for row in read_table(_table(root, FILES[split]), COLUMNS, problems):
+    folder = clips_folder(root, CLIPS)
+    for row in read_table(table_path(root, FILES[split]), COLUMNS, problems):
         cells = {name: row.cells[name].strip() for name in COLUMNS}
         wrong = [name for name, pattern in PLACE.items() if not pattern.fullmatch(cells[name])]
         if wrong:
@@ -61,24 +62,3 @@ def records(root: Path, split: str) -> Iterator[Record]:
             source=row.source,
         )
     problems.check()
-
-
-def _table(root: Path, name: str) -> Path:
-    """root / name; DataError that says where it is instead, when the root is a folder too high or too deep."""
-    if not (root / name).exists():
-        for other in (root.parent / name, *sorted(root.glob(f"*/{name}"))):
-            if other.exists():
-                raise DataError(
-                    f"there is no {name} in {root}, but in {other.parent}: set the dataset's root to {other.parent}"
-                )
-        raise missing_file(root / name)
-    return root / name
-
-
-def _clips(root: Path) -> Path | None:
-    """The folder of the clips, None where there is none; DataError where it lies one folder too deep."""
-    if (root / CLIPS).is_dir():
-        return root / CLIPS
-    for deeper in sorted(root.glob(f"*/{CLIPS}")):
-        raise DataError(f"the clips are in {deeper}, but looked for in {root / CLIPS}: move the folder {CLIPS} there")
-    return None

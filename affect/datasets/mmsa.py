@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affect.record import DataError
-from affect.tables import Problems, Row, missing_file
+from affect.tables import Problems, Row
 
 COLUMNS = ("video_id", "clip_id", "text", "label", "mode")
 """What is read of the table. The annotation is the label's sign in words, and so nothing new."""
@@ -39,27 +39,6 @@ class Utterance:
     def key(self) -> str:
         """The end of the record's id, the same in every set that has the clip."""
         return f"{self.video}/{self.clip}"
-
-
-def table_path(root: Path, name: str) -> Path:
-    """Path of the table `name` in `root`. Raises DataError, which names the folder that has it where that is near."""
-    path = root / name
-    if path.is_file():
-        return path
-    if folder := folder_nearby(root, name):
-        raise DataError(f"{path} does not exist, but {folder / name} does: set the dataset's root to {folder}")
-    raise missing_file(path)
-
-
-def folder_nearby(root: Path, name: str) -> Path | None:
-    """A folder with the file `name` that `root` was probably meant to be: one up, one down, or one of similar name."""
-    folders = [root.parent]
-    if root.is_dir():
-        folders += sorted(folder for folder in root.iterdir() if folder.is_dir())
-    elif root.parent.is_dir():
-        # MMSA's folders are called MOSI, MOSEI, SIMS, ch-simsv2s; the configuration's mosi, mosei, sims, simsv2.
-        folders += sorted(f for f in root.parent.iterdir() if f.is_dir() and root.name.casefold() in f.name.casefold())
-    return next((folder for folder in folders if (folder / name).is_file()), None)
 
 
 def utterances(

@@ -42,15 +42,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from affect.datasets.mmsa import (
-    check_spelling,
-    clip_path,
-    first_folder,
-    folder_nearby,
-    labels,
-    table_path,
-    utterances,
-)
+from affect.datasets.mmsa import check_spelling, clip_path, first_folder, labels, utterances
+from affect.datasets.places import folder_nearby, table_path
 from affect.record import DataError, Record
 from affect.tables import Excluded, Problems, Row, read_table, require_columns
 

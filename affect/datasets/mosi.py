@@ -25,7 +25,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from affect.datasets.mmsa import COLUMNS, Utterance, clip_path, first_folder, table_path, utterances
+from affect.datasets.mmsa import COLUMNS, Utterance, clip_path, first_folder, utterances
+from affect.datasets.places import table_path
 from affect.record import DataError, Record
 from affect.tables import Excluded, Problems, read_table
 

@@ -35,13 +35,15 @@ import json
 import operator
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from affect import pickles
+from affect.datasets.places import clips_folder, table_path
+from affect.datasets.scenes import grouped, long_lines, one_line
 from affect.record import DataError, Record
-from affect.tables import Problems, did_you_mean, missing_file
+from affect.tables import Problems, did_you_mean, read_text
 
 ANNOTATIONS = "sarcasm_data.json"
 FOLDS = "split_indices.p"
@@ -52,8 +54,6 @@ NUM_FOLDS = 5
 TEST_SHOW = "FRIENDS"
 VALIDATION = 0.2
 """Share of the scenes of the training part that are held out."""
-SHORTEST_LINE = 5
-"""Words. Shorter lines ("What do you mean?") are said in many scenes."""
 UNNAMED = re.compile(r"PERSON\d*")
 """Whoever is not of the cast: not one person, so not a speaker to tell apart."""
 
@@ -76,11 +76,14 @@ def records(
     if context is not None and context < 0:
         raise DataError(f"options.context={context} of MUStARD counts earlier lines: 0 is none, null is all")
     problems = Problems()
-    entries = _entries(_file(root, ANNOTATIONS), problems)
+    entries = _entries(table_path(root, ANNOTATIONS), problems)
     problems.check()
-    folder = _clips(root)
-    scenes = _groups(
-        {clip: [f"{entry['show']} {line}" for line in _long_lines(entry)] for clip, entry in entries.items()}
+    folder = clips_folder(root, CLIPS)
+    scenes = grouped(
+        {
+            clip: [f"{entry['show']} {line}" for line in long_lines((entry["utterance"], *entry["context"]))]
+            for clip, entry in entries.items()
+        }
     )
     test = _test(root, entries, fold) if protocol == "five_fold" else _of_show(entries, TEST_SHOW)
     held_out = _held_out(entries, scenes, test)
@@ -88,13 +91,13 @@ def records(
         if split != ("test" if clip in test else "val" if scenes[clip] in held_out else "train"):
             continue
         turns = [
-            f"{who}: {_one_line(line)}" for who, line in zip(entry["context_speakers"], entry["context"], strict=True)
+            f"{who}: {one_line(line)}" for who, line in zip(entry["context_speakers"], entry["context"], strict=True)
         ]
         yield Record(
             id=f"mustard/{split}/{clip}",
             dataset="mustard",
             split=split,
-            text=_one_line(entry["utterance"]),
+            text=one_line(entry["utterance"]),
             labels={"sarcasm": "sarcastic" if entry["sarcasm"] else "sincere"},
             context=tuple(turns if context is None else turns[max(0, len(turns) - context) :]),
             speaker=None if UNNAMED.fullmatch(entry["speaker"]) else f"{entry['show']}/{entry['speaker']}",
@@ -116,17 +119,11 @@ def _entries(path: Path, problems: Problems) -> dict[str, dict[str, Any]]:
         return found
 
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: byte 0x{error.object[error.start]:02x} at position {error.start:,} is not UTF-8: save it as UTF-8"
-        ) from error
+        entries = json.loads(read_text(path), object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}, line {error.lineno}: {error.msg}, so it is not JSON: get the file again from its publisher"
         ) from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): it has to be a readable file") from error
     if not isinstance(entries, dict) or not entries:
         raise DataError(f"{path} is not an object with an entry for each id: get the file again from its publisher")
     for clip, entry in entries.items():
@@ -149,36 +146,6 @@ def _faults(entry: object) -> Iterator[str]:
     lines, speakers = (entry.get(name) for name in ("context", "context_speakers"))
     if isinstance(lines, list) and isinstance(speakers, list) and len(lines) != len(speakers):
         yield f"has {len(lines)} lines of context and {len(speakers)} speakers of them: give every line its speaker"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _long_lines(entry: Mapping[str, Any]) -> Iterator[str]:
-    """The lines that tell a scene from others, spelled so that case and punctuation make no difference."""
-    for line in (entry["utterance"], *entry["context"]):
-        words = re.findall(r"\w+", line.casefold().replace("'", ""))
-        if len(words) >= SHORTEST_LINE:
-            yield " ".join(words)
-
-
-def _groups(links: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Group by clip: clips that share a link are together, directly or through others, under the smallest name."""
-    parent = {clip: clip for clip in links}
-
-    def named(clip: str) -> str:
-        while parent[clip] != clip:
-            clip = parent[clip]
-        return clip
-
-    first: dict[str, str] = {}
-    for clip, keys in links.items():
-        for key in keys:
-            # The smaller name wins, so that a group is called the same in whatever order the file is.
-            name, other = sorted((named(clip), named(first.setdefault(key, clip))))
-            parent[other] = name
-    return {clip: named(clip) for clip in links}
 
 
 def _held_out(entries: Mapping[str, Any], scenes: Mapping[str, str], test: set[str]) -> set[str]:
@@ -234,24 +201,3 @@ def _test(root: Path, entries: Mapping[str, Any], fold: int) -> set[str]:
         )
     clips = list(entries)
     return {clips[position] for position in test}
-
-
-def _file(root: Path, name: str) -> Path:
-    """root / name; DataError that says where it is instead, when the root is a folder too high or too deep."""
-    if not (root / name).exists():
-        for other in (root.parent / name, *sorted(root.glob(f"*/{name}"))):
-            if other.exists():
-                raise DataError(
-                    f"there is no {name} in {root}, but in {other.parent}: set the dataset's root to {other.parent}"
-                )
-        raise missing_file(root / name)
-    return root / name
-
-
-def _clips(root: Path) -> Path | None:
-    """The folder of the clips, None where there is none; DataError where it lies one folder too deep."""
-    if (root / CLIPS).is_dir():
-        return root / CLIPS
-    for deeper in sorted(root.glob(f"*/{CLIPS}")):
-        raise DataError(f"the clips are in {deeper}, but looked for in {root / CLIPS}: move the folder {CLIPS} there")
-    return None

@@ -34,8 +34,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
+from affect.datasets.places import clips_folder, table_path
+from affect.datasets.scenes import grouped, long_lines, one_line
 from affect.record import DataError, Record
-from affect.tables import Problems, Row, missing_file, read_table
+from affect.tables import Problems, Row, read_table
 
 ANNOTATIONS = "mustard++_text.csv"
 CLIPS = "final_utterance_videos"
@@ -54,8 +56,6 @@ TEST_SHOW = "FRIENDS"
 EPISODE = re.compile(r"\d+_S\d+E\d+(?=_)")
 UNNAMED = re.compile(r"-|OTHER|PERSON\d*")
 """Whoever is not of the cast: not one person, so not a speaker to tell apart."""
-SHORTEST_LINE = 5
-"""Words. Shorter lines ("What do you mean?") are said in many scenes."""
 
 
 def records(
@@ -76,7 +76,7 @@ def records(
     problems = Problems()
     utterances: dict[str, Row] = {}
     turns: dict[str, list[tuple[int, Row]]] = defaultdict(list)
-    for row in read_table(_table(root), COLUMNS, problems):
+    for row in read_table(table_path(root, ANNOTATIONS), COLUMNS, problems):
         scene, key = row.cells["SCENE"].strip(), row.cells["KEY"].strip()
         place = re.fullmatch(re.escape(scene) + r"_c_(\d+)", key)
         if scene and place and not row.cells["Sarcasm"].strip():
@@ -104,9 +104,9 @@ def records(
     problems.check()
     # _c_10 comes after _c_9, whatever the order of the file.
     context_of = {scene: [row for _, row in sorted(turns[scene], key=lambda turn: turn[0])] for scene in utterances}
-    groups = _groups({scene: list(_links(row, context_of[scene])) for scene, row in utterances.items()})
+    groups = grouped({scene: list(_links(row, context_of[scene])) for scene, row in utterances.items()})
     splits = _splits({scene: row.cells["SHOW"] for scene, row in utterances.items()}, groups, protocol)
-    folder = _clips(root)
+    folder = clips_folder(root, CLIPS)
     for scene, row in utterances.items():
         if splits[scene] != split:
             continue
@@ -116,7 +116,7 @@ def records(
             id=f"mustard_plus_plus/{split}/{scene}",
             dataset="mustard_plus_plus",
             split=split,
-            text=_one_line(cells["SENTENCE"]),
+            text=one_line(cells["SENTENCE"]),
             labels={"sarcasm": SARCASM[cells["Sarcasm"]]} | {task: cells[column] for task, column in LABELS.items()},
             context=tuple(earlier if context is None else earlier[max(0, len(earlier) - context) :]),
             speaker=None if UNNAMED.fullmatch(cells["SPEAKER"]) else f"{cells['SHOW']}/{cells['SPEAKER']}",
@@ -126,12 +126,8 @@ def records(
         )
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _spoken(row: Row) -> str:
-    speaker, line = row.cells["SPEAKER"].strip(), _one_line(row.cells["SENTENCE"])
+    speaker, line = row.cells["SPEAKER"].strip(), one_line(row.cells["SENTENCE"])
     return line if speaker == "-" else f"{speaker}: {line}"
 
 
@@ -140,28 +136,8 @@ def _links(utterance: Row, context: Iterable[Row]) -> Iterator[str]:
     show = utterance.cells["SHOW"]
     if episode := EPISODE.match(utterance.cells["SCENE"].strip()):
         yield f"{show} {episode[0]}"
-    for row in (utterance, *context):
-        words = re.findall(r"\w+", row.cells["SENTENCE"].casefold().replace("'", ""))
-        if len(words) >= SHORTEST_LINE:
-            yield f"{show} {' '.join(words)}"
-
-
-def _groups(links: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Group by scene: scenes that share a link are together, directly or through others, under the smallest name."""
-    parent = {scene: scene for scene in links}
-
-    def named(scene: str) -> str:
-        while parent[scene] != scene:
-            scene = parent[scene]
-        return scene
-
-    first: dict[str, str] = {}
-    for scene, keys in links.items():
-        for key in keys:
-            # The smaller name wins, so that a group is called the same in whatever order the file is.
-            name, other = sorted((named(scene), named(first.setdefault(key, scene))))
-            parent[other] = name
-    return {scene: named(scene) for scene in links}
+    for line in long_lines(row.cells["SENTENCE"] for row in (utterance, *context)):
+        yield f"{show} {line}"
 
 
 def _splits(shows: Mapping[str, str], groups: Mapping[str, str], protocol: str) -> dict[str, str]:
@@ -182,25 +158,3 @@ def _splits(shows: Mapping[str, str], groups: Mapping[str, str], protocol: str) 
             split_of[group] = "test" if share < test_end else "val" if share < val_end else "train"
             before += counts[group]
     return {scene: split_of[groups[scene]] for scene in shows}
-
-
-def _table(root: Path) -> Path:
-    """The table; DataError that says where it is instead, when the root is a folder too high or too deep."""
-    if not (root / ANNOTATIONS).exists():
-        for other in (root.parent / ANNOTATIONS, *sorted(root.glob(f"*/{ANNOTATIONS}"))):
-            if other.exists():
-                raise DataError(
-                    f"there is no {ANNOTATIONS} in {root}, but in {other.parent}: set the dataset's root to"
-                    f" {other.parent}"
-                )
-        raise missing_file(root / ANNOTATIONS)
-    return root / ANNOTATIONS
-
-
-def _clips(root: Path) -> Path | None:
-    """The folder of the clips, None where there is none; DataError where it lies one folder too deep."""
-    if (root / CLIPS).is_dir():
-        return root / CLIPS
-    for deeper in sorted(root.glob(f"*/{CLIPS}")):
-        raise DataError(f"the clips are in {deeper}, but looked for in {root / CLIPS}: move the folder {CLIPS} there")
-    return None

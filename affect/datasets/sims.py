@@ -28,17 +28,8 @@ clips are of copyrighted films and series, for research only).
 from collections.abc import Iterator
 from pathlib import Path
 
-from affect.datasets.mmsa import (
-    COLUMNS,
-    UNIMODAL,
-    check_spelling,
-    clip_path,
-    first_folder,
-    folder_nearby,
-    labels,
-    table_path,
-    utterances,
-)
+from affect.datasets.mmsa import COLUMNS, UNIMODAL, check_spelling, clip_path, first_folder, labels, utterances
+from affect.datasets.places import folder_nearby, table_path
 from affect.record import SPLITS, DataError, Record
 from affect.tables import Problems, Row, missing_file, read_table
 

@@ -36,9 +36,9 @@ from affect.datasets.mmsa import (
     clip_path,
     first_folder,
     labels,
-    table_path,
     utterances,
 )
+from affect.datasets.places import table_path
 from affect.record import DataError, Record
 from affect.tables import Problems, Row, read_table
 

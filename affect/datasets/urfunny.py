@@ -35,8 +35,9 @@ from pathlib import Path
 from typing import Literal
 
 from affect import pickles
+from affect.datasets.places import clips_folder, table_path
 from affect.record import SPLITS, DataError, Record
-from affect.tables import Excluded, Problems, missing_file
+from affect.tables import Excluded, Problems
 
 FOLDS = "data_folds.pkl"
 LABELS = "humor_label_sdk.pkl"
@@ -61,10 +62,10 @@ def records(
     if context is not None and context < 0:
         raise DataError(f"options.context={context} of UR-FUNNY counts earlier sentences: 0 is none, null is all")
     problems = Problems()
-    folds = _folds(_file(root, FOLDS), problems)
-    labels = _by_id(_file(root, LABELS))
+    folds = _folds(table_path(root, FOLDS), problems)
+    labels = _by_id(table_path(root, LABELS))
     text_file, texts, sentences = _texts(root, version)
-    folder = _clips(root) if version == 2 else None
+    folder = clips_folder(root, CLIPS) if version == 2 else None
     for name, clips in folds.items():
         for clip in clips:
             source = f"{FOLDS}, fold {name}, id {clip}"
@@ -163,7 +164,7 @@ def _texts(root: Path, version: int) -> tuple[str, dict[str, object], Callable[[
     if there:
         return there[0], _by_id(root / there[0]), _spelled_out
     if version == 2:
-        return LANGUAGE[0], _by_id(_file(root, LANGUAGE[0])), _spelled_out
+        return LANGUAGE[0], _by_id(table_path(root, LANGUAGE[0])), _spelled_out
     if not (root / INDEXES).exists() or not (root / WORDS).exists():
         raise DataError(
             f"{root} has neither {LANGUAGE[0]} nor both {INDEXES} and {WORDS}, which the words of version 1 are taken"
@@ -208,24 +209,3 @@ def _parts(entry: object, *names: str) -> list[object]:
     if missing := [name for name in names if name not in entry]:
         raise _Unreadable(f"lacks {' and '.join(missing)} (it has {', '.join(map(str, entry))})")
     return [entry[name] for name in names]
-
-
-def _file(root: Path, name: str) -> Path:
-    """root / name; DataError that says where it is instead, when the root is a folder too high or too deep."""
-    if not (root / name).exists():
-        for other in (root.parent / name, *sorted(root.glob(f"*/{name}"))):
-            if other.exists():
-                raise DataError(
-                    f"there is no {name} in {root}, but in {other.parent}: set the dataset's root to {other.parent}"
-                )
-        raise missing_file(root / name)
-    return root / name
-
-
-def _clips(root: Path) -> Path | None:
-    """The folder of the clips, None where there is none; DataError where it lies one folder too deep."""
-    if (root / CLIPS).is_dir():
-        return root / CLIPS
-    for deeper in sorted(root.glob(f"*/{CLIPS}")):
-        raise DataError(f"the clips are in {deeper}, but looked for in {root / CLIPS}: move the folder {CLIPS} there")
-    return None

@@ -9,7 +9,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
     # Annotations are read before torch is imported: what is wrong with them is said in a second.
     from affect import imbalance, splits
 
-    parts = splits.read(cfg, [cfg.evaluation.split])
+    # Few-shot examples come from the training split.
+    parts = splits.read(cfg, [*(["train"] if cfg.prompting.fewshot.k else []), cfg.evaluation.split])
     classes = imbalance.of_evaluation(cfg)
 
     from functools import partial
@@ -18,6 +19,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     import lightning as L
 
     from affect import adapters, data, processes, run, tracking, trainer
+    from affect.knowledge import attach, cost, leak
     from affect.metrics.summary import summarise
     from affect.models import keep
     from affect.module import Supervised
@@ -26,7 +28,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
     folder = run.create(cfg, "evaluate", job_folder)
     with run.running(folder) as stop, tracking.open(cfg, folder, "evaluate", job_folder) as tracker:
         L.seed_everything(cfg.seed, verbose=False)
-        data.exclude_unusable(parts, cfg)
+        data.exclude_unusable([part for part in parts if part.split == cfg.evaluation.split], cfg)
+        described = attach.attach(parts, cfg)
         imbalance.keep(folder, classes)
         # A model trained with more modalities than it is evaluated with keeps the towers of all it was trained with.
         trained = "" if cfg.run is None else run.read(Path(cfg.run)).config["modalities"]
@@ -37,6 +40,13 @@ def main(cfg: Config, job_folder: str | None) -> None:
                 trainer.load_best(model, Path(cfg.run))
 
             examples = data.examples(parts, cfg.evaluation.split, cfg, encoder, labelled_only=False)
+            if described.modalities and run.is_first():
+                audit = leak.audit([p for p in parts if p.split == cfg.evaluation.split], cfg)
+                for sentence in leak.in_words(audit):
+                    run.say(sentence)
+                costs = {cfg.evaluation.split: cost.added(examples, encoder.count_text, described.seconds)}
+                run.write_json(folder / "leak.json", audit)
+                run.write_json(folder / "knowledge.json", described.account() | {"cost": costs})
             clips = data.ClipData({cfg.evaluation.split: examples}, encoder, cfg)
             summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)

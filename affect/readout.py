@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from affect import answers
+from affect import answers, prompts
 from affect.config import EvaluationConfig, IntensityReadout, Readout
 from affect.models import Encoder, Model
 from affect.prompts import Example
@@ -69,7 +69,7 @@ def predict(
     else:
         texts = [encoder.decode(ids) for ids in model.generate(batch, config.max_new_tokens)]
         return [_generated(e, text) for e, text in zip(examples, texts, strict=True)]
-    candidates = [encoder.answer_ids(task.answer(value, language)) for value in values]
+    candidates = [encoder.answer_ids(examples[0].marker + task.answer(value, language)) for value in values]
     scores = score(model, batch, candidates)
     if config.length_normalised:
         scores = scores / torch.tensor([len(tokens) for tokens in candidates], device=scores.device)
@@ -95,8 +95,10 @@ def adjusted(prediction: Prediction, log_prior: Mapping[str, float], tau: float)
 
 
 def _generated(example: Example, text: str) -> Prediction:
-    exact = answers.exact(text, example.task, example.language)
-    lenient = answers.lenient(text, example.task, example.language)
+    final = prompts.final_answer(text, example.marker)
+    # Without its marker there is no final answer; the lenient reader still takes what names one answer anywhere.
+    exact = answers.Reading(None, "no_label") if final is None else answers.exact(final, example.task, example.language)
+    lenient = answers.lenient(text if final is None else final, example.task, example.language)
     return _prediction(
         example, answer=text, exact=exact.value, lenient=lenient.value, outcome=lenient.outcome, readout="generate"
     )

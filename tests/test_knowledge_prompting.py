@@ -779,3 +779,32 @@ def test_all_of_them_can_be_combined(configure):
     assert prompts.descriptions_shown(text_alone.prompting, "t") == ["audio", "video"]
     # Programs that build no prompt do not care.
     assert configure("prompting.fewshot.k=3", "evaluation.split=train", program="doctor").prompting.fewshot.k == 3
+
+
+# ---------------------------------------------------------------- affect.show
+
+
+def test_every_part_of_a_prompt_is_counted(configure, tmp_path):
+    from tiny_models import tiny_words
+
+    from affect import models
+    from affect.show import token_counts
+
+    cfg = configure(
+        *KNOWLEDGE,
+        "dataset=[demo]",
+        "modalities=t",
+        "prompting.descriptions_without_media=true",
+        "prompting.fewshot.k=2",
+        *tiny_words(tmp_path),
+        program="show",
+    )
+    _, encoder = models.load(cfg.model, modalities="t", cache_root=tmp_path)
+    task = cfg.datasets["demo"].task_definitions["emotion"]
+    example = prompts.example(ENGLISH, task, cfg.prompting, "t", encoder.count_text, ENGLISH_SHOTS)
+    counts = token_counts(example, cfg, encoder)
+    whole = counts.pop("sum")
+    assert whole == sum(counts.values()) == encoder.count_text(example.messages) + len(encoder.answer_ids("anger"))
+    described = {name: count for name, count in counts.items() if name.endswith(" description")}
+    assert list(described) == ["audio description", "video description"] and min(described.values()) > 5
+    assert counts["example 1"] > sum(described.values()), "an example has its own descriptions"

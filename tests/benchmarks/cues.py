@@ -36,9 +36,9 @@ NUM_FILES = 8
 def make(root: Path, count: int) -> Path:
     random = np.random.default_rng(0)
     for i in range(NUM_FILES):
-        # A landscape that drifts, and noise as of a camera: neither still, which decodes too fast, nor white noise.
-        coarse = random.integers(0, 256, (24, 60, 3)).astype(np.float32)
-        wide = coarse.repeat(15, axis=0).repeat(16, axis=1)
+        # A landscape that drifts, and noise as of a camera: neither still, which decodes too fast, nor white noise. It
+        # has no face in it, which is when looking for one takes longest.
+        wide = landscape(random)
         frames = np.stack([np.roll(wide, 3 * k, axis=1)[:, :640] for k in range(100)])
         frames = np.clip(frames + random.normal(0, 4, frames.shape).astype(np.float32), 0, 255).astype(np.uint8)
         write_clip(
@@ -54,6 +54,14 @@ def make(root: Path, count: int) -> Path:
         for i in range(count):
             rows.writerow((f"{i % NUM_FILES}.mp4", "", "ab"[i % 2], "train", 0, round(3 + 0.9 * i / count, 4)))
     return root / "clips.csv"
+
+
+def landscape(random: np.random.Generator) -> np.ndarray:
+    """float32[360, 960, 3]: noise with the spectrum of photographs, an amplitude of one over the frequency."""
+    down, across = np.fft.fftfreq(360)[:, None], np.fft.fftfreq(960)[None]
+    amplitude = 1 / np.maximum(np.hypot(down, across), 1 / 960)
+    layers = [np.fft.ifft2(np.fft.fft2(random.normal(size=(360, 960))) * amplitude).real for _ in range(3)]
+    return np.stack([128 + 45 * layer / layer.std() for layer in layers], axis=2).astype(np.float32)
 
 
 def described(cfg: Config) -> list[str]:

@@ -357,58 +357,23 @@ class KnowledgeConfig:
     cues_video: list[str] = field(default_factory=list)
     """cues: what is told of the picture, of faces, smile, framing, head, movement, movement_low, cuts, brightness,
     contrast (affect/knowledge/visual.py says what they work on); empty is all."""
-    instruction_audio: dict[str, str] = field(
-        default_factory=lambda: {
-            "en": "Describe in two or three sentences how the speaker sounds: the voice and the way of speaking, not"
-            " the words that are said.",
-            "zh": "用两三句话描述说话人的声音和说话方式，不要描述所说的内容。",
-        }
-    )
+    instruction_audio: dict[str, str] = field(default_factory=dict)
     """mllm, server: what is asked about the sound, by language."""
-    instruction_video: dict[str, str] = field(
-        default_factory=lambda: {
-            "en": "Describe in two or three sentences what can be seen: the speaker's face, gaze and body, and where"
-            " the scene is set.",
-            "zh": "用两三句话描述画面中能看到的内容：说话人的面部、目光、身体动作以及所处的场景。",
-        }
-    )
+    instruction_video: dict[str, str] = field(default_factory=dict)
     """mllm, server: what is asked about the picture, by language."""
-    instruction_audio_video: dict[str, str] = field(
-        default_factory=lambda: {
-            "en": "Describe in three or four sentences how the speaker sounds and what can be seen: the way of speaking,"
-            " the face, gaze and body, and where the scene is set. Leave out the words that are said.",
-            "zh": "用三四句话描述说话人的声音和画面：说话方式、面部、目光、身体动作以及所处的场景，不要描述所说的内容。",
-        }
-    )
+    instruction_audio_video: dict[str, str] = field(default_factory=dict)
     """mllm, server: what is asked about both together, by language."""
     by_aspects: bool = False
     """mllm, server: ask for a line on each of a fixed list of aspects, instead of for free text."""
-    instruction_aspects: dict[str, str] = field(
-        default_factory=lambda: {
-            "en": " Write exactly one line for each of the following, beginning with its name and a colon: {aspects}.",
-            "zh": "对以下每一项只写一行，以该项的名称和冒号开头：{aspects}。",
-        }
-    )
+    instruction_aspects: dict[str, str] = field(default_factory=dict)
     """mllm, server: follows the instruction when by_aspects is set; `{aspects}` is replaced by their names."""
-    aspects_audio: dict[str, list[str]] = field(
-        default_factory=lambda: {
-            "en": ["tone", "pitch", "pace", "loudness", "pauses"],
-            "zh": ["语气", "音高", "语速", "音量", "停顿"],
-        }
-    )
-    aspects_video: dict[str, list[str]] = field(
-        default_factory=lambda: {
-            "en": ["face", "gaze", "gesture", "posture", "scene"],
-            "zh": ["面部", "目光", "手势", "姿态", "场景"],
-        }
-    )
+    aspects_audio: dict[str, list[str]] = field(default_factory=dict)
+    aspects_video: dict[str, list[str]] = field(default_factory=dict)
     """Those of audio_video are both lists."""
     show_transcript: bool = False
     """mllm, server: put the transcript before the instruction. Withheld, a description cannot repeat or judge the
     words."""
-    instruction_transcript: dict[str, str] = field(
-        default_factory=lambda: {"en": 'They say: "{text}"\n', "zh": "台词：“{text}”\n"}
-    )
+    instruction_transcript: dict[str, str] = field(default_factory=dict)
     """mllm, server: how the transcript is shown; `{text}` is replaced by it."""
     max_new_tokens: int = 128
     """mllm, server: a description that is not over by then is cut."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from affect import entry, refusals, run
+from affect import entry, inherit, refusals, run
 from affect.config import GROUPS, ConfigError, Tower, register, to_yaml
 from affect.tasks import Kind
 
@@ -27,6 +27,8 @@ NEEDED = {
     ("dataset", "manifest"): ["datasets.manifest.root=clips.csv"],
     ("dataset", "mer2023"): ["modalities=av"],
     ("dataset", "ravdess"): ["modalities=ta"],
+    ("knowledge", "file"): ["knowledge.file_path=descriptions.jsonl"],
+    ("prompting", "knowledge"): ["knowledge=cues"],
 }
 CHOICES = [(group, name) for group in GROUPS for name in files(group)]
 
@@ -74,7 +76,7 @@ def test_a_composed_configuration_survives_its_own_yaml(configure, tmp_path):
     cfg = configure("experiment=meld_text")
     run.write_atomic(tmp_path / "config.yaml", to_yaml(cfg))
     run.write_json(tmp_path / "status.json", {"state": "finished"})
-    assert entry.load(entry.run_config(tmp_path), "train") == cfg
+    assert entry.load(inherit.run_config(tmp_path), "train") == cfg
 
 
 # ---------------------------------------------------------------- mistakes on the command line

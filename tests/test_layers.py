@@ -14,7 +14,7 @@ PACKAGE = ROOT / "affect"
 
 GROUND = {"affect.record", "affect.tasks", "affect.config", "affect.tables"}
 READERS = {"affect.datasets"}
-PURE = {"affect.prompts", "affect.answers", "affect.metrics"}
+PURE = {"affect.prompts", "affect.answers", "affect.metrics", "affect.fewshot"}
 RUNS = {
     "affect.run",
     "affect.splits",
@@ -22,11 +22,20 @@ RUNS = {
     "affect.rules",
     "affect.refusals",
     "affect.entry",
+    "affect.inherit",
     "affect.imbalance",
     "affect.sweeps",
     "affect.sweep_yaml",
 }
-TENSORS = {"affect.media", "affect.models", "affect.readout", "affect.adapters", "affect.cache", "affect.corpus"}
+TENSORS = {
+    "affect.media",
+    "affect.models",
+    "affect.readout",
+    "affect.adapters",
+    "affect.cache",
+    "affect.corpus",
+    "affect.endpoint",
+}
 TRAINING = {
     "affect.alignment",
     "affect.data",
@@ -36,6 +45,7 @@ TRAINING = {
     "affect.tracking",
     "affect.trainer",
 }
+KNOWLEDGE = {"affect.knowledge"}
 REPORTS = {"affect.report"}
 ENTRIES = {"affect.show", "affect.score", "affect.doctor"}
 
@@ -50,11 +60,21 @@ LAYERS = [
     ({"affect.config"}, {"affect.tasks"}, CONFIGURATION),
     (READERS, {"affect.record", "affect.tasks", "affect.tables", "affect.config", "affect.pickles"}, set()),
     (PURE, GROUND | {"affect"}, {"numpy"}),
-    (RUNS, GROUND | READERS | {"affect"}, CONFIGURATION | {"rich"}),
-    (TENSORS, GROUND | PURE | READERS, HEAVY),
+    # A rule asks the prompts what they would show.
+    (RUNS, GROUND | READERS | {"affect", "affect.prompts"}, CONFIGURATION | {"rich"}),
+    (TENSORS, GROUND | PURE | READERS, HEAVY | {"httpx"}),
     (TRAINING, GROUND | PURE | RUNS | TENSORS, HEAVY | {"lightning", "torchmetrics", "wandb"}),
+    (
+        KNOWLEDGE,
+        GROUND | PURE | READERS | RUNS | TENSORS | TRAINING,
+        HEAVY | {"cv2", "huggingface_hub", "omegaconf", "pyarrow"},
+    ),
     (REPORTS, GROUND | RUNS | TENSORS | TRAINING, {"rich"}),
-    (ENTRIES, GROUND | {"affect"} | PURE | RUNS | TENSORS | TRAINING | REPORTS | READERS, {"rich", "numpy"}),
+    (
+        ENTRIES,
+        GROUND | {"affect"} | PURE | RUNS | TENSORS | TRAINING | KNOWLEDGE | REPORTS | READERS,
+        {"rich", "numpy"},
+    ),
 ]
 
 # (module, what it imports): the only steps upwards, each with its reason.

@@ -145,7 +145,7 @@ def _takes(config: ModelConfig, knowledge: KnowledgeConfig) -> tuple[str, ...]:
 
 
 def _of_run(folder: Path, knowledge: KnowledgeConfig) -> Generator:
-    from affect.entry import run_config  # a run is the one case that needs Hydra's configuration of another run
+    from affect.inherit import run_config  # a run is the one case that needs Hydra's configuration of another run
 
     cfg = OmegaConf.to_object(run_config(folder))
     assert isinstance(cfg, Config)

@@ -21,6 +21,7 @@ import secrets
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from itertools import repeat
 from pathlib import Path
@@ -335,18 +336,25 @@ def look_up(folder: Path, generator: str, hashes: Mapping[str, str], modalities:
 
     hashes: content hash of the clip by record id; what is asked for.
 
-    Memory goes with what is asked for, not with the store: row groups are read one by one, those passed over whose
-    bounds leave nothing to find, and texts are read only where something was found. Raises DataError as Shard does.
+    Memory goes with what is asked for, not with the store: row groups are read one by one in each thread, those passed
+    over whose bounds leave nothing to find, and texts are read only where something was found. Raises DataError as
+    Shard does.
     """
     found = Found()
     if not hashes or not modalities:
         return found
     bounds = min(hashes), max(hashes)
-    for path in shards(folder):
-        for row in _look_into(path, generator, hashes, bounds, modalities, found.changed):
-            known = found.descriptions.setdefault((row.id, row.modality), row)
-            if row is not known and precedence(row) < precedence(known):
-                found.descriptions[row.id, row.modality] = row
+
+    def look(path: Path) -> list[Description]:
+        return list(_look_into(path, generator, hashes, bounds, modalities, found.changed))
+
+    # Whole shards side by side: pyarrow lets other threads run while it decodes, and that is most of the time.
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for rows_of_shard in threads.map(look, shards(folder)):
+            for row in rows_of_shard:
+                known = found.descriptions.setdefault((row.id, row.modality), row)
+                if row is not known and precedence(row) < precedence(known):
+                    found.descriptions[row.id, row.modality] = row
     found.changed -= found.descriptions.keys()
     return found
 

@@ -115,9 +115,9 @@ class DatasetConfig:
     """The keyword-only parameters of the reader's `records` function."""
     subset: SubsetConfig = field(default_factory=SubsetConfig)
     fraction: float | None = None
-    """Share of the training clips that is used, above 0 and up to 1; null is all. Whole groups (video, dialogue,
-    speaker) are drawn by `subset_seed`, so the share is met as nearly as they allow; a smaller one lies inside a larger
-    one."""
+    """Share of the training clips that is used, above 0 and up to 1, or their number, from 2; null is all. Whole groups
+    (video, dialogue, speaker) are drawn by `subset_seed`, so it is met as nearly as they allow; a smaller one lies
+    inside a larger one."""
     subset_seed: int = 0
     exclude_overlap_with: list[str] = field(default_factory=list)
     """Names of datasets, of this run or of the one in run=…, whose clips are left out of this one in every split."""

@@ -384,6 +384,15 @@ def test_fractions_are_nested_whole_and_stratified() -> None:
     }
 
 
+def test_a_number_of_clips_is_a_fraction_too() -> None:
+    records = dialogues()
+    tenth, counts = whole_groups(records, TASK, 0.1, seed=4)
+    assert whole_groups(records, TASK, 195, seed=4) == (tenth, counts | {"fraction": 195})
+    assert whole_groups(records, TASK, 1950, seed=4)[0] == records
+    with pytest.raises(DataError, match="fraction=1951 of 1,950 training records cannot be drawn: give a share above"):
+        whole_groups(records, TASK, 1951, seed=4)
+
+
 def test_a_fraction_depends_on_seed_and_ids_alone() -> None:
     records = dialogues()
     drawn = {r.id for r in whole_groups(records, TASK, 0.1, seed=4)[0]}
@@ -414,8 +423,13 @@ def test_fraction_in_a_run(mer_root: Path, configure: Configure, capsys: pytest.
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fraction=0"], "fraction=0 is a share of the training clips: above 0 and up to 1, or null"),
-        (["fraction=10"], "fraction=10 is a share of the training clips"),
+        (
+            ["fraction=0"],
+            "fraction=0 is neither a share of the training clips, above 0 and up to 1, nor a number of them, 2 or more:"
+            " give one of these, or null for all",
+        ),
+        (["fraction=1.5"], "fraction=1.5 is neither a share of the training clips"),
+        (["fraction=-3"], "fraction=-3 is neither a share of the training clips"),
         (
             ["fraction=0.5", "subset.train=3"],
             "fraction=0.5 and subset.train=3 both say how many training clips are used",

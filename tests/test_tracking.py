@@ -96,12 +96,17 @@ def inspected(folder: Path, which: int = -1) -> dict[str, list[dict[str, Any]]]:
     """The records of a run folder's W&B file by their type, as `wandb leet inspect` prints them."""
     file = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))[which]
     core = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", str(file)]
-    lines = subprocess.run([*core, str(folder / "wandb")], capture_output=True, text=True, check=True).stdout
-    found: dict[str, list[dict[str, Any]]] = {}
-    for line in lines.splitlines():
-        entry = json.loads(line)
-        found.setdefault(entry["type"], []).append(entry[entry["type"]])
-    return found
+    end = time.monotonic() + 10
+    while True:
+        lines = subprocess.run([*core, str(folder / "wandb")], capture_output=True, text=True, check=True).stdout
+        found: dict[str, list[dict[str, Any]]] = {}
+        for line in lines.splitlines():
+            entry = json.loads(line)
+            found.setdefault(entry["type"], []).append(entry[entry["type"]])
+        # W&B's service is a process of its own: on a busy machine the file has once been read before it was all there.
+        if "exit" in found or time.monotonic() > end:
+            return found
+        time.sleep(0.1)
 
 
 def service() -> subprocess.Popen:

@@ -21,7 +21,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from affect.config import ConfigError, DatasetConfig
 from affect.datasets.overlap import file_and_window
-from affect.datasets.subsets import subset, whole_groups
+from affect.datasets.subsets import is_share_or_count, subset, whole_groups
 from affect.record import SPLITS, DataError, Record, Value
 from affect.tables import Excluded, Problems, RowErrors, did_you_mean
 from affect.tasks import Kind, Task
@@ -102,8 +102,11 @@ def check_options(config: DatasetConfig) -> ModuleType:
     for option, parameter in known.items():
         if parameter.default is Parameter.empty and option not in config.options:
             wrong.append(f"options.{option} of the reader '{config.reader}' is not set: give it a value")
-    if config.fraction is not None and not 0 < config.fraction <= 1:
-        wrong.append(f"fraction={config.fraction:g} is a share of the training clips: above 0 and up to 1, or null")
+    if config.fraction is not None and not is_share_or_count(config.fraction):
+        wrong.append(
+            f"fraction={config.fraction:g} is neither a share of the training clips, above 0 and up to 1, nor a number"
+            " of them, 2 or more: give one of these, or null for all"
+        )
     if config.fraction is not None and config.subset.train is not None:
         wrong.append(
             f"fraction={config.fraction:g} and subset.train={config.subset.train} both say how many training clips are"

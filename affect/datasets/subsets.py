@@ -45,28 +45,30 @@ def subset(records: Sequence[Record], task: Task, count: int | None, seed: int) 
 def whole_groups(
     records: Sequence[Record], task: Task, fraction: float, seed: int
 ) -> tuple[list[Record], dict[str, Any]]:
-    """A share of the records in their order, made of whole groups, and the counts that were realised.
+    """A share (or, above 1, a number) of the records in their order, made of whole groups, and the counts that were
+    realised.
 
     All groups are put in one order that does not depend on `fraction`, and its beginning is taken, up to where the
-    number of records is nearest to fraction × all (the smaller number where two are equally near, but at least one
+    number of records is nearest to the one asked for (the smaller number where two are equally near, but at least one
     group). So 10 % lies inside 20 %, whatever the sizes of the groups. Groups are first ranked by sha256 of "seed:id"
     of their first id in alphabetical order; the next one in the order is always that of the WINDOW foremost which
     leaves the strata of `task` (see `subset`) nearest to their shares, in chi-square distance. The number of groups
     counts as one more stratum; else small groups, which disturb the shares least, would come first.
 
     The counts: `fraction` and `asked` (records), `drawn` (records) `of` all, `groups` `of_groups`, and `strata` with
-    drawn and of each. Raises DataError where `fraction` is not above 0 and up to 1, or there are no records.
+    drawn and of each. Raises DataError where `fraction` is neither a share nor a number of these records, or there are
+    none.
     """
-    if not 0 < fraction <= 1 or not records:
+    if not is_share_or_count(fraction) or fraction > max(len(records), 1) or not records:
         raise DataError(
             f"fraction={fraction:g} of {len(records):,} training records cannot be drawn: give a share above 0 and up"
-            " to 1, or null for all"
+            " to 1, a number of records that there are, or null for all"
         )
     members: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         members[record.group].append(record)
     totals = Counter(_stratum(record, task) for record in records)
-    asked = fraction * len(records)
+    asked = fraction * len(records) if fraction <= 1 else fraction
     chosen: set[str] = set()
     groups = 0
     for group in _balanced(list(members.values()), task, totals, seed):
@@ -85,6 +87,11 @@ def whole_groups(
         "of_groups": len(members),
         "strata": {key: {"drawn": realised[key], "of": totals[key]} for key in sorted(totals)},
     }
+
+
+def is_share_or_count(fraction: float) -> bool:
+    """Whether this is a share, above 0 and up to 1, or a whole number from 2; 1 is all."""
+    return 0 < fraction <= 1 or (fraction > 1 and float(fraction).is_integer())
 
 
 def _balanced(groups: list[list[Record]], task: Task, totals: Counter[str], seed: int) -> Iterator[list[Record]]:

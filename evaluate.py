@@ -21,7 +21,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect import adapters, data, processes, run, tracking, trainer
     from affect.knowledge import attach, cost, leak
     from affect.metrics.summary import summarise
-    from affect.models import keep
+    from affect.models import keep, settle
     from affect.module import Supervised
     from affect.report.table import print_results
 
@@ -46,7 +46,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
                     run.say(sentence)
                 costs = {cfg.evaluation.split: cost.added(examples, encoder.count_text, described.seconds)}
                 run.write_json(folder / "leak.json", audit)
-                run.write_json(folder / "knowledge.json", described.account() | {"cost": costs})
+                account = described.account() | {"cost": costs, "tokens_known": encoder.tokens_known}
+                run.write_json(folder / "knowledge.json", account)
             clips = data.ClipData({cfg.evaluation.split: examples}, encoder, cfg)
             summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
@@ -55,6 +56,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
         if run.is_first():
             found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
             run.write_results(folder, cfg, parts, predictions, found, lost)
+            settle(model)
             tracker.results(found, predictions, {record.id: record for part in parts for record in part.records})
             print_results([run.read(folder)])
 

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 
+from affect import serving
 from affect.config import (
     DESCRIPTIONS,
     FAMILIES,
@@ -14,13 +16,16 @@ from affect.config import (
     DatasetConfig,
     IntensityReadout,
     LabelWeights,
+    ModelConfig,
     PromptingConfig,
     Readout,
+    ServerConfig,
     Source,
     Tower,
     near,
     new_modalities,
 )
+from affect.knowledge import cue_words
 from affect.prompts import descriptions_shown
 from affect.record import SPLITS
 from affect.tasks import HEADLINES, Kind
@@ -50,7 +55,9 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
         yield from _prompting_conflicts(cfg, program)
     yield from _imbalance_conflicts(cfg, program)
     yield from _knowledge_conflicts(cfg, program)
-    if program == "train":
+    if isinstance(cfg.model, ServerConfig):
+        yield from _server_conflicts(cfg, cfg.model, program)
+    elif program == "train":
         yield from _training_conflicts(cfg)
     if program == "evaluate" and cfg.run is None:
         for letter in sorted(set(cfg.modalities) & set(new_modalities(cfg.model))):
@@ -91,6 +98,8 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
         "model.num_frames": cfg.model.num_frames,
         "model.frame_size": cfg.model.frame_size,
         "prompting.max_text_tokens": cfg.prompting.max_text_tokens,
+        "knowledge.server_num_frames": cfg.knowledge.server_num_frames,
+        "knowledge.server_frame_size": cfg.knowledge.server_frame_size,
     }
     above_zero = {
         "finetuning.learning_rate": cfg.finetuning.learning_rate,
@@ -98,6 +107,7 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
         "finetuning.alignment_learning_rate": cfg.finetuning.alignment_learning_rate,
         "trainer.max_grad_norm": cfg.trainer.max_grad_norm,
         "model.max_seconds": cfg.model.max_seconds,
+        "knowledge.server_max_seconds": cfg.knowledge.server_max_seconds,
     }
     not_below_zero = {
         "trainer.num_workers": cfg.trainer.num_workers,
@@ -313,19 +323,29 @@ def _fewshot_conflicts(cfg: Config, shown: list[str]) -> Iterator[str]:
         )
 
 
-def _cot_conflicts(cfg: Config) -> Iterator[str]:
-    """Only of a model that is not fine-tuned: one that is has learnt to answer at once, and that can be scored."""
-    kinds = {
+def _kinds(cfg: Config) -> set[Kind]:
+    """Of the tasks that are chosen and there."""
+    return {
         dataset.task_definitions[name].kind
         for dataset in cfg.datasets.values()
         for name in dataset.tasks
         if name in dataset.task_definitions
     }
-    scored = []
+
+
+def _scored(cfg: Config) -> list[str]:
+    """The readouts that are chosen, have a task, and take likelihoods instead of what a model writes."""
+    kinds, found = _kinds(cfg), []
     if Kind.classification in kinds and cfg.evaluation.readout is Readout.score:
-        scored.append("evaluation.readout=score")
+        found.append("evaluation.readout=score")
     if Kind.intensity in kinds and cfg.evaluation.intensity_readout is IntensityReadout.expectation:
-        scored.append("evaluation.intensity_readout=expectation")
+        found.append("evaluation.intensity_readout=expectation")
+    return found
+
+
+def _cot_conflicts(cfg: Config) -> Iterator[str]:
+    """Only of a model that is not fine-tuned: one that is has learnt to answer at once, and that can be scored."""
+    scored = _scored(cfg)
     for readout in scored:
         yield (
             f"prompting.cot=true asks for reasons before the answer, but {readout} takes the answer before any are"
@@ -349,12 +369,7 @@ def _imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:
         asked[f"finetuning.sampling={sampling.value}"] = "finetuning.sampling=natural"
     if program == "train" and weights is not LabelWeights.none:
         asked[f"finetuning.label_weights={weights.value}"] = "finetuning.label_weights=none"
-    kinds = {
-        dataset.task_definitions[name].kind
-        for dataset in cfg.datasets.values()
-        for name in dataset.tasks
-        if name in dataset.task_definitions
-    }
+    kinds = _kinds(cfg)
     if kinds and Kind.classification not in kinds:
         for key, off in asked.items():
             yield (
@@ -402,6 +417,19 @@ def _knowledge_conflicts(cfg: Config, program: str) -> Iterator[str]:
             f"knowledge.file_path={knowledge.file_path} is read by knowledge=file, but knowledge={named}: leave it out,"
             " or choose knowledge=file"
         )
+    if Source.cues in sources:
+        chosen = {"audio": knowledge.cues_audio, "video": knowledge.cues_video}
+        yield from cue_words.problems(chosen, {name: dataset.language for name, dataset in cfg.datasets.items()})
+    # Also of a server that is not asked: what is given is written to run folders.
+    yield from serving.problems(serving.of_knowledge(knowledge))
+    if Source.server in sources:
+        yield from serving.unnamed(serving.of_knowledge(knowledge))
+    for name, generator in knowledge.mllm_models.items():
+        if Source.mllm in sources and isinstance(generator, ServerConfig):
+            yield (
+                f"knowledge.mllm_models.{name}={generator.name}, but knowledge=mllm loads the weights of its models: to"
+                " have a server describe, choose knowledge=server knowledge.server_url=… knowledge.server_model=…"
+            )
     for split in knowledge.splits:
         if split not in SPLITS:
             yield f"knowledge.splits has '{split}'{near(split, SPLITS)} Splits: {', '.join(SPLITS)}"
@@ -446,6 +474,42 @@ def _knowledge_conflicts(cfg: Config, program: str) -> Iterator[str]:
                         f"prompting.descriptions has {of}, but dataset={name} has only {_spell(dataset.modalities)}:"
                         " take it out"
                     )
+
+
+def _server_conflicts(cfg: Config, model: ServerConfig, program: str) -> Iterator[str]:
+    yield from serving.problems(serving.of_model(model))
+    for field in fields(ModelConfig):
+        if (
+            field.name in ("precision", "attention", "gradient_checkpointing")
+            and getattr(model, field.name) != field.default
+        ):
+            yield (
+                f"model.{field.name} is about weights that affect loads, but those of model={model.name} are at the"
+                " server: leave it out, and set it there"
+            )
+    if program == "train":
+        yield (
+            f"model={model.name} has no weights here that could be trained: train a model that affect loads,"
+            " model=qwen2_5_omni_7b, or evaluate what is served, python evaluate.py"
+        )
+    if program != "evaluate":
+        return
+    yield from serving.lacking(serving.of_model(model))
+    for readout in _scored(cfg):
+        yield (
+            f"{readout} compares likelihoods, but model={model.name} answers in words and does not tell them: set"
+            f" {readout.split('=')[0]}=generate"
+        )
+    if model.concurrency > cfg.evaluation.batch_size:
+        yield (
+            f"model.concurrency={model.concurrency} requests at a time are more than a batch has,"
+            f" evaluation.batch_size={cfg.evaluation.batch_size}: raise that, or lower model.concurrency"
+        )
+    if cfg.trainer.devices > 1:
+        yield (
+            f"trainer.devices={cfg.trainer.devices} processes share what a model computes, but model={model.name}"
+            " computes nothing here: set trainer.devices=1, and model.concurrency to the requests at a time"
+        )
 
 
 def _training_conflicts(cfg: Config) -> Iterator[str]:

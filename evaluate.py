@@ -56,9 +56,9 @@ def main(cfg: Config, job_folder: str | None) -> None:
         if run.is_first():
             found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
             run.write_results(folder, cfg, parts, predictions, found, lost)
-            settle(model)
             tracker.results(found, predictions, {record.id: record for part in parts for record in part.records})
             print_results([run.read(folder)])
+            settle(model)
 
 
 if __name__ == "__main__":

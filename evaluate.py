@@ -46,8 +46,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
                     run.say(sentence)
                 costs = {cfg.evaluation.split: cost.added(examples, encoder.count_text, described.seconds)}
                 run.write_json(folder / "leak.json", audit)
-                account = described.account() | {"cost": costs, "tokens_known": encoder.tokens_known}
-                run.write_json(folder / "knowledge.json", account)
+                run.write_json(folder / "knowledge.json", described.account() | {"cost": costs})
             clips = data.ClipData({cfg.evaluation.split: examples}, encoder, cfg)
             summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)

@@ -41,8 +41,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
                     run.say(sentence)
                 costs = {s: cost.added(e, encoder.count_text, described.seconds) for s, e in by_split.items()}
                 run.write_json(folder / "leak.json", audit)
-                account = described.account() | {"cost": costs, "tokens_known": encoder.tokens_known}
-                run.write_json(folder / "knowledge.json", account)
+                run.write_json(folder / "knowledge.json", described.account() | {"cost": costs})
             begin = resume.position(folder)
             if begin == resume.START and model.new and cfg.finetuning.alignment_epochs:
                 print_alignment(alignment.align(model, encoder, by_split["train"], by_split["val"], cfg))

@@ -20,6 +20,7 @@ RUNS = {
     "affect.splits",
     "affect.leakage",
     "affect.rules",
+    "affect.prompt_rules",
     "affect.refusals",
     "affect.entry",
     "affect.inherit",
@@ -83,7 +84,7 @@ EXCEPTIONS = {
     # The demo corpus is rendered on first use, by a function that reading it never reaches.
     ("affect.datasets.demo", "affect.corpus"),
     # Words are pure: a cue or a language without any is refused before a run folder is made.
-    ("affect.rules", "affect.knowledge.cue_words"),
+    ("affect.prompt_rules", "affect.knowledge.cue_words"),
 }
 
 # A reader knows the layout of one dataset. The package itself puts options and labels against the configuration.

@@ -15,6 +15,7 @@ The API key is read from an environment variable, sent, and kept out of every me
 
 import base64
 import io
+import logging
 import os
 import queue
 import random
@@ -93,6 +94,7 @@ class Client:
         headers = {} if self._key is None else {"Authorization": f"Bearer {self._key}"}
         limits = httpx.Limits(max_connections=endpoint.concurrency)
         patience = httpx.Timeout(endpoint.timeout, connect=min(endpoint.timeout, CONNECT_SECONDS))
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every request
         self._http = httpx.Client(timeout=patience, headers=headers, limits=limits)
         self._closed = threading.Event()
 

@@ -245,5 +245,5 @@ def scored_readouts(cfg: Config) -> list[str]:
 
 
 def spell(letters: str) -> str:
-    """"tav" in words."""
+    """ "tav" in words."""
     return " and ".join(MODALITIES.get(letter, letter) for letter in letters)

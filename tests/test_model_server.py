@@ -1,6 +1,8 @@
 """`model=server` through evaluate.py itself, against a real HTTP server that can hear, see and read what it is sent."""
 
 import base64
+import csv
+import io
 import json
 import logging
 import os
@@ -21,7 +23,7 @@ from tiny_models import TINY_LABELS, tiny_manifest
 
 import evaluate
 from affect import inherit, models, run, show
-from affect.config import ConfigError, ServerConfig
+from affect.config import ConfigError, ServerConfig, ServerVideo
 from affect.endpoint import HOPELESS_AFTER
 from affect.media import SAMPLING_RATE
 from affect.models import Conversation, Unanswered
@@ -108,7 +110,10 @@ def test_what_a_clip_holds_arrives_and_comes_back_as_numbers(
     assert found["lenient"]["accuracy"] == found["exact"]["accuracy"] == 1.0 and found["value"] == 1.0
     assert {p.answer for p in by_id(folder).values()} == set(TINY_LABELS)
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"
-    assert "1 server omni-7b, " in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "1 server omni-7b, " in said.out
+    # httpx has a line for every request.
+    assert "HTTP Request" not in said.out + said.err + (folder / "log" / "run.log").read_text(encoding="utf-8")
     assert not (folder / "checkpoints").exists()
 
 
@@ -276,9 +281,8 @@ def test_what_was_answered_before_the_server_went_down_is_not_asked_again(
 
 
 def served(fake: Fake, root: Path, **settings: Any) -> Served:
-    config = ServerConfig(
-        name="server", modalities="tav", url=fake.url, served="omni-7b", backoff=0.01, **{"concurrency": 4, **settings}
-    )
+    given = {"url": fake.url, "served": "omni-7b", "backoff": 0.01, "concurrency": 4, **settings}
+    config = ServerConfig(name="server", modalities="tav", **given)
     model, _ = models.load(config, modalities="tav", cache_root=root)
     assert isinstance(model, Served)
     return model
@@ -308,7 +312,7 @@ def test_another_request_is_asked(fake: Fake, tmp_path: Path) -> None:
     assert asked(said("a", waveform=wave, frames=frames + 9, seconds=0.1)) == 1
     assert asked(said("a", waveform=wave, frames=frames, seconds=0.2)) == 1
     assert asked(said("a", waveform=wave)) == asked(said("a")) == 1
-    for settings in ({"served": "omni-3b"}, {"revision": "r2"}, {"video": "video"}):
+    for settings in ({"served": "omni-3b"}, {"revision": "r2"}, {"video": ServerVideo.video}):
         assert asked(**settings) == 1, settings
 
 
@@ -428,11 +432,9 @@ def test_tables_show_what_is_served(
     start(*MODEL, f"model.url={fake.url}", "model.served=omni-3b")
     capsys.readouterr()
     report([str(tmp_path / "outputs"), "--format", "csv"])
-    head, *rows = capsys.readouterr().out.splitlines()
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     # Another address is no other model: two seeds of one setting.
-    assert head.startswith("task,model,") or ",model," in head
-    assert sorted(row.split(",")[head.split(",").index("model")] for row in rows) == [
-        "server omni-3b",
-        "server omni-7b",
-    ]
-    assert not {"model.url", "model.timeout", "model.served"} & set(head.split(","))
+    assert [(row["model.name"], row["n_seeds"]) for row in rows] == [("server omni-7b", "2"), ("server omni-3b", "1")]
+    assert not {"model.url", "model.timeout", "model.served"} & set(rows[0])
+    report([str(tmp_path / "outputs")])
+    assert f"server omni-3b, {tmp_path}" in capsys.readouterr().out

@@ -71,8 +71,8 @@ class ServerEncoder:
     def count_text(self, messages: list[dict]) -> int:
         """An estimate, see above; without the tokens of the chat template.
 
-        English has 4 to 5 bytes to a token of today's tokenizers; a Chinese character has 3 bytes and most often a
-        token to itself or less.
+        SmolLM2's tokenizer, of 49,152 tokens, has 4.05 bytes to a token in the demo's prompts, and 3.7 in transcripts
+        alone. A Chinese character has three bytes, and most often a token to itself or a share in one.
         """
         texts = [part["text"] for message in messages for part in message["content"] if part["type"] == "text"]
         return sum(-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts)

@@ -47,6 +47,9 @@ answer."""
 QUOTED = 300
 """Characters of a server's own words that are repeated in a message."""
 
+SIGNAL_SECONDS = 1.0
+"""Between two looks for Ctrl-C: one that arrives on the way into a wait without end is met only when that ends."""
+
 HOPELESS_AFTER = 20
 """Requests that are refused one after the other, from the first one on, before all others are spared the same."""
 
@@ -262,7 +265,10 @@ def each(
             todo.put(task)
             waiting += 1
         while waiting:
-            task, outcome = done.get()
+            try:
+                task, outcome = done.get(timeout=SIGNAL_SECONDS)
+            except queue.Empty:
+                continue
             waiting -= 1
             for following in islice(rest, 1):
                 todo.put(following)

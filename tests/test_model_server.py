@@ -8,11 +8,13 @@ import logging
 import os
 import pickle
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +276,7 @@ def test_what_was_answered_before_the_server_went_down_is_not_asked_again(
     sent = [json.dumps(body) for _, _, body in [*before[:3], *fake.requests[len(before) :]]]
     assert len(set(sent)) == 6
     assert numbers(folder)["lenient"]["accuracy"] == 1.0
+    assert not kept(folder.parent.parent / "cache")
     # It has ended: whoever evaluates again wants to know what the server answers now.
     start(*words)
     assert len(fake.requests) == len(before) + 3 + 6
@@ -337,12 +340,17 @@ def test_a_damaged_file_of_answers(fake: Fake, tmp_path: Path) -> None:
         served(fake, tmp_path).generate({"conversations": [said("a")]}, 8)
 
 
+def kept(root: Path) -> int:
+    with closing(sqlite3.connect(root / "answers.sqlite")) as database:
+        return database.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
+
+
 def test_stopping_does_not_wait_for_the_server(fake: Fake, tmp_path: Path) -> None:
     fake.behaviour = lambda number, body: answer("ok") if number == 0 else (fake.over.wait(), answer())[1]
     model = served(fake, tmp_path, concurrency=1, timeout=100.0)
 
     def interrupt() -> None:
-        while len(fake.requests) < 2:
+        while len(fake.requests) < 2 or not kept(tmp_path):
             time.sleep(0.01)
         os.kill(os.getpid(), 2)
 

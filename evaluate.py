@@ -21,7 +21,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect import adapters, data, processes, run, tracking, trainer
     from affect.knowledge import attach, cost, leak
     from affect.metrics.summary import summarise
-    from affect.models import keep
+    from affect.models import keep, settle
     from affect.module import Supervised
     from affect.report.table import print_results
 
@@ -57,6 +57,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
             run.write_results(folder, cfg, parts, predictions, found, lost)
             tracker.results(found, predictions, {record.id: record for part in parts for record in part.records})
             print_results([run.read(folder)])
+            settle(model)
 
 
 if __name__ == "__main__":

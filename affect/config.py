@@ -86,6 +86,45 @@ class QwenOmniConfig(ModelConfig):
     """Commit, tag or branch of the checkpoint on the hub."""
 
 
+class ServerVideo(str, Enum):
+    """How a server is sent the picture of a clip."""
+
+    frames = "frames"
+    """As still pictures, which every server of a vision model takes."""
+    video = "video"
+    """As one silent video made of the sampled frames, `video_url`, which vLLM takes beside OpenAI's interface."""
+
+
+CONCURRENCY, TIMEOUT, RETRIES, BACKOFF = 8, 120.0, 4, 1.0
+"""Of every server: requests at a time, seconds for one, further attempts, and seconds before the first of them."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ServerConfig(ModelConfig):
+    """A model behind a server with OpenAI's interface, such as vLLM: asked in words, never trained."""
+
+    family: str = "server"
+    url: str | None = None
+    """Where its interface begins, http://localhost:8000/v1. Not where it is, but which model it is decides a number."""
+    served: str | None = None
+    """The name under which it serves the model; tables show it."""
+    revision: str = ""
+    """Which weights those are, in words of your own: a server does not tell."""
+    key_variable: str | None = None
+    """Environment variable that holds the API key; null sends none. The key itself is written nowhere."""
+    video: ServerVideo = ServerVideo.frames
+    """How the picture is sent."""
+    concurrency: int = CONCURRENCY
+    """Requests at a time, of a batch of evaluation.batch_size clips."""
+    timeout: float = TIMEOUT
+    """Seconds after which a request is given up."""
+    retries: int = RETRIES
+    """Further attempts after one that timed out, met no server, or was answered by 429, by 5xx or by something that is
+    no answer."""
+    backoff: float = BACKOFF
+    """Seconds before the first of them, twice as many before each further one, a minute at the most."""
+
+
 @dataclass(slots=True, kw_only=True)
 class SubsetConfig:
     """How many records of each split are used; null is all. Stratified by the first task, nested, drawn by
@@ -301,15 +340,6 @@ class ControlSplit(str, Enum):
     test = "test"
 
 
-class ServerVideo(str, Enum):
-    """How a server is sent the picture of a clip."""
-
-    frames = "frames"
-    """As still pictures, which every server of a vision model takes."""
-    video = "video"
-    """As one silent video made of the sampled frames, `video_url`, which vLLM takes beside OpenAI's interface."""
-
-
 class CuesReference(str, Enum):
     """Whose clips a cue is told relative to."""
 
@@ -406,14 +436,14 @@ class KnowledgeConfig:
     """server: longest side of a frame in pixels; smaller frames are not enlarged."""
     server_max_seconds: float = 30.0
     """server: longer clips are not described, and counted as failed."""
-    server_concurrency: int = 8
+    server_concurrency: int = CONCURRENCY
     """server: requests at a time."""
-    server_timeout: float = 120.0
+    server_timeout: float = TIMEOUT
     """server: seconds after which a request is given up."""
-    server_retries: int = 4
+    server_retries: int = RETRIES
     """server: further attempts after one that timed out, met no server, or was answered by 429, by 5xx or by something
     that is no answer."""
-    server_backoff: float = 1.0
+    server_backoff: float = BACKOFF
     """server: seconds before the first of them, twice as many before each further one, a minute at the most."""
 
 
@@ -561,7 +591,7 @@ class Config:
     """Check the configuration, say what would be run, and stop."""
 
 
-FAMILIES = {"composed": ComposedConfig, "qwen_omni": QwenOmniConfig}
+FAMILIES = {"composed": ComposedConfig, "qwen_omni": QwenOmniConfig, "server": ServerConfig}
 """The schema of each model family."""
 
 GROUPS = ("model", "dataset", "prompting", "finetuning", "knowledge", "evaluation", "trainer", "logger")

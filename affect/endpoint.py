@@ -15,44 +15,46 @@ The API key is read from an environment variable, sent, and kept out of every me
 
 import base64
 import io
+import logging
 import os
+import queue
 import random
 import struct
 import tempfile
 import threading
 import wave
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
 
 from affect.config import ConfigError
 from affect.media import SAMPLING_RATE, Clip, write_clip
+from affect.serving import Endpoint, lacking
 
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at the most, also where the server asks for more."""
 
+CONNECT_SECONDS = 10.0
+"""For a connection to be made, at the most: a machine that is not there would else be waited for as long as an
+answer."""
+
 QUOTED = 300
 """Characters of a server's own words that are repeated in a message."""
 
+SIGNAL_SECONDS = 1.0
+"""Between two looks for Ctrl-C: one that arrives on the way into a wait without end is met only when that ends."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """Where a model is served, and how patient to be. The attributes mean what they mean in the configuration."""
+HOPELESS_AFTER = 20
+"""Requests that are refused one after the other, from the first one on, before all others are spared the same."""
 
-    keys: str
-    """What their names begin with there: `knowledge.server_`."""
-    url: str | None
-    model: str | None
-    key_variable: str | None
-    concurrency: int
-    timeout: float
-    retries: int
-    backoff: float
+Task = TypeVar("Task")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +88,17 @@ class Client:
     """Asks one model of one server. Safe to use from many threads."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        """`endpoint` has to be one without `problems`. Raises ConfigError where the address or the key lacks."""
-        lacking = list(_lacking(endpoint))
-        if lacking:
-            raise ConfigError("\n".join(lacking))
+        """`endpoint` has to be one without `serving.problems`. Raises ConfigError for what is `serving.lacking`."""
+        if sentences := list(lacking(endpoint)):
+            raise ConfigError("\n".join(sentences))
         assert endpoint.url is not None and endpoint.model is not None
         self.endpoint, self.url, self.model = endpoint, endpoint.url.rstrip("/"), endpoint.model
         self._key = None if endpoint.key_variable is None else os.environ[endpoint.key_variable].strip()
         headers = {} if self._key is None else {"Authorization": f"Bearer {self._key}"}
         limits = httpx.Limits(max_connections=endpoint.concurrency)
-        self._http = httpx.Client(timeout=endpoint.timeout, headers=headers, limits=limits)
+        patience = httpx.Timeout(endpoint.timeout, connect=min(endpoint.timeout, CONNECT_SECONDS))
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every request
+        self._http = httpx.Client(timeout=patience, headers=headers, limits=limits)
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -136,7 +139,7 @@ class Client:
         keys, endpoint = self.endpoint.keys, self.endpoint
         try:
             response = self._http.post(f"{self.url}/chat/completions", json=asked)
-        except httpx.ConnectError as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             sentence = (
                 f"{keys}url={self.url} does not answer ({self._quote(str(error))}): start the server, or correct the"
                 " address; what has been done is kept"
@@ -188,7 +191,8 @@ class Client:
             )
             raise ConfigError(f"{self.url} answered {status} ({words}): {remedy}")
         if status == 404:
-            raise ConfigError(f"{self.url} answered 404 ({words}) for {keys}model={self.model}: {self._served()}")
+            named = f"{self.endpoint.model_key}={self.model}"
+            raise ConfigError(f"{self.url} answered 404 ({words}) for {named}: {self._served()}")
         if status >= 300:
             raise Refused(
                 f"{self.url} refused the request with {status} ({words}): send less or something else"
@@ -217,7 +221,9 @@ def _completion(answer: Any) -> Completion:
         raise TypeError(f"the content is a {type(text).__name__}")
     usage = answer.get("usage")  # not all servers count
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    return Completion(text=(text or "").strip(), tokens=tokens if isinstance(tokens, int) else None)
+    # Half of a pair of surrogates, which JSON can spell, is no character and cannot be written to a file.
+    text = (text or "").encode(errors="replace").decode().strip()
+    return Completion(text=text, tokens=tokens if isinstance(tokens, int) else None)
 
 
 def _retry_after(response: httpx.Response) -> float:
@@ -226,69 +232,66 @@ def _retry_after(response: httpx.Response) -> float:
     return float(asked) if asked.isdecimal() else 0.0
 
 
-# ---------------------------------------------------------------- settings
+# ---------------------------------------------------------------- many requests
 
 
-def problems(endpoint: Endpoint) -> Iterator[str]:
-    """A sentence for each setting that cannot be used, whether or not there is anything to ask for."""
-    keys = endpoint.keys
-    if not endpoint.model:
-        yield f"{keys}model is not set: give the name under which the server has the model"
-    if endpoint.url is not None:
-        yield from _address_problems(endpoint.url, keys)
-    if endpoint.key_variable is not None and not endpoint.key_variable.isidentifier():
-        # Most likely the key itself, which must not be printed.
-        yield (
-            f"{keys}key_variable is not the name of an environment variable: export the key in one, and give that one's"
-            " name"
-        )
-    if endpoint.concurrency < 1:
-        yield f"{keys}concurrency={endpoint.concurrency} has to be at least 1"
-    if not endpoint.timeout > 0:
-        yield f"{keys}timeout={endpoint.timeout} has to be above 0"
-    if endpoint.retries < 0:
-        yield f"{keys}retries={endpoint.retries} must not be below 0"
-    if not endpoint.backoff >= 0:
-        yield f"{keys}backoff={endpoint.backoff} must not be below 0"
+def each(
+    tasks: Iterable[Task], ask: Callable[[Task], Answer], at_a_time: int
+) -> Iterator[tuple[Task, Answer | Refused]]:
+    """Every task with what `ask` gives for it, or the Refused it raises, as they are done; `ask` is called from
+    `at_a_time` threads. Raises what else `ask` raises. Tasks, none of which is None, are taken as they are needed.
 
+    Whoever ends early, by leaving the loop or by an exception, has to close the client too: a request that is under way
+    cannot be called off, only its pauses can.
+    """
+    rest = iter(tasks)
+    todo: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[Task, Answer | Exception]] = queue.SimpleQueue()
 
-def _address_problems(url: str, keys: str) -> Iterator[str]:
+    def work() -> None:
+        while (task := todo.get()) is not None:
+            try:
+                done.put((task, ask(task)))
+            except Exception as error:  # it is raised again where the answers are taken
+                done.put((task, error))
+
+    # Daemons, since a thread that waits for a server cannot be called off: Ctrl-C would wait for the timeout.
+    for _ in range(at_a_time):
+        threading.Thread(target=work, daemon=True).start()
+    waiting = 0
     try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        yield f"{keys}url={url} is no address ({error}): it looks like http://localhost:8000/v1"
-        return
-    if parsed.userinfo or parsed.query:
-        # Either is where a key might stand.
-        yield (
-            f"{keys}url has a user, a password or a query in it, and the configuration is written to run folders: put"
-            f" the key into an environment variable and name that, {keys}key_variable=…"
-        )
-    elif parsed.scheme not in ("http", "https") or not parsed.host or (parsed.port or 1) > 65535:
-        yield f"{keys}url={url} is no address: it looks like http://localhost:8000/v1"
+        # As many again as are worked on, so that no thread waits.
+        for task in islice(rest, 2 * at_a_time):
+            todo.put(task)
+            waiting += 1
+        while waiting:
+            try:
+                task, outcome = done.get(timeout=SIGNAL_SECONDS)
+            except queue.Empty:
+                continue
+            waiting -= 1
+            for following in islice(rest, 1):
+                todo.put(following)
+                waiting += 1
+            if isinstance(outcome, Exception) and not isinstance(outcome, Refused):
+                raise outcome
+            yield task, outcome
+    finally:
+        for _ in range(at_a_time):
+            todo.put(None)
 
 
-def _lacking(endpoint: Endpoint) -> Iterator[str]:
-    """What lacks before anything can be asked."""
-    keys, variable = endpoint.keys, endpoint.key_variable
-    if endpoint.url is None:
-        yield f"{keys}url is not set: give the address, {keys}url=http://localhost:8000/v1"
-    if variable is None:
-        return
-    if variable not in os.environ:
-        yield (
-            f"the environment variable {variable}, which {keys}key_variable names, is not set: export it with the key,"
-            f" or set {keys}key_variable=null where none is needed"
-        )
-        return
-    key = os.environ[variable].strip()
-    # What cannot stand in a header would be repeated in the message that says so.
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        yield (
-            f"the environment variable {variable} holds no key, but"
-            f" {'characters that no key has' if key else 'nothing'}: put the key there, or set"
-            f" {keys}key_variable=null where none is needed"
-        )
+class Hope:
+    """Given up where the first HOPELESS_AFTER requests are all refused."""
+
+    def __init__(self) -> None:
+        self.num_refused, self.answered = 0, False
+
+    def refused(self, why: Refused) -> None:
+        """Raises ConfigError where it is given up."""
+        self.num_refused += 1
+        if not self.answered and self.num_refused >= HOPELESS_AFTER:
+            raise ConfigError(f"the first {self.num_refused} requests all failed, the last because {why}")
 
 
 # ---------------------------------------------------------------- media

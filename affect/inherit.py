@@ -15,7 +15,13 @@ LOCKED = ("model", "prompting", "finetuning", "knowledge", "experiment")
 """What a run brings with it: a trained model is only itself with the wording and the towers it was trained with. An
 experiment may name any of them."""
 
+OF_SERVERS = tuple(
+    f"knowledge.server_{key}" for key in ("url", "key_variable", "concurrency", "timeout", "retries", "backoff")
+)
+"""Where a server is, and how patient to be with it."""
+
 FREE = (
+    *OF_SERVERS,
     "knowledge.store",
     "knowledge.make",
     "knowledge.missing",
@@ -76,6 +82,8 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
         )
     for key in ("run", "output_root", "cache_root", "data_root", "dry_run", "clip"):
         merged[key] = raw[key]
+    if merged.model.family == "server":
+        merged.run = None  # such a run has no weights: what goes on from it is zero-shot again
     return merged
 
 
@@ -93,6 +101,7 @@ FREE_ON_RESUME = (
     "resume_with_other_code",
     "data_root",
     "cache_root",
+    *OF_SERVERS,
     "knowledge.store",
     "knowledge.make",
     "dry_run",

@@ -8,7 +8,7 @@ import torch
 
 from affect import answers, prompts
 from affect.config import EvaluationConfig, IntensityReadout, Readout
-from affect.models import Encoder, Model
+from affect.models import Encoder, Model, Unanswered
 from affect.prompts import Example
 from affect.record import Prediction
 from affect.tasks import Kind
@@ -67,8 +67,11 @@ def predict(
     elif task.kind is Kind.intensity and config.intensity_readout is IntensityReadout.expectation:
         values = task.grid()
     else:
-        texts = [encoder.decode(ids) for ids in model.generate(batch, config.max_new_tokens)]
-        return [_generated(e, text) for e, text in zip(examples, texts, strict=True)]
+        answered = zip(examples, model.generate(batch, config.max_new_tokens), strict=True)
+        return [
+            failed(e, "generate", ids.reason) if isinstance(ids, Unanswered) else _generated(e, encoder.decode(ids))
+            for e, ids in answered
+        ]
     candidates = [encoder.answer_ids(examples[0].marker + task.answer(value, language)) for value in values]
     scores = score(model, batch, candidates)
     if config.length_normalised:
@@ -115,7 +118,7 @@ def _scored(example: Example, values: list[Any], scores: torch.Tensor) -> Predic
 
 
 def failed(example: Example, readout: str, error: str) -> Prediction:
-    """The prediction for an example that could not be put to the model at all."""
+    """The prediction for an example that could not be put to the model, or got no answer from it."""
     return _prediction(example, answer=None, exact=None, lenient=None, outcome="error", readout=readout, error=error)
 
 

@@ -1,27 +1,34 @@
-"""Which values of the configuration go together: every rule that spans fields, in one place."""
+"""Which values of the configuration go together: every rule that spans fields, those of prompts in prompt_rules.py."""
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 
+from affect import serving
 from affect.config import (
-    DESCRIPTIONS,
     FAMILIES,
     MODALITIES,
     ClassSampling,
     ComposedConfig,
     Config,
-    Control,
     DatasetConfig,
-    IntensityReadout,
     LabelWeights,
+    ModelConfig,
     PromptingConfig,
     Readout,
-    Source,
+    ServerConfig,
     Tower,
     near,
     new_modalities,
 )
-from affect.prompts import descriptions_shown
+from affect.prompt_rules import (
+    kinds_of,
+    knowledge_conflicts,
+    prompting_conflicts,
+    scored_readouts,
+    spell,
+    wording_conflicts,
+)
 from affect.record import SPLITS
 from affect.tasks import HEADLINES, Kind
 from affect.tasks import problems as task_problems
@@ -45,12 +52,14 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
         yield from _modality_conflicts(cfg, program)
     for name, dataset in cfg.datasets.items():
         yield from _dataset_conflicts(name, dataset, cfg.prompting)
-    yield from _wording_conflicts(cfg.prompting)
+    yield from wording_conflicts(cfg.prompting)
     if program in ("train", "evaluate", "show"):  # the others build no prompt
-        yield from _prompting_conflicts(cfg, program)
+        yield from prompting_conflicts(cfg, program)
     yield from _imbalance_conflicts(cfg, program)
-    yield from _knowledge_conflicts(cfg, program)
-    if program == "train":
+    yield from knowledge_conflicts(cfg, program)
+    if isinstance(cfg.model, ServerConfig):
+        yield from _server_conflicts(cfg, cfg.model, program)
+    elif program == "train":
         yield from _training_conflicts(cfg)
     if program == "evaluate" and cfg.run is None:
         for letter in sorted(set(cfg.modalities) & set(new_modalities(cfg.model))):
@@ -91,6 +100,8 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
         "model.num_frames": cfg.model.num_frames,
         "model.frame_size": cfg.model.frame_size,
         "prompting.max_text_tokens": cfg.prompting.max_text_tokens,
+        "knowledge.server_num_frames": cfg.knowledge.server_num_frames,
+        "knowledge.server_frame_size": cfg.knowledge.server_frame_size,
     }
     above_zero = {
         "finetuning.learning_rate": cfg.finetuning.learning_rate,
@@ -98,6 +109,7 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
         "finetuning.alignment_learning_rate": cfg.finetuning.alignment_learning_rate,
         "trainer.max_grad_norm": cfg.trainer.max_grad_norm,
         "model.max_seconds": cfg.model.max_seconds,
+        "knowledge.server_max_seconds": cfg.knowledge.server_max_seconds,
     }
     not_below_zero = {
         "trainer.num_workers": cfg.trainer.num_workers,
@@ -154,13 +166,13 @@ def _modality_conflicts(cfg: Config, program: str) -> Iterator[str]:
         if letter not in model.modalities:
             yield (
                 f"modalities={letters} has {MODALITIES[letter]}, but model={model.name} takes only"
-                f" {_spell(model.modalities)}: choose another model, or leave {letter} out"
+                f" {spell(model.modalities)}: choose another model, or leave {letter} out"
             )
         for name, dataset in cfg.datasets.items():
             if letter not in dataset.modalities:
                 yield (
                     f"modalities={letters} has {MODALITIES[letter]}, but dataset={name} has only"
-                    f" {_spell(dataset.modalities)}: leave {letter} out"
+                    f" {spell(dataset.modalities)}: leave {letter} out"
                 )
     if isinstance(model, ComposedConfig):
         for letter, key, encoder in (("a", "audio", model.audio), ("v", "vision", model.vision)):
@@ -169,10 +181,6 @@ def _modality_conflicts(cfg: Config, program: str) -> Iterator[str]:
                     f"modalities={letters} has {MODALITIES[letter]}, but model.{key}=null: name an encoder (conv), or"
                     f" leave {letter} out"
                 )
-
-
-def _spell(letters: str) -> str:
-    return " and ".join(MODALITIES.get(letter, letter) for letter in letters)
 
 
 def _dataset_conflicts(name: str, dataset: DatasetConfig, prompting: PromptingConfig) -> Iterator[str]:
@@ -213,132 +221,6 @@ def _dataset_conflicts(name: str, dataset: DatasetConfig, prompting: PromptingCo
             )
 
 
-def _wording_conflicts(prompting: PromptingConfig) -> Iterator[str]:
-    for key, wording, placeholders in (
-        ("transcript", prompting.transcript, ("text",)),
-        ("context", prompting.context, ("turns",)),
-        ("audio_description", prompting.audio_description, ("text",)),
-        ("video_description", prompting.video_description, ("text",)),
-        ("audio_video_description", prompting.audio_video_description, ("text",)),
-        ("cot_instruction", prompting.cot_instruction, ("marker",)),
-        ("fewshot.example", prompting.fewshot.example, ("clip", "answer")),
-    ):
-        for language, template in wording.items():
-            try:
-                filled = template.format(**{name: f"\0{name}\0" for name in placeholders})
-            except (KeyError, IndexError, ValueError) as error:
-                options = " or ".join(f"{{{name}}}" for name in placeholders)
-                yield f"prompting.{key}.{language} has a placeholder that is not {options}: {error}"
-                continue
-            for name in placeholders:
-                if f"\0{name}\0" not in filled:
-                    yield (
-                        f"prompting.{key}.{language} lacks its placeholder {{{name}}}: what it should show would be"
-                        " left out"
-                    )
-    for language, marker in prompting.answer_marker.items():
-        if not marker.strip(" :\uff1a"):
-            yield (
-                f"prompting.answer_marker.{language}='{marker}' has no word by which the final answer could be found:"
-                " give it one, Answer:"
-            )
-
-
-LEAST_COT_TOKENS = 32
-"""Below that not even two sentences of reasons fit before the answer."""
-
-
-def _prompting_conflicts(cfg: Config, program: str) -> Iterator[str]:
-    prompting, names = cfg.prompting, cfg.prompting.descriptions
-    unknown = [name for name in names if name not in DESCRIPTIONS]
-    for name in unknown:
-        yield (
-            f"prompting.descriptions names '{name}', which cannot be described{near(name, DESCRIPTIONS)} Choose from"
-            f" {', '.join(DESCRIPTIONS)}"
-        )
-    if unknown:
-        return
-    if len(set(names)) < len(names):
-        yield f"prompting.descriptions=[{','.join(names)}] names one twice: name each once"
-    shown = descriptions_shown(prompting, cfg.modalities)
-    if names and not shown:
-        yield (
-            f"prompting.descriptions=[{','.join(names)}] shows nothing, since modalities={cfg.modalities} leaves out"
-            " what they tell of: set prompting.descriptions_without_media=true to tell it in words all the same, or"
-            " prompting=plain"
-        )
-    # Without any description the control itself is refused.
-    if cfg.knowledge.control is Control.mismatched_modality and names and not {"audio", "video"} <= set(shown):
-        yield (
-            "knowledge.control=mismatched_modality exchanges the descriptions of audio and video, but with"
-            f" modalities={cfg.modalities} the prompt shows {' and '.join(shown) or 'neither'}: set"
-            " prompting.descriptions=[audio,video] with both modalities, or choose another control"
-        )
-    if prompting.max_description_words is not None and prompting.max_description_words < 1:
-        yield (
-            f"prompting.max_description_words={prompting.max_description_words} has to be at least 1, or null for all:"
-            " no description at all is prompting=plain"
-        )
-    used = {f"{name}_description": getattr(prompting, f"{name}_description") for name in shown}
-    if prompting.cot:
-        used |= {"cot_instruction": prompting.cot_instruction, "answer_marker": prompting.answer_marker}
-    if prompting.fewshot.k:
-        used |= {"fewshot.example": prompting.fewshot.example, "fewshot.clip": prompting.fewshot.clip}
-    for name, dataset in cfg.datasets.items():
-        for key, wording in used.items():
-            if dataset.language not in wording:
-                yield (
-                    f"dataset={name} is in language '{dataset.language}', but prompting={prompting.name} has no {key}"
-                    f" in it: add prompting.{key}.{dataset.language}"
-                )
-    yield from _fewshot_conflicts(cfg, shown)
-    if prompting.cot and program == "evaluate" and cfg.run is None:
-        yield from _cot_conflicts(cfg)
-
-
-def _fewshot_conflicts(cfg: Config, shown: list[str]) -> Iterator[str]:
-    fewshot = cfg.prompting.fewshot
-    for key, value in (("k", fewshot.k), ("seed", fewshot.seed)):
-        if value < 0:
-            yield f"prompting.fewshot.{key}={value} must not be below 0"
-    if fewshot.k > 0 and "t" not in cfg.modalities and not shown:
-        yield (
-            f"prompting.fewshot.k={fewshot.k} shows training examples as text, but modalities={cfg.modalities} leaves"
-            " their transcripts out and no description is shown: add t to modalities, or set prompting.fewshot.k=0"
-        )
-    if fewshot.k > 0 and cfg.evaluation.split == "train":
-        yield (
-            f"prompting.fewshot.k={fewshot.k} takes its examples from the training split, but evaluation.split=train is"
-            " that split: evaluate on another, or set prompting.fewshot.k=0"
-        )
-
-
-def _cot_conflicts(cfg: Config) -> Iterator[str]:
-    """Only of a model that is not fine-tuned: one that is has learnt to answer at once, and that can be scored."""
-    kinds = {
-        dataset.task_definitions[name].kind
-        for dataset in cfg.datasets.values()
-        for name in dataset.tasks
-        if name in dataset.task_definitions
-    }
-    scored = []
-    if Kind.classification in kinds and cfg.evaluation.readout is Readout.score:
-        scored.append("evaluation.readout=score")
-    if Kind.intensity in kinds and cfg.evaluation.intensity_readout is IntensityReadout.expectation:
-        scored.append("evaluation.intensity_readout=expectation")
-    for readout in scored:
-        yield (
-            f"prompting.cot=true asks for reasons before the answer, but {readout} takes the answer before any are"
-            f" written: set {readout.split('=')[0]}=generate and evaluation.max_new_tokens=256, or prompting.cot=false"
-        )
-    if not scored and cfg.evaluation.max_new_tokens < LEAST_COT_TOKENS:
-        yield (
-            "prompting.cot=true asks for reasons before the answer, but"
-            f" evaluation.max_new_tokens={cfg.evaluation.max_new_tokens} ends before both are written: set"
-            " evaluation.max_new_tokens=256, or prompting.cot=false"
-        )
-
-
 def _imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:
     tau, readout = cfg.evaluation.logit_adjustment, cfg.evaluation.readout
     sampling, weights = cfg.finetuning.sampling, cfg.finetuning.label_weights
@@ -349,12 +231,7 @@ def _imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:
         asked[f"finetuning.sampling={sampling.value}"] = "finetuning.sampling=natural"
     if program == "train" and weights is not LabelWeights.none:
         asked[f"finetuning.label_weights={weights.value}"] = "finetuning.label_weights=none"
-    kinds = {
-        dataset.task_definitions[name].kind
-        for dataset in cfg.datasets.values()
-        for name in dataset.tasks
-        if name in dataset.task_definitions
-    }
+    kinds = kinds_of(cfg)
     if kinds and Kind.classification not in kinds:
         for key, off in asked.items():
             yield (
@@ -376,76 +253,40 @@ def _imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:
         )
 
 
-def _knowledge_conflicts(cfg: Config, program: str) -> Iterator[str]:
-    knowledge, prompting = cfg.knowledge, cfg.prompting
-    sources = [knowledge.source, *knowledge.also]
-    named = "+".join(source.value for source in sources)
-    for name in knowledge.modalities:
-        if name not in DESCRIPTIONS:
+def _server_conflicts(cfg: Config, model: ServerConfig, program: str) -> Iterator[str]:
+    yield from serving.problems(serving.of_model(model))
+    for field in fields(ModelConfig):
+        if (
+            field.name in ("precision", "attention", "gradient_checkpointing")
+            and getattr(model, field.name) != field.default
+        ):
             yield (
-                f"knowledge.modalities has '{name}', which cannot be described{near(name, DESCRIPTIONS)} Choose from"
-                f" {', '.join(DESCRIPTIONS)}"
+                f"model.{field.name} is about weights that affect loads, but those of model={model.name} are at the"
+                " server: leave it out, and set it there"
             )
-    if not knowledge.modalities and knowledge.source is not Source.none:
-        yield f"knowledge.modalities is empty: choose from {', '.join(DESCRIPTIONS)}"
-    if Source.none in knowledge.also or (knowledge.source is Source.none and knowledge.also):
+    if program == "train":
         yield (
-            f"knowledge.also=[{','.join(s.value for s in knowledge.also)}] adds to knowledge={knowledge.source.value}:"
-            " name sources in both"
+            f"model={model.name} has no weights here that could be trained: train a model that affect loads,"
+            " model=qwen2_5_omni_7b, or evaluate what is served, python evaluate.py"
         )
-    if len(set(sources)) < len(sources):
-        yield f"knowledge={named} names a source twice: name each once, in knowledge or in knowledge.also"
-    if Source.file in sources and knowledge.file_path is None:
-        yield "knowledge=file without a file: name it, knowledge.file_path=descriptions.jsonl"
-    if Source.file not in sources and knowledge.file_path is not None:
-        yield (
-            f"knowledge.file_path={knowledge.file_path} is read by knowledge=file, but knowledge={named}: leave it out,"
-            " or choose knowledge=file"
-        )
-    for split in knowledge.splits:
-        if split not in SPLITS:
-            yield f"knowledge.splits has '{split}'{near(split, SPLITS)} Splits: {', '.join(SPLITS)}"
-    if program == "knowledge":
-        if knowledge.source is Source.none:
-            yield "knowledge=none describes nothing: choose a source, knowledge=cues"
-        if not knowledge.splits:
-            yield f"knowledge.splits is empty: choose from {', '.join(SPLITS)}"
-        if knowledge.shard is not None:
-            match = re.fullmatch(r"(\d+)/(\d+)", knowledge.shard)
-            if match is None or not int(match[1]) < int(match[2]):
-                yield (
-                    f"knowledge.shard={knowledge.shard} is not a share: give i/n with i from 0 to n - 1,"
-                    " knowledge.shard=0/4 to knowledge.shard=3/4"
-                )
+    if program != "evaluate":
         return
-    if knowledge.shard is not None:
-        yield f"knowledge.shard={knowledge.shard} is for `python -m affect.knowledge`: leave it out here"
-    if program not in ("train", "evaluate", "show"):
-        return
-    if knowledge.control is not Control.none and not prompting.descriptions:
+    yield from serving.lacking(serving.of_model(model))
+    for readout in scored_readouts(cfg):
         yield (
-            f"knowledge.control={knowledge.control.value} changes descriptions, but prompting={prompting.name} shows"
-            " none: choose prompting=knowledge, or leave the control out"
+            f"{readout} compares likelihoods, but model={model.name} answers in words and does not tell them: set"
+            f" {readout.split('=')[0]}=generate"
         )
-    if prompting.descriptions and knowledge.source is Source.none:
+    if model.concurrency > cfg.evaluation.batch_size:
         yield (
-            f"prompting={prompting.name} shows descriptions of {' and '.join(prompting.descriptions)}, but"
-            " knowledge=none: choose who makes them, knowledge=cues, or prompting=plain"
+            f"model.concurrency={model.concurrency} requests at a time are more than a batch has,"
+            f" evaluation.batch_size={cfg.evaluation.batch_size}: raise that, or lower model.concurrency"
         )
-    elif undescribed := [name for name in prompting.descriptions if name not in knowledge.modalities]:
+    if cfg.trainer.devices > 1:
         yield (
-            f"prompting={prompting.name} shows descriptions of {' and '.join(undescribed)}, but"
-            f" knowledge.modalities={','.join(knowledge.modalities)}: add them there, or take them out of"
-            " prompting.descriptions"
+            f"trainer.devices={cfg.trainer.devices} processes share what a model computes, but model={model.name}"
+            " computes nothing here: set trainer.devices=1, and model.concurrency to the requests at a time"
         )
-    if prompting.descriptions_without_media:  # otherwise what a dataset lacks is refused with its modality
-        for name, dataset in cfg.datasets.items():
-            for of in prompting.descriptions:
-                if not set(DESCRIPTIONS.get(of, "")) <= set(dataset.modalities):
-                    yield (
-                        f"prompting.descriptions has {of}, but dataset={name} has only {_spell(dataset.modalities)}:"
-                        " take it out"
-                    )
 
 
 def _training_conflicts(cfg: Config) -> Iterator[str]:

@@ -494,6 +494,12 @@ class RunSummary:
     status: dict[str, Any]
     metrics: dict[str, Any] | None
 
+    @property
+    def model(self) -> str:
+        """The name of the model; of one that is served also the name it has there, which is what tells it apart."""
+        model = self.config["model"]
+        return f"{model['name']} {model['served']}" if "served" in model else model["name"]
+
 
 def read(folder: Path) -> RunSummary:
     """A run folder, finished or not. Raises ConfigError when it is none."""

@@ -53,7 +53,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
         # Not folded at the terminal's width, which would show line breaks that are not in the prompt.
         console.print(encoder.render(example.messages), end="", soft_wrap=True)
         console.print("(no label: predicted, not scored)" if example.target is None else example.target, soft_wrap=True)
-        table = Table("part", "tokens")
+        table = Table("part", "tokens" if encoder.tokens_known else "tokens, estimated")
         for part, count in token_counts(example, cfg, encoder).items():
             table.add_row(part, str(count))
         console.print(table)
@@ -62,10 +62,12 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
 
 def token_counts(example: "Example", cfg: Config, encoder: "Encoder") -> dict[str, int]:
-    """Tokens by part. A part counts as what the prompt is shorter without it."""
+    """Tokens by part. A part counts as what the prompt is shorter without it. Where they are estimated, only what is
+    text has any."""
     from affect import data
 
     user, wanted = example.messages[-1], data.sampling(cfg)
+    *media, body = user["content"]
 
     def with_user(content: list[dict]) -> list[dict]:
         return [*example.messages[:-1], {"role": "user", "content": content}]
@@ -78,17 +80,19 @@ def token_counts(example: "Example", cfg: Config, encoder: "Encoder") -> dict[st
         assert tensors is not None, "the clip has just been decoded"
         return int(tensors["attention_mask"].sum()), tensors["answer_length"]
 
+    text, counts = encoder.count_text(example.messages), {}
+    for slot, words in example.shown.items():
+        shorter = {"type": "text", "text": body["text"].replace(words, "", 1)}
+        counts[slot] = text - encoder.count_text(with_user([*media, shorter]))
+    if not encoder.tokens_known:
+        return counts | {"system turn": text - sum(counts.values()), "sum, without audio and video": text}
     whole, answer = total(example.messages, "")
-    counts = {
+    of_media = {
         kind: whole - total(with_user([part for part in user["content"] if part["type"] != kind]), kind)[0]
         for letter, kind in (("v", "video"), ("a", "audio"))
         if letter in cfg.modalities
     }
-    *media, body = user["content"]
-    text = encoder.count_text(example.messages)
-    for slot, words in example.shown.items():
-        shorter = {"type": "text", "text": body["text"].replace(words, "", 1)}
-        counts[slot] = text - encoder.count_text(with_user([*media, shorter]))
+    counts = of_media | counts
     counts["system turn and template"] = whole - answer - sum(counts.values())
     return counts | {"answer, with end of turn": answer, "sum": whole}
 

@@ -29,7 +29,10 @@ NEEDED = {
     ("dataset", "ravdess"): ["modalities=ta"],
     ("knowledge", "file"): ["knowledge.file_path=descriptions.jsonl"],
     ("prompting", "knowledge"): ["knowledge=cues"],
+    ("knowledge", "server"): ["knowledge.server_model=omni"],
+    ("model", "server"): ["evaluation=generate", "model.url=http://localhost:8000/v1", "model.served=omni"],
 }
+ONLY_EVALUATED = {("model", "server")}
 CHOICES = [(group, name) for group in GROUPS for name in files(group)]
 
 
@@ -45,7 +48,8 @@ def test_there_are_files_in_every_group():
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_choice_composes_and_is_sound(configure, group, name):
-    cfg = configure(f"{group}={name}", *NEEDED.get((group, name), []))
+    program = "evaluate" if (group, name) in ONLY_EVALUATED else "train"
+    cfg = configure(f"{group}={name}", *NEEDED.get((group, name), []), program=program)
     if group == "dataset":
         assert list(cfg.datasets) == [name]
     elif group not in ("knowledge", "logger"):
@@ -643,7 +647,7 @@ def test_what_is_no_run_folder_is_refused(command, trained, tmp_path):
         (
             "family: composed",
             "family: blip",
-            "does not fit this version of affect (model.family=blip is not one of composed, qwen_omni)",
+            "does not fit this version of affect (model.family=blip is not one of composed, qwen_omni, server)",
         ),
         ("seed: 7", "seed: many", "does not fit this version of affect (seed=many has to be a whole number)"),
         ("  name: smollm2\n", "", "does not fit this version of affect (it lacks model.name)"),

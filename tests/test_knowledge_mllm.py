@@ -11,7 +11,7 @@ import torch
 from tiny_models import TINY_LABELS, tiny_composed_language, tiny_manifest, tiny_qwen_omni
 
 from affect import models, splits
-from affect.config import FAMILIES, Config, ConfigError
+from affect.config import FAMILIES, Config, ConfigError, ServerConfig
 from affect.knowledge import Description, Failure, Source, checkpoints, instructions, mllm
 from affect.media import SAMPLING_RATE, write_clip
 from affect.models import Conversation
@@ -319,7 +319,7 @@ def test_a_fingerprint_loads_no_model(made, monkeypatch):
 
 
 def test_every_family_says_what_it_is_loaded_from():
-    for family in FAMILIES.values():
+    for family in set(FAMILIES.values()) - {ServerConfig}:  # which no generator can be
         named = set(family.__dataclass_fields__) & set(checkpoints.KEYS)
         assert named, f"{family.__name__}: add the key of its checkpoint to checkpoints.KEYS"
 

@@ -6,17 +6,16 @@ import json
 import logging
 import re
 import socket
-import threading
 import time
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from fake_server import KEY, Fake, answer
 from tiny_models import TINY_LABELS, tiny_manifest
 
 from affect import splits
@@ -25,82 +24,6 @@ from affect.knowledge import Description, Failure, server
 from affect.media import SAMPLING_RATE, Sampling, decode
 from affect.record import Record
 from affect.splits import Part
-
-Behaviour = Callable[[int, dict], tuple[int, dict[str, str], bytes]]
-"""(number of the request from 0, its body) to status, headers, answer; it may also sleep."""
-
-KEY = "sk-Tr0ub4dor"
-
-
-def answer(text: str | None = "A low, slow voice.", **usage: int) -> tuple[int, dict[str, str], bytes]:
-    made = {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]}
-    return 200, {}, json.dumps(made | ({"usage": usage} if usage else {})).encode()
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        fake: Fake = self.server  # type: ignore[assignment]
-        with fake.lock:
-            number = len(fake.requests)
-            fake.requests.append((self.path, self.headers["Authorization"], body))
-            fake.now += 1
-            fake.most_at_once = max(fake.most_at_once, fake.now)
-        try:
-            status, headers, content = fake.behaviour(number, body)
-        finally:
-            with fake.lock:
-                fake.now -= 1
-        if status == 0:  # the connection is cut
-            self.connection.shutdown(socket.SHUT_RDWR)
-            self.close_connection = True
-            return
-        self.reply(status, headers, content)
-
-    def do_GET(self) -> None:
-        self.reply(200, {}, json.dumps({"object": "list", "data": [{"id": "omni-7b"}, {"id": "omni-3b"}]}).encode())
-
-    def reply(self, status: int, headers: dict[str, str], content: bytes) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing on the screen."""
-
-
-class Fake(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False  # a request that hangs would keep the test from ending
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.behaviour: Behaviour = lambda number, body: answer()
-        self.requests: list[tuple[str, str | None, dict]] = []
-        self.lock, self.now, self.most_at_once = threading.Lock(), 0, 0
-        self.over = threading.Event()
-
-    def handle_error(self, *_: object) -> None:
-        """A client that gives up is what is tested here."""
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    made = Fake()
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield made
-    made.over.set()
-    made.shutdown()
-    made.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -312,27 +235,6 @@ def test_the_key_is_sent_and_written_nowhere(fake, source, monkeypatch, caplog):
         list(made.describe(records, {record.id: "" for record in records}))
     written = json.dumps(made.settings) + made.fingerprint + str(kept) + str(refusal.value) + caplog.text
     assert KEY not in written and "Tr0ub4dor" not in written
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["knowledge.server_url=localhost:8000"], "server_url=localhost:8000 is no address"),
-        (["knowledge.server_url='http://h:99999999/v1'"], "is no address"),
-        (["knowledge.server_url='http://me:sk-1@h/v1'"], "server_url has a user, a password or a query in it"),
-        (["knowledge.server_url='http://h/v1?key=sk-1'"], "server_url has a user, a password or a query in it"),
-        (["knowledge.server_model=null"], "server_model is not set"),
-        (["knowledge.server_key_variable=sk-123"], "server_key_variable is not the name of an environment variable"),
-        (["knowledge.server_concurrency=0"], "server_concurrency=0 has to be at least 1"),
-        (["knowledge.server_timeout=0"], r"server_timeout=0.0 has to be above 0"),
-        (["knowledge.server_retries=-1"], "server_retries=-1 must not be below 0"),
-    ],
-)
-def test_settings_that_cannot_be_used(configure, table, words, message):
-    cfg, parts = configured(configure, table, "knowledge.server_url=http://localhost:1/v1", *words)
-    with pytest.raises(ConfigError, match=message) as refusal:
-        server.load(cfg, parts)
-    assert "sk-1" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

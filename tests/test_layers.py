@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "affect"
 
-GROUND = {"affect.record", "affect.tasks", "affect.config", "affect.tables"}
+GROUND = {"affect.record", "affect.tasks", "affect.config", "affect.tables", "affect.serving"}
 READERS = {"affect.datasets"}
 PURE = {"affect.prompts", "affect.answers", "affect.metrics", "affect.fewshot"}
 RUNS = {
@@ -20,6 +20,7 @@ RUNS = {
     "affect.splits",
     "affect.leakage",
     "affect.rules",
+    "affect.prompt_rules",
     "affect.refusals",
     "affect.entry",
     "affect.inherit",
@@ -58,6 +59,7 @@ LAYERS = [
     ({"affect.tables"}, {"affect.record"}, set()),
     ({"affect.pickles"}, {"affect.record"}, {"numpy"}),
     ({"affect.config"}, {"affect.tasks"}, CONFIGURATION),
+    ({"affect.serving"}, set(), set()),
     (READERS, {"affect.record", "affect.tasks", "affect.tables", "affect.config", "affect.pickles"}, set()),
     (PURE, GROUND | {"affect"}, {"numpy"}),
     # A rule asks the prompts what they would show.
@@ -81,6 +83,8 @@ LAYERS = [
 EXCEPTIONS = {
     # The demo corpus is rendered on first use, by a function that reading it never reaches.
     ("affect.datasets.demo", "affect.corpus"),
+    # Words are pure: a cue or a language without any is refused before a run folder is made.
+    ("affect.prompt_rules", "affect.knowledge.cue_words"),
 }
 
 # A reader knows the layout of one dataset. The package itself puts options and labels against the configuration.

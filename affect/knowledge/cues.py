@@ -84,17 +84,12 @@ class Measurement:
 
 
 def load(cfg: Config, parts: Sequence[Part]) -> "Cues":
-    """Raises ConfigError for cues that are not measured, modalities that are not described and languages without words;
-    DataError where the populations cannot be read."""
+    """Raises ConfigError for modalities that are not described; DataError where the populations cannot be read."""
     wanted = cfg.knowledge.modalities
-    chosen = {"audio": cfg.knowledge.cues_audio, "video": cfg.knowledge.cues_video}
-    wrong = list(cue_words.problems(chosen, {name: config.language for name, config in cfg.datasets.items()}))
     if not set(wanted) & set(LETTERS):
-        wrong.append(
+        raise ConfigError(
             f"knowledge.modalities=[{','.join(wanted)}] has nothing that knowledge=cues describes: add audio or video"
         )
-    if wrong:
-        raise ConfigError("\n".join(wrong))
     return Cues(cfg, {part.split for part in parts})
 
 

@@ -187,19 +187,20 @@ class Mllm:
 
     def _identity(self, generator: Generator) -> dict[str, Any]:
         """What distinguishes a generator from all that would say something else."""
-        identity = checkpoints.identity(generator.config, self.cache_root)
-        if generator.run is not None:
-            from affect.trainer import BEST
+        if generator.run is None:
+            return checkpoints.identity(generator.config, self.cache_root)
+        from affect.trainer import BEST
 
-            path = generator.run / BEST
-            if not path.is_file():
-                raise ConfigError(
-                    f"knowledge.mllm_run={generator.run} has no {BEST}: its training did not get as far as a"
-                    " validation; name another run"
-                )
-            assert generator.finetuning is not None
-            identity["adapter"] = content_hashes([str(path)], self.cache_root)[str(path)]
-            identity["finetuning"] = {k: v for k, v in asdict(generator.finetuning).items() if k in ("rank", "alpha")}
+        path = generator.run / BEST
+        if not path.is_file():  # before its model is looked for, which it may not have: an evaluation of a server
+            raise ConfigError(
+                f"knowledge.mllm_run={generator.run} has no {BEST}: its training did not get as far as a"
+                " validation; name another run"
+            )
+        identity = checkpoints.identity(generator.config, self.cache_root)
+        assert generator.finetuning is not None
+        identity["adapter"] = content_hashes([str(path)], self.cache_root)[str(path)]
+        identity["finetuning"] = {k: v for k, v in asdict(generator.finetuning).items() if k in ("rank", "alpha")}
         return identity
 
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description | Failure]:

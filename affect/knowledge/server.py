@@ -6,61 +6,33 @@ knowledge.server_revision. The address is not in it, since the same model moves 
 
 import hashlib
 import json
-import queue
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
-from affect.config import Config, ConfigError, KnowledgeConfig, ServerVideo
-from affect.endpoint import Client, Endpoint, Refused, parts, problems
+from affect.config import Config, KnowledgeConfig, ServerVideo
+from affect.endpoint import Client, Hope, Refused, each, parts
 from affect.knowledge import Description, Failure, instructions
 from affect.knowledge.clips import clips
 from affect.record import Record
+from affect.serving import of_knowledge
 from affect.splits import Part
 
 VERSION = 1
 """To be raised when this module, or what it sends, starts to give other texts: what is in the store was then made by
 another generator."""
 
-HOPELESS_AFTER = 20
-"""Requests that fail one after the other, from the first one on, before all others are spared the same."""
-
 
 def load(cfg: Config, parts_of_run: Sequence[Part]) -> "Server":
     """The source of this configuration. The server is not asked anything yet, and neither address nor key are needed by
     a run that finds all descriptions in the store.
 
-    Raises ConfigError where a setting cannot be used, and where the model's name or wording lacks.
+    Raises ConfigError where wording lacks.
     """
-    knowledge = cfg.knowledge
-    found = list(problems(endpoint(knowledge)))
-    found += [
-        f"knowledge.{key}={getattr(knowledge, key)} has to be above 0"
-        for key in ("server_num_frames", "server_frame_size", "server_max_seconds")
-        if not getattr(knowledge, key) > 0
-    ]
-    if found:
-        raise ConfigError("\n".join(found))
     languages = {record.language for part in parts_of_run for record in part.records}
-    instructions.check(knowledge, knowledge.modalities, languages)
-    return Server(knowledge)
-
-
-def endpoint(knowledge: KnowledgeConfig) -> Endpoint:
-    """The settings that concern the connection."""
-    return Endpoint(
-        keys="knowledge.server_",
-        url=knowledge.server_url,
-        model=knowledge.server_model,
-        key_variable=knowledge.server_key_variable,
-        concurrency=knowledge.server_concurrency,
-        timeout=knowledge.server_timeout,
-        retries=knowledge.server_retries,
-        backoff=knowledge.server_backoff,
-    )
+    instructions.check(cfg.knowledge, cfg.knowledge.modalities, languages)
+    return Server(cfg.knowledge)
 
 
 class Server:
@@ -89,48 +61,23 @@ class Server:
         """See affect.knowledge.Source. Descriptions come as they are ready.
 
         Raises ConfigError where the address or the key lacks, where the server is down, refuses the key or does not
-        have the model, and where the first HOPELESS_AFTER requests all failed.
+        have the model, and where the first endpoint.HOPELESS_AFTER requests all failed.
         """
-        asked = iter([(record, modality) for record in records for modality in self.modalities])
-        client, concurrency = Client(endpoint(self.knowledge)), self.knowledge.server_concurrency
-        tasks: queue.SimpleQueue[tuple[Record, str] | None] = queue.SimpleQueue()
-        outcomes: queue.SimpleQueue[tuple[Record, str, Description | Failure | Exception]] = queue.SimpleQueue()
+        client, hope = Client(of_knowledge(self.knowledge)), Hope()
+        asked = ((record, modality) for record in records for modality in self.modalities)
 
-        def work() -> None:
-            while (task := tasks.get()) is not None:
-                try:
-                    outcomes.put((*task, self._one(client, *task, hashes[task[0].id])))
-                except Exception as error:  # it is raised again where the outcomes are taken
-                    outcomes.put((*task, error))
+        def one(task: tuple[Record, str]) -> Description | Failure:
+            return self._one(client, *task, hashes[task[0].id])
 
-        # Daemons, since a thread that waits for a server cannot be called off: Ctrl-C would wait for server_timeout.
-        for _ in range(concurrency):
-            threading.Thread(target=work, daemon=True).start()
-        waiting, succeeded, failed = 0, False, 0
         try:
-            # As many again as are worked on, so that no thread waits; a clip is decoded only when one takes it up.
-            for task in islice(asked, 2 * concurrency):
-                tasks.put(task)
-                waiting += 1
-            while waiting:
-                record, modality, outcome = outcomes.get()
-                waiting -= 1
-                for task in islice(asked, 1):
-                    tasks.put(task)
-                    waiting += 1
+            for (record, modality), outcome in each(asked, one, self.knowledge.server_concurrency):
                 if isinstance(outcome, Refused):
-                    failed += 1
                     yield Failure(id=record.id, modality=modality, reason=str(outcome))
-                    if not succeeded and failed >= HOPELESS_AFTER:
-                        raise ConfigError(f"the first {failed} requests all failed, the last because {outcome}")
-                elif isinstance(outcome, Exception):
-                    raise outcome
+                    hope.refused(outcome)
                 else:
-                    succeeded = succeeded or isinstance(outcome, Description)
+                    hope.answered = hope.answered or isinstance(outcome, Description)
                     yield outcome
         finally:
-            for _ in range(concurrency):
-                tasks.put(None)
             client.close()
 
     def _one(self, client: Client, record: Record, modality: str, sha256: str) -> Description | Failure:

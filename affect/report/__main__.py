@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
     ]
     report = Report(
         tables=[made for made in tables if made.rows],
-        runs=[(run.summary.config["model"]["name"], str(run.folder)) for run in chosen],
+        runs=[(run.summary.model, str(run.folder)) for run in chosen],
         notes=notes,
     )
     try:

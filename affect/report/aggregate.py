@@ -23,6 +23,7 @@ PLACES = {
     *("trainer.progress", "trainer.num_workers", "trainer.check_workers", "trainer.log_every"),
 }
 PLACE_PREFIXES = ("logger.", "trainer.save_every_")
+PLACES |= {f"model.{key}" for key in ("url", "key_variable", "concurrency", "timeout", "retries", "backoff")}
 
 # Of the trainer's keys, those that an evaluation without training has a use for.
 EVALUATED_WITH = {"trainer.max_batches", "trainer.accelerator", "trainer.devices"}
@@ -197,6 +198,7 @@ def settings(run: Run, task: str) -> dict[str, str]:
             if other_task or other_split or reported:
                 continue
         found[key] = value
+    found["model.name"] = run.summary.model
     if run.training is not None:
         found |= _trained(run.training)
         if run.training_lost:

@@ -1,6 +1,7 @@
 """Tables for the terminal: what is trained, and what came out, with what it stands on beside every number."""
 
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -131,7 +132,18 @@ def print_results(runs: Sequence[RunSummary]) -> None:
             table.add_row(*row)
         console.print(table)
     for number, run in enumerate(runs, 1):
-        console.print(f"{number} {run.config['model']['name']}, {run.folder}", highlight=False, soft_wrap=True)
+        for line in unanswered(run):
+            console.print(f"{number} {line}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{number} {run.model}, {run.folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+def unanswered(run: RunSummary) -> Iterator[str]:
+    """A sentence for every task with clips that got no answer at all: how many, and why most of them did not."""
+    for name, numbers in ({} if run.metrics is None else run.metrics["tasks"]).items():
+        if errors := Counter(numbers["errors"]):
+            [(reason, count)] = errors.most_common(1)
+            others = f" ({count:,} of them; the others' reasons are in predictions.jsonl)" if len(errors) > 1 else ""
+            yield f"{name}: {errors.total():,} of {numbers['n_scored']:,} clips have no answer: {reason}{others}"
 
 
 def print_report(report: Report) -> None:

@@ -19,7 +19,7 @@ from affect import run
 from affect.config import read_yaml
 from affect.metrics.summary import summarise
 from affect.record import Prediction, Record
-from affect.report import aggregate, formats
+from affect.report import aggregate, formats, settings
 from affect.report.__main__ import find, load, main
 from affect.splits import Part
 from affect.tasks import Kind
@@ -573,7 +573,7 @@ def test_the_order_of_folders_and_options_does_not_matter(make, capsys):
 
 
 def test_the_examples_of_the_docstrings_are_true():
-    for module in (aggregate, formats):
+    for module in (aggregate, formats, settings):
         result = doctest.testmod(module)
         assert result.attempted > 0 and result.failed == 0
 

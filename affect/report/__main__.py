@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from affect.config import ConfigError
-from affect.report.aggregate import ALL, HEADLINE, Run, Table, numbers, table, tasks, where
+from affect.report.aggregate import numbers, table, tasks
 from affect.report.formats import FORMATS, Report
+from affect.report.rows import Table
+from affect.report.settings import ALL, HEADLINE, Run, where
 from affect.report.table import as_text, print_report
 from affect.run import RunSummary, read, write_atomic
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from affect.report.aggregate import COUNTS, Number, Row, Table
+from affect.report.rows import COUNTS, Number, Row, Table
 
 READABLE = "readable"
 NOT_APPLICABLE = "-"

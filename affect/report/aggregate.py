@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from affect.config import ConfigError
+from affect.config import ConfigError, Control
 from affect.report.rows import COUNTS, Number, Row, Table
 from affect.report.settings import (
     ALL,
+    CONTROL,
     FINE_TUNED,
     HEADLINE,
     LEADING,
@@ -96,6 +97,8 @@ def _columns(found: Sequence[Mapping[str, str]]) -> list[str]:
     varied = [key for key in keys if len({value(key, each) for each in found if applies(key, each)}) > 1]
 
     def decided(key: str) -> bool:
+        if key == CONTROL:
+            return all(value(key, each) in (None, Control.none.value) for each in found)
         names = [name for prefix, name in NAMES.items() if key.startswith(prefix)]
         dataset, is_definition, _ = key.partition(".task_definitions.")
         if is_definition:
@@ -230,6 +233,7 @@ def _row(group: Sequence[tuple[int, Run]], made: Table, found: Mapping[str, str]
     return Row(
         runs=[n for n, _ in group],
         setting={key: found.get(key) for key in made.settings},
+        whole=dict(found),
         seeds=[run.seed for run in runs],
         counts={name: (min(values), max(values)) for name, values in counts.items()},
         readable=fmean(

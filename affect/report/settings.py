@@ -3,12 +3,13 @@ choosing runs by them."""
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from affect.config import ConfigError, near
+from affect.config import ConfigError, Control, ControlSplit, PromptingConfig, near
+from affect.prompts import descriptions_shown
 from affect.run import RunSummary
 
 ZERO_SHOT, FINE_TUNED = "zero-shot", "fine-tuned"
@@ -17,6 +18,7 @@ ZERO_SHOT, FINE_TUNED = "zero-shot", "fine-tuned"
 PLACES = {
     *("output_root", "cache_root", "data_root", "run", "resume", "clip", "dry_run", "evaluation.name"),
     *("trainer.progress", "trainer.num_workers", "trainer.check_workers", "trainer.log_every"),
+    *("knowledge.store", "knowledge.make", "knowledge.splits", "knowledge.shard"),
 }
 PLACE_PREFIXES = ("logger.", "trainer.save_every_")
 
@@ -26,8 +28,15 @@ EVALUATED_WITH = {"trainer.max_batches", "trainer.accelerator", "trainer.devices
 # The key that stands for the others of its group, wherever it decides them.
 NAMES = {
     **{f"{group}.": f"{group}.name" for group in ("model", "prompting", "finetuning", "trainer")},
+    "knowledge.": "knowledge.source",
     "training.datasets.": "training.datasets",
 }
+
+CONTROL = "knowledge.control"
+"""Whoever reads of knowledge takes it for what was said of the clips: where it is not, no other key hides this one."""
+
+# What of these has an effect is told by the keys that `_shown` gives in their place.
+RAW = ("prompting.descriptions", "prompting.descriptions_without_media", CONTROL, "knowledge.control_split")
 
 # What `mixed` keeps apart; the rows of a table have it in common.
 SIGNED = {f"evaluation.{key}" for key in ("split", "readout", "intensity_readout", "reader", "length_normalised")}
@@ -129,11 +138,14 @@ def settings(run: Run, task: str) -> dict[str, str]:
     dataset, name = task.split(".", 1)
     definition = f"datasets.{dataset}.task_definitions."
     split = run.summary.config["evaluation"]["split"]
+    shown = _shown(run.summary.config)
     found = {"tuning": run.tuning}
     for key, value in _plain(run.summary.config).items():
         if _no_matter(key) or learns(key) or key in SIGNED or key in ("seed", "evaluation.selection"):
             continue
         if key == "evaluation.max_new_tokens" and not generates(run, task):
+            continue
+        if key in RAW or (key.startswith("knowledge.") and CONTROL not in shown):
             continue
         if key.startswith("datasets."):
             other_task = key.startswith(definition) and not key.startswith(f"{definition}{name}.")
@@ -145,10 +157,32 @@ def settings(run: Run, task: str) -> dict[str, str]:
             if other_task or other_split or reported:
                 continue
         found[key] = value
+    found |= shown
     if run.training is not None:
-        found |= _trained(run.training)
+        trained = _shown(run.training, training=True)
+        found |= _trained(run.training) | {f"training.{key}": value for key, value in trained.items()}
         if run.training_lost:
             found["training.run"] = text(run.summary.config["run"])
+    return found
+
+
+def describes(config: Mapping[str, Any]) -> list[str]:
+    """Which descriptions the prompts of a run show."""
+    prompting = config["prompting"]
+    if "descriptions" not in prompting:  # a run of before there were any
+        return []
+    keys = ("descriptions", "descriptions_without_media")
+    return descriptions_shown(PromptingConfig(**{key: prompting[key] for key in keys}), config["modalities"])
+
+
+def _shown(config: Mapping[str, Any], *, training: bool = False) -> dict[str, str]:
+    """The descriptions in the prompts and what was done to them, in the prompts of the training with `training`.
+    Without any, nothing of knowledge makes a difference."""
+    names = describes(config)
+    found = {"prompting.descriptions": text(names)}
+    if names:
+        untouched = training and config["knowledge"]["control_split"] == ControlSplit.test.value
+        found[CONTROL] = Control.none.value if untouched else config["knowledge"]["control"]
     return found
 
 
@@ -194,16 +228,7 @@ def where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
     keys = {key for each in known for key in each}
     wanted: dict[str, list[str]] = {}
     for condition in conditions:
-        key, equals, value = condition.partition("=")
-        if not equals:
-            raise ConfigError(f"--where {condition} has no =: write --where KEY=VALUE, as in evaluation.split=test")
-        if key not in keys and f"{key}.name" in keys:
-            key = f"{key}.name"
-        if key not in keys:
-            raise ConfigError(
-                f"--where {condition}: no run has the key '{key}'{near(key, keys)} The config.yaml of a run folder"
-                " has all of them"
-            )
+        key, value = parsed("--where", condition, keys, "The config.yaml of a run folder has all of them")
         wanted.setdefault(key, []).append(value)
     left = list(zip(runs, known, strict=True))
     for key, values in wanted.items():
@@ -211,7 +236,7 @@ def where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
         left = [
             (run, each)
             for run, each in left
-            if (key in each and any(_same(each[key], value) for value in values))
+            if (key in each and any(same(each[key], value) for value in values))
             or (key not in each and not run.counts and key.startswith(("tuning", "training.")))
         ]
         if not left:
@@ -221,7 +246,20 @@ def where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
     return [run for run, _ in left]
 
 
-def _same(one: str, other: str) -> bool:
+def parsed(option: str, condition: str, keys: Collection[str], remedy: str) -> tuple[str, str]:
+    """Key and value of `KEY=VALUE`, where a group stands for its name. Raises ConfigError, which ends with `remedy`,
+    where the key is none of `keys`."""
+    key, equals, value = condition.partition("=")
+    if not equals:
+        raise ConfigError(f"{option} {condition} has no =: write {option} KEY=VALUE, as in prompting=plain")
+    whole = next((whole for whole in (key, f"{key}.name", f"{key}.source") if whole in keys), None)
+    if whole is None:
+        raise ConfigError(f"{option} {condition}: no run has the key '{key}'{near(key, keys)} {remedy}")
+    return whole, value
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two texts are one value."""
     try:
         return float(one) == float(other)  # 5e-4 is 0.0005
     except ValueError:

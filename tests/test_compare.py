@@ -131,13 +131,14 @@ def test_groups_that_lean_to_one_side_are_taken_into_account():
 
 
 def test_what_both_sides_find_hard_does_not_widen_the_interval():
-    gold, ours, _, groups = simulated(np.random.default_rng(2), groups=60, size=2, seeds=1, gain=0.0)
-    same = [np.where(np.arange(len(gold)) < 4, 1 - ours[0], ours[0])]  # differs in four clips
-    paired = interval(gold, ours, same, groups, accuracy, 300)
-    # As good a side that is right elsewhere: as if it had answered other clips.
-    elsewhere = [np.random.default_rng(0).permutation(same[0])]
-    unpaired = interval(gold, ours, elsewhere, groups, accuracy, 300)
-    assert (unpaired[1] - unpaired[0]) > 3 * (paired[1] - paired[0])
+    gold, ours, _, groups = simulated(np.random.default_rng(2), groups=60, size=4, seeds=1, gain=0.0)
+    better = ours[0].copy()
+    better[np.flatnonzero(better == 0)[::10][:6]] = 1
+    paired = interval(gold, [better], ours, groups, accuracy, 300)
+    # A side that is as good and right elsewhere: as if it had answered other clips.
+    elsewhere = [np.random.default_rng(0).permutation(ours[0])]
+    unpaired = interval(gold, [better], elsewhere, groups, accuracy, 300)
+    assert (unpaired[1] - unpaired[0]) > 3 * (paired[1] - paired[0]) > 0
     assert interval(gold, ours, ours, groups, accuracy, 50)[:2] == (0, 0)
 
 

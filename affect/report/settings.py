@@ -254,7 +254,8 @@ def parsed(option: str, condition: str, keys: Collection[str], remedy: str) -> t
         raise ConfigError(f"{option} {condition} has no =: write {option} KEY=VALUE, as in prompting=plain")
     whole = next((whole for whole in (key, f"{key}.name", f"{key}.source") if whole in keys), None)
     if whole is None:
-        raise ConfigError(f"{option} {condition}: no run has the key '{key}'{near(key, keys)} {remedy}")
+        groups = {known.rpartition(".")[0] for known in keys if known.endswith((".name", ".source"))}
+        raise ConfigError(f"{option} {condition}: no run has the key '{key}'{near(key, groups | {*keys})} {remedy}")
     return whole, value
 
 

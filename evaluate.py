@@ -19,7 +19,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     import lightning as L
 
     from affect import adapters, data, processes, run, tracking, trainer
-    from affect.knowledge import attach, cost, leak
+    from affect.knowledge import account, attach
     from affect.metrics.summary import summarise
     from affect.models import keep, settle
     from affect.module import Supervised
@@ -28,7 +28,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
     folder = run.create(cfg, "evaluate", job_folder)
     with run.running(folder) as stop, tracking.open(cfg, folder, "evaluate", job_folder) as tracker:
         L.seed_everything(cfg.seed, verbose=False)
-        data.exclude_unusable([part for part in parts if part.split == cfg.evaluation.split], cfg)
+        evaluated = [part for part in parts if part.split == cfg.evaluation.split]
+        data.exclude_unusable(evaluated, cfg)
         described = attach.attach(parts, cfg)
         imbalance.keep(folder, classes)
         # A model trained with more modalities than it is evaluated with keeps the towers of all it was trained with.
@@ -39,15 +40,11 @@ def main(cfg: Config, job_folder: str | None) -> None:
                 adapters.apply(model, cfg.finetuning)
                 trainer.load_best(model, Path(cfg.run))
 
-            examples = data.examples(parts, cfg.evaluation.split, cfg, encoder, labelled_only=False)
-            if described.modalities and run.is_first():
-                audit = leak.audit([p for p in parts if p.split == cfg.evaluation.split], cfg)
-                for sentence in leak.in_words(audit):
-                    run.say(sentence)
-                costs = {cfg.evaluation.split: cost.added(examples, encoder.count_text, described.seconds)}
-                run.write_json(folder / "leak.json", audit)
-                run.write_json(folder / "knowledge.json", described.account() | {"cost": costs})
-            clips = data.ClipData({cfg.evaluation.split: examples}, encoder, cfg)
+            examples = {
+                cfg.evaluation.split: data.examples(parts, cfg.evaluation.split, cfg, encoder, labelled_only=False)
+            }
+            account.write(folder, described, evaluated, examples, encoder.count_text, cfg)
+            clips = data.ClipData(examples, encoder, cfg)
             summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
             trainer.build(cfg, folder, stop, tracker).test(supervised, clips, verbose=False)

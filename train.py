@@ -16,7 +16,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     import lightning as L
 
     from affect import adapters, alignment, data, imbalance, processes, resume, run, tracking, trainer
-    from affect.knowledge import attach, cost, leak
+    from affect.knowledge import account, attach
     from affect.metrics.summary import summarise
     from affect.models import keep
     from affect.module import Supervised
@@ -35,13 +35,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
             by_split = {
                 s: data.examples(parts, s, cfg, encoder, labelled_only=s == "train") for s in {p.split for p in parts}
             }
-            if described.modalities and run.is_first():
-                audit = leak.audit(parts, cfg)
-                for sentence in leak.in_words(audit):
-                    run.say(sentence)
-                costs = {s: cost.added(e, encoder.count_text, described.seconds) for s, e in by_split.items()}
-                run.write_json(folder / "leak.json", audit)
-                run.write_json(folder / "knowledge.json", described.account() | {"cost": costs})
+            account.write(folder, described, parts, by_split, encoder.count_text, cfg)
             begin = resume.position(folder)
             if begin == resume.START and model.new and cfg.finetuning.alignment_epochs:
                 print_alignment(alignment.align(model, encoder, by_split["train"], by_split["val"], cfg))

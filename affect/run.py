@@ -13,6 +13,8 @@ A folder explains itself:
     checkpoints/       best.ckpt and last.ckpt: trained weights, buffers and optimiser
     predictions.jsonl  one prediction a line; every number can be computed again from it
     metrics.json       the numbers, with how many rows they stand on
+    knowledge.json     where prompts show descriptions: who made them, and what they cost
+    leak.json          the same: what they give away
 """
 
 import contextlib

@@ -71,7 +71,7 @@ LAYERS = [
         GROUND | PURE | READERS | RUNS | TENSORS | TRAINING,
         HEAVY | {"cv2", "huggingface_hub", "omegaconf", "pyarrow"},
     ),
-    (REPORTS, GROUND | RUNS | TENSORS | TRAINING, {"rich"}),
+    (REPORTS, GROUND | PURE | RUNS | TENSORS | TRAINING, {"rich", "numpy"}),
     (
         ENTRIES,
         GROUND | {"affect"} | PURE | RUNS | TENSORS | TRAINING | KNOWLEDGE | REPORTS | READERS,

@@ -7,6 +7,14 @@ import numpy as np
 from affect.prompts import Example
 
 
+def by_dataset(
+    examples: Sequence[Example], count: Callable[[list[dict]], int], seconds: Mapping[str, float]
+) -> dict[str, dict[str, float | int | None]]:
+    """`added` for the prompts of each dataset, by its name."""
+    names = dict.fromkeys(example.record.dataset for example in examples)
+    return {name: added([e for e in examples if e.record.dataset == name], count, seconds) for name in names}
+
+
 def added(
     examples: Sequence[Example], count: Callable[[list[dict]], int], seconds: Mapping[str, float]
 ) -> dict[str, float | int | None]:

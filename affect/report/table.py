@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from affect.report.formats import Column, Report, aligned, columns, numbered, parts
+from affect.report.formats import Report
+from affect.report.sections import Style, aligned, sections
 from affect.run import RunSummary
 
 if TYPE_CHECKING:
@@ -160,10 +161,9 @@ def as_text(report: Report) -> str:
 
 def _show(report: Report, console: Console) -> None:
     for made in report.tables:
-        for title, metrics, counts in parts(made):
-            table = Table(title=Text(f"Results, {title}"), title_justify="left", box=box.SIMPLE_HEAD)
-            shown = columns(made, metrics, counts, numbers=aligned)
-            shown.insert(0, Column(heading="runs", cells=[numbered(row.runs) for row in made.rows], kind="word"))
+        for section in sections(made, Style(numbers=aligned)):
+            table = Table(title=Text(f"Results, {section.title}"), title_justify="left", box=box.SIMPLE_HEAD)
+            shown = [section.runs, *section.columns]
             for column in shown:
                 longest = max(map(len, column.cells))
                 table.add_column(

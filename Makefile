@@ -1,7 +1,8 @@
 # Needs Python >= 3.11 with its venv module, make, and a Python package index.
-#   make demo    the whole way on synthetic clips: zero-shot, fine-tuning, one table of both
-#   make test    the tests
-#   make lint    style
+#   make demo              the whole way on synthetic clips: zero-shot, with knowledge, fine-tuning, one table of all
+#   make knowledge_grid    whether knowledge helps there: zero-shot and fine-tuned, with a control, over three seeds
+#   make test              the tests
+#   make lint              style
 # Another Python: make demo PYTHON=python3.12. Another place for the environment: make demo VENV=/big/disk/venv.
 
 PYTHON ?= python3
@@ -9,10 +10,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 # Every demo has a folder of its own, so that its table is about that demo alone.
-DEMO := outputs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
+NOW := $(shell date +%Y-%m-%d_%H-%M-%S)
+DEMO := outputs/demo/$(NOW)
+GRID := outputs/knowledge_grid/$(NOW)
+# The encoders for sound and picture are new, so that an untrained model can only be told in words what is heard and seen.
+IN_WORDS := modalities=t prompting.descriptions_without_media=true
 
 .DELETE_ON_ERROR:
-.PHONY: environment demo test lint clean
+.PHONY: environment demo knowledge_grid test lint clean
 
 environment: $(INSTALLED)
 
@@ -28,12 +33,23 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $(INSTALLED)
 
 demo: environment
-	@echo "1 of 3: the model as it comes, from the transcript alone (the first time, model and corpus are made too)"
+	@echo "1 of 4: the model as it comes, from the transcript alone (the first time, model and corpus are made too)"
 	$(BIN)/python evaluate.py experiment=demo modalities=t output_root=$(DEMO)
-	@echo "2 of 3: fine-tuning on text, audio and video, then the same test clips"
+	@echo "2 of 4: the same, told in words how it sounds and what is seen, as measured"
+	$(BIN)/python evaluate.py experiment=[demo,cues] $(IN_WORDS) output_root=$(DEMO)
+	@echo "3 of 4: fine-tuning on text, audio and video, then the same test clips"
 	$(BIN)/python train.py experiment=demo output_root=$(DEMO)
-	@echo "3 of 3: both"
-	$(BIN)/python -m affect.report $(DEMO)
+	@echo "4 of 4: all of them"
+	$(BIN)/python -m affect.report $(DEMO) --against prompting=plain
+
+# A job that was killed is continued with train.py resume=FOLDER, and the last line again has the table with it.
+knowledge_grid: environment
+	@echo "1 of 3: the model as it comes, from the transcript and from descriptions in words"
+	$(BIN)/python evaluate.py -m sweep=knowledge_grid seed=1 $(IN_WORDS) output_root=$(GRID)
+	@echo "2 of 3: fine-tuning on text, audio and video, nine times"
+	$(BIN)/python train.py -m sweep=knowledge_grid output_root=$(GRID)
+	@echo "3 of 3: the differences that descriptions make"
+	$(BIN)/python -m affect.report $(GRID) --against prompting=plain
 
 test: environment
 	$(BIN)/python -m pytest

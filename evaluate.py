@@ -9,7 +9,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
     # Annotations are read before torch is imported: what is wrong with them is said in a second.
     from affect import imbalance, splits
 
-    parts = splits.read(cfg, [cfg.evaluation.split])
+    # Few-shot examples come from the training split.
+    parts = splits.read(cfg, [*(["train"] if cfg.prompting.fewshot.k else []), cfg.evaluation.split])
     classes = imbalance.of_evaluation(cfg)
 
     from functools import partial
@@ -18,15 +19,18 @@ def main(cfg: Config, job_folder: str | None) -> None:
     import lightning as L
 
     from affect import adapters, data, processes, run, tracking, trainer
+    from affect.knowledge import account, attach
     from affect.metrics.summary import summarise
-    from affect.models import keep
+    from affect.models import keep, settle
     from affect.module import Supervised
     from affect.report.table import print_results
 
     folder = run.create(cfg, "evaluate", job_folder)
     with run.running(folder) as stop, tracking.open(cfg, folder, "evaluate", job_folder) as tracker:
         L.seed_everything(cfg.seed, verbose=False)
-        data.exclude_unusable(parts, cfg)
+        evaluated = [part for part in parts if part.split == cfg.evaluation.split]
+        data.exclude_unusable(evaluated, cfg)
+        described = attach.attach(parts, cfg)
         imbalance.keep(folder, classes)
         # A model trained with more modalities than it is evaluated with keeps the towers of all it was trained with.
         trained = "" if cfg.run is None else run.read(Path(cfg.run)).config["modalities"]
@@ -36,8 +40,11 @@ def main(cfg: Config, job_folder: str | None) -> None:
                 adapters.apply(model, cfg.finetuning)
                 trainer.load_best(model, Path(cfg.run))
 
-            examples = data.examples(parts, cfg.evaluation.split, cfg, encoder, labelled_only=False)
-            clips = data.ClipData({cfg.evaluation.split: examples}, encoder, cfg)
+            examples = {
+                cfg.evaluation.split: data.examples(parts, cfg.evaluation.split, cfg, encoder, labelled_only=False)
+            }
+            account.write(folder, described, evaluated, examples, encoder.count_text, cfg)
+            clips = data.ClipData(examples, encoder, cfg)
             summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
             trainer.build(cfg, folder, stop, tracker).test(supervised, clips, verbose=False)
@@ -47,6 +54,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
             run.write_results(folder, cfg, parts, predictions, found, lost)
             tracker.results(found, predictions, {record.id: record for part in parts for record in part.records})
             print_results([run.read(folder)])
+            settle(model)
 
 
 if __name__ == "__main__":

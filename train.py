@@ -16,6 +16,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     import lightning as L
 
     from affect import adapters, alignment, data, imbalance, processes, resume, run, tracking, trainer
+    from affect.knowledge import account, attach
     from affect.metrics.summary import summarise
     from affect.models import keep
     from affect.module import Supervised
@@ -25,6 +26,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     with run.running(folder) as stop, tracking.open(cfg, folder, "train", job_folder) as tracker:
         L.seed_everything(cfg.seed, verbose=False)
         data.exclude_unusable(parts, cfg)
+        described = attach.attach(parts, cfg)
         run.check_same_data(folder, parts)
         run.write_data(folder, parts, {})
         classes = imbalance.of_training(folder, parts, cfg)
@@ -33,6 +35,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
             by_split = {
                 s: data.examples(parts, s, cfg, encoder, labelled_only=s == "train") for s in {p.split for p in parts}
             }
+            account.write(folder, described, parts, by_split, encoder.count_text, cfg)
             begin = resume.position(folder)
             if begin == resume.START and model.new and cfg.finetuning.alignment_epochs:
                 print_alignment(alignment.align(model, encoder, by_split["train"], by_split["val"], cfg))

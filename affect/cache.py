@@ -13,7 +13,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -224,26 +224,31 @@ def _workers(num_workers: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _database(cache_root: Path) -> AbstractContextManager[sqlite3.Connection]:
+    return opened(
+        Path(cache_root) / "clips.sqlite",
+        "files (path TEXT PRIMARY KEY, size INT, mtime_ns INT, hash TEXT)",
+        "checks (key TEXT PRIMARY KEY, outcome TEXT, detail TEXT, seconds REAL)",
+        "measurements (key TEXT PRIMARY KEY, value TEXT)",
+    )
+
+
 @contextmanager
-def _database(cache_root: Path) -> Iterator[sqlite3.Connection]:
-    file = Path(cache_root) / "clips.sqlite"
+def opened(file: Path, *tables: str) -> Iterator[sqlite3.Connection]:
+    """A database of what can be deleted at any time; `tables` are made where they are not there. Raises DataError where
+    it is damaged or cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(
-            f"the folder {cache_root} cannot be made ({error.strerror}): name another, cache_root=…"
+            f"the folder {file.parent} cannot be made ({error.strerror}): name another, cache_root=…"
         ) from error
     try:
         with closing(sqlite3.connect(file, timeout=60)) as database:
             # Readers do not wait for writers in this mode, and a killed process leaves nothing to repair.
             database.execute("PRAGMA journal_mode = WAL")
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INT, mtime_ns INT, hash TEXT)"
-            )
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS checks (key TEXT PRIMARY KEY, outcome TEXT, detail TEXT, seconds REAL)"
-            )
-            database.execute("CREATE TABLE IF NOT EXISTS measurements (key TEXT PRIMARY KEY, value TEXT)")
+            for table in tables:
+                database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
             yield database
     except sqlite3.Error as error:
         raise DataError(_refusal(file, error)) from error

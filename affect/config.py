@@ -86,6 +86,45 @@ class QwenOmniConfig(ModelConfig):
     """Commit, tag or branch of the checkpoint on the hub."""
 
 
+class ServerVideo(str, Enum):
+    """How a server is sent the picture of a clip."""
+
+    frames = "frames"
+    """As still pictures, which every server of a vision model takes."""
+    video = "video"
+    """As one silent video made of the sampled frames, `video_url`, which vLLM takes beside OpenAI's interface."""
+
+
+CONCURRENCY, TIMEOUT, RETRIES, BACKOFF = 8, 120.0, 4, 1.0
+"""Of every server: requests at a time, seconds for one, further attempts, and seconds before the first of them."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ServerConfig(ModelConfig):
+    """A model behind a server with OpenAI's interface, such as vLLM: asked in words, never trained."""
+
+    family: str = "server"
+    url: str | None = None
+    """Where its interface begins, http://localhost:8000/v1. Not where it is, but which model it is decides a number."""
+    served: str | None = None
+    """The name under which it serves the model; tables show it."""
+    revision: str = ""
+    """Which weights those are, in words of your own: a server does not tell."""
+    key_variable: str | None = None
+    """Environment variable that holds the API key; null sends none. The key itself is written nowhere."""
+    video: ServerVideo = ServerVideo.frames
+    """How the picture is sent."""
+    concurrency: int = CONCURRENCY
+    """Requests at a time, of a batch of evaluation.batch_size clips."""
+    timeout: float = TIMEOUT
+    """Seconds after which a request is given up."""
+    retries: int = RETRIES
+    """Further attempts after one that timed out, met no server, or was answered by 429, by 5xx or by something that is
+    no answer."""
+    backoff: float = BACKOFF
+    """Seconds before the first of them, twice as many before each further one, a minute at the most."""
+
+
 @dataclass(slots=True, kw_only=True)
 class SubsetConfig:
     """How many records of each split are used; null is all. Stratified by the first task, nested, drawn by
@@ -128,6 +167,40 @@ class TooLong(str, Enum):
     refuse = "refuse"
 
 
+DESCRIPTIONS = {"audio": "a", "video": "v", "audio_video": "av"}
+"""What a generated description can be of, with the letters of the modalities it tells of."""
+
+
+class DescriptionsPosition(str, Enum):
+    before = "before"
+    after = "after"
+
+
+class ExampleChoice(str, Enum):
+    similar = "similar"
+    random = "random"
+
+
+@dataclass(slots=True, kw_only=True)
+class FewshotConfig:
+    """Labelled training examples in the prompt, as text: their clips are not shown. They are of the same dataset and
+    never of the clip's own group."""
+
+    k: int = 0
+    """Examples in every prompt; 0 is none."""
+    choice: ExampleChoice = ExampleChoice.similar
+    """similar takes the training clips whose text is nearest by the cosine of TF-IDF, the nearest last; random draws
+    them for every clip."""
+    seed: int = 0
+    """Of random, and of the choice between equally similar ones. Not the run's seed, so that runs over several seeds
+    have the same prompts."""
+    example: dict[str, str] = field(default_factory=dict)
+    """One example; `{clip}` is replaced by its transcript and descriptions in their own wording, `{answer}` by its
+    label."""
+    clip: dict[str, str] = field(default_factory=dict)
+    """Stands between the examples and the clip that is asked about."""
+
+
 @dataclass(slots=True, kw_only=True)
 class PromptingConfig:
     """The wording around a clip. Keys of the dictionaries are language codes."""
@@ -139,11 +212,37 @@ class PromptingConfig:
     """Stands before the transcript when a record has earlier turns; `{turns}` is replaced by them, one a line."""
     transcript: dict[str, str] = field(default_factory=dict)
     """Stands in the prompt when modalities has t; `{text}` is replaced by the transcript."""
+    descriptions: list[str] = field(default_factory=list)
+    """Which generated descriptions stand in the prompt, in this order: audio, video, audio_video (one text about
+    both). They come from the group `knowledge`."""
+    descriptions_without_media: bool = False
+    """Show a description although `modalities` leaves out what it tells of, so that a model is told in words what it is
+    not given. Otherwise an ablation of audio leaves out the description of the audio too."""
+    descriptions_position: DescriptionsPosition = DescriptionsPosition.after
+    """Whether they stand before or after the transcript."""
+    max_description_words: int | None = None
+    """Words of each description that are shown, from its beginning; null is all. Chinese characters count one by
+    one."""
+    audio_description: dict[str, str] = field(default_factory=dict)
+    """Wording around the description of the audio; `{text}` is replaced by it."""
+    video_description: dict[str, str] = field(default_factory=dict)
+    """Wording around the description of the video; `{text}` is replaced by it."""
+    audio_video_description: dict[str, str] = field(default_factory=dict)
+    """Wording around the description of both together; `{text}` is replaced by it."""
+    cot: bool = False
+    """Ask for reasons before the answer (chain of thought); what is read is what stands after the last
+    `answer_marker`. There are no reasons to learn from, so the target of fine-tuning is the marker and the answer."""
+    cot_instruction: dict[str, str] = field(default_factory=dict)
+    """Follows the question; `{marker}` is replaced by `answer_marker`."""
+    answer_marker: dict[str, str] = field(default_factory=dict)
+    """Stands before the final answer."""
+    fewshot: FewshotConfig = field(default_factory=FewshotConfig)
     max_text_tokens: int = 1024
     """Budget for the prompt without the tokens of audio and video."""
     too_long: TooLong = TooLong.shorten
-    """Over the budget: shorten drops the oldest context turn first, then the transcript's first words, and counts it;
-    refuse stops with the list of the records."""
+    """Over the budget: shorten drops the least similar example first, then the oldest context turn, then the last words
+    of the descriptions, then the transcript's first words, and counts it; refuse stops with the list of the
+    records."""
 
 
 class Tower(str, Enum):
@@ -210,14 +309,142 @@ class FinetuningConfig:
 
 
 class Source(str, Enum):
+    """Who describes the clips: modules of affect/knowledge."""
+
     none = "none"
+    cues = "cues"
+    mllm = "mllm"
+    server = "server"
+    file = "file"
+
+
+class Missing(str, Enum):
+    """What becomes of a clip that lacks a description."""
+
+    refuse = "refuse"
+    exclude = "exclude"
+
+
+class Control(str, Enum):
+    """What is put in the place of a description, to see what of a gain comes from its content."""
+
+    none = "none"
+    shuffled = "shuffled"
+    empty = "empty"
+    mismatched_modality = "mismatched_modality"
+    masked = "masked"
+
+
+class ControlSplit(str, Enum):
+    all = "all"
+    test = "test"
+
+
+class CuesReference(str, Enum):
+    """Whose clips a cue is told relative to."""
+
+    train = "train"
+    speaker = "speaker"
 
 
 @dataclass(slots=True, kw_only=True)
 class KnowledgeConfig:
-    """Where generated descriptions of audio and video come from."""
+    """Generated descriptions of audio and video: who makes them, and where they are kept. Keys that only one source
+    has begin with its name, or say so."""
 
     source: Source = Source.none
+    also: list[Source] = field(default_factory=list)
+    """Further sources. Their texts follow that of `source`, in this order, a line each."""
+    modalities: list[str] = field(default_factory=lambda: ["audio", "video"])
+    """What is described: audio, video, audio_video (both together, in one text). What a dataset does not have is left
+    out for its clips. It changes no text, so it is in no fingerprint."""
+    store: str | None = None
+    """Folder in which descriptions are kept; null is `knowledge` under cache_root. Several processes and machines can
+    fill one."""
+    make: bool = False
+    """train.py and evaluate.py: make the descriptions that the store lacks, instead of saying which."""
+    missing: Missing = Missing.refuse
+    """refuse stops with the list of what the store lacks; exclude leaves those clips out, counted and listed."""
+    splits: list[str] = field(default_factory=lambda: ["train", "val", "test"])
+    """affect.knowledge: the splits that are described."""
+    shard: str | None = None
+    """affect.knowledge: i/n with i from 0 to n - 1 fills in only the i-th of n shares, so that a multirun spreads the
+    work, knowledge.shard=0/4,1/4,2/4,3/4."""
+    control: Control = Control.none
+    """shuffled: the description of another clip of the same dataset and split. empty: none at all. mismatched_modality:
+    audio and video change places. masked: label words and their synonyms are masked."""
+    control_split: ControlSplit = ControlSplit.all
+    """Where the control is applied: all splits, or the test split alone."""
+    file_path: str | None = None
+    """file: table of descriptions made elsewhere, .jsonl, .csv, .tsv or .parquet, with the columns id, modality, text
+    and, where there is one, generator."""
+    cues_reference: CuesReference = CuesReference.train
+    """cues: whose clips the words are relative to. train: the training split of the clip's dataset. speaker: the clips
+    of the same speaker in the same split, so that a test clip's words depend on the speaker's other test clips."""
+    cues_audio: list[str] = field(default_factory=list)
+    """cues: what is told of the sound, of pitch, intonation, range, contour, loudness, dynamics, pace, pauses, length,
+    brightness, voicing, clarity (affect/knowledge/acoustic.py says what they are); empty is all."""
+    cues_video: list[str] = field(default_factory=list)
+    """cues: what is told of the picture, of faces, smile, framing, head, movement, movement_low, cuts, brightness,
+    contrast (affect/knowledge/visual.py says what they work on); empty is all."""
+    instruction_audio: dict[str, str] = field(default_factory=dict)
+    """mllm, server: what is asked about the sound, by language."""
+    instruction_video: dict[str, str] = field(default_factory=dict)
+    """mllm, server: what is asked about the picture, by language."""
+    instruction_audio_video: dict[str, str] = field(default_factory=dict)
+    """mllm, server: what is asked about both together, by language."""
+    by_aspects: bool = False
+    """mllm, server: ask for a line on each of a fixed list of aspects, instead of for free text."""
+    instruction_aspects: dict[str, str] = field(default_factory=dict)
+    """mllm, server: follows the instruction when by_aspects is set; `{aspects}` is replaced by their names."""
+    aspects_audio: dict[str, list[str]] = field(default_factory=dict)
+    aspects_video: dict[str, list[str]] = field(default_factory=dict)
+    """Those of audio_video are both lists."""
+    show_transcript: bool = False
+    """mllm, server: put the transcript before the instruction. Withheld, a description cannot repeat or judge the
+    words."""
+    instruction_transcript: dict[str, str] = field(default_factory=dict)
+    """mllm, server: how the transcript is shown; `{text}` is replaced by it."""
+    max_new_tokens: int = 128
+    """mllm, server: a description that is not over by then is cut."""
+    temperature: float = 0.0
+    """mllm, server: 0 takes the most likely token each time (greedy); above 0 tokens are drawn."""
+    sampling_seed: int = 0
+    """mllm, server: for temperatures above 0. A clip's draws depend on it and on the clip alone."""
+    mllm_models: dict[str, ModelConfig] = field(default_factory=dict)
+    """mllm: the generators by name, each a choice of the group model: model@knowledge.mllm_models.main=… takes another,
+    +model@knowledge.mllm_models.second=… adds one. Each describes what it takes, and what several say of the same clip
+    follows each other in the order of their names, a line each."""
+    mllm_run: str | None = None
+    """mllm: the run folder whose fine-tuned model is the only generator, in the place of mllm_models."""
+    mllm_batch_size: int = 16
+    """mllm: clips that are described at once."""
+    server_url: str | None = None
+    """server: where an OpenAI-compatible interface begins, http://localhost:8000/v1."""
+    server_model: str | None = None
+    """server: the name under which it serves the model."""
+    server_revision: str = ""
+    """server: which weights those are, in words of your own. A server does not tell, and descriptions of other weights
+    under the same name would be taken for the same."""
+    server_key_variable: str | None = None
+    """server: environment variable that holds the API key; null sends none. The key itself is written nowhere."""
+    server_video: ServerVideo = ServerVideo.frames
+    """server: how the picture is sent."""
+    server_num_frames: int = 8
+    """server: frames sampled uniformly from a clip."""
+    server_frame_size: int = 448
+    """server: longest side of a frame in pixels; smaller frames are not enlarged."""
+    server_max_seconds: float = 30.0
+    """server: longer clips are not described, and counted as failed."""
+    server_concurrency: int = CONCURRENCY
+    """server: requests at a time."""
+    server_timeout: float = TIMEOUT
+    """server: seconds after which a request is given up."""
+    server_retries: int = RETRIES
+    """server: further attempts after one that timed out, met no server, or was answered by 429, by 5xx or by something
+    that is no answer."""
+    server_backoff: float = BACKOFF
+    """server: seconds before the first of them, twice as many before each further one, a minute at the most."""
 
 
 class Readout(str, Enum):
@@ -364,7 +591,7 @@ class Config:
     """Check the configuration, say what would be run, and stop."""
 
 
-FAMILIES = {"composed": ComposedConfig, "qwen_omni": QwenOmniConfig}
+FAMILIES = {"composed": ComposedConfig, "qwen_omni": QwenOmniConfig, "server": ServerConfig}
 """The schema of each model family."""
 
 GROUPS = ("model", "dataset", "prompting", "finetuning", "knowledge", "evaluation", "trainer", "logger")

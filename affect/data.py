@@ -10,7 +10,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Sampler
 
-from affect import imbalance, prompts
+from affect import fewshot, imbalance, prompts
 from affect.cache import check_clips
 from affect.config import Config
 from affect.media import SAMPLING_RATE, MediaError, Sampling, decode
@@ -98,7 +98,7 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> None:
 
 def examples(parts: list[Part], split: str, cfg: Config, encoder: Encoder, labelled_only: bool) -> list[Example]:
     """An example for every task of every record of a split, within the token budget."""
-    made = []
+    made, chosen = [], fewshot.for_split(parts, split, cfg)
     for part in parts:
         if part.split != split:
             continue
@@ -108,15 +108,10 @@ def examples(parts: list[Part], split: str, cfg: Config, encoder: Encoder, label
                 if labelled_only and name not in record.labels:
                     continue
                 task = config.task_definitions[name]
-                made.append(prompts.example(record, task, cfg.prompting, cfg.modalities, encoder.count_text))
-    shortened = [e for e in made if e.dropped_turns or e.dropped_words]
-    if shortened:
-        say(
-            f"{split}: {len(shortened)} of {len(made)} prompts were over"
-            f" prompting.max_text_tokens={cfg.prompting.max_text_tokens}"
-            f" and lost {sum(e.dropped_turns for e in shortened)} context turns and"
-            f" {sum(e.dropped_words for e in shortened)} words of transcript"
-        )
+                shots = chosen[record.id, name]
+                made.append(prompts.example(record, task, cfg.prompting, cfg.modalities, encoder.count_text, shots))
+    for sentence in prompts.losses(made, cfg.prompting):
+        say(f"{split}: {sentence}")
     return made
 
 
@@ -144,7 +139,7 @@ class Collate:
             conversations.append(
                 Conversation(
                     messages=example.messages,
-                    answer=example.answer if self.with_answers else None,
+                    answer=example.target if self.with_answers else None,
                     waveform=waveform,
                     frames=frames,
                     seconds=seconds,

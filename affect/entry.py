@@ -19,15 +19,14 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from affect import sweeps
-from affect.config import FAMILIES, GROUPS, MODALITIES, Config, ConfigError, near, new_modalities, register
+from affect.config import GROUPS, Config, ConfigError, near, register
 from affect.datasets import check_options
-from affect.refusals import CONF, DELTAS, REFUSALS, choices, explain, refusal
+from affect.inherit import run_config, with_resume, with_run
+from affect.refusals import CONF, DELTAS, REFUSALS, choices, refusal
 from affect.rules import conflicts
-from affect.run import FOLLOWED, Stopped, check_same_code, is_first, program_of
-from affect.run import read as read_run
+from affect.run import FOLLOWED, Stopped, is_first
 
 PROGRAMS = {
     "train": "python train.py",
@@ -35,6 +34,7 @@ PROGRAMS = {
     "show": "python -m affect.show",
     "score": "python -m affect.score",
     "doctor": "python -m affect.doctor",
+    "knowledge": "python -m affect.knowledge",
 }
 
 Main = Callable[[Config, str | None], None]
@@ -185,10 +185,17 @@ def plan(cfg: Config, program: str) -> str:
     if program == "doctor":
         roots = ", ".join(f"{name} in {dataset.root}" for name, dataset in cfg.datasets.items())
         return f"doctor: {roots}, modalities={cfg.modalities}\nThe configuration is sound; nothing was run."
+    if program == "knowledge":
+        sources = " and ".join(source.value for source in (cfg.knowledge.source, *cfg.knowledge.also))
+        share = "" if cfg.knowledge.shard is None else f", share {cfg.knowledge.shard}"
+        return (
+            f"knowledge: {sources} on {', '.join(cfg.datasets)}, {' and '.join(cfg.knowledge.splits)}{share}\n"
+            "The configuration is sound; nothing was run."
+        )
     tasks = ", ".join(f"{name} ({', '.join(dataset.tasks)})" for name, dataset in cfg.datasets.items())
     lines = [
         f"{program}: {cfg.model.name} on {tasks}, modalities={cfg.modalities}, prompting={cfg.prompting.name},"
-        f" seed={cfg.seed}"
+        f" knowledge={cfg.knowledge.source.value}, seed={cfg.seed}"
     ]
     if program == "train":
         towers = ", ".join(
@@ -255,151 +262,3 @@ def _unknown_keys(node: Any, path: str = "") -> Iterator[str]:
             yield f"the key '{full}' is not in {kind.__name__}{near(str(key), names)} Its keys: {', '.join(names)}"
         elif not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
             yield from _unknown_keys(node._get_node(key), full)
-
-
-LOCKED = ("model", "prompting", "finetuning", "knowledge", "experiment")
-"""What a run brings with it: a trained model is only itself with the wording and the towers it was trained with. An
-experiment may name any of them."""
-
-
-def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
-    """The configuration for `run=…`: the run's own, changed by the words `given` on the command line.
-
-    A dataset that the run has too keeps the run's settings, labels above all, unless they are given. Raises
-    ConfigError, for all of them at once, where words would change what a run brings with it.
-    """
-    folder = Path(raw.run)
-    keys = [word.lstrip("+~").split("=", 1)[0] for word in given]
-    refused = [key for key in keys if key.split(".")[0] in LOCKED]
-    if refused:
-        raise ConfigError(
-            "\n".join(
-                f"{key} cannot be given beside run={folder}: a run brings its own {key.split('.')[0]}; leave it out"
-                for key in refused
-            )
-        )
-    own = run_config(folder)
-    merged = own.copy()
-    # Where data and derived files are is this machine's affair: the run may have been trained on another one.
-    _move_datasets(merged, raw.data_root, raw.cache_root)
-    if "dataset" in keys:
-        merged.datasets = {
-            name: merged.datasets[name] if name in merged.datasets else raw.datasets[name] for name in raw.datasets
-        }
-    absent = [key for key in keys if key.startswith("datasets.") and key.split(".")[1] not in merged.datasets]
-    if absent:
-        raise ConfigError(
-            "\n".join(
-                f"{key}: run={folder} is on {' and '.join(merged.datasets)}: to evaluate on another dataset choose it,"
-                f" dataset={key.split('.')[1]}"
-                for key in absent
-            )
-        )
-    for key in keys:
-        if key not in ("dataset", "sweep", "hydra") and not key.startswith("hydra."):
-            OmegaConf.update(merged, key, OmegaConf.select(raw, key), merge=False)
-    untrained = (set(merged.modalities) - set(own.modalities)) & set(new_modalities(OmegaConf.to_object(merged.model)))
-    if untrained:
-        raise ConfigError(
-            f"modalities={merged.modalities} has {' and '.join(MODALITIES[m] for m in sorted(untrained))}, but"
-            f" run={folder} was trained with modalities={own.modalities} and its encoder for that is still random:"
-            " leave it out"
-        )
-    for key in ("run", "output_root", "cache_root", "data_root", "dry_run", "clip"):
-        merged[key] = raw[key]
-    return merged
-
-
-def _move_datasets(cfg: DictConfig, data_root: str, cache_root: str) -> None:
-    """Sets the two places, and the roots of the datasets that lie in them."""
-    for place, new in (("data_root", data_root), ("cache_root", cache_root)):
-        for dataset in cfg.datasets.values():
-            if Path(dataset.root).is_relative_to(cfg[place]):
-                dataset.root = str(Path(new) / Path(dataset.root).relative_to(cfg[place]))
-        cfg[place] = new
-
-
-FREE_ON_RESUME = (
-    "resume",
-    "resume_with_other_code",
-    "data_root",
-    "cache_root",
-    "dry_run",
-    "trainer.progress",
-    "trainer.num_workers",
-    "trainer.check_workers",
-    "trainer.save_every_steps",
-    "trainer.save_every_minutes",
-)
-"""What may be given beside resume=…: places, and what changes no number."""
-
-
-def with_resume(raw: DictConfig, given: list[str]) -> DictConfig:
-    """The configuration for `resume=…`: the run's own. Raises ConfigError where words would make it another run, where
-    there is nothing to continue, and where code or libraries are not those it was begun with."""
-    folder = Path(raw.resume)
-    keys = [word.lstrip("+~").split("=", 1)[0] for word in given]
-    refused = [key for key in keys if key not in FREE_ON_RESUME and not key.startswith("hydra.")]
-    if refused:
-        raise ConfigError(
-            "\n".join(
-                f"{key} cannot be given beside resume={folder}: a run ends with the configuration it began with; leave"
-                " it out, or start a new run"
-                for key in refused
-            )
-        )
-    own = run_config(folder)
-    status = read_run(folder).status
-    if program_of(folder) != "train":
-        raise ConfigError(f"resume={folder} is an evaluation, and those are not continued: run evaluate.py again")
-    if status["state"] == "finished":
-        raise ConfigError(
-            f"resume={folder} is finished, with {own.trainer.max_epochs} epochs: evaluate it, python evaluate.py"
-            f" run={folder}, or start a new run with more"
-        )
-    if status["state"] == "running":
-        raise ConfigError(
-            f"resume={folder} is still running, as process {status['pid']} on {status['host']}: wait for"
-            " it, or stop it first"
-        )
-    changed = check_same_code(folder)
-    if changed and not raw.resume_with_other_code:
-        raise ConfigError(
-            f"resume={folder} cannot end as it would have, because this is no longer what it was begun with:"
-            f" {'; '.join(changed)}: go back to that (environment.json has all versions), or continue all the same with"
-            " resume_with_other_code=true"
-        )
-    _move_datasets(
-        own,
-        raw.data_root if "data_root" in keys else own.data_root,
-        raw.cache_root if "cache_root" in keys else own.cache_root,
-    )
-    for key in keys:
-        if key in FREE_ON_RESUME and key not in ("data_root", "cache_root"):
-            OmegaConf.update(own, key, OmegaConf.select(raw, key), merge=False)
-    return own
-
-
-def run_config(folder: Path) -> DictConfig:
-    """The configuration of a run folder, typed; nothing in it is missing or an interpolation.
-
-    Raises ConfigError where the folder is no run's, and where this version of affect does not know what stands in it.
-    """
-    plain = read_run(folder).config
-    typed = OmegaConf.structured(Config)
-    try:
-        family = plain["model"]["family"]
-        if family not in FAMILIES:
-            raise ConfigError(f"model.family={family} is not one of {', '.join(FAMILIES)}")
-        typed.model = OmegaConf.structured(FAMILIES[family])
-        own = OmegaConf.merge(typed, plain)
-        missing = sorted(OmegaConf.missing_keys(own))
-        if missing:
-            raise ConfigError(f"it lacks {', '.join(missing)}")
-        return own
-    except (ConfigError, OmegaConfBaseException, KeyError, TypeError) as error:
-        why = explain(error, None) if isinstance(error, OmegaConfBaseException) else str(error)
-        raise ConfigError(
-            f"{folder / 'config.yaml'} does not fit this version of affect ({why}): use the version that"
-            f" {folder / 'environment.json'} names, or another run"
-        ) from error

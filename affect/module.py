@@ -89,6 +89,8 @@ class Supervised(L.LightningModule):
         self.predictions = Predictions()
         self.lost: dict[str, str] = {}
         """Reason by record id, for clips that could be read when they were checked and no longer could."""
+        self.unanswered: set[str] = set()
+        """Reasons why the model gave no answer."""
         # A checkpoint has the trained tensors only; load_trained_state holds them against the model's, name by name.
         self.strict_loading = False
 
@@ -125,17 +127,23 @@ class Supervised(L.LightningModule):
         self._note_lost(batch)
         self.predictions.update([readout.failed(e, "error", why) for e, why in batch.failed])
         if batch.tensors is not None:
-            self.predictions.update(
-                readout.predict(
-                    self.model, self.encoder, batch.tensors, batch.examples, self.evaluation, self.classes.log_priors
-                )
+            made = readout.predict(
+                self.model, self.encoder, batch.tensors, batch.examples, self.evaluation, self.classes.log_priors
             )
+            self._note_unanswered(made)
+            self.predictions.update(made)
 
     def _note_lost(self, batch: Batch) -> None:
         for example, why in batch.failed:
             if example.record.id not in self.lost:
                 say(f"{example.record.id} can no longer be read and is left out: {why}")
             self.lost[example.record.id] = why
+
+    def _note_unanswered(self, made: list[Prediction]) -> None:
+        for prediction in made:
+            if prediction.error is not None and prediction.error not in self.unanswered:
+                self.unanswered.add(prediction.error)  # said once, since all clips may have the same
+                say(f"{prediction.id} has no answer for {prediction.task}: {prediction.error}")
 
     def validation_step(self, batch: Batch, _: int) -> None:
         self._read(batch)

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from affect import answers
+from affect import answers, prompts
 from affect.config import EvaluationConfig, IntensityReadout, Readout
-from affect.models import Encoder, Model
+from affect.models import Encoder, Model, Unanswered
 from affect.prompts import Example
 from affect.record import Prediction
 from affect.tasks import Kind
@@ -67,9 +67,12 @@ def predict(
     elif task.kind is Kind.intensity and config.intensity_readout is IntensityReadout.expectation:
         values = task.grid()
     else:
-        texts = [encoder.decode(ids) for ids in model.generate(batch, config.max_new_tokens)]
-        return [_generated(e, text) for e, text in zip(examples, texts, strict=True)]
-    candidates = [encoder.answer_ids(task.answer(value, language)) for value in values]
+        answered = zip(examples, model.generate(batch, config.max_new_tokens), strict=True)
+        return [
+            failed(e, "generate", ids.reason) if isinstance(ids, Unanswered) else _generated(e, encoder.decode(ids))
+            for e, ids in answered
+        ]
+    candidates = [encoder.answer_ids(examples[0].marker + task.answer(value, language)) for value in values]
     scores = score(model, batch, candidates)
     if config.length_normalised:
         scores = scores / torch.tensor([len(tokens) for tokens in candidates], device=scores.device)
@@ -95,8 +98,10 @@ def adjusted(prediction: Prediction, log_prior: Mapping[str, float], tau: float)
 
 
 def _generated(example: Example, text: str) -> Prediction:
-    exact = answers.exact(text, example.task, example.language)
-    lenient = answers.lenient(text, example.task, example.language)
+    final = prompts.final_answer(text, example.marker)
+    # Without its marker there is no final answer; the lenient reader still takes what names one answer anywhere.
+    exact = answers.Reading(None, "no_label") if final is None else answers.exact(final, example.task, example.language)
+    lenient = answers.lenient(text if final is None else final, example.task, example.language)
     return _prediction(
         example, answer=text, exact=exact.value, lenient=lenient.value, outcome=lenient.outcome, readout="generate"
     )
@@ -113,7 +118,7 @@ def _scored(example: Example, values: list[Any], scores: torch.Tensor) -> Predic
 
 
 def failed(example: Example, readout: str, error: str) -> Prediction:
-    """The prediction for an example that could not be put to the model at all."""
+    """The prediction for an example that could not be put to the model, or got no answer from it."""
     return _prediction(example, answer=None, exact=None, lenient=None, outcome="error", readout=readout, error=error)
 
 

@@ -41,6 +41,9 @@ class Record:
     language: str = "en"
     source: str = ""
     """The annotation row this came from, for messages: `dev_sent_emo.csv, row 3`."""
+    knowledge: Mapping[str, str] = field(default_factory=dict)
+    """Generated description of the clip by what it describes: `audio`, `video` or `audio_video`. No reader fills it;
+    knowledge.attach does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,10 @@
-"""Which values of the configuration go together: every rule that spans fields, in one place."""
+"""Which values of the configuration go together: every rule that spans fields, those of prompts in prompt_rules.py."""
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 
+from affect import serving
 from affect.config import (
     FAMILIES,
     MODALITIES,
@@ -11,11 +13,21 @@ from affect.config import (
     Config,
     DatasetConfig,
     LabelWeights,
+    ModelConfig,
     PromptingConfig,
     Readout,
+    ServerConfig,
     Tower,
     near,
     new_modalities,
+)
+from affect.prompt_rules import (
+    kinds_of,
+    knowledge_conflicts,
+    prompting_conflicts,
+    scored_readouts,
+    spell,
+    wording_conflicts,
 )
 from affect.record import SPLITS
 from affect.tasks import HEADLINES, Kind
@@ -40,9 +52,14 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
         yield from _modality_conflicts(cfg, program)
     for name, dataset in cfg.datasets.items():
         yield from _dataset_conflicts(name, dataset, cfg.prompting)
-    yield from _wording_conflicts(cfg.prompting)
+    yield from wording_conflicts(cfg.prompting)
+    if program in ("train", "evaluate", "show"):  # the others build no prompt
+        yield from prompting_conflicts(cfg, program)
     yield from _imbalance_conflicts(cfg, program)
-    if program == "train":
+    yield from knowledge_conflicts(cfg, program)
+    if isinstance(cfg.model, ServerConfig):
+        yield from _server_conflicts(cfg, cfg.model, program)
+    elif program == "train":
         yield from _training_conflicts(cfg)
     if program == "evaluate" and cfg.run is None:
         for letter in sorted(set(cfg.modalities) & set(new_modalities(cfg.model))):
@@ -83,6 +100,8 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
         "model.num_frames": cfg.model.num_frames,
         "model.frame_size": cfg.model.frame_size,
         "prompting.max_text_tokens": cfg.prompting.max_text_tokens,
+        "knowledge.server_num_frames": cfg.knowledge.server_num_frames,
+        "knowledge.server_frame_size": cfg.knowledge.server_frame_size,
     }
     above_zero = {
         "finetuning.learning_rate": cfg.finetuning.learning_rate,
@@ -90,6 +109,7 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
         "finetuning.alignment_learning_rate": cfg.finetuning.alignment_learning_rate,
         "trainer.max_grad_norm": cfg.trainer.max_grad_norm,
         "model.max_seconds": cfg.model.max_seconds,
+        "knowledge.server_max_seconds": cfg.knowledge.server_max_seconds,
     }
     not_below_zero = {
         "trainer.num_workers": cfg.trainer.num_workers,
@@ -139,20 +159,20 @@ def _modality_conflicts(cfg: Config, program: str) -> Iterator[str]:
             f"modalities={letters} has to be made of the letters t, a, v, each at most once: t, a, v, ta, tv, av or tav"
         )
         return
-    if program == "doctor":  # no model is involved, and what a dataset does not have is not looked at
+    if program in ("doctor", "knowledge"):  # no model is given them, and what a dataset does not have is not looked at
         return
     model = cfg.model
     for letter in letters:
         if letter not in model.modalities:
             yield (
                 f"modalities={letters} has {MODALITIES[letter]}, but model={model.name} takes only"
-                f" {_spell(model.modalities)}: choose another model, or leave {letter} out"
+                f" {spell(model.modalities)}: choose another model, or leave {letter} out"
             )
         for name, dataset in cfg.datasets.items():
             if letter not in dataset.modalities:
                 yield (
                     f"modalities={letters} has {MODALITIES[letter]}, but dataset={name} has only"
-                    f" {_spell(dataset.modalities)}: leave {letter} out"
+                    f" {spell(dataset.modalities)}: leave {letter} out"
                 )
     if isinstance(model, ComposedConfig):
         for letter, key, encoder in (("a", "audio", model.audio), ("v", "vision", model.vision)):
@@ -161,10 +181,6 @@ def _modality_conflicts(cfg: Config, program: str) -> Iterator[str]:
                     f"modalities={letters} has {MODALITIES[letter]}, but model.{key}=null: name an encoder (conv), or"
                     f" leave {letter} out"
                 )
-
-
-def _spell(letters: str) -> str:
-    return " and ".join(MODALITIES.get(letter, letter) for letter in letters)
 
 
 def _dataset_conflicts(name: str, dataset: DatasetConfig, prompting: PromptingConfig) -> Iterator[str]:
@@ -205,24 +221,6 @@ def _dataset_conflicts(name: str, dataset: DatasetConfig, prompting: PromptingCo
             )
 
 
-def _wording_conflicts(prompting: PromptingConfig) -> Iterator[str]:
-    for key, wording, placeholder in (
-        ("transcript", prompting.transcript, "text"),
-        ("context", prompting.context, "turns"),
-    ):
-        for language, template in wording.items():
-            try:
-                filled = template.format(**{placeholder: "\0"})
-            except (KeyError, IndexError, ValueError) as error:
-                yield f"prompting.{key}.{language} has a placeholder that is not {{{placeholder}}}: {error}"
-                continue
-            if "\0" not in filled:
-                yield (
-                    f"prompting.{key}.{language} lacks its placeholder {{{placeholder}}}: what it should show would be"
-                    " left out"
-                )
-
-
 def _imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:
     tau, readout = cfg.evaluation.logit_adjustment, cfg.evaluation.readout
     sampling, weights = cfg.finetuning.sampling, cfg.finetuning.label_weights
@@ -233,12 +231,7 @@ def _imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:
         asked[f"finetuning.sampling={sampling.value}"] = "finetuning.sampling=natural"
     if program == "train" and weights is not LabelWeights.none:
         asked[f"finetuning.label_weights={weights.value}"] = "finetuning.label_weights=none"
-    kinds = {
-        dataset.task_definitions[name].kind
-        for dataset in cfg.datasets.values()
-        for name in dataset.tasks
-        if name in dataset.task_definitions
-    }
+    kinds = kinds_of(cfg)
     if kinds and Kind.classification not in kinds:
         for key, off in asked.items():
             yield (
@@ -257,6 +250,42 @@ def _imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:
             f"finetuning.sampling={sampling.value} and finetuning.label_weights={weights.value} make up for the same"
             " imbalance, so that rare classes would count for more than frequent ones: set one of them to its"
             " default (natural, none), or both to square_root"
+        )
+
+
+def _server_conflicts(cfg: Config, model: ServerConfig, program: str) -> Iterator[str]:
+    yield from serving.problems(serving.of_model(model))
+    for field in fields(ModelConfig):
+        if (
+            field.name in ("precision", "attention", "gradient_checkpointing")
+            and getattr(model, field.name) != field.default
+        ):
+            yield (
+                f"model.{field.name} is about weights that affect loads, but those of model={model.name} are at the"
+                " server: leave it out, and set it there"
+            )
+    if program == "train":
+        yield (
+            f"model={model.name} has no weights here that could be trained: train a model that affect loads,"
+            " model=qwen2_5_omni_7b, or evaluate what is served, python evaluate.py"
+        )
+    if program != "evaluate":
+        return
+    yield from serving.lacking(serving.of_model(model))
+    for readout in scored_readouts(cfg):
+        yield (
+            f"{readout} compares likelihoods, but model={model.name} answers in words and does not tell them: set"
+            f" {readout.split('=')[0]}=generate"
+        )
+    if model.concurrency > cfg.evaluation.batch_size:
+        yield (
+            f"model.concurrency={model.concurrency} requests at a time are more than a batch has,"
+            f" evaluation.batch_size={cfg.evaluation.batch_size}: raise that, or lower model.concurrency"
+        )
+    if cfg.trainer.devices > 1:
+        yield (
+            f"trainer.devices={cfg.trainer.devices} processes share what a model computes, but model={model.name}"
+            " computes nothing here: set trainer.devices=1, and model.concurrency to the requests at a time"
         )
 
 

@@ -13,6 +13,8 @@ A folder explains itself:
     checkpoints/       best.ckpt and last.ckpt: trained weights, buffers and optimiser
     predictions.jsonl  one prediction a line; every number can be computed again from it
     metrics.json       the numbers, with how many rows they stand on
+    knowledge.json     where prompts show descriptions: who made them, and what they cost
+    leak.json          the same: what they give away
 """
 
 import contextlib
@@ -493,6 +495,12 @@ class RunSummary:
     config: dict[str, Any]
     status: dict[str, Any]
     metrics: dict[str, Any] | None
+
+    @property
+    def model(self) -> str:
+        """The name of the model; of one that is served also the name it has there, which is what tells it apart."""
+        model = self.config["model"]
+        return f"{model['name']} {model['served']}" if "served" in model else model["name"]
 
 
 def read(folder: Path) -> RunSummary:

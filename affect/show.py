@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from affect.config import Config
 from affect.entry import entry
+from affect.record import DataError
 
 if TYPE_CHECKING:
     from affect.models import Encoder
@@ -15,24 +16,35 @@ if TYPE_CHECKING:
 def main(cfg: Config, job_folder: str | None) -> None:
     from affect import splits
 
-    parts = splits.read(cfg, [cfg.evaluation.split] if cfg.clip is None else [_split_of(cfg.clip, cfg)])
-    records = [record for part in parts for record in part.records if cfg.clip in (None, record.id)]
-    if not records:
-        _refuse_unknown(cfg.clip, [record.id for part in parts for record in part.records])
+    split = cfg.evaluation.split if cfg.clip is None else _split_of(cfg.clip, cfg)
+    # Few-shot examples come from the training split.
+    parts = splits.read(cfg, list(dict.fromkeys([*(["train"] if cfg.prompting.fewshot.k else []), split])))
+    shown = [part for part in parts if part.split == split]
+    if cfg.clip not in (None, *(record.id for part in shown for record in part.records)):
+        _refuse_unknown(cfg.clip, [record.id for part in shown for record in part.records])
 
     from pathlib import Path
 
     from rich.console import Console
     from rich.table import Table
 
-    from affect import data, models, prompts
+    from affect import data, fewshot, models, prompts
+    from affect.knowledge import attach
 
+    attach.attach(parts, cfg)
+    records = [record for part in shown for record in part.records if cfg.clip in (None, record.id)]
+    if not records:
+        why = next(item.source for part in shown for item in part.excluded if item.id == cfg.clip)
+        raise DataError(f"clip={cfg.clip} has no description that could be shown: {why}")
+    record = records[0]
+    pool = [r for part in parts if (part.dataset, part.split) == (record.dataset, "train") for r in part.records]
     model, encoder = models.load(cfg.model, modalities=cfg.modalities, cache_root=Path(cfg.cache_root).expanduser())
     del model  # the encoder knows all that is shown; the weights are loaded because a family loads both together
-    record, console = records[0], Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False)
     for name in cfg.datasets[record.dataset].tasks:
         task = cfg.datasets[record.dataset].task_definitions[name]
-        example = prompts.example(record, task, cfg.prompting, cfg.modalities, encoder.count_text)
+        chosen = fewshot.choose([record], pool, task, cfg.prompting, cfg.modalities)[record.id]
+        example = prompts.example(record, task, cfg.prompting, cfg.modalities, encoder.count_text, chosen)
         batch = data.Collate(encoder, data.sampling(cfg), with_answers=example.answer is not None)([example])
         console.rule(f"{record.id} · {task.name}")
         if batch.tensors is None:
@@ -40,24 +52,22 @@ def main(cfg: Config, job_folder: str | None) -> None:
             continue
         # Not folded at the terminal's width, which would show line breaks that are not in the prompt.
         console.print(encoder.render(example.messages), end="", soft_wrap=True)
-        console.print("(no label: predicted, not scored)" if example.answer is None else example.answer, soft_wrap=True)
-        table = Table("part", "tokens")
+        console.print("(no label: predicted, not scored)" if example.target is None else example.target, soft_wrap=True)
+        table = Table("part", "tokens" if encoder.tokens_known else "tokens, estimated")
         for part, count in token_counts(example, cfg, encoder).items():
             table.add_row(part, str(count))
         console.print(table)
-        if example.dropped_turns or example.dropped_words:
-            console.print(
-                f"shortened to prompting.max_text_tokens={cfg.prompting.max_text_tokens}: left out were"
-                f" {example.dropped_turns} context turns and {example.dropped_words} words of the transcript"
-            )
+        for sentence in prompts.losses([example], cfg.prompting):
+            console.print(sentence)
 
 
 def token_counts(example: "Example", cfg: Config, encoder: "Encoder") -> dict[str, int]:
-    """Tokens by part. A part counts as what the prompt is shorter without it; of a transcript or a context that was cut
-    to the budget, what is left is in the template's count."""
-    from affect import data, prompts
+    """Tokens by part. A part counts as what the prompt is shorter without it. Where they are estimated, only what is
+    text has any."""
+    from affect import data
 
     user, wanted = example.messages[-1], data.sampling(cfg)
+    *media, body = user["content"]
 
     def with_user(content: list[dict]) -> list[dict]:
         return [*example.messages[:-1], {"role": "user", "content": content}]
@@ -70,18 +80,19 @@ def token_counts(example: "Example", cfg: Config, encoder: "Encoder") -> dict[st
         assert tensors is not None, "the clip has just been decoded"
         return int(tensors["attention_mask"].sum()), tensors["answer_length"]
 
+    text, counts = encoder.count_text(example.messages), {}
+    for slot, words in example.shown.items():
+        shorter = {"type": "text", "text": body["text"].replace(words, "", 1)}
+        counts[slot] = text - encoder.count_text(with_user([*media, shorter]))
+    if not encoder.tokens_known:
+        return counts | {"system turn": text - sum(counts.values()), "sum, without audio and video": text}
     whole, answer = total(example.messages, "")
-    counts = {
+    of_media = {
         kind: whole - total(with_user([part for part in user["content"] if part["type"] != kind]), kind)[0]
         for letter, kind in (("v", "video"), ("a", "audio"))
         if letter in cfg.modalities
     }
-    *media, body = user["content"]
-    text = encoder.count_text(example.messages)
-    for slot, words in prompts.slots(example.record, example.task, cfg.prompting, cfg.modalities).items():
-        if words in body["text"]:
-            shorter = {"type": "text", "text": body["text"].replace(words, "", 1)}
-            counts[slot] = text - encoder.count_text(with_user([*media, shorter]))
+    counts = of_media | counts
     counts["system turn and template"] = whole - answer - sum(counts.values())
     return counts | {"answer, with end of turn": answer, "sum": whole}
 

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from torch import nn
 
 from affect import adapters
-from affect.config import Accelerator, Config, ConfigError
+from affect.config import Accelerator, Config, ConfigError, ServerConfig
 from affect.models.precision import dtype
 from affect.resume import AtomicCheckpoints, SaveState
 from affect.run import Stop, is_first
@@ -64,7 +64,9 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
     warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
     if cfg.trainer.accelerator is Accelerator.cuda and not torch.cuda.is_available():
         raise ConfigError("trainer.accelerator=cuda, but torch finds no CUDA device: trainer.accelerator=cpu (or auto)")
-    on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator is not Accelerator.cpu
+    # A server of the same machine may want all of the GPU, and nothing is computed here.
+    served = isinstance(cfg.model, ServerConfig)
+    on_gpu = not served and torch.cuda.is_available() and cfg.trainer.accelerator is not Accelerator.cpu
     if on_gpu and cfg.trainer.devices > torch.cuda.device_count():
         raise ConfigError(
             f"trainer.devices={cfg.trainer.devices}, but torch finds {torch.cuda.device_count()} CUDA devices: give as"
@@ -92,7 +94,7 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         devices=cfg.trainer.devices,
         strategy="ddp" if cfg.trainer.devices > 1 else "auto",
         plugins=[AtomicCheckpoints()],
-        precision=mixed[dtype(cfg.model)],
+        precision="32-true" if served else mixed[dtype(cfg.model)],
         max_epochs=cfg.trainer.max_epochs,
         limit_train_batches=cfg.trainer.max_batches,
         limit_val_batches=cfg.trainer.max_batches,

@@ -3,7 +3,8 @@
 import os
 import re
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from fake_server import Fake
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -84,3 +86,15 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tu
         return called, ""
 
     return run
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+    """A server in a thread of this process."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    made = Fake()
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield made
+    made.over.set()
+    made.shutdown()
+    made.server_close()

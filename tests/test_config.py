@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from affect import entry, refusals, run
+from affect import entry, inherit, refusals, run
 from affect.config import GROUPS, ConfigError, Tower, register, to_yaml
 from affect.tasks import Kind
 
@@ -27,7 +27,12 @@ NEEDED = {
     ("dataset", "manifest"): ["datasets.manifest.root=clips.csv"],
     ("dataset", "mer2023"): ["modalities=av"],
     ("dataset", "ravdess"): ["modalities=ta"],
+    ("knowledge", "file"): ["knowledge.file_path=descriptions.jsonl"],
+    ("prompting", "knowledge"): ["knowledge=cues"],
+    ("knowledge", "server"): ["knowledge.server_model=omni"],
+    ("model", "server"): ["evaluation=generate", "model.url=http://localhost:8000/v1", "model.served=omni"],
 }
+ONLY_EVALUATED = {("model", "server")}
 CHOICES = [(group, name) for group in GROUPS for name in files(group)]
 
 
@@ -43,7 +48,8 @@ def test_there_are_files_in_every_group():
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_choice_composes_and_is_sound(configure, group, name):
-    cfg = configure(f"{group}={name}", *NEEDED.get((group, name), []))
+    program = "evaluate" if (group, name) in ONLY_EVALUATED else "train"
+    cfg = configure(f"{group}={name}", *NEEDED.get((group, name), []), program=program)
     if group == "dataset":
         assert list(cfg.datasets) == [name]
     elif group not in ("knowledge", "logger"):
@@ -74,7 +80,7 @@ def test_a_composed_configuration_survives_its_own_yaml(configure, tmp_path):
     cfg = configure("experiment=meld_text")
     run.write_atomic(tmp_path / "config.yaml", to_yaml(cfg))
     run.write_json(tmp_path / "status.json", {"state": "finished"})
-    assert entry.load(entry.run_config(tmp_path), "train") == cfg
+    assert entry.load(inherit.run_config(tmp_path), "train") == cfg
 
 
 # ---------------------------------------------------------------- mistakes on the command line
@@ -91,8 +97,8 @@ MISTAKES = [
     (["dataset=mosie"], "dataset=mosie does not exist, did you mean 'mosi'? Choices: demo, iemocap"),
     (["dataset=[demo,melt]"], "dataset=melt does not exist, did you mean 'meld'?"),
     (["dataset="], "dataset= does not exist. Choices: demo, iemocap"),
-    (["experiment=foo"], "experiment=foo does not exist. Choices: demo"),
-    (["sweep=foo"], "sweep=foo does not exist. Choices: learning_rate, modalities"),
+    (["experiment=foo"], "experiment=foo does not exist. Choices: cues, cues_shuffled, demo"),
+    (["sweep=foo"], "sweep=foo does not exist. Choices: knowledge_grid, learning_rate, modalities"),
     (["model=[smollm2,qwen2_5_omni_3b]"], "two choices of one group do not go together: give a single one"),
     (["+trainer=smoke"], "+trainer would add a second trainer: to choose another one leave out the +"),
     (["trainer=3"], "trainer=3: a group is given as GROUP=CHOICE"),
@@ -641,7 +647,7 @@ def test_what_is_no_run_folder_is_refused(command, trained, tmp_path):
         (
             "family: composed",
             "family: blip",
-            "does not fit this version of affect (model.family=blip is not one of composed, qwen_omni)",
+            "does not fit this version of affect (model.family=blip is not one of composed, qwen_omni, server)",
         ),
         ("seed: 7", "seed: many", "does not fit this version of affect (seed=many has to be a whole number)"),
         ("  name: smollm2\n", "", "does not fit this version of affect (it lacks model.name)"),

@@ -12,21 +12,31 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "affect"
 
-GROUND = {"affect.record", "affect.tasks", "affect.config", "affect.tables"}
+GROUND = {"affect.record", "affect.tasks", "affect.config", "affect.tables", "affect.serving"}
 READERS = {"affect.datasets"}
-PURE = {"affect.prompts", "affect.answers", "affect.metrics"}
+PURE = {"affect.prompts", "affect.answers", "affect.metrics", "affect.fewshot"}
 RUNS = {
     "affect.run",
     "affect.splits",
     "affect.leakage",
     "affect.rules",
+    "affect.prompt_rules",
     "affect.refusals",
     "affect.entry",
+    "affect.inherit",
     "affect.imbalance",
     "affect.sweeps",
     "affect.sweep_yaml",
 }
-TENSORS = {"affect.media", "affect.models", "affect.readout", "affect.adapters", "affect.cache", "affect.corpus"}
+TENSORS = {
+    "affect.media",
+    "affect.models",
+    "affect.readout",
+    "affect.adapters",
+    "affect.cache",
+    "affect.corpus",
+    "affect.endpoint",
+}
 TRAINING = {
     "affect.alignment",
     "affect.data",
@@ -36,6 +46,7 @@ TRAINING = {
     "affect.tracking",
     "affect.trainer",
 }
+KNOWLEDGE = {"affect.knowledge"}
 REPORTS = {"affect.report"}
 ENTRIES = {"affect.show", "affect.score", "affect.doctor"}
 
@@ -48,19 +59,32 @@ LAYERS = [
     ({"affect.tables"}, {"affect.record"}, set()),
     ({"affect.pickles"}, {"affect.record"}, {"numpy"}),
     ({"affect.config"}, {"affect.tasks"}, CONFIGURATION),
+    ({"affect.serving"}, set(), set()),
     (READERS, {"affect.record", "affect.tasks", "affect.tables", "affect.config", "affect.pickles"}, set()),
     (PURE, GROUND | {"affect"}, {"numpy"}),
-    (RUNS, GROUND | READERS | {"affect"}, CONFIGURATION | {"rich"}),
-    (TENSORS, GROUND | PURE | READERS, HEAVY),
+    # A rule asks the prompts what they would show.
+    (RUNS, GROUND | READERS | {"affect", "affect.prompts"}, CONFIGURATION | {"rich"}),
+    (TENSORS, GROUND | PURE | READERS, HEAVY | {"httpx"}),
     (TRAINING, GROUND | PURE | RUNS | TENSORS, HEAVY | {"lightning", "torchmetrics", "wandb"}),
-    (REPORTS, GROUND | RUNS | TENSORS | TRAINING, {"rich"}),
-    (ENTRIES, GROUND | {"affect"} | PURE | RUNS | TENSORS | TRAINING | REPORTS | READERS, {"rich", "numpy"}),
+    (
+        KNOWLEDGE,
+        GROUND | PURE | READERS | RUNS | TENSORS | TRAINING,
+        HEAVY | {"cv2", "huggingface_hub", "omegaconf", "pyarrow"},
+    ),
+    (REPORTS, GROUND | PURE | RUNS | TENSORS | TRAINING, {"rich", "numpy"}),
+    (
+        ENTRIES,
+        GROUND | {"affect"} | PURE | RUNS | TENSORS | TRAINING | KNOWLEDGE | REPORTS | READERS,
+        {"rich", "numpy"},
+    ),
 ]
 
 # (module, what it imports): the only steps upwards, each with its reason.
 EXCEPTIONS = {
     # The demo corpus is rendered on first use, by a function that reading it never reaches.
     ("affect.datasets.demo", "affect.corpus"),
+    # Words are pure: a cue or a language without any is refused before a run folder is made.
+    ("affect.prompt_rules", "affect.knowledge.cue_words"),
 }
 
 # A reader knows the layout of one dataset. The package itself puts options and labels against the configuration.

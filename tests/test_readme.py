@@ -83,6 +83,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         start(shlex.split("train.py dataset=manifest datasets.manifest.root=clips.csv"), root, patch)
+        start(shlex.split("-m affect.knowledge dataset=demo knowledge=cues"), root, patch)
     [made] = (root / "outputs").iterdir()
     made.rename(root / "outputs" / "my_run")
     stopped = root / "outputs" / "stopped"
@@ -107,12 +108,14 @@ def shrink(words: list[str], root: Path) -> list[str]:
         return [*words, "trainer.progress=false", f"cache_root={root / 'cache'}"]
     assert "model" not in keys, "name a model of the tiny ones' family here, or give the command dry_run=true"
     extra = ["trainer=smoke", *tiny_words(root), f"cache_root={root / 'cache'}"]
-    if not keys & {"dataset", "experiment"} or "experiment=demo" in words:
+    if not keys & {"dataset", "experiment"} or set(words) & {"dataset=demo", "experiment=demo", "experiment=cues"}:
         extra.append(f"datasets.demo.root={root / 'demo'}")
     if "experiment=meld_text" in words:
         extra += [f"datasets.meld.subset.{split}=4" for split in ("train", "val", "test")]
     if "sweep=modalities" in words:  # two of its points
         extra += ["hydra.sweeper.params.modalities='t,av'", "hydra.sweeper.params.seed='1'"]
+    if "sweep=knowledge_grid" in words:  # three of its points
+        extra.append("hydra.sweeper.params.seed='1'")
     return [*words, *(word for word in extra if word.split("=")[0] not in keys)]
 
 
@@ -120,6 +123,8 @@ def prepared(module: str, words: list[str], root: Path) -> list[str]:
     """The words for `python -m MODULE`: those that load a model get a small one."""
     if module in ("affect.report", "affect.sweep_yaml"):
         return words
+    if module == "affect.knowledge" and words[0] in ("ls", "show"):
+        return [*words, "--store", str(root / "cache" / "knowledge")]
     if module in ("affect.doctor", "affect.score"):
         places = (f"data_root={root / 'data'}", f"cache_root={root / 'cache'}")
         return [*(word for word in words if not word.startswith("data_root=")), *places]
@@ -167,9 +172,13 @@ def test_a_command_of_the_readme_works(
         assert not made and sum(parts) == whole > 0
         assert {"video", "audio", "transcript", "question"} <= set(re.findall(r"(?m)^│ (\w+)", said))
         assert re.search(r"(?m)^Which emotion\? Answer with one word: .*disgust\.", said)  # not folded
+    elif "affect.knowledge" in words:
+        kinds = {"ls": "12 audio", "show": "audio, by cues-"}
+        assert kinds.get(words[2], "24 descriptions were there, 0 made") in said and not made
     elif "affect.report" in words:
         assert "Results" in said or r"\begin{table}" in said
         assert ("demo.emotion" if "outputs/sweeps" in words else "manifest.label") in said and not made
+        assert "--against" not in words or (said.count("leak audit") == 2 and "reference" in said)
     elif "affect.doctor" in words:
         assert "meld" in said and "9,989" in said, "what was published is not held against what is there"
     elif "affect.score" in words:
@@ -178,7 +187,9 @@ def test_a_command_of_the_readme_works(
         assert "finetuning.learning_rate" in said and "${args_no_hyphens}" in said
     else:
         points = math.prod(len(word.split("=")[1].split(",")) for word in words if "=" in word) if "-m" in words else 1
-        assert len(made) == (2 if "sweep=modalities" in words else points) and "Results" in said
+        sweep = {"sweep=modalities": 2, "sweep=knowledge_grid": 3}
+        points = next((count for word, count in sweep.items() if word in words), points)
+        assert len(made) == points and "Results" in said
         for folder in made:
             numbers = run.read(folder).metrics
             assert numbers is not None and run.read_predictions(folder)

@@ -1,136 +1,34 @@
 """The report: what comes into one row, what is refused, and that no run disappears without a word."""
 
-import copy
-import csv
 import doctest
-import io
 import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from made_runs import Make, change, make_run, records, remember_configurations, report
 
 from affect import run
-from affect.config import read_yaml
-from affect.metrics.summary import summarise
-from affect.record import Prediction, Record
-from affect.report import aggregate, formats
-from affect.report.__main__ import find, load, main
-from affect.splits import Part
-from affect.tasks import Kind
+from affect.report import aggregate, formats, sections, settings
+from affect.report.__main__ import find, load
 
 ROOT = Path(__file__).resolve().parents[1]
-
-Make = Callable[..., Path]
-
-
-def part(split: str, ids: list[int]) -> Part:
-    records = [Record(id=f"demo/{split}/{i}", dataset="demo", split=split, text="x", group="g") for i in ids]
-    return Part(dataset="demo", split=split, expected=len(ids) + 1, outside_subset=1, records=records)
 
 
 @pytest.fixture(autouse=True)
 def read_once(monkeypatch) -> None:
-    """A configuration takes a tenth of a second to read, and these tests read the same ones again and again."""
-    known: dict[bytes, dict] = {}
-
-    def remembered(path: Path) -> dict:
-        content = path.read_bytes()
-        if content not in known:
-            known[content] = read_yaml(path)
-        return copy.deepcopy(known[content])
-
-    monkeypatch.setattr(run, "read_yaml", remembered)
+    remember_configurations(monkeypatch)
 
 
 @pytest.fixture
 def make(configure, tmp_path) -> Make:
-    """`make(name, *words)` is the folder of a finished run: of a training, or of an evaluation with evaluate=True.
-
-    Of every class of the first `correct` of `num` clips the answer is right; all others are answered with the second
-    label, or with a number that is 1 too high.
-    """
-
-    def made(
-        name: str,
-        *words: str,
-        correct: int = 6,
-        num: int = 10,
-        evaluate: bool = False,
-        labelled: bool = True,
-        constant: bool = False,
-        started: str | None = None,
-    ) -> Path:
-        cfg = configure(
-            "experiment=demo",
-            f"output_root={tmp_path / 'out'}",
-            "cache_root=/derived",
-            "modalities=t",
-            *words,
-            program="evaluate" if evaluate else "train",
-        )
-        split = cfg.evaluation.split
-        predictions = []
-        for task_name in cfg.datasets["demo"].tasks:
-            task = cfg.datasets["demo"].task_definitions[task_name]
-            classes = task.kind is Kind.classification
-            for i in range(num):
-                gold = task.labels[0 if i < num // 2 else 1] if classes else float(i % 3 - 1)
-                wrong = task.labels[2] if classes else 0.0 if constant else gold + 1
-                value = gold if i < correct and not constant else wrong
-                predictions.append(
-                    Prediction(
-                        id=f"demo/{split}/{i}",
-                        dataset="demo",
-                        split=split,
-                        task=task_name,
-                        group="g",
-                        target=gold if labelled else None,
-                        answer=None,
-                        exact=value,
-                        lenient=value,
-                        outcome="valid",
-                        readout=(cfg.evaluation.readout if classes else cfg.evaluation.intensity_readout).value,
-                    )
-                )
-        folder = run.create(cfg, "train", str(tmp_path / "out" / name))
-        with run.running(folder):
-            parts = [part(split, list(range(num)))]
-            if not evaluate:
-                parts += [part(other, [1]) for other in ("train", "val")]
-            run.write_results(folder, cfg, parts, predictions, summarise(predictions, cfg.datasets, cfg.evaluation), {})
-        if started is not None:
-            change(folder / "status.json", lambda status: status | {"started": started})
-        return folder
-
-    return made
-
-
-def change(path: Path, how: Callable[[dict], dict]) -> None:
-    path.write_text(json.dumps(how(json.loads(path.read_text()))))
-
-
-def report(capsys, *words: str | Path) -> tuple[str, str, str]:
-    """What the command prints, what it complains of on stderr, and what it says at its end ("" where it ended well)."""
-    try:
-        main([str(word) for word in words])
-        end = ""
-    except SystemExit as stop:
-        end = str(stop.code)
-    said = capsys.readouterr()
-    return said.out, said.err, end
-
-
-def records(capsys, *words: str | Path) -> list[dict[str, str]]:
-    """The rows of the CSV."""
-    out, _, end = report(capsys, *words, "--format", "csv")
-    assert end == ""
-    return list(csv.DictReader(io.StringIO(out)))
+    """`make(name, *words, …)` is made_runs.make_run in the folder `out`."""
+    return partial(make_run, configure, tmp_path / "out")
 
 
 # ---------------------------------------------------------------- rows and columns
@@ -573,7 +471,7 @@ def test_the_order_of_folders_and_options_does_not_matter(make, capsys):
 
 
 def test_the_examples_of_the_docstrings_are_true():
-    for module in (aggregate, formats):
+    for module in (aggregate, formats, sections, settings):
         result = doctest.testmod(module)
         assert result.attempted > 0 and result.failed == 0
 

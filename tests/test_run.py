@@ -277,7 +277,7 @@ def test_predictions_that_are_no_text_or_not_there_are_refused(tmp_path):
 def test_every_number_can_be_computed_again_from_the_folder(cfg):
     from omegaconf import OmegaConf
 
-    from affect.entry import run_config
+    from affect.inherit import run_config
 
     folder = finished(cfg)
     kept = json.loads((folder / "metrics.json").read_text())

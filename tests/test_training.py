@@ -18,7 +18,7 @@ from tiny_models import TINY_LABELS, tiny_manifest, tiny_words
 
 import evaluate
 import train
-from affect import adapters, alignment, data, entry, models, run, splits, trainer
+from affect import adapters, alignment, data, inherit, models, run, splits, trainer
 from affect.config import Config, ConfigError
 from affect.corpus import Settings, generate
 from affect.metrics.summary import summarise
@@ -103,7 +103,7 @@ def trained(request: pytest.FixtureRequest) -> Path:
 
 
 def configuration(folder: Path) -> Config:
-    return OmegaConf.to_object(entry.run_config(folder))
+    return OmegaConf.to_object(inherit.run_config(folder))
 
 
 def weights(folder: Path, name: str = "best") -> dict[str, torch.Tensor]:

@@ -9,6 +9,9 @@ every batch has:
     input_ids[B, T], attention_mask[B, T]   left-padded, so that every row ends in the same column
     labels[B, T]                            answer tokens, -100 elsewhere; only where the conversations have answers
     answer_length                           int: columns at the right end that hold answer tokens (0 without answers)
+
+A family that asks a server (server.py) has no tokens and tells no likelihoods: of the protocols it has what generating
+needs, and none of these keys. affect/rules.py refuses whatever needs more.
 """
 
 from dataclasses import dataclass
@@ -39,11 +42,21 @@ class Conversation:
     """Duration the frames were sampled from."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """In the place of a generated answer: there is none."""
+
+    reason: str
+    """A sentence, with the remedy."""
+
+
 class Encoder(Protocol):
     """Conversations to tensors. It holds tokenizer and feature extractors but no weights, so that workers can have
     it."""
 
     sampling_rate: int
+    tokens_known: bool
+    """Whether the tokenizer is here. Where it is not, `count_text` is an estimate."""
 
     def encode(self, conversations: list[Conversation]) -> dict[str, Any]:
         """The batch. Raises AssertionError where a modality's tokens are not exactly as many as its features."""
@@ -79,8 +92,8 @@ class Model(Protocol):
     def extend(self, prefix: "Prefix", tokens: "torch.Tensor") -> "torch.Tensor":
         """logits[B, L, V] at tokens[B, L] that continue the prefix; its cache is consumed."""
 
-    def generate(self, batch: dict, max_new_tokens: int) -> list[list[int]]:
-        """Greedy continuation of every prompt, up to and without its end of turn."""
+    def generate(self, batch: dict, max_new_tokens: int) -> "list[list[int] | Unanswered]":
+        """Greedy continuation of every prompt, up to and without its end of turn: ids that the encoder decodes."""
 
 
 def load(config: "ModelConfig", *, modalities: str, cache_root: Path) -> tuple[Model, Encoder]:
@@ -92,3 +105,10 @@ def load(config: "ModelConfig", *, modalities: str, cache_root: Path) -> tuple[M
 
     transformers.utils.logging.disable_progress_bar()  # a second of loading needs none, and it breaks up our own output
     return import_module(f"affect.models.{config.family}").load(config, modalities=modalities, cache_root=cache_root)
+
+
+def settle(model: Model) -> None:
+    """To be called when the predictions of a run are written. A family that has kept what a run which ends early would
+    lose lets go of it."""
+    if hasattr(model, "settle"):
+        model.settle()

@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from affect.config import ConfigError
-from affect.report.aggregate import ALL, HEADLINE, Run, Table, numbers, table, tasks, where
+from affect.report.against import against
+from affect.report.aggregate import numbers, table, tasks
+from affect.report.compare import RESAMPLES
 from affect.report.formats import FORMATS, Report
+from affect.report.knowledge import tell
+from affect.report.rows import Table
+from affect.report.settings import ALL, HEADLINE, Run, where
 from affect.report.table import as_text, print_report
 from affect.run import RunSummary, read, write_atomic
 
@@ -26,6 +31,10 @@ def main(arguments: list[str]) -> None:
         chosen = where(runs, given.where)
         metrics = given.metrics.split(",")
         check_metrics(chosen, metrics)
+        if given.against and given.each:
+            raise ConfigError("--against compares settings, and --each shows single runs: leave one out")
+        if given.resamples < 1:
+            raise ConfigError(f"--resamples {given.resamples} has to be at least 1")
     except ConfigError as error:
         sys.exit(str(error))
     tables: list[Table] = []
@@ -35,6 +44,11 @@ def main(arguments: list[str]) -> None:
             tables.append(table(chosen, task, metrics=metrics, per_class=given.per_class, each=given.each))
         except ConfigError as error:
             refused.append(str(error))
+    try:
+        refused += against(tables, chosen, given.against, given.resamples) if given.against else []
+    except ConfigError as error:
+        sys.exit(str(error))
+    refused += tell(tables, chosen)
     notes = [
         *_unfinished(chosen),
         *(note for made in tables for note in made.notes),
@@ -44,7 +58,7 @@ def main(arguments: list[str]) -> None:
     ]
     report = Report(
         tables=[made for made in tables if made.rows],
-        runs=[(run.summary.config["model"]["name"], str(run.folder)) for run in chosen],
+        runs=[(run.summary.model, str(run.folder)) for run in chosen],
         notes=notes,
     )
     try:
@@ -80,6 +94,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME,…",
         help="headline (the default: with that of the majority answer beside it), all, or names as in metrics.json:"
         " uar,majority.uar,DIALECT.NAME",
+    )
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="how every row differs from the one that has this in its setting (prompting=plain) and is else the same,"
+        " with a 95 %% interval by paired bootstrap; several keys together choose one reference",
+    )
+    parser.add_argument(
+        "--resamples", type=int, default=RESAMPLES, metavar="N", help=f"of that bootstrap; {RESAMPLES:,} by default"
     )
     parser.add_argument("--per-class", action="store_true", help="of classifications, also the recall of each class")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write to a file")

@@ -1,23 +1,14 @@
-"""Tables as Markdown, CSV and LaTeX, and the cells that all of them are made of."""
+"""Tables as Markdown, CSV, JSON and LaTeX."""
 
 import csv
 import io
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from affect.report.aggregate import COUNTS, Number, Row, Table
-
-READABLE = "readable"
-NOT_APPLICABLE = "-"
-
-SHORT = {
-    "model.name": "model",
-    "prompting.name": "prompting",
-    "finetuning.name": "finetuning",
-    "trainer.name": "trainer",
-}
-"""Headings of keys that are the name of a group."""
+from affect.report.rows import Number, Row, Table
+from affect.report.sections import Column, Style, aligned, four, sections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,127 +21,17 @@ class Report:
     notes: list[str]
 
 
-@dataclass(slots=True, kw_only=True)
-class Column:
-    heading: str
-    cells: list[str]
-    kind: str
-    """`word`, `count` or `number`; numbers are padded so that their points stand below each other."""
-
-
-def heading(key: str) -> str:
-    return SHORT.get(key, key)
-
-
-def parts(table: Table) -> list[tuple[str, list[str], Sequence[str]]]:
-    """What the table is shown as: title, metrics and counts of each part. The recall of many classes is a table of its
-    own, and does not repeat all that stands in the first."""
-    about = "; ".join(f"{heading(key).removeprefix('evaluation.')} {value}" for key, value in table.about.items())
-    spread = "" if all(len(row.seeds) == 1 for row in table.rows) else "; mean ± standard deviation over seeds"
-    found = []
-    if table.metrics:
-        found.append((f"{table.task}: {about}{spread}", table.metrics, (*COUNTS, READABLE)))
-    if table.classes:
-        title = f"{table.task}, recall per class of the lenient reader: {about}{spread}"
-        found.append((title, table.classes, ("used",)))
-    return found
-
-
-def columns(
-    table: Table,
-    metrics: Sequence[str],
-    counts: Sequence[str],
-    *,
-    numbers: Callable[[Sequence[Number]], list[str]],
-    escape: Callable[[str], str] = str,
-    mark: Callable[[str], str] = lambda letter: f" {letter}",
-) -> list[Column]:
-    """The columns of a part; `escape` makes words and headings safe, `numbers` writes those of one metric."""
-
-    def column(name: str, kind: str, cell: Callable[[Row], str]) -> Column:
-        return Column(heading=escape(name), cells=[cell(row) for row in table.rows], kind=kind)
-
-    def word(key: str) -> Callable[[Row], str]:
-        return lambda row: escape(NOT_APPLICABLE if (value := row.setting[key]) is None else value)
-
-    def count(name: str) -> Callable[[Row], str]:
-        # The mark stands where the clips are counted.
-        return lambda row: span(row.counts[name]) + (mark(row.mark) if row.mark and name == "used" else "")
-
-    made = [column(heading(key), "word", word(key)) for key in table.settings]
-    if table.each:
-        made.append(column("seed", "count", lambda row: str(row.seeds[0])))
-    else:
-        made.append(column("seeds", "count", lambda row: str(len(row.seeds))))
-    made += [column(name, "count", count(name)) for name in counts if name != READABLE]
-    if READABLE in counts:
-        made.append(column(READABLE, "count", lambda row: escape(f"{row.readable:.1%}")))
-    for name in metrics:
-        values = numbers([row.numbers[name] for row in table.rows])
-        made.append(Column(heading=escape(name.removeprefix("recall.")), cells=values, kind="number"))
-    return made
-
-
-def span(ends: tuple[int, int]) -> str:
-    """A count, or the smallest and the greatest of several.
-
-    >>> span((120, 120)), span((1118, 1120))
-    ('120', '1,118-1,120')
-    """
-    low, high = ends
-    return f"{low:,}" if low == high else f"{low:,}-{high:,}"
-
-
-def aligned(numbers: Sequence[Number]) -> list[str]:
-    """The numbers of a column with four decimals, as wide as each other.
-
-    >>> aligned([Number(mean=0.5, sd=0.01), Number(mean=12.25, sd=None), Number(mean=None, sd=None)])
-    [' 0.5000 ± 0.0100', '12.2500         ', 'undefined       ']
-    """
-    means = [four(number.mean) for number in numbers]
-    spreads = ["" if number.sd is None else f" ± {number.sd:.4f}" for number in numbers]
-    width = max((len(mean) for mean, number in zip(means, numbers, strict=True) if number.mean is not None), default=0)
-    made = [f"{mean:>{width}}{spread}" for mean, spread in zip(means, spreads, strict=True)]
-    return [f"{cell:<{max(map(len, made))}}" for cell in made]
-
-
-def four(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
-
-
 def markdown(report: Report) -> str:
     """GitHub's tables; what else has to be known follows as text and a list."""
+    style = Style(numbers=aligned, escape=escape_markdown, mark=lambda letter: f"<sup>{letter}</sup>")
     blocks = []
     for table in report.tables:
-        for title, metrics, counts in parts(table):
-            found = columns(
-                table,
-                metrics,
-                counts,
-                numbers=aligned,
-                escape=escape_markdown,
-                mark=lambda letter: f"<sup>{letter}</sup>",
-            )
-            found.append(Column(heading="runs", cells=[numbered(row.runs) for row in table.rows], kind="word"))
-            blocks.append(f"**{escape_markdown(title)}**\n\n{_pipes(found)}")
+        for section in sections(table, style):
+            blocks.append(f"**{escape_markdown(section.title)}**\n\n{_pipes([*section.columns, section.runs])}")
         blocks += [f"<sup>{letter}</sup> {note}" for letter, note in table.footnotes.items()]
     listed = [f"{n}. {escape_markdown(run)}" for n, run in enumerate(map(", ".join, report.runs), 1)]
     blocks += ["\n".join(listed), "\n".join(f"- {escape_markdown(note)}" for note in report.notes)]
     return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def numbered(runs: Sequence[int]) -> str:
-    """
-    >>> numbered([1, 2, 3, 7, 9, 8])
-    '1-3, 7-9'
-    """
-    ends: list[list[int]] = []
-    for number in sorted(runs):
-        if ends and number == ends[-1][1] + 1:
-            ends[-1][1] = number
-        else:
-            ends.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ends)
 
 
 def _pipes(found: Sequence[Column]) -> str:
@@ -176,7 +57,8 @@ def escape_markdown(word: str) -> str:
 
 def comma_separated(report: Report) -> str:
     """All tables in one, for other programs: numbers in full, `NAME_mean` and `NAME_sd` of every metric, a cell empty
-    where something does not apply or is undefined. Notes and footnotes are not in it."""
+    where something does not apply or is undefined. Notes and footnotes are not in it, and what descriptions give away
+    is told by JSON alone."""
     folders = [folder for _, folder in report.runs]
     rows = [_record(table, row, folders) for table in report.tables for row in table.rows]
     # In the order of tables, but with the settings of all tables before the counts of any.
@@ -207,23 +89,36 @@ def _record(table: Table, row: Row, folders: Sequence[str]) -> dict[str, str]:
     record["readable"] = full(row.readable)
     for name, number in row.numbers.items():
         record |= {f"{name}_mean": full(number.mean), f"{name}_sd": full(number.sd)}
+    if row.difference is not None:
+        kept = asdict(row.difference)
+        record |= {
+            "difference" if key == "mean" else f"difference_{key}": full(kept[key]) for key in ("mean", "low", "high")
+        }
+        record |= {f"difference_{key}": str(kept[key]) for key in ("clips", "groups", "num_seeds")}
+        record["difference_against"] = ";".join(folders[n - 1] for n in row.difference.against)
+    if row.cost is not None:
+        record |= {key: full(value) for key, value in asdict(row.cost).items()}
     return record | {"ids_sha256": " ".join(row.clips), "folders": ";".join(folders[n - 1] for n in row.runs)}
+
+
+def as_json(report: Report) -> str:
+    """All that is known of the tables, for other programs: affect.report.rows says what it is."""
+    runs = [{"number": n, "model": model, "folder": folder} for n, (model, folder) in enumerate(report.runs, 1)]
+    whole = {"tables": [asdict(table) for table in report.tables], "runs": runs, "notes": report.notes}
+    return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def latex(report: Report) -> str:
     """A table environment for each table, with booktabs; folders and notes are comments."""
     blocks = [r"% Needs \usepackage{booktabs}; with letters other than Latin ones, XeLaTeX or LuaLaTeX."]
+    style = Style(
+        numbers=_numbers_latex,
+        escape=escape_latex,
+        mark=lambda letter: rf"\textsuperscript{{{letter}}}",
+        signed=lambda value: f"${value:+.4f}$",
+    )
     for table in report.tables:
-        for title, metrics, counts in parts(table):
-            found = columns(
-                table,
-                metrics,
-                counts,
-                numbers=_numbers_latex,
-                escape=escape_latex,
-                mark=lambda letter: rf"\textsuperscript{{{letter}}}",
-            )
-            blocks.append(_environment(title, found, table.footnotes))
+        blocks += [_environment(part.title, part.columns, table.footnotes) for part in sections(table, style)]
     lines = [f"{n} {run}" for n, run in enumerate(map(", ".join, report.runs), 1)] + report.notes
     blocks.append("\n".join(f"% {line}".replace("\n", " ") for line in lines))
     return "\n".join(block for block in blocks if block) + "\n"
@@ -286,4 +181,9 @@ def escape_latex(word: str) -> str:
     return "".join(LATEX.get(letter, letter) for letter in word)
 
 
-FORMATS: dict[str, Callable[[Report], str]] = {"markdown": markdown, "csv": comma_separated, "latex": latex}
+FORMATS: dict[str, Callable[[Report], str]] = {
+    "markdown": markdown,
+    "csv": comma_separated,
+    "json": as_json,
+    "latex": latex,
+}

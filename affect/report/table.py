@@ -1,6 +1,7 @@
 """Tables for the terminal: what is trained, and what came out, with what it stands on beside every number."""
 
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from affect.report.formats import Column, Report, aligned, columns, numbered, parts
+from affect.report.formats import Report
+from affect.report.sections import Style, aligned, sections
 from affect.run import RunSummary
 
 if TYPE_CHECKING:
@@ -131,7 +133,18 @@ def print_results(runs: Sequence[RunSummary]) -> None:
             table.add_row(*row)
         console.print(table)
     for number, run in enumerate(runs, 1):
-        console.print(f"{number} {run.config['model']['name']}, {run.folder}", highlight=False, soft_wrap=True)
+        for line in unanswered(run):
+            console.print(f"{number} {line}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{number} {run.model}, {run.folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+def unanswered(run: RunSummary) -> Iterator[str]:
+    """A sentence for every task with clips that got no answer at all: how many, and why most of them did not."""
+    for name, numbers in ({} if run.metrics is None else run.metrics["tasks"]).items():
+        if errors := Counter(numbers["errors"]):
+            [(reason, count)] = errors.most_common(1)
+            others = f" ({count:,} of them; the others' reasons are in predictions.jsonl)" if len(errors) > 1 else ""
+            yield f"{name}: {errors.total():,} of {numbers['n_scored']:,} clips have no answer: {reason}{others}"
 
 
 def print_report(report: Report) -> None:
@@ -148,10 +161,9 @@ def as_text(report: Report) -> str:
 
 def _show(report: Report, console: Console) -> None:
     for made in report.tables:
-        for title, metrics, counts in parts(made):
-            table = Table(title=Text(f"Results, {title}"), title_justify="left", box=box.SIMPLE_HEAD)
-            shown = columns(made, metrics, counts, numbers=aligned)
-            shown.insert(0, Column(heading="runs", cells=[numbered(row.runs) for row in made.rows], kind="word"))
+        for section in sections(made, Style(numbers=aligned)):
+            table = Table(title=Text(f"Results, {section.title}"), title_justify="left", box=box.SIMPLE_HEAD)
+            shown = [section.runs, *section.columns]
             for column in shown:
                 longest = max(map(len, column.cells))
                 table.add_column(

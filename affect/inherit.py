@@ -1,0 +1,193 @@
+"""The configuration of a run folder, for what goes on from it: `run=…` evaluates it, `resume=…` ends it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from affect.config import FAMILIES, MODALITIES, Config, ConfigError, KnowledgeConfig, new_modalities
+from affect.refusals import explain
+from affect.run import check_same_code, program_of, read
+
+LOCKED = ("model", "prompting", "finetuning", "knowledge", "experiment")
+"""What a run brings with it: a trained model is only itself with the wording and the towers it was trained with. An
+experiment may name any of them."""
+
+OF_SERVERS = tuple(
+    f"knowledge.server_{key}" for key in ("url", "key_variable", "concurrency", "timeout", "retries", "backoff")
+)
+"""Where a server is, and how patient to be with it."""
+
+FREE = (
+    *OF_SERVERS,
+    "knowledge.store",
+    "knowledge.make",
+    "knowledge.missing",
+    "knowledge.file_path",
+    "knowledge.control",
+    "knowledge.control_split",
+    "knowledge.splits",
+    "knowledge.shard",
+)
+"""What of it may be given all the same: where descriptions lie and how the missing ones are met, which changes none of
+them; and the controls, which are there to be put against the model as it was trained."""
+
+
+def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
+    """The configuration for `run=…`: the run's own, changed by the words `given` on the command line.
+
+    A dataset that the run has too keeps the run's settings, labels above all, unless they are given. Raises
+    ConfigError, for all of them at once, where words would change what a run brings with it.
+    """
+    folder = Path(raw.run)
+    keys = [word.lstrip("+~").split("=", 1)[0] for word in given]
+    # A group may be put in another place: model@knowledge.mllm_models.main
+    refused = [key for key in keys if re.split("[.@]", key)[0] in LOCKED and key not in FREE]
+    if refused:
+        raise ConfigError(
+            "\n".join(
+                f"{key} cannot be given beside run={folder}: a run brings its own {re.split('[.@]', key)[0]}; leave it"
+                " out"
+                for key in refused
+            )
+        )
+    own = run_config(folder)
+    merged = own.copy()
+    # Where data and derived files are is this machine's affair: the run may have been trained on another one.
+    _move_datasets(merged, raw.data_root, raw.cache_root)
+    if "dataset" in keys:
+        merged.datasets = {
+            name: merged.datasets[name] if name in merged.datasets else raw.datasets[name] for name in raw.datasets
+        }
+    absent = [key for key in keys if key.startswith("datasets.") and key.split(".")[1] not in merged.datasets]
+    if absent:
+        raise ConfigError(
+            "\n".join(
+                f"{key}: run={folder} is on {' and '.join(merged.datasets)}: to evaluate on another dataset choose it,"
+                f" dataset={key.split('.')[1]}"
+                for key in absent
+            )
+        )
+    for key in keys:
+        if key not in ("dataset", "sweep", "hydra") and not key.startswith("hydra."):
+            OmegaConf.update(merged, key, OmegaConf.select(raw, key), merge=False)
+    untrained = (set(merged.modalities) - set(own.modalities)) & set(new_modalities(OmegaConf.to_object(merged.model)))
+    if untrained:
+        raise ConfigError(
+            f"modalities={merged.modalities} has {' and '.join(MODALITIES[m] for m in sorted(untrained))}, but"
+            f" run={folder} was trained with modalities={own.modalities} and its encoder for that is still random:"
+            " leave it out"
+        )
+    for key in ("run", "output_root", "cache_root", "data_root", "dry_run", "clip"):
+        merged[key] = raw[key]
+    if merged.model.family == "server":
+        merged.run = None  # such a run has no weights: what goes on from it is zero-shot again
+    return merged
+
+
+def _move_datasets(cfg: DictConfig, data_root: str, cache_root: str) -> None:
+    """Sets the two places, and the roots of the datasets that lie in them."""
+    for place, new in (("data_root", data_root), ("cache_root", cache_root)):
+        for dataset in cfg.datasets.values():
+            if Path(dataset.root).is_relative_to(cfg[place]):
+                dataset.root = str(Path(new) / Path(dataset.root).relative_to(cfg[place]))
+        cfg[place] = new
+
+
+FREE_ON_RESUME = (
+    "resume",
+    "resume_with_other_code",
+    "data_root",
+    "cache_root",
+    *OF_SERVERS,
+    "knowledge.store",
+    "knowledge.make",
+    "dry_run",
+    "trainer.progress",
+    "trainer.num_workers",
+    "trainer.check_workers",
+    "trainer.save_every_steps",
+    "trainer.save_every_minutes",
+)
+"""What may be given beside resume=…: places, and what changes no number."""
+
+
+def with_resume(raw: DictConfig, given: list[str]) -> DictConfig:
+    """The configuration for `resume=…`: the run's own. Raises ConfigError where words would make it another run, where
+    there is nothing to continue, and where code or libraries are not those it was begun with."""
+    folder = Path(raw.resume)
+    keys = [word.lstrip("+~").split("=", 1)[0] for word in given]
+    refused = [key for key in keys if key not in FREE_ON_RESUME and not key.startswith("hydra.")]
+    if refused:
+        raise ConfigError(
+            "\n".join(
+                f"{key} cannot be given beside resume={folder}: a run ends with the configuration it began with; leave"
+                " it out, or start a new run"
+                for key in refused
+            )
+        )
+    own = run_config(folder)
+    status = read(folder).status
+    if program_of(folder) != "train":
+        raise ConfigError(f"resume={folder} is an evaluation, and those are not continued: run evaluate.py again")
+    if status["state"] == "finished":
+        raise ConfigError(
+            f"resume={folder} is finished, with {own.trainer.max_epochs} epochs: evaluate it, python evaluate.py"
+            f" run={folder}, or start a new run with more"
+        )
+    if status["state"] == "running":
+        raise ConfigError(
+            f"resume={folder} is still running, as process {status['pid']} on {status['host']}: wait for"
+            " it, or stop it first"
+        )
+    changed = check_same_code(folder)
+    if changed and not raw.resume_with_other_code:
+        raise ConfigError(
+            f"resume={folder} cannot end as it would have, because this is no longer what it was begun with:"
+            f" {'; '.join(changed)}: go back to that (environment.json has all versions), or continue all the same with"
+            " resume_with_other_code=true"
+        )
+    _move_datasets(
+        own,
+        raw.data_root if "data_root" in keys else own.data_root,
+        raw.cache_root if "cache_root" in keys else own.cache_root,
+    )
+    for key in keys:
+        if key in FREE_ON_RESUME and key not in ("data_root", "cache_root"):
+            OmegaConf.update(own, key, OmegaConf.select(raw, key), merge=False)
+    return own
+
+
+def run_config(folder: Path) -> DictConfig:
+    """The configuration of a run folder, typed; nothing in it is missing or an interpolation.
+
+    Raises ConfigError where the folder is no run's, and where this version of affect does not know what stands in it.
+    """
+    plain = read(folder).config
+    typed = OmegaConf.structured(Config)
+    try:
+        typed.model = _schema("model", plain["model"])
+        typed.knowledge = OmegaConf.structured(KnowledgeConfig)
+        for name, generator in plain["knowledge"]["mllm_models"].items():
+            typed.knowledge.mllm_models[name] = _schema(f"knowledge.mllm_models.{name}", generator)
+        own = OmegaConf.merge(typed, plain)
+        missing = sorted(OmegaConf.missing_keys(own))
+        if missing:
+            raise ConfigError(f"it lacks {', '.join(missing)}")
+        return own
+    except (ConfigError, OmegaConfBaseException, KeyError, TypeError) as error:
+        why = explain(error, None) if isinstance(error, OmegaConfBaseException) else str(error)
+        raise ConfigError(
+            f"{folder / 'config.yaml'} does not fit this version of affect ({why}): use the version that"
+            f" {folder / 'environment.json'} names, or another run"
+        ) from error
+
+
+def _schema(key: str, plain: dict[str, Any]) -> DictConfig:
+    """The schema of the family of a model's plain configuration, which stands under `key`."""
+    family = plain["family"]
+    if family not in FAMILIES:
+        raise ConfigError(f"{key}.family={family} is not one of {', '.join(FAMILIES)}")
+    return OmegaConf.structured(FAMILIES[family])

@@ -1,0 +1,249 @@
+"""Which values go together in what a prompt shows, where its descriptions come from, and how its answer is read: the
+part of affect/rules.py that concerns prompts."""
+
+import re
+from collections.abc import Iterator
+
+from affect import serving
+from affect.config import (
+    DESCRIPTIONS,
+    MODALITIES,
+    Config,
+    Control,
+    IntensityReadout,
+    PromptingConfig,
+    Readout,
+    ServerConfig,
+    Source,
+    near,
+)
+from affect.knowledge import cue_words
+from affect.prompts import descriptions_shown
+from affect.record import SPLITS
+from affect.tasks import Kind
+
+
+def wording_conflicts(prompting: PromptingConfig) -> Iterator[str]:
+    for key, wording, placeholders in (
+        ("transcript", prompting.transcript, ("text",)),
+        ("context", prompting.context, ("turns",)),
+        ("audio_description", prompting.audio_description, ("text",)),
+        ("video_description", prompting.video_description, ("text",)),
+        ("audio_video_description", prompting.audio_video_description, ("text",)),
+        ("cot_instruction", prompting.cot_instruction, ("marker",)),
+        ("fewshot.example", prompting.fewshot.example, ("clip", "answer")),
+    ):
+        for language, template in wording.items():
+            try:
+                filled = template.format(**{name: f"\0{name}\0" for name in placeholders})
+            except (KeyError, IndexError, ValueError) as error:
+                options = " or ".join(f"{{{name}}}" for name in placeholders)
+                yield f"prompting.{key}.{language} has a placeholder that is not {options}: {error}"
+                continue
+            for name in placeholders:
+                if f"\0{name}\0" not in filled:
+                    yield (
+                        f"prompting.{key}.{language} lacks its placeholder {{{name}}}: what it should show would be"
+                        " left out"
+                    )
+    for language, marker in prompting.answer_marker.items():
+        if not marker.strip(" :\uff1a"):
+            yield (
+                f"prompting.answer_marker.{language}='{marker}' has no word by which the final answer could be found:"
+                " give it one, Answer:"
+            )
+
+
+LEAST_COT_TOKENS = 32
+"""Below that not even two sentences of reasons fit before the answer."""
+
+
+def prompting_conflicts(cfg: Config, program: str) -> Iterator[str]:
+    prompting, names = cfg.prompting, cfg.prompting.descriptions
+    unknown = [name for name in names if name not in DESCRIPTIONS]
+    for name in unknown:
+        yield (
+            f"prompting.descriptions names '{name}', which cannot be described{near(name, DESCRIPTIONS)} Choose from"
+            f" {', '.join(DESCRIPTIONS)}"
+        )
+    if unknown:
+        return
+    if len(set(names)) < len(names):
+        yield f"prompting.descriptions=[{','.join(names)}] names one twice: name each once"
+    shown = descriptions_shown(prompting, cfg.modalities)
+    if names and not shown:
+        yield (
+            f"prompting.descriptions=[{','.join(names)}] shows nothing, since modalities={cfg.modalities} leaves out"
+            " what they tell of: set prompting.descriptions_without_media=true to tell it in words all the same, or"
+            " prompting=plain"
+        )
+    # Without any description the control itself is refused.
+    if cfg.knowledge.control is Control.mismatched_modality and names and not {"audio", "video"} <= set(shown):
+        yield (
+            "knowledge.control=mismatched_modality exchanges the descriptions of audio and video, but with"
+            f" modalities={cfg.modalities} the prompt shows {' and '.join(shown) or 'neither'}: set"
+            " prompting.descriptions=[audio,video] with both modalities, or choose another control"
+        )
+    if prompting.max_description_words is not None and prompting.max_description_words < 1:
+        yield (
+            f"prompting.max_description_words={prompting.max_description_words} has to be at least 1, or null for all:"
+            " no description at all is prompting=plain"
+        )
+    used = {f"{name}_description": getattr(prompting, f"{name}_description") for name in shown}
+    if prompting.cot:
+        used |= {"cot_instruction": prompting.cot_instruction, "answer_marker": prompting.answer_marker}
+    if prompting.fewshot.k:
+        used |= {"fewshot.example": prompting.fewshot.example, "fewshot.clip": prompting.fewshot.clip}
+    for name, dataset in cfg.datasets.items():
+        for key, wording in used.items():
+            if dataset.language not in wording:
+                yield (
+                    f"dataset={name} is in language '{dataset.language}', but prompting={prompting.name} has no {key}"
+                    f" in it: add prompting.{key}.{dataset.language}"
+                )
+    yield from _fewshot_conflicts(cfg, shown)
+    if prompting.cot and program == "evaluate" and cfg.run is None:
+        yield from _cot_conflicts(cfg)
+
+
+def _fewshot_conflicts(cfg: Config, shown: list[str]) -> Iterator[str]:
+    fewshot = cfg.prompting.fewshot
+    for key, value in (("k", fewshot.k), ("seed", fewshot.seed)):
+        if value < 0:
+            yield f"prompting.fewshot.{key}={value} must not be below 0"
+    if fewshot.k > 0 and "t" not in cfg.modalities and not shown:
+        yield (
+            f"prompting.fewshot.k={fewshot.k} shows training examples as text, but modalities={cfg.modalities} leaves"
+            " their transcripts out and no description is shown: add t to modalities, or set prompting.fewshot.k=0"
+        )
+    if fewshot.k > 0 and cfg.evaluation.split == "train":
+        yield (
+            f"prompting.fewshot.k={fewshot.k} takes its examples from the training split, but evaluation.split=train is"
+            " that split: evaluate on another, or set prompting.fewshot.k=0"
+        )
+
+
+def _cot_conflicts(cfg: Config) -> Iterator[str]:
+    """Only of a model that is not fine-tuned: one that is has learnt to answer at once, and that can be scored."""
+    scored = scored_readouts(cfg)
+    for readout in scored:
+        yield (
+            f"prompting.cot=true asks for reasons before the answer, but {readout} takes the answer before any are"
+            f" written: set {readout.split('=')[0]}=generate and evaluation.max_new_tokens=256, or prompting.cot=false"
+        )
+    if not scored and cfg.evaluation.max_new_tokens < LEAST_COT_TOKENS:
+        yield (
+            "prompting.cot=true asks for reasons before the answer, but"
+            f" evaluation.max_new_tokens={cfg.evaluation.max_new_tokens} ends before both are written: set"
+            " evaluation.max_new_tokens=256, or prompting.cot=false"
+        )
+
+
+def knowledge_conflicts(cfg: Config, program: str) -> Iterator[str]:
+    knowledge, prompting = cfg.knowledge, cfg.prompting
+    sources = [knowledge.source, *knowledge.also]
+    named = "+".join(source.value for source in sources)
+    for name in knowledge.modalities:
+        if name not in DESCRIPTIONS:
+            yield (
+                f"knowledge.modalities has '{name}', which cannot be described{near(name, DESCRIPTIONS)} Choose from"
+                f" {', '.join(DESCRIPTIONS)}"
+            )
+    if not knowledge.modalities and knowledge.source is not Source.none:
+        yield f"knowledge.modalities is empty: choose from {', '.join(DESCRIPTIONS)}"
+    if Source.none in knowledge.also or (knowledge.source is Source.none and knowledge.also):
+        yield (
+            f"knowledge.also=[{','.join(s.value for s in knowledge.also)}] adds to knowledge={knowledge.source.value}:"
+            " name sources in both"
+        )
+    if len(set(sources)) < len(sources):
+        yield f"knowledge={named} names a source twice: name each once, in knowledge or in knowledge.also"
+    if Source.file in sources and knowledge.file_path is None:
+        yield "knowledge=file without a file: name it, knowledge.file_path=descriptions.jsonl"
+    if Source.file not in sources and knowledge.file_path is not None:
+        yield (
+            f"knowledge.file_path={knowledge.file_path} is read by knowledge=file, but knowledge={named}: leave it out,"
+            " or choose knowledge=file"
+        )
+    if Source.cues in sources:
+        chosen = {"audio": knowledge.cues_audio, "video": knowledge.cues_video}
+        yield from cue_words.problems(chosen, {name: dataset.language for name, dataset in cfg.datasets.items()})
+    # Also of a server that is not asked: what is given is written to run folders.
+    yield from serving.problems(serving.of_knowledge(knowledge))
+    if Source.server in sources:
+        yield from serving.unnamed(serving.of_knowledge(knowledge))
+    for name, generator in knowledge.mllm_models.items():
+        if Source.mllm in sources and isinstance(generator, ServerConfig):
+            yield (
+                f"knowledge.mllm_models.{name}={generator.name}, but knowledge=mllm loads the weights of its models: to"
+                " have a server describe, choose knowledge=server knowledge.server_url=… knowledge.server_model=…"
+            )
+    for split in knowledge.splits:
+        if split not in SPLITS:
+            yield f"knowledge.splits has '{split}'{near(split, SPLITS)} Splits: {', '.join(SPLITS)}"
+    if program == "knowledge":
+        if knowledge.source is Source.none:
+            yield "knowledge=none describes nothing: choose a source, knowledge=cues"
+        if not knowledge.splits:
+            yield f"knowledge.splits is empty: choose from {', '.join(SPLITS)}"
+        if knowledge.shard is not None:
+            match = re.fullmatch(r"(\d+)/(\d+)", knowledge.shard)
+            if match is None or not int(match[1]) < int(match[2]):
+                yield (
+                    f"knowledge.shard={knowledge.shard} is not a share: give i/n with i from 0 to n - 1,"
+                    " knowledge.shard=0/4 to knowledge.shard=3/4"
+                )
+        return
+    if knowledge.shard is not None:
+        yield f"knowledge.shard={knowledge.shard} is for `python -m affect.knowledge`: leave it out here"
+    if program not in ("train", "evaluate", "show"):
+        return
+    if knowledge.control is not Control.none and not prompting.descriptions:
+        yield (
+            f"knowledge.control={knowledge.control.value} changes descriptions, but prompting={prompting.name} shows"
+            " none: choose prompting=knowledge, or leave the control out"
+        )
+    if prompting.descriptions and knowledge.source is Source.none:
+        yield (
+            f"prompting={prompting.name} shows descriptions of {' and '.join(prompting.descriptions)}, but"
+            " knowledge=none: choose who makes them, knowledge=cues, or prompting=plain"
+        )
+    elif undescribed := [name for name in prompting.descriptions if name not in knowledge.modalities]:
+        yield (
+            f"prompting={prompting.name} shows descriptions of {' and '.join(undescribed)}, but"
+            f" knowledge.modalities={','.join(knowledge.modalities)}: add them there, or take them out of"
+            " prompting.descriptions"
+        )
+    if prompting.descriptions_without_media:  # otherwise what a dataset lacks is refused with its modality
+        for name, dataset in cfg.datasets.items():
+            for of in prompting.descriptions:
+                if not set(DESCRIPTIONS.get(of, "")) <= set(dataset.modalities):
+                    yield (
+                        f"prompting.descriptions has {of}, but dataset={name} has only {spell(dataset.modalities)}:"
+                        " take it out"
+                    )
+
+
+def kinds_of(cfg: Config) -> set[Kind]:
+    """Of the tasks that are chosen and there."""
+    return {
+        dataset.task_definitions[name].kind
+        for dataset in cfg.datasets.values()
+        for name in dataset.tasks
+        if name in dataset.task_definitions
+    }
+
+
+def scored_readouts(cfg: Config) -> list[str]:
+    """The readouts that are chosen, have a task, and take likelihoods instead of what a model writes."""
+    kinds, found = kinds_of(cfg), []
+    if Kind.classification in kinds and cfg.evaluation.readout is Readout.score:
+        found.append("evaluation.readout=score")
+    if Kind.intensity in kinds and cfg.evaluation.intensity_readout is IntensityReadout.expectation:
+        found.append("evaluation.intensity_readout=expectation")
+    return found
+
+
+def spell(letters: str) -> str:
+    """ "tav" in words."""
+    return " and ".join(MODALITIES.get(letter, letter) for letter in letters)

@@ -1,0 +1,124 @@
+"""Folders of finished runs, written as train.py and evaluate.py write them, with answers that a test chooses."""
+
+import copy
+import csv
+import io
+import json
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import pytest
+
+from affect import run
+from affect.config import Config, read_yaml
+from affect.metrics.summary import summarise
+from affect.record import Prediction, Record
+from affect.report.__main__ import main
+from affect.splits import Part
+from affect.tasks import Kind
+
+Make = Callable[..., Path]
+
+
+def part(split: str, ids: list[int]) -> Part:
+    records = [Record(id=f"demo/{split}/{i}", dataset="demo", split=split, text="x", group="g") for i in ids]
+    return Part(dataset="demo", split=split, expected=len(ids) + 1, outside_subset=1, records=records)
+
+
+def make_run(
+    configure: Callable[..., Config],
+    out: Path,
+    name: str,
+    *words: str,
+    correct: int | Collection[int] = 6,
+    num: int = 10,
+    groups: int = 1,
+    evaluate: bool = False,
+    labelled: bool = True,
+    constant: bool = False,
+    started: str | None = None,
+) -> Path:
+    """The folder of a finished run: of a training, or of an evaluation with `evaluate`.
+
+    The first half of `num` clips has the first label, the rest the second; clip i is of group i % groups. Those of
+    `correct` (the first so many, or these) are answered rightly; all others with the third label, or with a number that
+    is 1 too high.
+    """
+    cfg = configure(
+        "experiment=demo",
+        f"output_root={out}",
+        "cache_root=/derived",
+        "modalities=t",
+        *words,
+        program="evaluate" if evaluate else "train",
+    )
+    split = cfg.evaluation.split
+    right = range(correct) if isinstance(correct, int) else correct
+    predictions = []
+    for task_name in cfg.datasets["demo"].tasks:
+        task = cfg.datasets["demo"].task_definitions[task_name]
+        classes = task.kind is Kind.classification
+        for i in range(num):
+            gold = task.labels[0 if i < num // 2 else 1] if classes else float(i % 3 - 1)
+            wrong = task.labels[2] if classes else 0.0 if constant else gold + 1
+            value = gold if i in right and not constant else wrong
+            predictions.append(
+                Prediction(
+                    id=f"demo/{split}/{i}",
+                    dataset="demo",
+                    split=split,
+                    task=task_name,
+                    group=f"g{i % groups}",
+                    target=gold if labelled else None,
+                    answer=None,
+                    exact=value,
+                    lenient=value,
+                    outcome="valid",
+                    readout=(cfg.evaluation.readout if classes else cfg.evaluation.intensity_readout).value,
+                )
+            )
+    folder = run.create(cfg, "train", str(out / name))
+    with run.running(folder):
+        parts = [part(split, list(range(num)))]
+        if not evaluate:
+            parts += [part(other, [1]) for other in ("train", "val")]
+        run.write_results(folder, cfg, parts, predictions, summarise(predictions, cfg.datasets, cfg.evaluation), {})
+    if started is not None:
+        change(folder / "status.json", lambda status: status | {"started": started})
+    return folder
+
+
+def change(path: Path, how: Callable[[dict], dict]) -> None:
+    path.write_text(json.dumps(how(json.loads(path.read_text()))))
+
+
+def remember_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration takes a tenth of a second to read, and tests of reports read the same ones again and again."""
+    known: dict[bytes, dict] = {}
+
+    def remembered(path: Path) -> dict:
+        content = path.read_bytes()
+        if content not in known:
+            known[content] = read_yaml(path)
+        return copy.deepcopy(known[content])
+
+    monkeypatch.setattr(run, "read_yaml", remembered)
+
+
+def report(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[str, str, str]:
+    """What affect.report prints, what it complains of on stderr, and what it says at its end ("" where it ended
+    well)."""
+    try:
+        main([str(word) for word in words])
+        end = ""
+    except SystemExit as stop:
+        end = str(stop.code)
+    said = capsys.readouterr()
+    return said.out, said.err, end
+
+
+def records(capsys: pytest.CaptureFixture[str], *words: str | Path) -> list[dict[str, str]]:
+    """The rows of its CSV."""
+    out, _, end = report(capsys, *words, "--format", "csv")
+    assert end == ""
+    return list(csv.DictReader(io.StringIO(out)))

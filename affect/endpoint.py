@@ -47,9 +47,6 @@ answer."""
 QUOTED = 300
 """Characters of a server's own words that are repeated in a message."""
 
-SIGNAL_SECONDS = 1.0
-"""Between two looks for Ctrl-C: one that arrives on the way into a wait without end is met only when that ends."""
-
 HOPELESS_AFTER = 20
 """Requests that are refused one after the other, from the first one on, before all others are spared the same."""
 
@@ -265,10 +262,7 @@ def each(
             todo.put(task)
             waiting += 1
         while waiting:
-            try:
-                task, outcome = done.get(timeout=SIGNAL_SECONDS)
-            except queue.Empty:
-                continue
+            task, outcome = done.get()
             waiting -= 1
             for following in islice(rest, 1):
                 todo.put(following)

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pickle
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -352,12 +353,15 @@ def test_stopping_does_not_wait_for_the_server(fake: Fake, tmp_path: Path) -> No
     def interrupt() -> None:
         while len(fake.requests) < 2 or not kept(tmp_path):
             time.sleep(0.01)
-        os.kill(os.getpid(), 2)
+        os.kill(os.getpid(), signal.SIGINT)
 
+    # Which a process in the background of a shell ignores otherwise.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=interrupt, daemon=True).start()
     begin = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
         model.generate({"conversations": [said("a"), said("b")]}, 8)
+    signal.signal(signal.SIGINT, before)
     assert time.perf_counter() - begin < 60
     assert model.client is None
     fake.behaviour = lambda number, body: answer("fine")

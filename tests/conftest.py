@@ -19,6 +19,7 @@ import pytest
 from fake_server import Fake
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
@@ -37,6 +38,15 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     monkeypatch.setenv("AFFECT_DATA", str(tmp_path_factory.getbasetemp() / "data"))
     monkeypatch.setenv("AFFECT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("AFFECT_STAMP", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composed_once() -> Iterator[None]:
+    """Hydra composes the whole configuration a first time to see whether hydra.mode is set in it: a third of a second
+    of every run in this process. None of the tests sets it, but for those that start another process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
+        yield
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_readme import PROJECT, start
 
-from affect import run
+from affect import run, sweeps
 from affect.corpus import Settings, generate
 
 
@@ -26,7 +26,7 @@ def commands() -> list[list[str]]:
 def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The folder of the grid's runs, and the words of its report."""
     root = tmp_path_factory.mktemp("grid")
-    generate(root / "demo", Settings(num_train=8, num_val=4, num_test=6))
+    generate(root / "demo", Settings(num_train=6, num_val=4, num_test=4))
     evaluating, training, report = commands()
     assert "seed=1" in evaluating and "sweep=knowledge_grid" in evaluating, "three seeds of one untrained model"
     [output] = [word.split("=")[1] for word in training if word.startswith("output_root=")]
@@ -56,9 +56,9 @@ def test_the_grid_ends_in_the_differences_that_descriptions_make(
             row = rows[tuning, modalities, "knowledge", "cues", control]
             [reference] = row["difference"]["against"]
             assert named[reference] == (tuning, modalities, "plain", None, None)
-            assert row["difference"]["clips"] == 6 and row["cost"]["tokens_per_prompt"] > 20
+            assert row["difference"]["clips"] == 4 and row["cost"]["tokens_per_prompt"] > 20
             assert [audit["of"] for audit in row["audits"]] == ["audio", "video", "all"]
-            assert row["audits"][0]["clips"] == ([6, 6] if tuning == "zero-shot" else [18, 18])
+            assert row["audits"][0]["clips"] == ([4, 4] if tuning == "zero-shot" else [14, 14])
     assert len(rows) == 6
 
 
@@ -80,5 +80,5 @@ def test_a_job_that_was_stopped_is_continued_in_its_place(
     start(["train.py", f"resume={job}"], folder, monkeypatch)
     assert run.read(job).status["state"] == "finished"
     assert {name: (job / name).read_bytes() for name in before} == before
-    start(["-m", "affect.sweeps", str(job.parent)], folder, monkeypatch)
+    sweeps.main([str(job.parent)])
     assert capsys.readouterr().out.count("finished") >= 3

@@ -14,7 +14,7 @@ import pytest
 
 from affect import splits
 from affect.config import Config, ConfigError
-from affect.knowledge import Description, Failure, acoustic, cue_words, cues, load, visual
+from affect.knowledge import Description, Failure, acoustic, controls, cue_words, cues, load, visual
 from affect.knowledge.fill import clip_hashes
 from affect.media import SAMPLING_RATE, write_clip
 from affect.record import DataError
@@ -177,6 +177,16 @@ def test_every_language_has_words_for_every_cue():
                 assert len(set(phrases)) == (3 if cue == "cuts" else cue_words.LEVELS), (language, cue)
             said = [phrase for phrases in words.values() for phrase in phrases]
             assert len(set(said)) == len(said), "two cues share a phrase"
+
+
+def test_no_phrase_names_a_label_or_a_synonym():
+    """A timbre that is called neutral would be read as the answer, and masked as one."""
+    labels = {
+        word.strip() for words in controls.SYNONYMS.values() for line in words.values() for word in line.split(",")
+    }
+    said = [p for table in cue_words.WORDS.values() for words in table.values() for of in words.values() for p in of]
+    assert len(said) > 100 and len(labels) > 300
+    assert [(phrase, found) for phrase in said if (found := controls.named(phrase, labels))] == []
 
 
 def test_a_fifth_of_the_population_gets_each_phrase():

@@ -135,6 +135,7 @@ def test_several_keys_choose_one_reference(grid, capsys):
 def test_a_difference_is_shown_beside_what_it_is_of(grid, capsys):
     out, _, end = report(capsys, grid, "--against", "prompting=plain", "--metrics", "accuracy")
     assert end == ""
+    assert len(re.findall(r"\[[+-]0\.\d{4}, [+-]0\.\d{4}\] *$", out, re.MULTILINE)) == 6, "an interval was cut"
     line = next(line for line in out.splitlines() if re.match(r" +4-6 .*0\.7000", line))
     assert re.search(r"0\.7000 ± 0\.0250 +\+0\.1500 +\[\+0\.\d{4}, \+0\.\d{4}\]", line)
     assert len(re.findall(r"(?m)^ +(?:1-3|10) .* reference", out)) == 2

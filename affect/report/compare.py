@@ -7,6 +7,11 @@ and clips of a group (speaker, dialogue, video) go together, so whole groups are
 trained with, so pairs of seeds are drawn too, independently of the groups (Owen, The pigeonhole bootstrap, Annals of
 Applied Statistics 1, 2007). Both sides get the same resample. Every metric is computed by the function that gives the
 number itself.
+
+How far to trust it, in simulation (accuracy of 120 clips, 300 experiments; tests/benchmarks/intervals.py): with one
+seed it has the true difference in it 92 to 95 % of the time with 60 groups, 90 % with 12, 82 % with 4 and 56 % with 2.
+With three seeds it is too wide where seeds differ by no more than chance (100 %), and too narrow where they differ by
+much more (86 %): three cannot tell what others would do.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from affect.report.formats import Report
-from affect.report.sections import Style, aligned, sections
+from affect.report.sections import Section, Style, aligned, sections
 from affect.run import RunSummary
 
 if TYPE_CHECKING:
@@ -162,24 +163,12 @@ def as_text(report: Report) -> str:
 def _show(report: Report, console: Console) -> None:
     for made in report.tables:
         for section in sections(made, Style(numbers=aligned)):
-            table = Table(title=Text(f"Results, {section.title}"), title_justify="left", box=box.SIMPLE_HEAD)
-            shown = [section.runs, *section.columns]
-            for column in shown:
-                longest = max(map(len, column.cells))
-                table.add_column(
-                    Text(column.heading.replace(".", ".\n")),
-                    justify="right" if column.kind == "count" else "left",
-                    vertical="bottom",
-                    overflow="fold",
-                    # Words that are too wide are folded; a number is never cut.
-                    min_width=min(longest, FOLDED) if column.kind == "word" else longest,
-                )
-            for cells in zip(*(column.cells for column in shown), strict=True):
-                table.add_row(*map(Text, cells))
             before = console.width
-            least = table.__rich_measure__(console, console.options.update(width=UNBOUNDED)).minimum
+            table, width = _built(section, console)
+            if width > before:
+                table, width = _built(section, console, folded=FOLDED)
             # A table that needs more than there is runs over the edge, where a terminal breaks it, all of it there.
-            console.width = max(before, least)
+            console.width = max(before, width)
             console.print(table)
             console.width = before
         for letter, note in made.footnotes.items():
@@ -190,6 +179,26 @@ def _show(report: Report, console: Console) -> None:
         _say(console, f"{number} {run}")
     for note in report.notes:
         _say(console, note)
+
+
+def _built(section: Section, console: Console, folded: int = UNBOUNDED) -> tuple[Table, int]:
+    """A table and its width. Words are folded at so many columns; a number is never cut, since columns are as wide as
+    they have to be, and rich has none to shrink."""
+    table = Table(title=Text(f"Results, {section.title}"), title_justify="left", box=box.SIMPLE_HEAD)
+    shown = [section.runs, *section.columns]
+    for column in shown:
+        heading = column.heading.replace(".", ".\n")
+        needed = max(map(cell_len, [*column.cells, *heading.split()]))
+        table.add_column(
+            Text(heading),
+            justify="right" if column.kind == "count" else "left",
+            vertical="bottom",
+            overflow="fold",
+            width=min(needed, folded) if column.kind == "word" else needed,
+        )
+    for cells in zip(*(column.cells for column in shown), strict=True):
+        table.add_row(*map(Text, cells))
+    return table, table.__rich_measure__(console, console.options.update(width=UNBOUNDED)).maximum
 
 
 def _say(console: Console, line: str) -> None:

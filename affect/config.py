@@ -76,14 +76,21 @@ class ComposedConfig(ModelConfig):
 
 
 @dataclass(slots=True, kw_only=True)
-class QwenOmniConfig(ModelConfig):
-    """Qwen2.5-Omni, thinker only: text out, no speech."""
+class NativeConfig(ModelConfig):
+    """A model that transformers has whole. Most families have no settings beyond these; the model's file names which
+    one it is."""
 
-    family: str = "qwen_omni"
     checkpoint: str = MISSING
     """A folder or a model hub's name."""
     revision: str | None = None
     """Commit, tag or branch of the checkpoint on the hub."""
+
+
+@dataclass(slots=True, kw_only=True)
+class QwenOmniConfig(NativeConfig):
+    """Qwen2.5-Omni, thinker only: text out, no speech."""
+
+    family: str = "qwen_omni"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -561,8 +568,20 @@ class Config:
     """Check the configuration, say what would be run, and stop."""
 
 
-FAMILIES = {"composed": ComposedConfig, "qwen_omni": QwenOmniConfig}
+FAMILIES = {
+    "composed": ComposedConfig,
+    "qwen_omni": QwenOmniConfig,
+    "qwen3_omni": NativeConfig,
+    "gemma4": NativeConfig,
+    "qwen2_audio": NativeConfig,
+    "audio_flamingo3": NativeConfig,
+    "qwen3_vl": NativeConfig,
+    "video_llama3": NativeConfig,
+}
 """The schema of each model family."""
+
+LACKING = {"qwen2_audio": "v", "audio_flamingo3": "v", "qwen3_vl": "a", "video_llama3": "a"}
+"""Letters of the modalities that no checkpoint of a family takes."""
 
 GROUPS = ("model", "dataset", "prompting", "finetuning", "knowledge", "evaluation", "trainer", "logger")
 """The groups every run has one choice of; experiment and sweep are deltas over them."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from affect.config import (
     DESCRIPTIONS,
     FAMILIES,
+    LACKING,
     MODALITIES,
     ClassSampling,
     ComposedConfig,
@@ -35,6 +36,12 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
             f" {type(cfg.model).__name__}: leave it out; the model's file names its family's schema,"
             " defaults: [/schema/composed@_here_, _self_]"
         )
+    for letter in LACKING.get(cfg.model.family, ""):
+        if letter in cfg.model.modalities:
+            yield (
+                f"model.modalities={cfg.model.modalities} has {MODALITIES[letter]}, which no model of family"
+                f" {cfg.model.family} takes: leave {letter} out"
+            )
     for key, name in [("model.name", cfg.model.name), *(("datasets", name) for name in cfg.datasets)]:
         if not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", name):
             yield f"{key}={name} becomes part of a folder's name: make it of letters, digits and . _ + -"

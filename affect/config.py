@@ -56,6 +56,13 @@ class ModelConfig:
     """Recompute activations in the backward pass: less memory, about a third slower."""
 
 
+class ProjectorKind(str, Enum):
+    """How an encoder's outputs become soft tokens."""
+
+    mlp = "mlp"
+    qformer = "qformer"
+
+
 @dataclass(slots=True, kw_only=True)
 class ComposedConfig(ModelConfig):
     """A causal language model with an audio and a vision encoder whose outputs stand as soft tokens in the prompt."""
@@ -73,6 +80,16 @@ class ComposedConfig(ModelConfig):
     """Soft tokens that stand for a clip's frames together."""
     encoder_width: int = 128
     """Channels of the `conv` encoders."""
+    projector: ProjectorKind = ProjectorKind.mlp
+    """mlp: each soft token is made of its own part of the clip. qformer: learned queries, one a soft token, attend over
+    `qformer_steps` parts of the clip."""
+    qformer_steps: int = 64
+    """qformer: equal parts of a clip the queries attend over."""
+    qformer_layers: int = 2
+    qformer_heads: int = 8
+    trust_remote_code: bool = False
+    """Run the Python code that comes with the checkpoints of language, audio and vision, which can do whatever you can
+    do on this machine. For models whose code is not in transformers."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,6 +15,8 @@ from affect.config import (
     DatasetConfig,
     IntensityReadout,
     LabelWeights,
+    ModelConfig,
+    ProjectorKind,
     PromptingConfig,
     Readout,
     Source,
@@ -42,6 +44,7 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
                 f"model.modalities={cfg.model.modalities} has {MODALITIES[letter]}, which no model of family"
                 f" {cfg.model.family} takes: leave {letter} out"
             )
+    yield from _projector_conflicts(cfg.model)
     for key, name in [("model.name", cfg.model.name), *(("datasets", name) for name in cfg.datasets)]:
         if not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", name):
             yield f"{key}={name} becomes part of a folder's name: make it of letters, digits and . _ + -"
@@ -453,6 +456,25 @@ def _knowledge_conflicts(cfg: Config, program: str) -> Iterator[str]:
                         f"prompting.descriptions has {of}, but dataset={name} has only {_spell(dataset.modalities)}:"
                         " take it out"
                     )
+
+
+def _projector_conflicts(model: ModelConfig) -> Iterator[str]:
+    if not isinstance(model, ComposedConfig) or model.projector is ProjectorKind.mlp:
+        return
+    for letter, key in (("a", "audio_tokens"), ("v", "video_tokens")):
+        if letter in model.modalities and getattr(model, key) > model.qformer_steps:
+            yield (
+                f"model.{key}={getattr(model, key)} queries would look at model.qformer_steps={model.qformer_steps}"
+                " parts of a clip: raise model.qformer_steps to at least as many"
+            )
+    for key in ("qformer_steps", "qformer_layers", "qformer_heads"):
+        if getattr(model, key) < 1:
+            yield f"model.{key}={getattr(model, key)} has to be at least 1"
+    if "conv" in (model.audio, model.vision) and model.qformer_heads > 0 and model.encoder_width % model.qformer_heads:
+        yield (
+            f"model.encoder_width={model.encoder_width} cannot be shared out to"
+            f" model.qformer_heads={model.qformer_heads}: make it a multiple"
+        )
 
 
 def _training_conflicts(cfg: Config) -> Iterator[str]:

@@ -1,5 +1,5 @@
-"""A checkpoint folder of every native family: the real classes, a few thousand random weights, and a processor made here
-without a network."""
+"""A checkpoint folder of every native family: the real classes, a few thousand random weights, and a processor made
+here without a network."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -293,7 +293,7 @@ def gemma4(folder: Path, bidirectional: str | None = None) -> Path:
             "hidden_size": 32,
             "num_hidden_layers": 1,
             "num_attention_heads": 2,
-            "subsampling_conv_channels": [4, 4],
+            "subsampling_conv_channels": [128, 4],
             "output_proj_dims": 16,
             **RANGE,
         },

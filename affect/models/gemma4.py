@@ -25,6 +25,7 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["G
         model=Gemma4ForConditionalGeneration,
         processor=Gemma4Processor,
         towers={"a": ("audio_tower", "embed_audio"), "v": ("vision_tower", "embed_vision")},
+        eager=("audio_config",),
     )
     who = f"the processor of model.checkpoint={config.checkpoint}"
     longest = processor.audio_seq_length * processor.audio_ms_per_token / 1000

@@ -34,12 +34,13 @@ def load(
     processor: Any,
     towers: Mapping[str, tuple[str, ...]],
     whole: str = "model",
+    eager: tuple[str, ...] = (),
 ) -> tuple[Any, Any]:
     """The model of transformers' class, on the CPU, and its processor.
 
     types: the model_type a checkpoint may have. towers: by modality, the attributes of `model.model` that nothing else
     needs; they are dropped where `modalities` lacks the letter. whole: what the checkpoint is called whose weights have
-    to be complete.
+    to be complete. eager: parts of the configuration whose class has no other attention.
 
     Raises ConfigError when the checkpoint cannot be had, is of another model, or lacks weights.
     """
@@ -57,7 +58,7 @@ def load(
             (processor, *key), lambda: processor.from_pretrained(config.checkpoint, revision=config.revision)
         )
         how = (precision.dtype(config), precision.attention(config), config.gradient_checkpointing, modalities)
-        backbone = keep.part((model, *key, *how), lambda: _weights(config, modalities, model, towers, whole))
+        backbone = keep.part((model, *key, *how), lambda: _weights(config, modalities, model, towers, whole, eager))
     return backbone, made
 
 
@@ -86,13 +87,19 @@ def refusals(config: NativeConfig) -> Iterator[None]:
 
 
 def _weights(
-    config: NativeConfig, modalities: str, model: Any, towers: Mapping[str, tuple[str, ...]], whole: str
+    config: NativeConfig,
+    modalities: str,
+    model: Any,
+    towers: Mapping[str, tuple[str, ...]],
+    whole: str,
+    eager: tuple[str, ...],
 ) -> PreTrainedModel:
+    attention = precision.attention(config)
     backbone, found = model.from_pretrained(
         config.checkpoint,
         revision=config.revision,
         dtype=precision.dtype(config),
-        attn_implementation=precision.attention(config),
+        attn_implementation={"": attention, **dict.fromkeys(eager, "eager")} if eager else attention,
         output_loading_info=True,
         # So that they are listed with those that are missing, and refused below.
         ignore_mismatched_sizes=True,

@@ -3,8 +3,8 @@ is a mixture of experts: of 30 billion weights 3 billion are used for a token.
 
     <|im_start|>user\n … <|audio_start|><|audio_pad|><|audio_end|> … <|vision_start|><|video_pad|><|vision_end|> …
 
-Beside Qwen2.5-Omni: a second of sound is 13 tokens; a video token is 32 x 32 pixels of two frames; what the vision tower
-sees reaches the first layers of the language model too; and the feature extractor pads a clip no further than it lasts.
+Other than in Qwen2.5-Omni, a second of sound is 13 tokens; a video token is 32 x 32 pixels of two frames; what the
+vision tower sees reaches the first layers of the language model too; and a clip is padded no further than it lasts.
 
 The experts of a layer are one tensor, not linear modules, so LoRA reaches the attention and not the experts.
 """
@@ -40,6 +40,15 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Q
     return Qwen3Omni(backbone, stops=encoder.stops), encoder
 
 
+def num_audio_tokens(frames: int, n_window: int) -> int:
+    """Tokens that `frames` log-mel frames (10 ms each) become: every piece of 2 n_window frames alone is halved three
+    times, to 13."""
+    whole, rest = divmod(frames, 2 * n_window)
+    for _ in range(3):
+        rest = (rest + 1) // 2
+    return whole * 13 + rest
+
+
 class Qwen3OmniEncoder(QwenOmniEncoder):
     """See `affect.models.Encoder`."""
 
@@ -61,12 +70,7 @@ class Qwen3OmniEncoder(QwenOmniEncoder):
         return native.joined(features), native.joined(masks)
 
     def num_audio_tokens(self, frames: int) -> int:
-        """Tokens that `frames` log-mel frames (10 ms each) become: every second of 100 alone is halved three times, to
-        13."""
-        whole, rest = divmod(frames, 2 * self.processor.n_window)
-        for _ in range(3):
-            rest = (rest + 1) // 2
-        return whole * 13 + rest
+        return num_audio_tokens(frames, self.processor.n_window)
 
 
 class Qwen3Omni(QwenOmni):
@@ -82,3 +86,24 @@ class Qwen3Omni(QwenOmni):
             "model.visual.merger_list",
         ),
     }
+
+    def _media(self, batch: dict) -> dict[str, torch.Tensor]:
+        """As the class takes it, but with the sound already in its place among the embeddings. The audio tower pads the
+        pieces of a second that it cuts clips into, and its second convolution sees more than zeros there: a clip of
+        less than a second would depend on whether a longer one is in its batch, so it goes through the tower alone."""
+        media = super()._media(batch)
+        if "input_features" not in media:
+            return media
+        features, mask = media.pop("input_features"), media.pop("feature_attention_mask")
+        model, lengths = self.backbone.model, mask.sum(-1).tolist()
+        short = [i for i, length in enumerate(lengths) if length < 2 * model.audio_tower.n_window]
+        groups = [[i] for i in short] + [[i for i in range(len(lengths)) if i not in short]]
+        outputs: dict[int, torch.Tensor] = {}
+        for rows in filter(None, groups):
+            taken = model.get_audio_features(features[rows], feature_attention_mask=mask[rows], return_dict=True)
+            tokens = [num_audio_tokens(lengths[i], model.audio_tower.n_window) for i in rows]
+            outputs |= dict(zip(rows, taken.last_hidden_state.split(tokens), strict=True))
+        embeds = model.get_input_embeddings()(batch["input_ids"])
+        sound = torch.cat([outputs[i] for i in range(len(lengths))]).to(embeds.dtype)
+        place = (batch["input_ids"] == self.backbone.config.audio_token_id)[..., None]
+        return media | {"inputs_embeds": embeds.masked_scatter(place, sound)}

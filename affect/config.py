@@ -590,6 +590,7 @@ FAMILIES = {
     "qwen_omni": QwenOmniConfig,
     "qwen3_omni": NativeConfig,
     "gemma4": NativeConfig,
+    "phi4_multimodal": NativeConfig,
     "qwen2_audio": NativeConfig,
     "audio_flamingo3": NativeConfig,
     "qwen3_vl": NativeConfig,

@@ -69,6 +69,11 @@ def gemma4_options(item: Conversation) -> dict[str, Any]:
     return given
 
 
+def phi4_options(item: Conversation) -> dict[str, Any]:
+    given: dict[str, Any] = {} if item.waveform is None else {"audio": [item.waveform], "sampling_rate": 16_000}
+    return given if item.frames is None else given | {"images": list(item.frames)}
+
+
 def qwen3_vl_options(item: Conversation) -> dict[str, Any]:
     num = len(item.frames)
     how = {"do_sample_frames": False, "cap_pixels_per_frame": False, "video_metadata": [metadata(item)]}
@@ -92,6 +97,8 @@ class Family:
     """How transformers' processor is given a clip."""
     family: str = ""
     """Module of affect/models, where that is not the name."""
+    attention: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    """The linear modules of the language model's attention."""
 
 
 CHATML_END, GEMMA_END = "<|im_end|>", "<turn|>"
@@ -101,6 +108,7 @@ SUITE = [
     Family("qwen3_omni", "tav", CHATML_END, qwen_omni_options(32)),
     Family("gemma4", "tav", GEMMA_END, gemma4_options),
     Family("gemma4_both_ways", "tav", GEMMA_END, gemma4_options, "gemma4"),
+    Family("phi4_multimodal", "tav", "<|end|>", phi4_options, attention=("qkv_proj", "o_proj")),
     Family("qwen2_audio", "ta", CHATML_END, AUDIO_ONLY),
     Family("audio_flamingo3", "ta", CHATML_END, AUDIO_ONLY),
     Family("qwen3_vl", "tv", CHATML_END, qwen3_vl_options),
@@ -137,10 +145,13 @@ class Loaded:
         made = self.encoder.processor(text=[text], return_tensors="pt", add_special_tokens=False, **clip)
         return {key: value for key, value in made.items() if isinstance(value, torch.Tensor)}
 
+    def render(self, item: Conversation) -> str:
+        return self.encoder.render(item.messages, 1 if item.frames is None else len(item.frames))
+
     def reference(self, item: Conversation, labels: torch.Tensor | None = None) -> Any:
         """transformers' own forward pass over prompt and answer."""
         answer = "" if item.answer is None else item.answer + self.family.end
-        stock = self.stock(item, self.encoder.render(item.messages) + answer)
+        stock = self.stock(item, self.render(item) + answer)
         return self.model.backbone(**stock, **({} if labels is None else {"labels": labels}))
 
 
@@ -174,7 +185,7 @@ def test_media_tokens_are_there_exactly_when_the_modality_is(tiny: Loaded) -> No
         ids = tiny.encoder.encode([item])["input_ids"][0]
         assert (tokens_of(tiny.encoder, "audio", ids) > 0) == (item.waveform is not None)
         assert (tokens_of(tiny.encoder, "video", ids) > 0) == (item.frames is not None)
-        stock = tiny.stock(item, tiny.encoder.render(item.messages))["input_ids"][0]
+        stock = tiny.stock(item, tiny.render(item))["input_ids"][0]
         assert ids.tolist() == stock.tolist()
     text = [replace(item, waveform=None, frames=None, messages=tiny.items()[0].messages) for item in tiny.items()]
     assert set(tiny.encoder.encode(text)) == {"input_ids", "attention_mask", "answer_length"}
@@ -284,7 +295,7 @@ def test_generation_is_argmax_step_by_step(tiny: Loaded) -> None:
     """Against a whole forward pass of transformers for every token."""
 
     def greedy(item: Conversation) -> list[int]:
-        prompt, answer = tiny.stock(item, tiny.encoder.render(item.messages)), []
+        prompt, answer = tiny.stock(item, tiny.render(item)), []
         for _ in range(5):
             ids = torch.cat([prompt["input_ids"], torch.tensor([answer], dtype=torch.long)], dim=1)
             grown = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -302,19 +313,17 @@ def test_generation_is_argmax_step_by_step(tiny: Loaded) -> None:
 
 def test_lora_reaches_the_attention_of_the_language_model_and_is_counted(tiny: Loaded) -> None:
     fresh = again(tiny)
-    targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
-    language = fresh.model.backbone.model.language_model
-    layers = len(language.layers)
+    targets = list(tiny.family.attention)
+    language = getattr(fresh.model.backbone.model, "language_model", fresh.model.backbone.model)
+    layers = {module for module in language.layers.modules() if isinstance(module, torch.nn.Linear)}
     expected = {
-        name
-        for name, module in fresh.model.named_modules()
-        if name.startswith("backbone.model.language_model.layers.") and name.rsplit(".", 1)[-1] in targets
+        name for name, module in fresh.model.named_modules() if module in layers and name.rsplit(".", 1)[-1] in targets
     }
     counts = adapters.apply(fresh.model, FinetuningConfig(name="test", rank=2, targets=targets))
     assert {name for name, module in fresh.model.named_modules() if hasattr(module, "lora_A")} == expected
     # Gemma's last layers have neither keys nor values of their own.
     fewer = 2 * language.config.num_kv_shared_layers if hasattr(language.config, "num_kv_shared_layers") else 0
-    assert len(expected) == 4 * layers - fewer
+    assert len(expected) == len(targets) * len(language.layers) - fewer
     by_tower = {count.tower: count for count in counts}
     towers = {"t": {"language"}, "a": {"audio", "projector"}, "v": {"vision", "projector"}}
     assert set(by_tower) == set().union(*(towers[letter] for letter in tiny.family.modalities))
@@ -324,7 +333,7 @@ def test_lora_reaches_the_attention_of_the_language_model_and_is_counted(tiny: L
 
 
 def test_what_was_trained_is_saved_and_loaded_with_the_same_scores(tiny: Loaded, tmp_path: Path) -> None:
-    finetuning = FinetuningConfig(name="test", rank=2, targets=["q_proj", "v_proj"])
+    finetuning = FinetuningConfig(name="test", rank=2, targets=list(tiny.family.attention))
     items = tiny.items()
     candidates = [tiny.encoder.answer_ids(label) for label in LABELS]
 
@@ -346,7 +355,7 @@ def test_what_was_trained_is_saved_and_loaded_with_the_same_scores(tiny: Loaded,
 
 def test_gradients_reach_the_adapters_and_not_the_frozen_towers(tiny: Loaded) -> None:
     fresh = again(tiny)
-    adapters.apply(fresh.model, FinetuningConfig(name="test", rank=2, targets=["q_proj", "v_proj"]))
+    adapters.apply(fresh.model, FinetuningConfig(name="test", rank=2, targets=list(tiny.family.attention)))
     answer_loss(fresh.model.train(), fresh.encoder.encode(tiny.items(answers=True))).backward()
     got = {name for name, p in fresh.model.named_parameters() if p.grad is not None}
     assert got == {name for name, p in fresh.model.named_parameters() if p.requires_grad}

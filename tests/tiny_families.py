@@ -17,6 +17,11 @@ from transformers import (
     Gemma4ImageProcessor,
     Gemma4Processor,
     Gemma4VideoProcessor,
+    Phi4MultimodalConfig,
+    Phi4MultimodalFeatureExtractor,
+    Phi4MultimodalForCausalLM,
+    Phi4MultimodalImageProcessor,
+    Phi4MultimodalProcessor,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2AudioConfig,
@@ -72,6 +77,22 @@ GEMMA = """\
 {{ '<turn|>\\n' }}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{ '<|turn>model\\n' }}{%- endif -%}
+"""
+PHI = """\
+{%- for message in messages -%}
+{{ '<|' + message.role + '|>' }}
+{%- if message.content is string -%}{{ message.content }}
+{%- else -%}
+{%- for part in message.content -%}
+{%- if part.type == 'audio' -%}{{ '<|audio|>' }}
+{%- elif part.type == 'image' -%}{{ '<|image|>' }}
+{%- elif part.type == 'text' -%}{{ part.text }}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{{ '<|end|>' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%}
 """
 # Ten times the stock value, so that a wrong position or a missing clip moves the logits visibly.
 RANGE = {"initializer_range": 0.2}
@@ -339,11 +360,50 @@ def gemma4_both_ways(folder: Path) -> Path:
     return gemma4(folder, "vision")
 
 
+def phi4_multimodal(folder: Path) -> Path:
+    ends = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+    tokenizer = tokenizer_with({"image_token": "<|image|>", "audio_token": "<|audio|>"}, ends)
+    tokenizer.chat_template = PHI
+    size = {"height": 56, "width": 56}
+    processor = Phi4MultimodalProcessor(
+        image_processor=Phi4MultimodalImageProcessor(size=size),
+        audio_processor=Phi4MultimodalFeatureExtractor(),
+        tokenizer=tokenizer,
+    )
+    config = Phi4MultimodalConfig(
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 56,
+            "crop_size": 56,
+            "image_token_id": processor.image_token_id,
+        },
+        audio_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_blocks": 1,
+            "num_attention_heads": 2,
+            "ext_pw_out_channel": 32,
+            "depthwise_separable_out_channel": 32,
+            "nemo_conv_channels": 8,
+            "audio_token_id": processor.audio_token_id,
+            **RANGE,
+        },
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
+        bos_token_id=tokenizer.pad_token_id,
+        **text_config(tokenizer),
+    )
+    return saved(folder, Phi4MultimodalForCausalLM, config, processor)
+
+
 BUILD: dict[str, Callable[[Path], Path]] = {
     "qwen_omni": qwen_omni,
     "qwen3_omni": qwen3_omni,
     "gemma4": gemma4,
     "gemma4_both_ways": gemma4_both_ways,
+    "phi4_multimodal": phi4_multimodal,
     "qwen2_audio": qwen2_audio,
     "audio_flamingo3": audio_flamingo3,
     "qwen3_vl": qwen3_vl,

@@ -216,8 +216,12 @@ class Composed(nn.Module):
 
 def _how(config: ComposedConfig) -> dict[str, Any]:
     """How pretrained parts are loaded."""
-    how = {"dtype": dtype(config), "attn_implementation": attention(config)}
-    return how | ({"trust_remote_code": True} if config.trust_remote_code else {})
+    return {
+        "dtype": dtype(config),
+        "attn_implementation": attention(config),
+        # Also where it is false: left out, transformers asks on the terminal, and waits.
+        "trust_remote_code": config.trust_remote_code,
+    }
 
 
 def load(config: ComposedConfig, *, modalities: str, cache_root: Path) -> tuple[Composed, ComposedEncoder]:

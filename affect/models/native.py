@@ -5,8 +5,9 @@ model is given. Each conversation goes through the processor alone, so nothing o
 batch is put together from the parts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -35,12 +36,14 @@ def load(
     towers: Mapping[str, tuple[str, ...]],
     whole: str = "model",
     eager: tuple[str, ...] = (),
+    finish: Callable[[Any], None] = lambda backbone: None,
 ) -> tuple[Any, Any]:
     """The model of transformers' class, on the CPU, and its processor.
 
     types: the model_type a checkpoint may have. towers: by modality, the attributes of `model.model` that nothing else
     needs; they are dropped where `modalities` lacks the letter. whole: what the checkpoint is called whose weights have
-    to be complete. eager: parts of the configuration whose class has no other attention.
+    to be complete. eager: parts of the configuration whose class has no other attention. finish: what is done to the
+    model once it is loaded.
 
     Raises ConfigError when the checkpoint cannot be had, is of another model, or lacks weights.
     """
@@ -58,7 +61,13 @@ def load(
             (processor, *key), lambda: processor.from_pretrained(config.checkpoint, revision=config.revision)
         )
         how = (precision.dtype(config), precision.attention(config), config.gradient_checkpointing, modalities)
-        backbone = keep.part((model, *key, *how), lambda: _weights(config, modalities, model, towers, whole, eager))
+
+        def loaded() -> PreTrainedModel:
+            backbone = _weights(config, modalities, model, towers, whole, eager)
+            finish(backbone)
+            return backbone
+
+        backbone = keep.part((model, *key, *how), loaded)
     return backbone, made
 
 
@@ -111,7 +120,7 @@ def _weights(
             f" shape ({', '.join(lost[:3])}, …), which would stay random: download it again, or name another checkpoint"
         )
     for letter, names in towers.items():
-        absent = [name for name in names if getattr(backbone.model, name) is None]
+        absent = [name for name in names if attrgetter(name)(backbone.model) is None]
         if letter in modalities and absent:
             raise ConfigError(
                 f"modalities={modalities} has {MODALITIES[letter]}, but model.checkpoint={config.checkpoint} is without"
@@ -119,7 +128,8 @@ def _weights(
                 " it"
             )
         for name in names if letter not in modalities else ():
-            setattr(backbone.model, name, None)
+            owner, _, attribute = name.rpartition(".")
+            setattr(backbone.model.get_submodule(owner), attribute, None)
     if config.gradient_checkpointing:
         backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         # The call above also makes the output of every embedding and first convolution require a gradient, which only
@@ -375,13 +385,8 @@ class Native(nn.Module):
 
     def _run(self, batch: dict, positions: torch.Tensor, **options: Any) -> Any:
         media = self._media(batch)
-        return self._body(media)(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            position_ids=positions,
-            **media,
-            **({"use_cache": False} | options),
-        )
+        given = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "position_ids": positions}
+        return self._body(media)(**{**given, **media, "use_cache": False, **options})
 
     def _head(self, hidden: torch.Tensor) -> torch.Tensor:
         return self.backbone.lm_head(hidden)

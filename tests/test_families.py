@@ -228,7 +228,7 @@ def test_every_modality_moves_the_logits(tiny: Loaded) -> None:
         for other in others:
             with torch.no_grad():
                 before, after = (tiny.model(tiny.encoder.encode([i]), 1) for i in (item, other))
-            assert (before - after).abs().max() > 1e-3
+            assert (before - after).abs().max() > 1e-4, "ten times what is taken for equal elsewhere"
 
 
 def test_labels_are_exactly_the_answers(tiny: Loaded) -> None:

@@ -78,19 +78,10 @@ GEMMA = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{ '<|turn>model\\n' }}{%- endif -%}
 """
+# As Phi's: with the tokenizer, and of plain strings.
 PHI = """\
 {%- for message in messages -%}
-{{ '<|' + message.role + '|>' }}
-{%- if message.content is string -%}{{ message.content }}
-{%- else -%}
-{%- for part in message.content -%}
-{%- if part.type == 'audio' -%}{{ '<|audio|>' }}
-{%- elif part.type == 'image' -%}{{ '<|image|>' }}
-{%- elif part.type == 'text' -%}{{ part.text }}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-{{ '<|end|>' }}
+{{ '<|' + message.role + '|>' + message.content + '<|end|>' }}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%}
 """
@@ -364,20 +355,18 @@ def phi4_multimodal(folder: Path) -> Path:
     ends = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
     tokenizer = tokenizer_with({"image_token": "<|image|>", "audio_token": "<|audio|>"}, ends)
     tokenizer.chat_template = PHI
-    size = {"height": 56, "width": 56}
     processor = Phi4MultimodalProcessor(
-        image_processor=Phi4MultimodalImageProcessor(size=size),
+        image_processor=Phi4MultimodalImageProcessor(),
         audio_processor=Phi4MultimodalFeatureExtractor(),
         tokenizer=tokenizer,
     )
     config = Phi4MultimodalConfig(
+        # Of the real image size, since the processor's numbers of tokens are those of no other.
         vision_config={
-            "hidden_size": 32,
-            "intermediate_size": 64,
+            "hidden_size": 16,
+            "intermediate_size": 32,
             "num_hidden_layers": 2,
             "num_attention_heads": 2,
-            "image_size": 56,
-            "crop_size": 56,
             "image_token_id": processor.image_token_id,
         },
         audio_config={

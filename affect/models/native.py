@@ -194,7 +194,7 @@ class NativeEncoder:
         self.media_ids = {kind: getattr(processor, name) for kind, name in self.TOKENS.items()}
         self.special = special_strings(self.tokenizer)
         try:
-            self.end = end_of_turn(processor, self.tokenizer, text_content=self.TEXT_CONTENT)
+            self.end = end_of_turn(self.templater, self.tokenizer, text_content=self.TEXT_CONTENT)
             for kind in self.media_ids:
                 self._check_template(kind)
         except (TemplateError, ValueError, TypeError) as error:
@@ -211,6 +211,11 @@ class NativeEncoder:
         count = self._tokenize(self.render([{"role": "user", "content": parts}])).count(self.media_ids[kind])
         if count != 1:
             raise ValueError(f"it writes {count} placeholders for one part '{kind}'")
+
+    @property
+    def templater(self) -> Any:
+        """What has the chat template: some checkpoints keep it with the tokenizer alone."""
+        return self.processor if getattr(self.processor, "chat_template", None) else self.tokenizer
 
     @property
     def sampling_rate(self) -> int:
@@ -292,7 +297,7 @@ class NativeEncoder:
         """The prompt as a string, with one placeholder for the audio and one for the video, or, in a family that takes
         frames as images, for each of num_frames."""
         safe = self.arranged(neutralise_messages(messages, self.special), num_frames)
-        return self.processor.apply_chat_template(safe, tokenize=False, add_generation_prompt=True)
+        return self.templater.apply_chat_template(safe, tokenize=False, add_generation_prompt=True)
 
     def arranged(self, messages: list[dict], num_frames: int) -> list[dict]:
         """The messages in the form that the chat template wants."""

@@ -74,16 +74,15 @@ class Phi4MultimodalEncoder(native.NativeEncoder):
     )
     TOKENS: ClassVar = {"audio": "audio_token_id", "video": "image_token_id"}
 
+    TEXT_CONTENT = True
+
     def arranged(self, messages: list[dict], num_frames: int) -> list[dict]:
-        """With an image for every frame."""
+        """With one string a message, and in it an image for every frame."""
+        written = {"audio": self.processor.audio_token, "video": self.processor.image_token * num_frames}
         return [
             {
                 "role": message["role"],
-                "content": [
-                    written
-                    for part in message["content"]
-                    for written in ([{"type": "image"}] * num_frames if part["type"] == "video" else [part])
-                ],
+                "content": "".join(part.get("text") or written[part["type"]] for part in message["content"]),
             }
             for message in messages
         ]

@@ -21,7 +21,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect import adapters, data, processes, run, tracking, trainer
     from affect.knowledge import account, attach
     from affect.metrics.summary import summarise
-    from affect.models import keep, settle
+    from affect.models import describe, keep, settle
     from affect.module import Supervised
     from affect.report.table import print_results
 
@@ -39,6 +39,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
             if cfg.run is not None:
                 adapters.apply(model, cfg.finetuning)
                 trainer.load_best(model, Path(cfg.run))
+            for sentence in describe.in_words(encoder, cfg.model, cfg.modalities) if run.is_first() else []:
+                run.say(sentence)
 
             examples = {
                 cfg.evaluation.split: data.examples(parts, cfg.evaluation.split, cfg, encoder, labelled_only=False)

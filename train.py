@@ -18,7 +18,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect import adapters, alignment, data, imbalance, processes, resume, run, tracking, trainer
     from affect.knowledge import account, attach
     from affect.metrics.summary import summarise
-    from affect.models import keep
+    from affect.models import describe, keep
     from affect.module import Supervised
     from affect.report.table import print_alignment, print_results, print_towers
 
@@ -32,6 +32,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
         classes = imbalance.of_training(folder, parts, cfg)
         with processes.spread(cfg, folder), keep.borrowed(cfg) as (model, encoder):
             print_towers(adapters.apply(model, cfg.finetuning))
+            for sentence in describe.in_words(encoder, cfg.model, cfg.modalities) if run.is_first() else []:
+                run.say(sentence)
             by_split = {
                 s: data.examples(parts, s, cfg, encoder, labelled_only=s == "train") for s in {p.split for p in parts}
             }

@@ -56,6 +56,13 @@ class ModelConfig:
     """Recompute activations in the backward pass: less memory, about a third slower."""
 
 
+class ProjectorKind(str, Enum):
+    """How an encoder's outputs become soft tokens."""
+
+    mlp = "mlp"
+    qformer = "qformer"
+
+
 @dataclass(slots=True, kw_only=True)
 class ComposedConfig(ModelConfig):
     """A causal language model with an audio and a vision encoder whose outputs stand as soft tokens in the prompt."""
@@ -73,13 +80,23 @@ class ComposedConfig(ModelConfig):
     """Soft tokens that stand for a clip's frames together."""
     encoder_width: int = 128
     """Channels of the `conv` encoders."""
+    projector: ProjectorKind = ProjectorKind.mlp
+    """mlp: each soft token is made of its own part of the clip. qformer: learned queries, one a soft token, attend over
+    `qformer_steps` parts of the clip."""
+    qformer_steps: int = 64
+    """qformer: equal parts of a clip the queries attend over."""
+    qformer_layers: int = 2
+    qformer_heads: int = 8
+    trust_remote_code: bool = False
+    """Run the Python code that comes with the checkpoints of language, audio and vision, which can do whatever you can
+    do on this machine. For models whose code is not in transformers."""
 
 
 @dataclass(slots=True, kw_only=True)
-class QwenOmniConfig(ModelConfig):
-    """Qwen2.5-Omni, thinker only: text out, no speech."""
+class NativeConfig(ModelConfig):
+    """A model that transformers has whole. Most families have no settings beyond these; the model's file names which
+    one it is."""
 
-    family: str = "qwen_omni"
     checkpoint: str = MISSING
     """A folder or a model hub's name."""
     revision: str | None = None
@@ -123,6 +140,13 @@ class ServerConfig(ModelConfig):
     no answer."""
     backoff: float = BACKOFF
     """Seconds before the first of them, twice as many before each further one, a minute at the most."""
+
+
+@dataclass(slots=True, kw_only=True)
+class QwenOmniConfig(NativeConfig):
+    """Qwen2.5-Omni, thinker only: text out, no speech."""
+
+    family: str = "qwen_omni"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -591,8 +615,22 @@ class Config:
     """Check the configuration, say what would be run, and stop."""
 
 
-FAMILIES = {"composed": ComposedConfig, "qwen_omni": QwenOmniConfig, "server": ServerConfig}
+FAMILIES = {
+    "composed": ComposedConfig,
+    "qwen_omni": QwenOmniConfig,
+    "qwen3_omni": NativeConfig,
+    "gemma4": NativeConfig,
+    "phi4_multimodal": NativeConfig,
+    "qwen2_audio": NativeConfig,
+    "audio_flamingo3": NativeConfig,
+    "qwen3_vl": NativeConfig,
+    "video_llama3": NativeConfig,
+    "server": ServerConfig,
+}
 """The schema of each model family."""
+
+LACKING = {"qwen2_audio": "v", "audio_flamingo3": "v", "qwen3_vl": "a", "video_llama3": "a"}
+"""Letters of the modalities that no checkpoint of a family takes."""
 
 GROUPS = ("model", "dataset", "prompting", "finetuning", "knowledge", "evaluation", "trainer", "logger")
 """The groups every run has one choice of; experiment and sweep are deltas over them."""

@@ -7,6 +7,7 @@ from dataclasses import fields
 from affect import serving
 from affect.config import (
     FAMILIES,
+    LACKING,
     MODALITIES,
     ClassSampling,
     ComposedConfig,
@@ -14,6 +15,7 @@ from affect.config import (
     DatasetConfig,
     LabelWeights,
     ModelConfig,
+    ProjectorKind,
     PromptingConfig,
     Readout,
     ServerConfig,
@@ -42,6 +44,13 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
             f" {type(cfg.model).__name__}: leave it out; the model's file names its family's schema,"
             " defaults: [/schema/composed@_here_, _self_]"
         )
+    for letter in LACKING.get(cfg.model.family, ""):
+        if letter in cfg.model.modalities:
+            yield (
+                f"model.modalities={cfg.model.modalities} has {MODALITIES[letter]}, which no model of family"
+                f" {cfg.model.family} takes: leave {letter} out"
+            )
+    yield from _projector_conflicts(cfg.model)
     for key, name in [("model.name", cfg.model.name), *(("datasets", name) for name in cfg.datasets)]:
         if not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", name):
             yield f"{key}={name} becomes part of a folder's name: make it of letters, digits and . _ + -"
@@ -286,6 +295,25 @@ def _server_conflicts(cfg: Config, model: ServerConfig, program: str) -> Iterato
         yield (
             f"trainer.devices={cfg.trainer.devices} processes share what a model computes, but model={model.name}"
             " computes nothing here: set trainer.devices=1, and model.concurrency to the requests at a time"
+        )
+
+
+def _projector_conflicts(model: ModelConfig) -> Iterator[str]:
+    if not isinstance(model, ComposedConfig) or model.projector is ProjectorKind.mlp:
+        return
+    for letter, key in (("a", "audio_tokens"), ("v", "video_tokens")):
+        if letter in model.modalities and getattr(model, key) > model.qformer_steps:
+            yield (
+                f"model.{key}={getattr(model, key)} queries would look at model.qformer_steps={model.qformer_steps}"
+                " parts of a clip: raise model.qformer_steps to at least as many"
+            )
+    for key in ("qformer_steps", "qformer_layers", "qformer_heads"):
+        if getattr(model, key) < 1:
+            yield f"model.{key}={getattr(model, key)} has to be at least 1"
+    if "conv" in (model.audio, model.vision) and model.qformer_heads > 0 and model.encoder_width % model.qformer_heads:
+        yield (
+            f"model.encoder_width={model.encoder_width} cannot be shared out to"
+            f" model.qformer_heads={model.qformer_heads}: make it a multiple"
         )
 
 

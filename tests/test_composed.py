@@ -12,7 +12,9 @@ import pytest
 import torch
 from tiny_models import (
     CHATML_TEMPLATE,
+    tiny_clip,
     tiny_composed_language,
+    tiny_hubert,
     tiny_siglip,
     tiny_wav2vec2,
     tiny_whisper,
@@ -20,7 +22,7 @@ from tiny_models import (
 from transformers import AutoModelForCausalLM
 
 from affect.adapters import tower_of
-from affect.config import ComposedConfig, ConfigError
+from affect.config import ComposedConfig, ConfigError, ProjectorKind
 from affect.models import Conversation, load, towers
 from affect.models.composed import AUDIO, VIDEO, Composed, ComposedEncoder
 from affect.models.prefix import greedy
@@ -36,6 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_whisper(root / "whisper")
     tiny_wav2vec2(root / "wav2vec2")
     tiny_siglip(root / "siglip")
+    tiny_hubert(root / "hubert")
+    tiny_clip(root / "clip")
     return root
 
 
@@ -71,7 +75,13 @@ def wav2vec2(folder: Path) -> Pair:
     return load_tiny(folder, audio=str(folder / "wav2vec2"), vision=None, modalities="ta")
 
 
-@pytest.fixture(params=["conv", "whisper", "wav2vec2"])
+@pytest.fixture(scope="module")
+def qformer(folder: Path) -> Pair:
+    encoders = {"audio": str(folder / "hubert"), "vision": str(folder / "clip")}
+    return load_tiny(folder, **encoders, projector=ProjectorKind.qformer, qformer_steps=6, qformer_heads=2)
+
+
+@pytest.fixture(params=["conv", "whisper", "wav2vec2", "qformer"])
 def pair(request: pytest.FixtureRequest) -> Pair:
     return request.getfixturevalue(request.param)
 
@@ -330,6 +340,20 @@ def test_a_modality_that_is_off_has_no_tower(folder: Path) -> None:
     assert load_tiny(folder, "ta", audio=str(folder / "whisper"))[0].new == {"projector"}
 
 
+def test_a_qformer_looks_at_more_of_a_clip_than_it_gives(folder: Path) -> None:
+    model, encoder = load_tiny(folder, projector=ProjectorKind.qformer, qformer_steps=6, qformer_heads=2)
+    batch = encoder.encode(several(encoder))
+    assert model.audio(batch).shape == model.vision(batch).shape == (4, 6, 16)
+    queries, steps = towers.QFormer(16, 3, 1, 2), torch.randn(4, 6, 16)
+    # A clip backwards is another clip, and every query has something of its own to ask.
+    assert queries(steps).shape == (4, 3, 16) and queries(steps).std(1).min() > 0
+    assert (queries(steps) - queries(steps.flip(1))).abs().max() > 1e-3
+    assert {kind: t.shape[1] for kind, t in model.soft_tokens(batch).items()} == {"audio": 3, "video": 2}
+    model.train()(batch, 1).square().mean().backward()
+    for projector in (model.audio_projector, model.video_projector):
+        assert all(p.grad is not None and p.grad.abs().max() > 0 for p in projector.queries.parameters() if p.ndim > 1)
+
+
 def test_segment_means_are_the_means_of_equal_parts() -> None:
     x, lengths = torch.randn(4, 3, 11), [11, 7, 2, 1]
     means = towers.segment_means(x, torch.tensor(lengths), 4)
@@ -417,6 +441,37 @@ def test_a_model_that_is_not_there_is_refused_by_its_key(folder: Path, key: str,
     nowhere = folder / "nowhere"
     with pytest.raises(ConfigError, match=rf"^model\.{key}={nowhere} cannot be loaded \(.*\): give {wanted}"):
         load_tiny(folder, **{key: str(nowhere)})
+
+
+def test_code_that_comes_with_a_checkpoint_is_run_only_when_it_is_trusted(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    own = tmp_path / "own"
+    shutil.copytree(folder / "language", own)
+    described = json.loads((own / "config.json").read_text())
+    described |= {
+        "model_type": "of_its_own",
+        "auto_map": {"AutoConfig": "code.OwnConfig", "AutoModelForCausalLM": "code.OwnForCausalLM"},
+    }
+    (own / "config.json").write_text(json.dumps(described))
+    (own / "code.py").write_text(
+        "from transformers import LlamaConfig, LlamaForCausalLM\n\n\n"
+        "class OwnConfig(LlamaConfig):\n    model_type = 'of_its_own'\n\n\n"
+        "class OwnForCausalLM(LlamaForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    with pytest.raises(
+        ConfigError, match=r"model\.language=.*own has its code with it, .* set model\.trust_remote_code"
+    ):
+        load_tiny(folder, "t", language=str(own))
+    assert capsys.readouterr().out == ""
+    model, encoder = load_tiny(folder, "t", language=str(own), trust_remote_code=True)
+    told = capsys.readouterr().out
+    assert f"Python code that comes with {own} is run" in told and "whatever you can do on this machine" in told
+    assert type(model.language).__name__ == "OwnForCausalLM"
+    known, _ = load_tiny(folder, "t")
+    batch = encoder.encode(several(encoder))
+    assert torch.equal(model(batch, 1), known(batch, 1))
 
 
 def test_a_folder_without_an_encoder_is_refused(folder: Path, tmp_path: Path) -> None:

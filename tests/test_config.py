@@ -27,6 +27,14 @@ NEEDED = {
     ("dataset", "manifest"): ["datasets.manifest.root=clips.csv"],
     ("dataset", "mer2023"): ["modalities=av"],
     ("dataset", "ravdess"): ["modalities=ta"],
+    ("model", "audio_flamingo3"): ["modalities=ta"],
+    ("model", "gemma4_31b"): ["modalities=tv"],
+    ("model", "qwen2_5_7b_text"): ["modalities=t"],
+    ("model", "qwen2_audio_7b"): ["modalities=ta"],
+    ("model", "qwen3_vl_2b"): ["modalities=tv"],
+    ("model", "qwen3_vl_4b"): ["modalities=tv"],
+    ("model", "qwen3_vl_8b"): ["modalities=tv"],
+    ("model", "video_llama3_2b"): ["modalities=tv"],
     ("knowledge", "file"): ["knowledge.file_path=descriptions.jsonl"],
     ("prompting", "knowledge"): ["knowledge=cues"],
     ("knowledge", "server"): ["knowledge.server_model=omni"],
@@ -153,7 +161,7 @@ COMMAND_LINE_MISTAKES = [
         ["--trainer.max-epochs=3"],
         "--trainer.max-epochs=3 has dashes: keys are given as KEY=VALUE, trainer.max_epochs=…",
     ),
-    (["-m", "model=smollm2,foo"], "model=foo does not exist. Choices: qwen"),
+    (["-m", "model=smollm2,foo"], "model=foo does not exist. Choices: audio_flamingo3"),
     (["-m", "trainer.max_epochs=1,many"], "trainer.max_epochs=many has to be a whole number"),
     (["=3"], "=3: a group is given as GROUP=CHOICE"),
     (["hydra.foo=1"], "'hydra.foo' is not one of Hydra's: leave it out"),
@@ -201,6 +209,30 @@ def test_the_command_line_ends_with_the_sentence(command, capsys, words, sentenc
 
 RULES = [
     (["dataset=[]"], "no dataset is chosen: give one or several, dataset=demo or dataset=[demo,meld]"),
+    (
+        ["model=qwen2_audio_7b", "modalities=tav"],
+        "modalities=tav has video, but model=qwen2_audio_7b takes only text and audio: choose another model, or",
+    ),
+    (
+        ["model=qwen3_vl_2b", "modalities=ta"],
+        "modalities=ta has audio, but model=qwen3_vl_2b takes only text and video: choose another model, or leave",
+    ),
+    (
+        ["model=qwen3_vl_2b", "modalities=tv", "model.modalities=tav"],
+        "model.modalities=tav has audio, which no model of family qwen3_vl takes: leave a out",
+    ),
+    (
+        ["model.projector=qformer", "model.audio_tokens=80"],
+        "model.audio_tokens=80 queries would look at model.qformer_steps=64 parts of a clip: raise model.qformer_steps",
+    ),
+    (
+        ["model.projector=qformer", "model.encoder_width=100"],
+        "model.encoder_width=100 cannot be shared out to model.qformer_heads=8: make it a multiple",
+    ),
+    (
+        ["model.projector=qformer", "model.qformer_layers=0"],
+        "model.qformer_layers=0 has to be at least 1",
+    ),
     (
         ["model.family=qwen_omni"],
         "model.family=qwen_omni does not fit model=smollm2, whose keys are those of ComposedConfig",
@@ -647,7 +679,7 @@ def test_what_is_no_run_folder_is_refused(command, trained, tmp_path):
         (
             "family: composed",
             "family: blip",
-            "does not fit this version of affect (model.family=blip is not one of composed, qwen_omni, server)",
+            "does not fit this version of affect (model.family=blip is not one of composed, qwen_omni, qwen3_omni",
         ),
         ("seed: 7", "seed: many", "does not fit this version of affect (seed=many has to be a whole number)"),
         ("  name: smollm2\n", "", "does not fit this version of affect (it lacks model.name)"),

@@ -9,6 +9,11 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    HubertConfig,
+    HubertModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -246,6 +251,33 @@ def tiny_wav2vec2(folder: Path) -> Path:
         initializer_range=0.2,
     )
     return _save(folder, Wav2Vec2Model, config, Wav2Vec2FeatureExtractor())
+
+
+def tiny_hubert(folder: Path) -> Path:
+    """A HuBERT of one layer of width 16, which takes the waveform itself."""
+    config = HubertConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(16, 16, 16, 16, 16, 16, 16),
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+        vocab_size=16,
+        initializer_range=0.2,
+    )
+    return _save(folder, HubertModel, config, Wav2Vec2FeatureExtractor())
+
+
+def tiny_clip(folder: Path) -> Path:
+    """A CLIP of one layer of width 16 for frames of 32 x 32, with its image processor."""
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config={**size, "vocab_size": 16, "max_position_embeddings": 8},
+        vision_config={**size, "image_size": 32, "patch_size": 16},
+    )
+    square = {"height": 32, "width": 32}
+    return _save(folder, CLIPModel, config, CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=square))
 
 
 def tiny_siglip(folder: Path) -> Path:

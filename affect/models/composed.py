@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from affect.config import ComposedConfig, ConfigError
+from affect.config import ComposedConfig, ConfigError, ProjectorKind
 from affect.models import Conversation, smollm2, towers
 from affect.models.chat import end_of_turn, neutralise, neutralise_messages, pad_left, special_strings
 from affect.models.precision import attention, dtype
@@ -35,12 +35,17 @@ class ComposedEncoder:
         self.tokenizer, self.end = tokenizer, end
         self.num_tokens = {"audio": config.audio_tokens, "video": config.video_tokens}
         self.waveforms = self.frames = None
+        trust = config.trust_remote_code
         if "a" in modalities:
-            conv = config.audio == "conv"
-            self.waveforms = towers.LogMel() if conv else towers.PretrainedFeatures(config.audio, config.max_seconds)
+            if config.audio == "conv":
+                self.waveforms = towers.LogMel()
+            else:
+                self.waveforms = towers.PretrainedFeatures(config.audio, config.max_seconds, trust)
         if "v" in modalities:
-            conv = config.vision == "conv"
-            self.frames = towers.SquareFrames(config.frame_size) if conv else towers.PretrainedFrames(config.vision)
+            if config.vision == "conv":
+                self.frames = towers.SquareFrames(config.frame_size)
+            else:
+                self.frames = towers.PretrainedFrames(config.vision, trust)
         self.special = [*special_strings(tokenizer), *PLACEHOLDERS.values()]
         self.pad = end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self.stops = frozenset({end, self.pad, tokenizer.eos_token_id} - {None})
@@ -106,27 +111,37 @@ class Composed(nn.Module):
         self.language, self.stops = language, stops
         embeddings = language.get_input_embeddings().weight
         scale = float(embeddings.detach().float().pow(2).mean().sqrt())
-        load = {"dtype": dtype(config), "attn_implementation": attention(config)}
+        load = _how(config)
+        qformer = config.projector is ProjectorKind.qformer
+        steps = {"audio": config.audio_tokens, "video": config.video_tokens}
+        if qformer:
+            steps = dict.fromkeys(steps, config.qformer_steps)
+
+        def projector(width: int, num_tokens: int) -> towers.Projector:
+            shape = (width, num_tokens, config.qformer_layers, config.qformer_heads)
+            queries = towers.QFormer(*shape) if qformer else None
+            return towers.Projector(width, embeddings.shape[1], scale, queries)
+
         self.towers, new = {"language": ["language"]}, set()
         if "a" in modalities:
             conv = config.audio == "conv"
             self.audio = (
-                towers.ConvAudio(config.encoder_width, config.audio_tokens)
+                towers.ConvAudio(config.encoder_width, steps["audio"])
                 if conv
-                else towers.PretrainedAudio(config.audio, config.audio_tokens, **load)
+                else towers.PretrainedAudio(config.audio, steps["audio"], **load)
             )
-            self.audio_projector = towers.Projector(self.audio.width, embeddings.shape[1], scale)
+            self.audio_projector = projector(self.audio.width, config.audio_tokens)
             self.towers["audio"] = ["audio"]
             self.towers.setdefault("projector", []).append("audio_projector")
             new |= {"projector", "audio"} if conv else {"projector"}
         if "v" in modalities:
             conv = config.vision == "conv"
             self.vision = (
-                towers.ConvVision(config.encoder_width, config.video_tokens, config.frame_size)
+                towers.ConvVision(config.encoder_width, steps["video"], config.frame_size)
                 if conv
-                else towers.PretrainedVision(config.vision, config.video_tokens, **load)
+                else towers.PretrainedVision(config.vision, steps["video"], **load)
             )
-            self.video_projector = towers.Projector(self.vision.width, embeddings.shape[1], scale)
+            self.video_projector = projector(self.vision.width, config.video_tokens)
             self.towers["vision"] = ["vision"]
             self.towers.setdefault("projector", []).append("video_projector")
             new |= {"projector", "vision"} if conv else {"projector"}
@@ -200,18 +215,35 @@ class Composed(nn.Module):
         return greedy(self, batch, max_new_tokens, self.stops)
 
 
+def _how(config: ComposedConfig) -> dict[str, Any]:
+    """How pretrained parts are loaded."""
+    return {
+        "dtype": dtype(config),
+        "attn_implementation": attention(config),
+        # Also where it is false: left out, transformers asks on the terminal, and waits.
+        "trust_remote_code": config.trust_remote_code,
+    }
+
+
 def load(config: ComposedConfig, *, modalities: str, cache_root: Path) -> tuple[Composed, ComposedEncoder]:
     """The model with new towers from the current random state, and its encoder.
 
     Raises ConfigError when the language model or an encoder cannot be loaded or lacks weights, when the chat template
     is absent or cannot be used, and when the audio encoder takes shorter clips than max_seconds.
     """
+    if config.trust_remote_code:
+        ours = (None, "conv", "smollm2-wheel")
+        named = [name for name in (config.language, config.audio, config.vision) if name not in ours]
+        print(
+            "model.trust_remote_code=true: Python code that comes with"
+            f" {' and '.join(named) or 'no checkpoint'} is run. Nobody has checked it, and it can do whatever"
+            " you can do on this machine: read it first, and keep it in a folder of your own so that it stays the same",
+            flush=True,
+        )
     name = str(smollm2.prepare(cache_root)) if config.language == "smollm2-wheel" else config.language
     with refusals("model.language", config.language, "a causal language model"):
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        language = weights(
-            AutoModelForCausalLM, "model.language", name, dtype=dtype(config), attn_implementation=attention(config)
-        )
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=config.trust_remote_code)
+        language = weights(AutoModelForCausalLM, "model.language", name, **_how(config))
     if tokenizer.chat_template is None:
         raise ConfigError(
             f"model.language={config.language} has no chat template, so it does not know turns: name an"

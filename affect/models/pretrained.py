@@ -32,6 +32,11 @@ def refusals(key: str, name: str, wanted: str) -> Iterator[None]:
         ) from error
     # KeyError is how transformers says that it does not know a kind of model.
     except (OSError, ValueError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            raise ConfigError(
+                f"{key}={name} has its code with it, which transformers does not know: read that code, and if you trust"
+                " it, set model.trust_remote_code=true; otherwise name another model"
+            ) from error
         raise ConfigError(
             f"{key}={name} cannot be loaded ({_first_line(error)}): give {wanted} in a"
             " folder that exists and is complete,"

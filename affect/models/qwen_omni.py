@@ -11,27 +11,19 @@ be left out without changing how the other is written.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from torch import nn
-from transformers import (
-    DynamicCache,
-    PreTrainedConfig,
-    Qwen2_5OmniProcessor,
-    Qwen2_5OmniThinkerForConditionalGeneration,
-    WhisperFeatureExtractor,
-)
+from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration, WhisperFeatureExtractor
 
-from affect.config import ConfigError, QwenOmniConfig
-from affect.models import Conversation, keep, precision
-from affect.models.chat import end_of_turn, neutralise, neutralise_messages, pad_left, special_strings
-from affect.models.prefix import Prefix, greedy
+from affect.config import QwenOmniConfig
+from affect.models import Conversation, native
+from affect.models.chat import end_of_turn, pad_left, special_strings
 from affect.record import DataError
 
 MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
+PARTS = {"a": ("audio_tower",), "v": ("visual",)}
 
 
 def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple["QwenOmni", "QwenOmniEncoder"]:
@@ -42,82 +34,19 @@ def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple[
 
     Raises ConfigError when the checkpoint cannot be had, is of another model, or lacks weights.
     """
-    checkpoint = config.checkpoint
-    try:
-        described, _ = PreTrainedConfig.get_config_dict(checkpoint, revision=config.revision)
-        # Another model's folder would be read as a 7B one of random weights, with no more than a warning.
-        if "model_type" not in described or described["model_type"] not in MODEL_TYPES:
-            kind = f"of type '{described['model_type']}'" if "model_type" in described else "without a model_type"
-            raise ConfigError(
-                f"model.checkpoint={checkpoint} is a model {kind} and family qwen_omni loads"
-                f" {' or '.join(MODEL_TYPES)}: name a Qwen2.5-Omni checkpoint, or choose another model="
-            )
-        key = (checkpoint, config.revision)
-        processor = keep.part(
-            (Qwen2_5OmniProcessor, *key),
-            lambda: Qwen2_5OmniProcessor.from_pretrained(checkpoint, revision=config.revision),
-        )
-        how = (precision.dtype(config), precision.attention(config), config.gradient_checkpointing, modalities)
-        backbone = keep.part(
-            (Qwen2_5OmniThinkerForConditionalGeneration, *key, *how), lambda: _thinker(config, modalities)
-        )
-    except OSError as error:
-        raise ConfigError(
-            f"model.checkpoint={checkpoint} could not be loaded ({_first_line(error)}): give a folder that exists and"
-            " is complete, or the name of a hub's model while the machine is online and has access to it, or has"
-            " downloaded it before"
-        ) from error
-    except SafetensorError as error:
-        raise ConfigError(
-            f"model.checkpoint={checkpoint} has a damaged file of weights ({_first_line(error)}): download it again; a"
-            " file of a few hundred bytes is a git-lfs pointer, to be replaced with `git lfs pull`"
-        ) from error
-    except ImportError as error:
-        raise ConfigError(
-            f"model.attention={config.attention.value} or the processor of model.checkpoint={checkpoint} needs a"
-            f" package that is not installed ({_first_line(error)}): install it, or set model.attention=auto"
-        ) from error
+    backbone, processor = native.load(
+        config,
+        modalities,
+        types=MODEL_TYPES,
+        model=Qwen2_5OmniThinkerForConditionalGeneration,
+        processor=Qwen2_5OmniProcessor,
+        towers=PARTS,
+        whole="thinker",
+    )
     chunk = processor.feature_extractor.chunk_length
-    if "a" in modalities and config.max_seconds > chunk:
-        raise ConfigError(
-            f"model.max_seconds={config.max_seconds:g} and the feature extractor of model.checkpoint={checkpoint} takes"
-            f" {chunk} s at most: set model.max_seconds to {chunk} or less"
-        )
+    native.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
     encoder = QwenOmniEncoder(processor, modalities=modalities, frame_size=config.frame_size)
     return QwenOmni(backbone, stops=encoder.stops), encoder
-
-
-def _thinker(config: QwenOmniConfig, modalities: str) -> Qwen2_5OmniThinkerForConditionalGeneration:
-    checkpoint = config.checkpoint
-    backbone, found = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
-        checkpoint,
-        revision=config.revision,
-        dtype=precision.dtype(config),
-        attn_implementation=precision.attention(config),
-        output_loading_info=True,
-        # So that they are listed with those that are missing, and refused below.
-        ignore_mismatched_sizes=True,
-    )
-    lost = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
-    if lost:
-        raise ConfigError(
-            f"model.checkpoint={checkpoint} lacks {len(lost)} of the thinker's weights or has them in another shape"
-            f" ({', '.join(lost[:3])}, …), which would stay random: download it again, or name another checkpoint"
-        )
-    if "a" not in modalities:
-        backbone.model.audio_tower = None
-    if "v" not in modalities:
-        backbone.model.visual = None
-    if config.gradient_checkpointing:
-        backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-        # The call above also makes the output of every embedding and first convolution require a gradient, which only
-        # the reentrant kind needs: the backward pass would go through frozen audio and vision towers for nothing.
-        backbone.disable_input_require_grads()
-    return backbone
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def log_mel(extractor: WhisperFeatureExtractor, waveforms: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -152,7 +81,7 @@ def num_audio_tokens(frames: int) -> int:
     return ((frames - 1) // 2 + 1 - 2) // 2 + 1
 
 
-class QwenOmniEncoder:
+class QwenOmniEncoder(native.NativeEncoder):
     """See `affect.models.Encoder`. Prompts are rendered by the checkpoint's own chat template, which puts its default
     system message before conversations that have none."""
 
@@ -163,7 +92,7 @@ class QwenOmniEncoder:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.modalities = modalities
-        self.sampling_rate: int = processor.feature_extractor.sampling_rate
+        self.media_ids = {"audio": processor.audio_token_id, "video": processor.video_token_id}
         self.special = special_strings(self.tokenizer)
         self.end = end_of_turn(processor, self.tokenizer, text_content=False)
         self.stops = frozenset({self.end, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id})
@@ -231,8 +160,8 @@ class QwenOmniEncoder:
         waveforms = [c.waveform for c in conversations if c.waveform is not None]
         if not waveforms:
             return {}, [None] * len(conversations)
-        features, mask = log_mel(extractor, waveforms)
-        lengths = iter([num_audio_tokens(frames) for frames in mask.sum(-1).tolist()])
+        features, mask = self.log_mel(waveforms)
+        lengths = iter([self.num_audio_tokens(frames) for frames in mask.sum(-1).tolist()])
         return (
             {"input_features": features, "feature_attention_mask": mask},
             [None if c.waveform is None else next(lengths) for c in conversations],
@@ -268,88 +197,29 @@ class QwenOmniEncoder:
             [None if c.frames is None else next(lengths) for c in conversations],
         )
 
-    def answer_ids(self, answer: str) -> list[int]:
-        """The tokens of an answer, end of turn included."""
-        return [*self._tokenize(neutralise(answer, self.special)), self.end]
+    def log_mel(self, waveforms: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        """features[N, mel, frames] and mask[N, frames]."""
+        return log_mel(self.processor.feature_extractor, waveforms)
 
-    def decode(self, ids: list[int]) -> str:
-        """The text of generated tokens, without special ones."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
-
-    def render(self, messages: list[dict]) -> str:
-        """The prompt as a string, with one placeholder for the audio and one for the video."""
-        safe = neutralise_messages(messages, self.special)
-        return self.processor.apply_chat_template(safe, tokenize=False, add_generation_prompt=True)
-
-    def count_text(self, messages: list[dict]) -> int:
-        """Number of tokens of the prompt without those that stand for audio and video."""
-        media = (self.processor.audio_token_id, self.processor.video_token_id)
-        return sum(token not in media for token in self._tokenize(self.render(messages)))
-
-    def _tokenize(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    def num_audio_tokens(self, frames: int) -> int:
+        """Tokens that `frames` log-mel frames become."""
+        return num_audio_tokens(frames)
 
 
-class QwenOmni(nn.Module):
+class QwenOmni(native.Native):
     """See `affect.models.Model`. `backbone` is the class of transformers, with its own parameter names.
 
-    Every call passes its positions. The class would otherwise remember how far the last prompt got and use that for a
-    continuation that may belong to another.
+    The class would otherwise remember how far the last prompt got and use that for the positions of a continuation that
+    may belong to another.
     """
 
-    new: frozenset[str] = frozenset()
-
-    def __init__(self, backbone: Qwen2_5OmniThinkerForConditionalGeneration, *, stops: frozenset[int]):
-        """`stops` are the tokens that end a generated answer."""
-        super().__init__()
-        self.backbone = backbone
-        self.stops = stops
-        self.towers = {"language": ["backbone.model.language_model", "backbone.lm_head"]}
-        projectors = []
-        if backbone.model.audio_tower is not None:
-            self.towers["audio"] = ["backbone.model.audio_tower"]
-            projectors.append("backbone.model.audio_tower.proj")
-        if backbone.model.visual is not None:
-            self.towers["vision"] = ["backbone.model.visual"]
-            projectors.append("backbone.model.visual.merger")
-        if projectors:
-            self.towers["projector"] = projectors
-
-    def forward(self, batch: dict, keep: int) -> torch.Tensor:
-        """logits[B, keep, V] at the last `keep` positions."""
-        assert keep > 0, "there is nothing to predict at the last 0 positions"
-        hidden = self._run(batch, self._positions(batch)).last_hidden_state
-        # The class computes logits everywhere and ignores `logits_to_keep`: 152,000 words at a thousand positions.
-        return self.backbone.lm_head(hidden[:, -keep:])
-
-    def prefill(self, batch: dict) -> Prefix:
-        """Runs the prompts once and keeps what continuing them needs."""
-        positions = self._positions(batch)
-        cache = DynamicCache()
-        hidden = self._run(batch, positions, past_key_values=cache, use_cache=True).last_hidden_state
-        return Prefix(
-            logits=self.backbone.lm_head(hidden[:, -1]),
-            cache=cache,
-            attention_mask=batch["attention_mask"],
-            # Text goes on after the largest position of any axis; the columns of padding carry a position too.
-            position=positions.masked_fill(batch["attention_mask"] == 0, 0).amax(dim=(0, 2)) + 1,
-        )
-
-    def extend(self, prefix: Prefix, tokens: torch.Tensor) -> torch.Tensor:
-        """logits[B, L, V] at tokens[B, L] that continue the prefix; its cache is consumed."""
-        length = tokens.shape[1]
-        hidden = self.backbone.model(
-            input_ids=tokens,
-            attention_mask=prefix.mask_with(length),
-            position_ids=prefix.next_positions(length).expand(3, -1, -1),
-            past_key_values=prefix.cache,
-            use_cache=True,
-        ).last_hidden_state
-        return self.backbone.lm_head(hidden)
-
-    def generate(self, batch: dict, max_new_tokens: int) -> list[list[int]]:
-        """Greedy continuation of every prompt, up to and without its end of turn."""
-        return greedy(self, batch, max_new_tokens, self.stops)
+    TOWERS: ClassVar = {
+        "audio": ("model.audio_tower",),
+        "vision": ("model.visual",),
+        "projector": ("model.audio_tower.proj", "model.visual.merger"),
+    }
+    KEYS = ("input_features", "feature_attention_mask", "pixel_values_videos", "video_grid_thw")
+    AXES = 3
 
     def _positions(self, batch: dict) -> torch.Tensor:
         """positions[3, B, T]: time, height, width."""
@@ -363,13 +233,3 @@ class QwenOmni(nn.Module):
             batch["input_ids"], attention_mask=batch["attention_mask"], **media
         )
         return positions
-
-    def _run(self, batch: dict, positions: torch.Tensor, **options: Any) -> Any:
-        media = ("input_features", "feature_attention_mask", "pixel_values_videos", "video_grid_thw")
-        return self.backbone.model(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            position_ids=positions,
-            **{key: batch[key] for key in media if key in batch},
-            **({"use_cache": False} | options),
-        )

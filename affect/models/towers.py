@@ -66,9 +66,9 @@ class PretrainedFeatures:
     features[B, mel, T], always of 30 s, with lengths[B] in frames; for encoders of the wav2vec 2.0 kind the
     waveforms[B, T], zero-padded, with lengths[B] in samples."""
 
-    def __init__(self, name: str, max_seconds: float) -> None:
+    def __init__(self, name: str, max_seconds: float, trust_remote_code: bool = False) -> None:
         with refusals("model.audio", name, AUDIO_WANTED):
-            self.extractor = AutoFeatureExtractor.from_pretrained(name)
+            self.extractor = AutoFeatureExtractor.from_pretrained(name, trust_remote_code=trust_remote_code)
         self.whisper = isinstance(self.extractor, WhisperFeatureExtractor)
         if not isinstance(self.extractor, WhisperFeatureExtractor | Wav2Vec2FeatureExtractor):
             raise ConfigError(
@@ -118,9 +118,9 @@ class SquareFrames:
 class PretrainedFrames:
     """Frames to what a pretrained vision encoder's own image processor makes of them."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, trust_remote_code: bool = False) -> None:
         with refusals("model.vision", name, VISION_WANTED):
-            self.processor = AutoImageProcessor.from_pretrained(name)
+            self.processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
 
     def __call__(self, clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
         images = [frame for clip in clips for frame in clip]
@@ -274,15 +274,50 @@ class PretrainedVision(nn.Module):
         return segment_means(x, lengths, self.num_tokens)
 
 
+class QFormer(nn.Module):
+    """steps[B, S, width] to tokens[B, num_tokens, width]: learned queries that look at each other and at the steps, in
+    the manner of BLIP-2 (Li et al. 2023, arXiv 2301.12597). The order of the steps is a sine and cosine of their place,
+    so that it is there before anything has been learnt."""
+
+    def __init__(self, width: int, num_tokens: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(num_tokens, width) * 0.02)
+        self.norm = nn.LayerNorm(width)
+        self.layers = nn.ModuleList(
+            nn.TransformerDecoderLayer(
+                width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(layers)
+        )
+
+    def forward(self, steps: torch.Tensor) -> torch.Tensor:
+        steps = steps.to(self.queries.dtype)
+        memory = self.norm(steps) + _places(steps.shape[1], steps.shape[2], steps)
+        queries = self.queries.expand(len(steps), -1, -1)
+        for layer in self.layers:
+            queries = layer(queries, memory)
+        return queries
+
+
+def _places(count: int, width: int, like: torch.Tensor) -> torch.Tensor:
+    """Sines and cosines [count, width] of the places 0 … count - 1, at wavelengths from 2π to 10,000 · 2π."""
+    rates = 10_000.0 ** (-torch.arange(0, width, 2, device=like.device) / width)
+    angles = torch.arange(count, device=like.device)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width].to(like.dtype)
+
+
 class Projector(nn.Module):
     """Tokens to the language model's embedding space, at the size its own embeddings have, so that an untrained soft
     token is neither drowned nor shouts down the words around it."""
 
-    def __init__(self, width: int, target: int, scale: float) -> None:
+    def __init__(self, width: int, target: int, scale: float, queries: QFormer | None = None) -> None:
+        """`queries` come first, where there are any."""
         super().__init__()
+        self.queries = queries
         self.layers = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, target), nn.GELU(), nn.Linear(target, target))
         self.norm = nn.LayerNorm(target)
         nn.init.constant_(self.norm.weight, scale)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm(self.layers(x.to(self.norm.weight.dtype)))
+        x = x.to(self.norm.weight.dtype)
+        return self.norm(self.layers(x if self.queries is None else self.queries(x)))

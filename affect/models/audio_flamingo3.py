@@ -1,0 +1,49 @@
+"""Audio Flamingo 3 (Goel et al. 2025, arXiv 2507.08128; NVIDIA's licence allows research only): text and sound in, text
+out. It has no picture.
+
+One `<sound>` stands for 40 ms. A sound is cut into windows of 30 s, each of which the audio tower takes whole; twenty
+of them are the most.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from transformers import AudioFlamingo3ForConditionalGeneration, AudioFlamingo3Processor
+
+from affect.config import NativeConfig
+from affect.models import Conversation, native
+
+
+def load(
+    config: NativeConfig, *, modalities: str, cache_root: Path
+) -> tuple["AudioFlamingo3", "AudioFlamingo3Encoder"]:
+    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
+    backbone, processor = native.load(
+        config,
+        modalities,
+        types=("audioflamingo3",),
+        model=AudioFlamingo3ForConditionalGeneration,
+        processor=AudioFlamingo3Processor,
+        towers={"a": ("audio_tower", "multi_modal_projector")},
+    )
+    longest = processor.max_audio_len
+    native.check_longest(config, modalities, longest, f"the processor of model.checkpoint={config.checkpoint}")
+    encoder = AudioFlamingo3Encoder(processor, config, modalities)
+    return AudioFlamingo3(backbone, stops=encoder.stops), encoder
+
+
+class AudioFlamingo3Encoder(native.NativeEncoder):
+    """See `affect.models.Encoder`. A window of a batch is a row of its features, and a clip has one or several."""
+
+    KEYS = ("input_features", "input_features_mask")
+    TOKENS: ClassVar = {"audio": "audio_token_id"}
+
+    def of_clip(self, conversation: Conversation) -> dict[str, Any]:
+        return {"audio": [conversation.waveform]}
+
+
+class AudioFlamingo3(native.Native):
+    """See `affect.models.Model`."""
+
+    TOWERS: ClassVar = {"audio": ("model.audio_tower",), "projector": ("model.multi_modal_projector",)}
+    KEYS = ("input_features", "input_features_mask")

@@ -1,0 +1,43 @@
+"""What a clip becomes in the prompt of a model: sampling rate, frames, resolution and number of tokens, found out by
+encoding a clip of noise."""
+
+import numpy as np
+
+from affect.config import ModelConfig, ServerConfig
+from affect.models import Conversation, Encoder
+
+SECONDS = 5.0
+"""Of the clip of noise: about what an utterance lasts."""
+
+
+def in_words(encoder: Encoder, config: ModelConfig, modalities: str) -> list[str]:
+    """A sentence for the sound and one for the picture, as far as `modalities` has them; none of a model of a
+    server, whose tokens are not known here."""
+    if isinstance(config, ServerConfig):
+        return []
+    seconds = min(SECONDS, config.max_seconds)
+    # Noise, since some models leave out frames that are like the one before.
+    random = np.random.default_rng(0)
+    sentences = []
+    if "a" in modalities:
+        waveform = (0.1 * random.standard_normal(round(seconds * encoder.sampling_rate))).astype(np.float32)
+        sentences.append(
+            f"audio: {encoder.sampling_rate} Hz, mono; {seconds:g} s become {_tokens(encoder, waveform=waveform)}"
+            f" tokens, and clips of more than {config.max_seconds:g} s are left out"
+        )
+    if "v" in modalities:
+        width, height = config.frame_size, max(2, config.frame_size * 9 // 16)
+        frames = random.integers(0, 256, (config.num_frames, height, width, 3), dtype=np.uint8)
+        tokens = _tokens(encoder, frames=frames, seconds=seconds)
+        sentences.append(
+            f"video: {config.num_frames} frames a clip, the longest side at most {width} pixels; frames of"
+            f" {width} × {height} become {tokens} tokens together"
+        )
+    return sentences
+
+
+def _tokens(encoder: Encoder, **clip: object) -> int:
+    part = {"type": "audio" if "waveform" in clip else "video"}
+    messages = [{"role": "user", "content": [part, {"type": "text", "text": "a"}]}]
+    batch = encoder.encode([Conversation(messages=messages, **clip)])
+    return batch["input_ids"].shape[1] - encoder.count_text(messages)

@@ -1,0 +1,84 @@
+"""Gemma 4 (Google 2026): text, audio and video in, text out. The sizes with an audio tower are E2B and E4B.
+
+One audio token stands for 40 ms. Before each frame the prompt says in words when it is, `00:01`; a frame is scaled to
+about 70 tokens, whatever its size. The small sizes add to every layer an input that is looked up by token, which the
+model makes of the ids itself. Layers with a sliding window alternate with full ones; the last ones use the keys and
+values of earlier ones. In the large sizes the tokens of a frame see each other in both directions.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from transformers import Gemma4ForConditionalGeneration, Gemma4Processor
+
+from affect.config import NativeConfig
+from affect.models import Conversation, native
+
+
+def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Gemma4", "Gemma4Encoder"]:
+    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
+    backbone, processor = native.load(
+        config,
+        modalities,
+        types=("gemma4",),
+        model=Gemma4ForConditionalGeneration,
+        processor=Gemma4Processor,
+        towers={"a": ("audio_tower", "embed_audio"), "v": ("vision_tower", "embed_vision")},
+        eager=("audio_config",),
+    )
+    who = f"the processor of model.checkpoint={config.checkpoint}"
+    longest = processor.audio_seq_length * processor.audio_ms_per_token / 1000
+    native.check_longest(config, modalities, longest, who)
+    encoder = Gemma4Encoder(processor, config, modalities)
+    return Gemma4(backbone, stops=encoder.stops), encoder
+
+
+class Gemma4Encoder(native.NativeEncoder):
+    """See `affect.models.Encoder`."""
+
+    KEYS = (
+        "input_features",
+        "input_features_mask",
+        "pixel_values_videos",
+        "video_position_ids",
+        "num_frames_per_video",
+    )
+
+    def of_clip(self, conversation: Conversation) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if conversation.waveform is not None:
+            options["audio"] = [conversation.waveform]
+        if conversation.frames is not None:
+            options |= {
+                "videos": [conversation.frames],
+                "videos_kwargs": {
+                    "do_sample_frames": False,
+                    "input_data_format": "channels_last",
+                    "video_metadata": [native.clip_metadata(conversation)],
+                },
+            }
+        return options
+
+
+class Gemma4(native.Native):
+    """See `affect.models.Model`."""
+
+    TOWERS: ClassVar = {
+        "audio": ("model.audio_tower",),
+        "vision": ("model.vision_tower",),
+        "projector": ("model.embed_audio", "model.embed_vision"),
+    }
+    KEYS = Gemma4Encoder.KEYS
+
+    def _media(self, batch: dict) -> dict[str, torch.Tensor]:
+        media = super()._media(batch)
+        if "pixel_values_videos" in media:
+            # 2 is a video. The model looks at it where frames see each other in both directions.
+            media["mm_token_type_ids"] = 2 * (batch["input_ids"] == self.backbone.config.video_token_id).int()
+        return media
+
+    def _head(self, hidden: torch.Tensor) -> torch.Tensor:
+        logits = self.backbone.lm_head(hidden)
+        cap = self.backbone.config.get_text_config().final_logit_softcapping
+        return logits if cap is None else torch.tanh(logits / cap) * cap

@@ -1,0 +1,397 @@
+"""What the families have in common that transformers has whole: one class with its own towers, and one processor.
+
+A family's module says what sets it apart: its classes, how its processor is told of a clip, and what of the clip its
+model is given. Each conversation goes through the processor alone, so nothing of it depends on the batch it is in; the
+batch is put together from the parts.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from safetensors import SafetensorError
+from torch import nn
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
+
+from affect.config import MODALITIES, ConfigError, ModelConfig, NativeConfig
+from affect.models import Conversation, keep, precision
+from affect.models.chat import end_of_turn, neutralise, neutralise_messages, pad_left, special_strings
+from affect.models.prefix import Prefix, greedy
+from affect.record import DataError
+
+KINDS = {"audio": "a", "video": "v"}
+"""Types of the parts of a message that are media, with their modalities."""
+
+
+def load(
+    config: NativeConfig,
+    modalities: str,
+    *,
+    types: tuple[str, ...],
+    model: type[PreTrainedModel],
+    processor: Any,
+    towers: Mapping[str, tuple[str, ...]],
+    whole: str = "model",
+    eager: tuple[str, ...] = (),
+    finish: Callable[[Any], None] = lambda backbone: None,
+) -> tuple[Any, Any]:
+    """The model of transformers' class, on the CPU, and its processor.
+
+    types: the model_type a checkpoint may have. towers: by modality, the attributes of `model.model` that nothing else
+    needs; they are dropped where `modalities` lacks the letter. whole: what the checkpoint is called whose weights have
+    to be complete. eager: parts of the configuration whose class has no other attention. finish: what is done to the
+    model once it is loaded.
+
+    Raises ConfigError when the checkpoint cannot be had, is of another model, or lacks weights.
+    """
+    key = (config.checkpoint, config.revision)
+    with refusals(config):
+        described, _ = PreTrainedConfig.get_config_dict(config.checkpoint, revision=config.revision)
+        # Another model's folder would be read as one of random weights, with no more than a warning.
+        if "model_type" not in described or described["model_type"] not in types:
+            kind = f"of type '{described['model_type']}'" if "model_type" in described else "without a model_type"
+            raise ConfigError(
+                f"model.checkpoint={config.checkpoint} is a model {kind} and family {config.family} loads"
+                f" {' or '.join(types)}: name such a checkpoint, or choose another model="
+            )
+        made = keep.part(
+            (processor, *key), lambda: processor.from_pretrained(config.checkpoint, revision=config.revision)
+        )
+        how = (precision.dtype(config), precision.attention(config), config.gradient_checkpointing, modalities)
+
+        def loaded() -> PreTrainedModel:
+            backbone = _weights(config, modalities, model, towers, whole, eager)
+            finish(backbone)
+            return backbone
+
+        backbone = keep.part((model, *key, *how), loaded)
+    return backbone, made
+
+
+@contextmanager
+def refusals(config: NativeConfig) -> Iterator[None]:
+    """Makes ConfigErrors of what transformers raises while a checkpoint is loaded in the block."""
+    checkpoint = config.checkpoint
+    try:
+        yield
+    except SafetensorError as error:
+        raise ConfigError(
+            f"model.checkpoint={checkpoint} has a damaged file of weights ({_first_line(error)}): download it again; a"
+            " file of a few hundred bytes is a git-lfs pointer, to be replaced with `git lfs pull`"
+        ) from error
+    except ImportError as error:
+        raise ConfigError(
+            f"model.attention={config.attention.value} or the processor of model.checkpoint={checkpoint} needs a"
+            f" package that is not installed ({_first_line(error)}): install it, or set model.attention=auto"
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"model.checkpoint={checkpoint} could not be loaded ({_first_line(error)}): give a folder that exists and"
+            " is complete, or the name of a hub's model while the machine is online and has access to it, or has"
+            " downloaded it before"
+        ) from error
+
+
+def _weights(
+    config: NativeConfig,
+    modalities: str,
+    model: Any,
+    towers: Mapping[str, tuple[str, ...]],
+    whole: str,
+    eager: tuple[str, ...],
+) -> PreTrainedModel:
+    attention = precision.attention(config)
+    backbone, found = model.from_pretrained(
+        config.checkpoint,
+        revision=config.revision,
+        dtype=precision.dtype(config),
+        attn_implementation={"": attention, **dict.fromkeys(eager, "eager")} if eager else attention,
+        output_loading_info=True,
+        # So that they are listed with those that are missing, and refused below.
+        ignore_mismatched_sizes=True,
+    )
+    lost = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
+    if lost:
+        raise ConfigError(
+            f"model.checkpoint={config.checkpoint} lacks {len(lost)} of the {whole}'s weights or has them in another"
+            f" shape ({', '.join(lost[:3])}, …), which would stay random: download it again, or name another checkpoint"
+        )
+    for letter, names in towers.items():
+        absent = [name for name in names if attrgetter(name)(backbone.model) is None]
+        if letter in modalities and absent:
+            raise ConfigError(
+                f"modalities={modalities} has {MODALITIES[letter]}, but model.checkpoint={config.checkpoint} is without"
+                f" {' and '.join(absent)}: leave {letter} out, also of model.modalities, or name a checkpoint that has"
+                " it"
+            )
+        for name in names if letter not in modalities else ():
+            owner, _, attribute = name.rpartition(".")
+            setattr(backbone.model.get_submodule(owner), attribute, None)
+    if config.gradient_checkpointing:
+        backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        # The call above also makes the output of every embedding and first convolution require a gradient, which only
+        # the reentrant kind needs: the backward pass would go through frozen audio and vision towers for nothing.
+        backbone.disable_input_require_grads()
+    return backbone
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def check_longest(config: ModelConfig, modalities: str, seconds: float, who: str) -> None:
+    """Raises ConfigError where clips may last longer than the `seconds` of sound that `who` takes."""
+    if "a" in modalities and config.max_seconds > seconds:
+        raise ConfigError(
+            f"model.max_seconds={config.max_seconds:g} and {who} takes {seconds:g} s at most: set model.max_seconds to"
+            f" {seconds:g} or less"
+        )
+
+
+def joined(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """The tensors one after the other along their first axis, their other axes filled up with zeros to the longest."""
+    shape = [max(sizes) for sizes in zip(*(t.shape[1:] for t in tensors), strict=True)]
+    padded = []
+    for tensor in tensors:
+        missing = [(0, most - size) for most, size in zip(shape, tensor.shape[1:], strict=True)]
+        padded.append(nn.functional.pad(tensor, [n for pair in reversed(missing) for n in pair]))
+    return torch.cat(padded)
+
+
+def clip_metadata(conversation: Conversation) -> dict[str, Any]:
+    """What processors want to know of a video whose frames have been sampled already: frame i stands at i / fps."""
+    num_frames, height, width, _ = conversation.frames.shape
+    assert conversation.seconds > 0, "a conversation with frames does not say how many seconds they span"
+    return {
+        "fps": num_frames / conversation.seconds,
+        "duration": conversation.seconds,
+        "total_num_frames": num_frames,
+        "frames_indices": list(range(num_frames)),
+        "height": height,
+        "width": width,
+    }
+
+
+class NativeEncoder:
+    """See `affect.models.Encoder`. Prompts are rendered by the checkpoint's own chat template."""
+
+    KEYS: tuple[str, ...] = ()
+    """What the processor makes of media and the model takes; beside the keys every batch has."""
+    TOKENS: Mapping[str, str] = {"audio": "audio_token_id", "video": "video_token_id"}
+    """Attribute of the processor that is the id which stands for a part, by the type of the part."""
+    LEAST_SAMPLES = 800
+    """Shorter sounds are refused: 50 ms, from which every family makes a token."""
+    TEXT_CONTENT = False
+    """Whether the chat template wants a plain string where a message has text alone."""
+
+    def __init__(self, processor: Any, config: NativeConfig, modalities: str) -> None:
+        """`modalities` is what the model has towers for. Raises ConfigError where the chat template cannot be used."""
+        self.processor, self.tokenizer = processor, processor.tokenizer
+        self.modalities, self.frame_size = modalities, config.frame_size
+        self.media_ids = {kind: getattr(processor, name) for kind, name in self.TOKENS.items()}
+        self.special = special_strings(self.tokenizer)
+        try:
+            self.end = end_of_turn(self.templater, self.tokenizer, text_content=self.TEXT_CONTENT)
+            for kind in self.media_ids:
+                self._check_template(kind)
+        except (TemplateError, ValueError, TypeError) as error:
+            raise ConfigError(
+                f"model.checkpoint={config.checkpoint} has a chat template that cannot be used"
+                f" ({_first_line(error)}): it has to write out every part of a turn; name an instruction-tuned"
+                " checkpoint"
+            ) from error
+        self.pad = self.end if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
+        self.stops = frozenset({self.end, self.tokenizer.eos_token_id, self.pad} - {None})
+
+    def _check_template(self, kind: str) -> None:
+        parts = [{"type": kind}, {"type": "text", "text": "a"}]
+        count = self._tokenize(self.render([{"role": "user", "content": parts}])).count(self.media_ids[kind])
+        if count != 1:
+            raise ValueError(f"it writes {count} placeholders for one part '{kind}'")
+
+    @property
+    def templater(self) -> Any:
+        """What has the chat template: some checkpoints keep it with the tokenizer alone."""
+        return self.processor if getattr(self.processor, "chat_template", None) else self.tokenizer
+
+    @property
+    def sampling_rate(self) -> int:
+        extractor = getattr(self.processor, "feature_extractor", None) or getattr(self.processor, "audio_processor", 0)
+        return extractor.sampling_rate if extractor else 16_000
+
+    def of_clip(self, conversation: Conversation) -> dict[str, Any]:
+        """What the processor is given of a conversation's sound and frames, as its keyword arguments."""
+        raise NotImplementedError
+
+    def encode(self, conversations: list[Conversation]) -> dict[str, Any]:
+        """The batch: the keys every batch has, and KEYS where conversations have media, each joined over those that
+        have them, in their order.
+
+        Raises AssertionError where placeholders and media do not match, DataError for a sound too short for a token.
+        """
+        answers = [c.answer for c in conversations]
+        assert len({a is None for a in answers}) == 1, "some conversations of the batch have an answer and some do not"
+        prompts, features = [], []
+        for i, conversation in enumerate(conversations):
+            self._check(conversation, f"conversation {i} of the batch")
+            ids, made = self._prompt(conversation)
+            prompts.append(ids)
+            features.append(made)
+        targets = None if answers[0] is None else [self.answer_ids(answer) for answer in answers]
+        batch = pad_left(prompts, targets, self.pad)
+        for key in self.KEYS:
+            tensors = [made[key] for made in features if key in made]
+            if tensors:
+                batch[key] = joined(tensors)
+        return batch
+
+    def _check(self, conversation: Conversation, where: str) -> None:
+        given = {"audio": conversation.waveform is not None, "video": conversation.frames is not None}
+        for kind, letter in KINDS.items():
+            count = sum(part["type"] == kind for message in conversation.messages for part in message["content"])
+            assert count == 0 or letter in self.modalities, (
+                f"{where} has a part '{kind}' and the model was loaded with modalities={self.modalities}"
+            )
+            assert count == given[kind], f"{where} has {count} parts '{kind}' and {int(given[kind])} clips for them"
+        if conversation.waveform is not None and len(conversation.waveform) < self.LEAST_SAMPLES:
+            seconds = len(conversation.waveform) / self.sampling_rate
+            raise DataError(
+                f"{where}: its sound lasts {seconds:.3f} s, too short for one audio token: check the start and end of"
+                " the clip, or leave it out of the annotations"
+            )
+        assert conversation.frames is None or conversation.seconds > 0, (
+            f"{where} has frames and does not say how many seconds they span"
+        )
+
+    def _prompt(self, conversation: Conversation) -> tuple[list[int], dict[str, torch.Tensor]]:
+        """Token ids with the clip's placeholders at their full number, and what the processor made of the clip."""
+        num_frames = 1 if conversation.frames is None else len(conversation.frames)
+        text = self.render(conversation.messages, num_frames)
+        if conversation.waveform is None and conversation.frames is None:
+            return self._tokenize(text), {}
+        made = self.processor(
+            text=[text],
+            return_tensors="pt",
+            # The template has written it.
+            add_special_tokens=False,
+            **self.of_clip(conversation),
+        )
+        ids = made["input_ids"][0].tolist()
+        for kind, given in (("audio", conversation.waveform), ("video", conversation.frames)):
+            if given is not None:
+                assert self.media_ids[kind] in ids, f"the processor wrote no tokens for the part '{kind}'"
+        return ids, {key: torch.as_tensor(made[key]) for key in self.KEYS if key in made}
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """The tokens of an answer, end of turn included."""
+        return [*self._tokenize(neutralise(answer, self.special)), self.end]
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of generated tokens, without special ones."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+    def render(self, messages: list[dict], num_frames: int = 1) -> str:
+        """The prompt as a string, with one placeholder for the audio and one for the video, or, in a family that takes
+        frames as images, for each of num_frames."""
+        safe = self.arranged(neutralise_messages(messages, self.special), num_frames)
+        return self.templater.apply_chat_template(safe, tokenize=False, add_generation_prompt=True)
+
+    def arranged(self, messages: list[dict], num_frames: int) -> list[dict]:
+        """The messages in the form that the chat template wants."""
+        return messages
+
+    def count_text(self, messages: list[dict]) -> int:
+        """Number of tokens of the prompt without those that stand for audio and video."""
+        return sum(token not in self.media_ids.values() for token in self._tokenize(self.render(messages)))
+
+    def _tokenize(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+class Native(nn.Module):
+    """See `affect.models.Model`. `backbone` is the class of transformers, with its own parameter names.
+
+    Every call passes its positions, and the head is applied to the hidden states of the positions that are asked for:
+    some classes compute the logits of 152,000 words at every position, whatever `logits_to_keep` says.
+    """
+
+    new: frozenset[str] = frozenset()
+    LANGUAGE: tuple[str, ...] = ("model.language_model", "lm_head")
+    TOWERS: Mapping[str, tuple[str, ...]] = {}
+    """Module names below the backbone by tower, projector included. Those that were dropped do not count."""
+    KEYS: tuple[str, ...] = ()
+    """The keys of a batch beside input_ids, attention_mask and positions that the backbone takes."""
+    AXES = 1
+    """Of a position: 3 where it is time, height and width."""
+
+    def __init__(self, backbone: Any, *, stops: frozenset[int]) -> None:
+        """`stops` are the tokens that end a generated answer."""
+        super().__init__()
+        self.backbone, self.stops = backbone, stops
+        there = {name for name, _ in backbone.named_modules()}
+        named = {
+            tower: [f"backbone.{name}" for name in names if name in there]
+            for tower, names in {"language": self.LANGUAGE, **self.TOWERS}.items()
+        }
+        self.towers = {tower: names for tower, names in named.items() if names}
+
+    def forward(self, batch: dict, keep: int) -> torch.Tensor:
+        """logits[B, keep, V] at the last `keep` positions."""
+        assert keep > 0, "there is nothing to predict at the last 0 positions"
+        return self._head(self._run(batch, self._positions(batch)).last_hidden_state[:, -keep:])
+
+    def prefill(self, batch: dict) -> Prefix:
+        """Runs the prompts once and keeps what continuing them needs."""
+        positions = self._positions(batch)
+        # Without a configuration every layer keeps everything, so that prompts can be picked from it; a layer with a
+        # sliding window is masked where it has more than it may see.
+        cache = DynamicCache()
+        hidden = self._run(batch, positions, past_key_values=cache, use_cache=True).last_hidden_state
+        # Text goes on after the largest position of any axis; the columns of padding carry a position too.
+        positions = positions.masked_fill(batch["attention_mask"] == 0, 0)
+        return Prefix(
+            logits=self._head(hidden[:, -1]),
+            cache=cache,
+            attention_mask=batch["attention_mask"],
+            position=positions.reshape(-1, *positions.shape[-2:]).amax(dim=(0, 2)) + 1,
+        )
+
+    def extend(self, prefix: Prefix, tokens: torch.Tensor) -> torch.Tensor:
+        """logits[B, L, V] at tokens[B, L] that continue the prefix; its cache is consumed."""
+        length = tokens.shape[1]
+        positions = prefix.next_positions(length)
+        hidden = self._body({})(
+            input_ids=tokens,
+            attention_mask=prefix.mask_with(length),
+            position_ids=positions if self.AXES == 1 else positions.expand(self.AXES, -1, -1),
+            past_key_values=prefix.cache,
+            use_cache=True,
+        ).last_hidden_state
+        return self._head(hidden)
+
+    def generate(self, batch: dict, max_new_tokens: int) -> list[list[int]]:
+        """Greedy continuation of every prompt, up to and without its end of turn."""
+        return greedy(self, batch, max_new_tokens, self.stops)
+
+    def _positions(self, batch: dict) -> torch.Tensor:
+        """positions[B, T], or positions[AXES, B, T]."""
+        return (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+
+    def _media(self, batch: dict) -> dict[str, torch.Tensor]:
+        """What the backbone is given beside ids, mask and positions."""
+        return {key: batch[key] for key in self.KEYS if key in batch}
+
+    def _body(self, media: dict[str, torch.Tensor]) -> nn.Module:
+        """The module that makes hidden states of a batch with this media."""
+        return self.backbone.model
+
+    def _run(self, batch: dict, positions: torch.Tensor, **options: Any) -> Any:
+        media = self._media(batch)
+        given = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "position_ids": positions}
+        return self._body(media)(**{**given, **media, "use_cache": False, **options})
+
+    def _head(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.backbone.lm_head(hidden)

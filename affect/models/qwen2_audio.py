@@ -1,0 +1,57 @@
+"""Qwen2-Audio (Chu et al. 2024, arXiv 2407.10759): text and sound in, text out. It has no picture.
+
+    <|im_start|>user\nAudio 1: <|audio_bos|><|AUDIO|><|audio_eos|>\n … <|im_end|>\n
+
+One `<|AUDIO|>` stands for 40 ms. The audio tower always works on 30 s, whatever a clip lasts.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+
+from affect.config import NativeConfig
+from affect.models import Conversation, native
+
+
+def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Qwen2Audio", "Qwen2AudioEncoder"]:
+    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
+    backbone, processor = native.load(
+        config,
+        modalities,
+        types=("qwen2_audio",),
+        model=Qwen2AudioForConditionalGeneration,
+        processor=Qwen2AudioProcessor,
+        towers={"a": ("audio_tower", "multi_modal_projector")},
+    )
+    chunk = processor.feature_extractor.chunk_length
+    native.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
+    encoder = Qwen2AudioEncoder(processor, config, modalities)
+    return Qwen2Audio(backbone, stops=encoder.stops), encoder
+
+
+class Qwen2AudioEncoder(native.NativeEncoder):
+    """See `affect.models.Encoder`."""
+
+    KEYS = ("input_features", "feature_attention_mask")
+    TOKENS: ClassVar = {"audio": "audio_token_id"}
+    LEAST_SAMPLES = 1_600
+    """Two tokens: the model takes a single one for a placeholder that still has to be replaced."""
+
+    def of_clip(self, conversation: Conversation) -> dict[str, Any]:
+        # A clip's last millisecond may be over max_seconds, since annotated times are rounded.
+        waveform = conversation.waveform[: self.processor.feature_extractor.n_samples]
+        return {"audio": [waveform], "audio_kwargs": {"sampling_rate": self.sampling_rate}}
+
+
+class Qwen2Audio(native.Native):
+    """See `affect.models.Model`."""
+
+    TOWERS: ClassVar = {"audio": ("model.audio_tower",), "projector": ("model.multi_modal_projector",)}
+    KEYS = ("input_features", "feature_attention_mask")
+
+    def _body(self, media: dict[str, torch.Tensor]) -> nn.Module:
+        # The whole asks its audio tower for its device, also where there is no audio and the tower was dropped.
+        return self.backbone.model if media else self.backbone.model.language_model

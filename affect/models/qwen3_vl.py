@@ -1,0 +1,77 @@
+"""Qwen3-VL (Bai et al. 2025, arXiv 2511.21631): text and video in, text out. It has no sound.
+
+Two frames are one step in time, and before each step the prompt says in words when it is: `<0.4 seconds>`. A token is
+32 x 32 pixels of a step. Positions have three axes (time, height, width), as in Qwen2.5-Omni, but every step counts
+alone, since its time stands in the text.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+
+from affect.config import NativeConfig
+from affect.models import Conversation, native
+
+
+def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Qwen3VL", "Qwen3VLEncoder"]:
+    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
+    backbone, processor = native.load(
+        config,
+        modalities,
+        types=("qwen3_vl",),
+        model=Qwen3VLForConditionalGeneration,
+        processor=Qwen3VLProcessor,
+        towers={"v": ("visual",)},
+    )
+    encoder = Qwen3VLEncoder(processor, config, modalities)
+    return Qwen3VL(backbone, stops=encoder.stops), encoder
+
+
+class Qwen3VLEncoder(native.NativeEncoder):
+    """See `affect.models.Encoder`."""
+
+    KEYS = ("pixel_values_videos", "video_grid_thw")
+    TOKENS: ClassVar = {"video": "video_token_id"}
+
+    def of_clip(self, conversation: Conversation) -> dict[str, Any]:
+        frames, metadata = conversation.frames, native.clip_metadata(conversation)
+        if len(frames) == 1:  # which the processor refuses, although it fills up odd numbers
+            frames, metadata["frames_indices"] = np.concatenate([frames, frames]), [0, 0]
+        processor = self.processor.video_processor
+        side = processor.patch_size * processor.merge_size
+        # Sides are rounded to whole tokens, and the bounds are of the whole video. The processor's own lower bound
+        # would enlarge small frames, which adds tokens and no detail; the upper one is what frame_size comes to.
+        largest = (-(-self.frame_size // side) * side) ** 2
+        options = {
+            "size": {"shortest_edge": side**2, "longest_edge": (len(frames) + 1) * largest},
+            "cap_pixels_per_frame": False,
+            "do_sample_frames": False,
+            "input_data_format": "channels_last",
+            "video_metadata": [metadata],
+        }
+        return {"videos": [frames], "videos_kwargs": options}
+
+
+class Qwen3VL(native.Native):
+    """See `affect.models.Model`."""
+
+    TOWERS: ClassVar = {
+        "vision": ("model.visual",),
+        "projector": ("model.visual.merger", "model.visual.deepstack_merger_list"),
+    }
+    KEYS = ("pixel_values_videos", "video_grid_thw")
+    AXES = 3
+
+    def _positions(self, batch: dict) -> torch.Tensor:
+        ids = batch["input_ids"]
+        positions, _ = self.backbone.model.get_rope_index(
+            ids,
+            # 2 is a video.
+            mm_token_type_ids=2 * (ids == self.backbone.config.video_token_id).int(),
+            video_grid_thw=batch.get("video_grid_thw"),
+            attention_mask=batch["attention_mask"],
+        )
+        return positions

@@ -1,0 +1,400 @@
+"""A checkpoint folder of every native family: the real classes, a few thousand random weights, and a processor made
+here without a network."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_models import QWEN_MEDIA_TOKENS, byte_level_tokenizer
+from transformers import (
+    AudioFlamingo3Config,
+    AudioFlamingo3ForConditionalGeneration,
+    AudioFlamingo3Processor,
+    Gemma4AudioFeatureExtractor,
+    Gemma4Config,
+    Gemma4ForConditionalGeneration,
+    Gemma4ImageProcessor,
+    Gemma4Processor,
+    Gemma4VideoProcessor,
+    Phi4MultimodalConfig,
+    Phi4MultimodalFeatureExtractor,
+    Phi4MultimodalForCausalLM,
+    Phi4MultimodalImageProcessor,
+    Phi4MultimodalProcessor,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+    Qwen3OmniMoeProcessor,
+    Qwen3OmniMoeThinkerConfig,
+    Qwen3OmniMoeThinkerForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+    VideoLlama3Config,
+    VideoLlama3ForConditionalGeneration,
+    VideoLlama3ImageProcessor,
+    VideoLlama3Processor,
+    VideoLlama3VideoProcessor,
+    WhisperFeatureExtractor,
+)
+
+CHATML = """\
+{%- for message in messages -%}
+{{ '<|im_start|>' + message.role + '\\n' }}
+{%- if message.content is string -%}{{ message.content }}
+{%- else -%}
+{%- for part in message.content -%}
+{%- if part.type == 'audio' -%}{{ 'AUDIO' }}
+{%- elif part.type == 'video' -%}{{ 'VIDEO' }}
+{%- else -%}{{ part.text }}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{{ '<|im_end|>\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}
+"""
+# As Gemma's: it writes the first token of the text itself, and calls the assistant model.
+GEMMA = """\
+{{- bos_token -}}
+{%- for message in messages -%}
+{{ '<|turn>' + ('model' if message.role == 'assistant' else message.role) + '\\n' }}
+{%- if message.content is string -%}{{ message.content }}
+{%- else -%}
+{%- for part in message.content -%}
+{%- if part.type == 'audio' -%}{{ '<|audio|>' }}
+{%- elif part.type == 'video' -%}{{ '\\n\\n<|video|>\\n\\n' }}
+{%- else -%}{{ part.text }}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{{ '<turn|>\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<|turn>model\\n' }}{%- endif -%}
+"""
+# As Phi's: with the tokenizer, and of plain strings.
+PHI = """\
+{%- for message in messages -%}
+{{ '<|' + message.role + '|>' + message.content + '<|end|>' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%}
+"""
+# Ten times the stock value, so that a wrong position or a missing clip moves the logits visibly.
+RANGE = {"initializer_range": 0.2}
+TEXT = {"intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, **RANGE}
+
+
+def chatml(audio: str = "", video: str = "") -> str:
+    return CHATML.replace("AUDIO", audio).replace("VIDEO", video)
+
+
+def tokenizer_with(
+    media: dict[str, str], ends: tuple[str, ...] = ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), **how: Any
+) -> PreTrainedTokenizerFast:
+    """`media` are extra special tokens by name; the last of `ends` is the end of a turn, the first is padding."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=byte_level_tokenizer([*ends, *media.values()]),
+        eos_token=ends[-1],
+        pad_token=ends[0],
+        padding_side="left",
+        extra_special_tokens=media,
+        **how,
+    )
+
+
+def text_config(tokenizer: PreTrainedTokenizerFast, **how: Any) -> dict[str, Any]:
+    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    return {"vocab_size": len(tokenizer), "hidden_size": 32, **TEXT, **ids, **how}
+
+
+def saved(folder: Path, kind: type, config: PreTrainedConfig, processor: Any) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = kind(config)
+        # Some classes start these from zero, and then what is on them would not be seen.
+        for parameter in model.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.1)
+    processor.save_pretrained(folder)
+    model.save_pretrained(folder)
+    return folder
+
+
+def qwen_omni(folder: Path) -> Path:
+    from tiny_models import tiny_qwen_omni
+
+    return tiny_qwen_omni(folder, chunk_length=30)
+
+
+def qwen3_omni(folder: Path) -> Path:
+    tokenizer = tokenizer_with(QWEN_MEDIA_TOKENS)
+    vision = {"patch_size": 16}
+    processor = Qwen3OmniMoeProcessor(
+        image_processor=Qwen2VLImageProcessor(**vision),
+        video_processor=Qwen2VLVideoProcessor(**vision),
+        feature_extractor=WhisperFeatureExtractor(feature_size=128, chunk_length=300),
+        tokenizer=tokenizer,
+        chat_template=chatml("<|audio_bos|><|AUDIO|><|audio_eos|>", "<|vision_bos|><|VIDEO|><|vision_eos|>"),
+    )
+    config = Qwen3OmniMoeThinkerConfig(
+        audio_config={
+            "encoder_layers": 2,
+            "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 64,
+            "d_model": 32,
+            "output_dim": 32,
+            "downsample_hidden_size": 8,
+            **RANGE,
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0],
+            **RANGE,
+        },
+        text_config=text_config(
+            tokenizer,
+            num_experts=4,
+            num_experts_per_tok=2,
+            moe_intermediate_size=16,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]},
+        ),
+        audio_token_id=processor.audio_token_id,
+        image_token_id=processor.image_token_id,
+        video_token_id=processor.video_token_id,
+        audio_start_token_id=tokenizer.audio_bos_token_id,
+        vision_start_token_id=tokenizer.vision_bos_token_id,
+        vision_end_token_id=tokenizer.vision_eos_token_id,
+        **RANGE,
+    )
+    return saved(folder, Qwen3OmniMoeThinkerForConditionalGeneration, config, processor)
+
+
+def qwen3_vl(folder: Path) -> Path:
+    media = {
+        "image_token": "<|image_pad|>",
+        "video_token": "<|video_pad|>",
+        "vision_start_token": "<|vision_start|>",
+        "vision_end_token": "<|vision_end|>",
+    }
+    tokenizer = tokenizer_with(media)
+    processor = Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(patch_size=16),
+        tokenizer=tokenizer,
+        video_processor=Qwen3VLVideoProcessor(),
+        chat_template=chatml("", "<|vision_start|><|video_pad|><|vision_end|>"),
+    )
+    config = Qwen3VLConfig(
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0],
+            **RANGE,
+        },
+        text_config=text_config(
+            tokenizer,
+            head_dim=16,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]},
+        ),
+        image_token_id=processor.image_token_id,
+        video_token_id=processor.video_token_id,
+        vision_start_token_id=tokenizer.vision_start_token_id,
+        vision_end_token_id=tokenizer.vision_end_token_id,
+        **RANGE,
+    )
+    return saved(folder, Qwen3VLForConditionalGeneration, config, processor)
+
+
+def qwen2_audio(folder: Path) -> Path:
+    media = {"audio_token": "<|AUDIO|>", "audio_bos_token": "<|audio_bos|>", "audio_eos_token": "<|audio_eos|>"}
+    tokenizer = tokenizer_with(media)
+    processor = Qwen2AudioProcessor(WhisperFeatureExtractor(feature_size=128), tokenizer)
+    config = Qwen2AudioConfig(
+        audio_config={
+            "model_type": "qwen2_audio_encoder",
+            "encoder_layers": 1,
+            "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 32,
+            "d_model": 16,
+            **RANGE,
+        },
+        text_config={"model_type": "qwen2", **text_config(tokenizer)},
+        audio_token_index=processor.audio_token_id,
+    )
+    return saved(folder, Qwen2AudioForConditionalGeneration, config, processor)
+
+
+def audio_flamingo3(folder: Path) -> Path:
+    tokenizer = tokenizer_with({"audio_token": "<sound>"})
+    processor = AudioFlamingo3Processor(
+        WhisperFeatureExtractor(feature_size=128), tokenizer, chat_template=chatml("<sound>")
+    )
+    config = AudioFlamingo3Config(
+        audio_config={
+            "model_type": "audioflamingo3_encoder",
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "hidden_size": 16,
+            **RANGE,
+        },
+        text_config={"model_type": "qwen2", **text_config(tokenizer)},
+        audio_token_id=processor.audio_token_id,
+    )
+    return saved(folder, AudioFlamingo3ForConditionalGeneration, config, processor)
+
+
+def video_llama3(folder: Path) -> Path:
+    tokenizer = tokenizer_with({"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"})
+    processor = VideoLlama3Processor(
+        image_processor=VideoLlama3ImageProcessor(),
+        tokenizer=tokenizer,
+        video_processor=VideoLlama3VideoProcessor(),
+        chat_template=chatml("", "<|video_pad|>"),
+    )
+    config = VideoLlama3Config(
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "patch_size": 14,
+            **RANGE,
+        },
+        text_config={"model_type": "qwen2", **text_config(tokenizer)},
+        image_token_id=processor.image_token_id,
+        video_token_id=processor.video_token_id,
+        **RANGE,
+    )
+    return saved(folder, VideoLlama3ForConditionalGeneration, config, processor)
+
+
+def gemma4(folder: Path, bidirectional: str | None = None) -> Path:
+    media = {
+        "image_token": "<|image|>",
+        "boi_token": "<|image>",
+        "eoi_token": "<image|>",
+        "audio_token": "<|audio|>",
+        "boa_token": "<|audio>",
+        "eoa_token": "<audio|>",
+    }
+    tokenizer = tokenizer_with(media, ("<pad>", "<eos>", "<bos>", "<|turn>", "<turn|>"), bos_token="<bos>")
+    processor = Gemma4Processor(
+        feature_extractor=Gemma4AudioFeatureExtractor(),
+        image_processor=Gemma4ImageProcessor(),
+        tokenizer=tokenizer,
+        video_processor=Gemma4VideoProcessor(),
+        chat_template=GEMMA,
+    )
+    config = Gemma4Config(
+        audio_config={
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "subsampling_conv_channels": [128, 4],
+            "output_proj_dims": 16,
+            **RANGE,
+        },
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "position_embedding_size": 64,
+            **RANGE,
+        },
+        # Two layers with a sliding window and two full ones, of which the last of each use the keys of the first.
+        text_config=text_config(
+            tokenizer,
+            num_hidden_layers=4,
+            head_dim=16,
+            global_head_dim=16,
+            layer_types=["sliding_attention", "full_attention"] * 2,
+            num_kv_shared_layers=2,
+            sliding_window=24,
+            hidden_size_per_layer_input=8,
+            vocab_size_per_layer_input=len(tokenizer),
+            final_logit_softcapping=30.0,
+            use_bidirectional_attention=bidirectional,
+            bos_token_id=tokenizer.bos_token_id,
+        ),
+        boi_token_id=tokenizer.boi_token_id,
+        eoi_token_id=tokenizer.eoi_token_id,
+        image_token_id=processor.image_token_id,
+        video_token_id=processor.video_token_id,
+        boa_token_id=tokenizer.boa_token_id,
+        eoa_token_index=tokenizer.eoa_token_id,
+        audio_token_id=processor.audio_token_id,
+        **RANGE,
+    )
+    return saved(folder, Gemma4ForConditionalGeneration, config, processor)
+
+
+def gemma4_both_ways(folder: Path) -> Path:
+    """As the large sizes, whose frames see each other in both directions."""
+    return gemma4(folder, "vision")
+
+
+def phi4_multimodal(folder: Path) -> Path:
+    ends = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+    tokenizer = tokenizer_with({"image_token": "<|image|>", "audio_token": "<|audio|>"}, ends)
+    tokenizer.chat_template = PHI
+    processor = Phi4MultimodalProcessor(
+        image_processor=Phi4MultimodalImageProcessor(),
+        audio_processor=Phi4MultimodalFeatureExtractor(),
+        tokenizer=tokenizer,
+    )
+    config = Phi4MultimodalConfig(
+        # Of the real image size, since the processor's numbers of tokens are those of no other.
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_token_id": processor.image_token_id,
+        },
+        audio_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_blocks": 1,
+            "num_attention_heads": 2,
+            "ext_pw_out_channel": 32,
+            "depthwise_separable_out_channel": 32,
+            "nemo_conv_channels": 8,
+            "audio_token_id": processor.audio_token_id,
+            **RANGE,
+        },
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
+        bos_token_id=tokenizer.pad_token_id,
+        **text_config(tokenizer),
+    )
+    return saved(folder, Phi4MultimodalForCausalLM, config, processor)
+
+
+BUILD: dict[str, Callable[[Path], Path]] = {
+    "qwen_omni": qwen_omni,
+    "qwen3_omni": qwen3_omni,
+    "gemma4": gemma4,
+    "gemma4_both_ways": gemma4_both_ways,
+    "phi4_multimodal": phi4_multimodal,
+    "qwen2_audio": qwen2_audio,
+    "audio_flamingo3": audio_flamingo3,
+    "qwen3_vl": qwen3_vl,
+    "video_llama3": video_llama3,
+}

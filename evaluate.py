@@ -18,7 +18,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     import lightning as L
 
-    from affect import adapters, data, processes, run, tracking, trainer
+    from affect import adapters, data, encoded, processes, run, tracking, trainer
     from affect.knowledge import attach, cost, leak
     from affect.metrics.summary import summarise
     from affect.models import keep
@@ -28,7 +28,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
     folder = run.create(cfg, "evaluate", job_folder)
     with run.running(folder) as stop, tracking.open(cfg, folder, "evaluate", job_folder) as tracker:
         L.seed_everything(cfg.seed, verbose=False)
-        data.exclude_unusable([part for part in parts if part.split == cfg.evaluation.split], cfg)
+        evaluated = [part for part in parts if part.split == cfg.evaluation.split]
+        files = data.exclude_unusable(evaluated, cfg)
         described = attach.attach(parts, cfg)
         imbalance.keep(folder, classes)
         # A model trained with more modalities than it is evaluated with keeps the towers of all it was trained with.
@@ -47,7 +48,10 @@ def main(cfg: Config, job_folder: str | None) -> None:
                 costs = {cfg.evaluation.split: cost.added(examples, encoder.count_text, described.seconds)}
                 run.write_json(folder / "leak.json", audit)
                 run.write_json(folder / "knowledge.json", described.account() | {"cost": costs})
-            clips = data.ClipData({cfg.evaluation.split: examples}, encoder, cfg)
+            source = data.source(evaluated, cfg, files)
+            by_split = {cfg.evaluation.split: examples}
+            outputs = encoded.prepare(model, encoder, by_split, cfg, source)
+            clips = data.ClipData(by_split, encoder, cfg, source=source, outputs=outputs)
             summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
             trainer.build(cfg, folder, stop, tracker).test(supervised, clips, verbose=False)

@@ -34,12 +34,16 @@ TENSORS = {
     "affect.adapters",
     "affect.cache",
     "affect.corpus",
+    "affect.decoded",
     "affect.endpoint",
+    "affect.tensor_files",
 }
 TRAINING = {
     "affect.alignment",
     "affect.data",
+    "affect.encoded",
     "affect.module",
+    "affect.prefetch",
     "affect.processes",
     "affect.resume",
     "affect.tracking",

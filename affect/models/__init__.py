@@ -11,7 +11,8 @@ every batch has:
     answer_length                           int: columns at the right end that hold answer tokens (0 without answers)
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,6 +38,9 @@ class Conversation:
     """uint8[num_frames, height, width, 3], RGB; given exactly when a part is video."""
     seconds: float = 0.0
     """Duration the frames were sampled from."""
+    outputs: "Mapping[str, Mapping[str, torch.Tensor]]" = field(default_factory=dict)
+    """What Model.encoder_outputs made of the clip, by part (audio, video), in the place of waveform and frames. It is
+    given for a part in all conversations of a batch or in none."""
 
 
 class Encoder(Protocol):
@@ -47,6 +51,12 @@ class Encoder(Protocol):
 
     def encode(self, conversations: list[Conversation]) -> dict[str, Any]:
         """The batch. Raises AssertionError where a modality's tokens are not exactly as many as its features."""
+
+    def features(self, conversations: list[Conversation]) -> dict[str, Any]:
+        """The keys of the batch that come from waveforms and frames alone; messages are not looked at."""
+
+    def settings(self, part: str) -> str:
+        """Everything beside the clip itself that the features of `part`, audio or video, depend on."""
 
     def answer_ids(self, answer: str) -> list[int]:
         """The tokens of an answer, end of turn included: what is trained on and what is scored."""
@@ -69,6 +79,14 @@ class Model(Protocol):
     new: frozenset[str]
     """Towers whose weights are random and mean nothing until they are trained. A model that has any also has what
     affect/alignment.py fits them with: soft_tokens, soft_token_modules and answer_embedding, as models/composed.py."""
+
+    def encoders(self) -> "dict[str, torch.nn.Module]":
+        """By part, audio or video, the module that everything encoder_outputs gives comes out of. A part is absent
+        where nothing would be worth keeping."""
+
+    def encoder_outputs(self, features: dict[str, Any]) -> "dict[str, dict[str, torch.Tensor]]":
+        """By part, what a Conversation takes in the place of the clip, from the features of one clip. One at a time,
+        since what a batch is made of changes the last bits of its rows."""
 
     def forward(self, batch: dict, keep: int) -> "torch.Tensor":
         """logits[B, keep, V] at the last `keep` positions."""

@@ -1,0 +1,93 @@
+"""Clips as media.decode gives them, decoded once and then read from `cache_root`/decoded.
+
+Sound and picture are kept apart, so that runs with other modalities share what they have in common; the waveform as the
+16-bit numbers it was made of. What is kept is of the file as it was when the run looked at it first: one that has
+changed or gone since is decoded, or fails, as if nothing had been kept.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+from affect.media import SAMPLING_RATE, Clip, Sampling, decode
+from affect.record import Record
+from affect.tensor_files import GIGABYTE, TensorFiles
+
+VERSION = 1
+"""To be raised when media.decode gives other samples or pixels; what was kept before is then not used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a run gets its clips from. It can be handed to other processes."""
+
+    files: TensorFiles | None
+    """Decoded clips; None where every clip is decoded each time."""
+    versions: dict[str, tuple[str, int, int]]
+    """sha256, size and time of change of every file, by path."""
+
+    def key(self, record: Record) -> list | None:
+        """What of a record tells its clip from all others; None where its file is not as it was."""
+        version = self.versions.get(record.media) if record.media is not None else None
+        if version is None:
+            return None
+        try:
+            status = os.stat(record.media)
+        except OSError:  # decoding it will say what is the matter
+            return None
+        digest, size, changed = version
+        return [digest, record.start, record.end] if (status.st_size, status.st_mtime_ns) == (size, changed) else None
+
+    def clip(self, record: Record, wanted: Sampling) -> Clip:
+        """What `wanted` says of the clip of `record`, which has a file. Raises MediaError."""
+        assert record.media is not None, "records without a file are excluded by the check"
+        key = None if self.files is None else self.key(record)
+        if key is None:
+            return decode(record.media, wanted, record.start, record.end)
+        return _kept(self.files, key, wanted) or keep(self.files, key, record, wanted)
+
+
+def open_files(cache_root: Path, gigabytes: float, say: Callable[[str], None]) -> TensorFiles | None:
+    """The files of decoded clips under `cache_root`; None where nothing is to be kept."""
+    loss = "further clips are decoded each time they are used (trainer.clip_cache_gb)"
+    return TensorFiles(cache_root / "decoded", int(gigabytes * GIGABYTE), say, loss) if gigabytes else None
+
+
+def keep(files: TensorFiles, key: list, record: Record, wanted: Sampling) -> Clip:
+    """Decodes the clip of `record` and keeps it. Raises MediaError."""
+    clip = decode(record.media, wanted, record.start, record.end)
+    seconds = torch.tensor(clip.seconds, dtype=torch.float64)
+    if clip.waveform is not None:
+        samples = torch.from_numpy(np.rint(clip.waveform * 32768).astype(np.int16))
+        files.put(_sound(key), {"samples": samples, "seconds": seconds})
+    if clip.frames is not None:
+        files.put(_picture(key, wanted), {"frames": torch.from_numpy(clip.frames), "seconds": seconds})
+    return clip
+
+
+def _kept(files: TensorFiles, key: list, wanted: Sampling) -> Clip | None:
+    sound = picture = None
+    if wanted.audio and (sound := files.get(_sound(key))) is None:
+        return None
+    if wanted.video and (picture := files.get(_picture(key, wanted))) is None:
+        return None
+    return Clip(
+        # 2**15, full scale of 16 bits, as in media.
+        waveform=None if sound is None else sound["samples"].numpy().astype(np.float32) / 32768,
+        frames=None if picture is None else picture["frames"].numpy(),
+        seconds=float((sound or picture)["seconds"]),
+    )
+
+
+def _sound(key: list) -> str:
+    return json.dumps(["sound", VERSION, av.__version__, *key, SAMPLING_RATE])
+
+
+def _picture(key: list, wanted: Sampling) -> str:
+    return json.dumps(["picture", VERSION, av.__version__, *key, wanted.num_frames, wanted.frame_size])

@@ -114,14 +114,14 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> TensorFiles | None:
 
 def source(parts: list[Part], cfg: Config, files: TensorFiles | None) -> decoded.Source:
     """Where the clips of a run come from; `files` is what exclude_unusable gave."""
-    if files is None:
+    if not {"a", "v"} & set(cfg.modalities):
         return decoded.Source(None, {})
-    paths = {record.media for part in parts for record in part.records if record.media is not None}
-    if is_first():
+    if files is not None and is_first():
         say(
             f"decoded clips are kept in {files.folder}, {files.size() / GIGABYTE:.2f} of at most"
             f" {files.limit / GIGABYTE:g} GB (trainer.clip_cache_gb)"
         )
+    paths = {record.media for part in parts for record in part.records if record.media is not None}
     return decoded.Source(files, file_versions(paths, Path(cfg.cache_root).expanduser()))
 
 

@@ -32,6 +32,9 @@ SLACK = 0.05
 """Share of the limit that is freed beyond what is needed, and that may be written before the folder is measured again,
 since other processes write there too."""
 
+COARSE = 2.0
+"""Seconds by which the times of a file system may be behind."""
+
 ABANDONED = 3600.0
 """Seconds after which a file that was never finished is taken for one of a killed process."""
 
@@ -45,7 +48,7 @@ class TensorFiles:
 
     def __init__(self, folder: Path, limit: int, say: Callable[[str], None], loss: str) -> None:
         self.folder, self.limit, self.say, self.loss = Path(folder), limit, say, loss
-        self.since = time.time()
+        self.since = time.time() - COARSE
         self.closed = False
         """Whether nothing more is written: the folder is full of what this run needs, or cannot be written."""
         self.measured: int | None = None

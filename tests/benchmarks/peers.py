@@ -295,7 +295,8 @@ def main() -> None:
                 found[name].append(json.loads(line.removeprefix("MEASURED ")))
     print(
         f"\n{NUM_CLIPS} clips of {SECONDS:g} s, batches of {BATCH}, {options.epochs} epochs,"
-        f" padding {options.chunk_length} s, {options.threads} threads, {options.repetitions} repetitions: median (from-to)\n"
+        f" padding {options.chunk_length} s, {options.threads} threads,"
+        f" {options.repetitions} repetitions: median (from-to)\n"
     )
     print("| | samples/s | × stock | CPU s | peak memory, GB |\n|---|---|---|---|---|")
     for name, rows in found.items():

@@ -29,7 +29,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     with run.running(folder) as stop, tracking.open(cfg, folder, "evaluate", job_folder) as tracker:
         L.seed_everything(cfg.seed, verbose=False)
         evaluated = [part for part in parts if part.split == cfg.evaluation.split]
-        files = data.exclude_unusable(evaluated, cfg)
+        source = data.exclude_unusable(evaluated, cfg)
         described = attach.attach(parts, cfg)
         imbalance.keep(folder, classes)
         # A model trained with more modalities than it is evaluated with keeps the towers of all it was trained with.
@@ -48,7 +48,6 @@ def main(cfg: Config, job_folder: str | None) -> None:
                 costs = {cfg.evaluation.split: cost.added(examples, encoder.count_text, described.seconds)}
                 run.write_json(folder / "leak.json", audit)
                 run.write_json(folder / "knowledge.json", described.account() | {"cost": costs})
-            source = data.source(evaluated, cfg, files)
             by_split = {cfg.evaluation.split: examples}
             outputs = encoded.prepare(model, encoder, by_split, cfg, source)
             clips = data.ClipData(by_split, encoder, cfg, source=source, outputs=outputs)

@@ -25,7 +25,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     folder = run.create(cfg, "train", job_folder)
     with run.running(folder) as stop, tracking.open(cfg, folder, "train", job_folder) as tracker:
         L.seed_everything(cfg.seed, verbose=False)
-        files = data.exclude_unusable(parts, cfg)
+        source = data.exclude_unusable(parts, cfg)
         described = attach.attach(parts, cfg)
         run.check_same_data(folder, parts)
         run.write_data(folder, parts, {})
@@ -42,7 +42,6 @@ def main(cfg: Config, job_folder: str | None) -> None:
                 costs = {s: cost.added(e, encoder.count_text, described.seconds) for s, e in by_split.items()}
                 run.write_json(folder / "leak.json", audit)
                 run.write_json(folder / "knowledge.json", described.account() | {"cost": costs})
-            source = data.source(parts, cfg, files)
             outputs = encoded.prepare(model, encoder, by_split, cfg, source)
             begin = resume.position(folder)
             if begin == resume.START and model.new and cfg.finetuning.alignment_epochs:

@@ -21,7 +21,7 @@ from affect.record import DataError, Record
 from affect.run import is_first, say
 from affect.splits import Part
 from affect.tables import Excluded
-from affect.tensor_files import GIGABYTE, TensorFiles
+from affect.tensor_files import GIGABYTE
 
 if TYPE_CHECKING:
     from affect.encoded import Outputs
@@ -59,13 +59,13 @@ def progress(enabled: bool) -> Progress:
     return Progress(*columns, disable=not enabled)
 
 
-def exclude_unusable(parts: list[Part], cfg: Config) -> TensorFiles | None:
+def exclude_unusable(parts: list[Part], cfg: Config) -> decoded.Source:
     """Really decodes every clip once (the result is kept under cache_root) and moves the records whose clip cannot be
-    used to their part's exclusions. Gives the files of what was decoded, for `source`. Raises DataError where a part is
-    left with nothing."""
+    used to their part's exclusions. Gives where to get the others from. Raises DataError where a part is left with
+    nothing."""
     wanted = sampling(cfg)
     if not (wanted.audio or wanted.video):
-        return None
+        return decoded.Source(None, {})
     cache_root = Path(cfg.cache_root).expanduser()
     files = decoded.open_files(cache_root, cfg.trainer.clip_cache_gb, say)
 
@@ -74,6 +74,7 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> TensorFiles | None:
             return decode(record.media, wanted, record.start, record.end)
         return decoded.keep(files, [digest, record.start, record.end], record, wanted)
 
+    seconds: dict[str, float] = {}
     for part in parts:
         with progress(cfg.trainer.progress) as bar:
             task = bar.add_task(f"checking clips of {part.dataset} {part.split}", total=len(part.records))
@@ -99,6 +100,7 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> TensorFiles | None:
         ]
         left = {record.id for record in bad}
         part.records = [record for record in part.records if record.id not in left]
+        seconds |= {record.id: checks[record.id].seconds for record in part.records}
         if not part.records:
             raise DataError(
                 f"no clip of dataset '{part.dataset}', split '{part.split}' can be used; the first of {len(bad)}:"
@@ -109,20 +111,13 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> TensorFiles | None:
                 f"{part.dataset} {part.split}: {len(bad)} of {len(checks)} clips cannot be"
                 " used and are left out, see exclusions.csv"
             )
-    return files
-
-
-def source(parts: list[Part], cfg: Config, files: TensorFiles | None) -> decoded.Source:
-    """Where the clips of a run come from; `files` is what exclude_unusable gave."""
-    if not {"a", "v"} & set(cfg.modalities):
-        return decoded.Source(None, {})
     if files is not None and is_first():
         say(
             f"decoded clips are kept in {files.folder}, {files.size() / GIGABYTE:.2f} of at most"
             f" {files.limit / GIGABYTE:g} GB (trainer.clip_cache_gb)"
         )
     paths = {record.media for part in parts for record in part.records if record.media is not None}
-    return decoded.Source(files, file_versions(paths, Path(cfg.cache_root).expanduser()))
+    return decoded.Source(files, file_versions(paths, cache_root), seconds)
 
 
 def examples(parts: list[Part], split: str, cfg: Config, encoder: Encoder, labelled_only: bool) -> list[Example]:
@@ -209,7 +204,7 @@ class EpochSampler(Sampler[int]):
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Sequence[float],
         seed: int,
         *,
         step_size: int,
@@ -265,12 +260,18 @@ def share(batches: list[list[int]], rank: int, num_processes: int) -> list[list[
     return [*batches, *batches[:missing]][rank::num_processes]
 
 
-def prompt_length(example: Example) -> int:
-    """Characters of the prompt's text: what it takes to put like lengths together, without tokenising everything."""
-    return sum(len(part["text"]) for part in example.messages[-1]["content"] if part["type"] == "text")
+CHARACTERS = 4
+"""Of a token of text, about: what tokens of sound are put beside characters by."""
 
 
-def batches_by_task(asked: list[Example], batch_size: int, length: Callable[[Example], int]) -> list[list[int]]:
+def prompt_length(example: Example, audio_tokens: float = 0.0) -> float:
+    """Characters of the prompt's text, and those that as many tokens of sound would be: what it takes to put like
+    lengths together, without tokenising everything."""
+    texts = (part["text"] for part in example.messages[-1]["content"] if part["type"] == "text")
+    return sum(map(len, texts)) + CHARACTERS * audio_tokens
+
+
+def batches_by_task(asked: list[Example], batch_size: int, length: Callable[[Example], float]) -> list[list[int]]:
     """Batches of indices for evaluation: one task and language each, since they are read alike, and like lengths
     together, longest first, so that little is padded and too large a batch is met at once."""
     order = sorted(
@@ -334,10 +335,16 @@ class ClipData(L.LightningDataModule):
             **how,
         )
 
+    def _length(self, example: Example) -> float:
+        if not self.wanted.audio or self.source is None:
+            return prompt_length(example)
+        seconds = self.source.seconds[example.record.id]
+        return prompt_length(example, seconds * self.encoder.audio_tokens_per_second)
+
     def train_dataloader(self) -> DataLoader:
         batch_size = self.trainer_config.batch_size
         sampler = EpochSampler(
-            [prompt_length(example) for example in self.by_split["train"]],
+            [self._length(example) for example in self.by_split["train"]],
             self.seed,
             step_size=batch_size * self.trainer_config.accumulate * self._num_processes,
             epoch=self.epoch,
@@ -353,7 +360,7 @@ class ClipData(L.LightningDataModule):
 
     def _evaluation_loader(self, split: str) -> DataLoader:
         asked = self.by_split[split]
-        batches = batches_by_task(asked, self.eval_batch_size, prompt_length)
+        batches = batches_by_task(asked, self.eval_batch_size, self._length)
         return self._loader(split, False, batch_sampler=share(batches, self._rank, self._num_processes))
 
     def val_dataloader(self) -> DataLoader:

@@ -8,7 +8,7 @@ changed or gone since is decoded, or fails, as if nothing had been kept.
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
@@ -31,6 +31,8 @@ class Source:
     """Decoded clips; None where every clip is decoded each time."""
     versions: dict[str, tuple[str, int, int]]
     """sha256, size and time of change of every file, by path."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Duration of every clip, by record id."""
 
     def key(self, record: Record) -> list | None:
         """What of a record tells its clip from all others; None where its file is not as it was."""

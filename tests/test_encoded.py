@@ -169,7 +169,7 @@ def made(
     words = [*family_words(root, family), "dataset=manifest", f"datasets.manifest.root={table}", f"cache_root={cache}"]
     cfg = configure(*words, *more)
     parts = splits.read(cfg, ["train", "val"])
-    source = data.source(parts, cfg, data.exclude_unusable(parts, cfg))
+    source = data.exclude_unusable(parts, cfg)
     torch.manual_seed(1)
     model, encoder = models.load(cfg.model, modalities=cfg.modalities, cache_root=cache)
     adapters.apply(model, cfg.finetuning)
@@ -353,7 +353,7 @@ def test_a_clip_is_decoded_once_and_comes_back_bit_for_bit(
     monkeypatch.setattr(decoded, "decode", counting)
     monkeypatch.setattr(data, "decode", counting)
     parts = splits.read(cfg, ["train"])
-    source = data.source(parts, cfg, data.exclude_unusable(parts, cfg))
+    source = data.exclude_unusable(parts, cfg)
     assert len(names) == 9 and isinstance(source.files, TensorFiles)
     wanted = data.sampling(cfg)
     for record in parts[0].records:

@@ -40,6 +40,7 @@ TENSORS = {
 }
 TRAINING = {
     "affect.alignment",
+    "affect.compiled",
     "affect.data",
     "affect.encoded",
     "affect.module",

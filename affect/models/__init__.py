@@ -48,6 +48,8 @@ class Encoder(Protocol):
     it."""
 
     sampling_rate: int
+    audio_tokens_per_second: float
+    """Tokens that stand for a second of sound; 0 where a clip has the same number whatever its length."""
 
     def encode(self, conversations: list[Conversation]) -> dict[str, Any]:
         """The batch. Raises AssertionError where a modality's tokens are not exactly as many as its features."""

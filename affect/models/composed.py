@@ -29,6 +29,7 @@ class ComposedEncoder:
     """Conversations to batches, with log-mel or pretrained features beside the token ids."""
 
     sampling_rate = towers.SAMPLING_RATE
+    audio_tokens_per_second = 0.0
 
     def __init__(self, config: ComposedConfig, tokenizer: Any, modalities: str, end: int) -> None:
         """`end` is the token that ends a turn."""

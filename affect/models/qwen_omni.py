@@ -167,6 +167,8 @@ class QwenOmniEncoder:
     """See `affect.models.Encoder`. Prompts are rendered by the checkpoint's own chat template, which puts its default
     system message before conversations that have none."""
 
+    audio_tokens_per_second = 25.0
+
     def __init__(self, processor: Qwen2_5OmniProcessor, *, modalities: str, frame_size: int):
         """`frame_size` is the longest side of a frame in pixels; `modalities` is what the model has towers for."""
         self.processor = processor

@@ -134,10 +134,9 @@ def affect(folder: Path, cache: Path, words: list[str], measure: str, epochs: in
     found: dict[str, float] = {}
 
     def prepared() -> data.ClipData:
-        files = data.exclude_unusable(parts, cfg)
+        source = data.exclude_unusable(parts, cfg)
         by_split = {"train": data.examples(parts, "train", cfg, encoder, labelled_only=True)}
         by_split["val"] = by_split["train"]
-        source = data.source(parts, cfg, files)
         outputs = encoded.prepare(model, encoder, by_split, cfg, source)
         return data.ClipData(by_split, encoder, cfg, source=source, outputs=outputs)
 

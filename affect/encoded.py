@@ -193,7 +193,7 @@ def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, enc
             f" (={cfg.trainer.encoder_cache_gb:g}), make room on the disk, or name another folder, cache_root=…"
         )
         return _refuse(sentence, cfg)
-    if is_first():
+    if is_first() and not outputs.files.closed:
         say(
             f"encoder cache: the outputs of the {_names(outputs.identities)} encoder for {len(missing)} of {count}"
             f" clips are computed once{there}, {about} in {outputs.files.folder}"

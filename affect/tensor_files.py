@@ -32,6 +32,8 @@ SLACK = 0.05
 """Share of the limit that is freed beyond what is needed, and that may be written before the folder is measured again,
 since other processes write there too."""
 
+ABSENT = (FileNotFoundError, NotADirectoryError)
+
 COARSE = 2.0
 """Seconds by which the times of a file system may be behind."""
 
@@ -78,9 +80,11 @@ class TensorFiles:
                 status = os.fstat(file.fileno())
                 length = int.from_bytes(file.read(8), "little")
                 header = json.loads(file.read(length)) if length <= status.st_size else None
-        except FileNotFoundError:
+        except ABSENT:
             return False
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            return self._unreadable(path, error)
+        except ValueError as error:
             return self._damaged(path, str(error))
         if not isinstance(header, dict) or "__metadata__" not in header:
             return self._damaged(path, "it has no header")
@@ -99,10 +103,10 @@ class TensorFiles:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 content = file.read()
-        except FileNotFoundError:
+        except ABSENT:
             return None
         except OSError as error:
-            self._damaged(path, str(error))
+            self._unreadable(path, error)
             return None
         try:
             tensors = load(content)
@@ -211,6 +215,10 @@ class TensorFiles:
         self.say(f"{path} is damaged ({why.splitlines()[0]}): it is left out, and what it held is computed again")
         with contextlib.suppress(OSError):  # it may not be ours to delete; it is said again next time
             path.unlink(missing_ok=True)
+        return False
+
+    def _unreadable(self, path: Path, error: OSError) -> bool:
+        self.say(f"{path} cannot be read ({error.strerror}): what it holds is computed again")
         return False
 
     def _close(self, sentence: str) -> None:

@@ -186,7 +186,7 @@ def made(
         ("finetuning.rank=4", ()),
         ("model.max_seconds=20", ()),
         ("seed=5", ()),
-        ("prompting=cot", ()),
+        ("evaluation=generate", ()),
     ],
 )
 def test_the_outputs_of_other_settings_are_others(

@@ -72,7 +72,7 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> decoded.Source:
     def take(record: Record, digest: str | None) -> Clip:
         if files is None or digest is None:
             return decode(record.media, wanted, record.start, record.end)
-        return decoded.keep(files, [digest, record.start, record.end], record, wanted)
+        return decoded.take(files, [digest, record.start, record.end], record, wanted)
 
     seconds: dict[str, float] = {}
     for part in parts:

@@ -52,7 +52,7 @@ class Source:
         key = None if self.files is None else self.key(record)
         if key is None:
             return decode(record.media, wanted, record.start, record.end)
-        return _kept(self.files, key, wanted) or keep(self.files, key, record, wanted)
+        return take(self.files, key, record, wanted)
 
 
 def open_files(cache_root: Path, gigabytes: float, say: Callable[[str], None]) -> TensorFiles | None:
@@ -61,29 +61,35 @@ def open_files(cache_root: Path, gigabytes: float, say: Callable[[str], None]) -
     return TensorFiles(cache_root / "decoded", int(gigabytes * GIGABYTE), say, loss) if gigabytes else None
 
 
-def keep(files: TensorFiles, key: list, record: Record, wanted: Sampling) -> Clip:
-    """Decodes the clip of `record` and keeps it. Raises MediaError."""
+def take(files: TensorFiles, key: list, record: Record, wanted: Sampling) -> Clip:
+    """The clip of `record`, decoded where it is not there. Raises MediaError."""
+    if (kept := _kept(files, key, wanted)) is not None:
+        return kept
     clip = decode(record.media, wanted, record.start, record.end)
-    seconds = torch.tensor(clip.seconds, dtype=torch.float64)
+    known = {
+        "seconds": torch.tensor(clip.seconds, dtype=torch.float64),
+        "max_seconds": torch.tensor(wanted.max_seconds, dtype=torch.float64),
+    }
     if clip.waveform is not None:
         samples = torch.from_numpy(np.rint(clip.waveform * 32768).astype(np.int16))
-        files.put(_sound(key), {"samples": samples, "seconds": seconds})
+        files.put(_sound(key), {"samples": samples, **known})
     if clip.frames is not None:
-        files.put(_picture(key, wanted), {"frames": torch.from_numpy(clip.frames), "seconds": seconds})
+        files.put(_picture(key, wanted), {"frames": torch.from_numpy(clip.frames), **known})
     return clip
 
 
 def _kept(files: TensorFiles, key: list, wanted: Sampling) -> Clip | None:
-    sound = picture = None
-    if wanted.audio and (sound := files.get(_sound(key))) is None:
-        return None
-    if wanted.video and (picture := files.get(_picture(key, wanted))) is None:
+    sound = files.get(_sound(key)) if wanted.audio else None
+    picture = files.get(_picture(key, wanted)) if wanted.video else None
+    tracks = [track for track, asked in ((sound, wanted.audio), (picture, wanted.video)) if asked]
+    # What was accepted under a lower limit is accepted under this one; a higher limit says nothing.
+    if any(track is None or float(track["max_seconds"]) > wanted.max_seconds for track in tracks):
         return None
     return Clip(
         # 2**15, full scale of 16 bits, as in media.
         waveform=None if sound is None else sound["samples"].numpy().astype(np.float32) / 32768,
         frames=None if picture is None else picture["frames"].numpy(),
-        seconds=float((sound or picture)["seconds"]),
+        seconds=float(tracks[0]["seconds"]),
     )
 
 

@@ -97,15 +97,18 @@ def prepare(
     encoders, reasons = model.encoders(), {}
     for part in parts:
         if part not in encoders:
-            reasons[part] = "its encoder is new"
+            reasons[part] = f"the {part} encoder of model={cfg.model.name} is new and has to be trained"
         elif trained := _trained(model, encoders[part]):
-            reasons[part] = f"finetuning.{trained} trains a part of what makes them"
+            reasons[part] = f"finetuning.{trained}={getattr(cfg.finetuning, trained).value} changes its outputs"
     if asked is EncoderCache.on and reasons:
-        why = "; ".join(f"{part}: {reason}" for part, reason in reasons.items())
-        raise ConfigError(f"trainer.encoder_cache=on, but ({why}): freeze it, or set trainer.encoder_cache=auto")
-    encoders = {part: encoders[part] for part in parts if part not in reasons}
+        why = "; ".join(reasons.values())
+        raise ConfigError(f"trainer.encoder_cache=on, but {why}: freeze it, or set trainer.encoder_cache=auto")
     if asked is EncoderCache.auto and cfg.trainer.max_batches is not None:
         return None
+    if is_first():
+        for part in set(reasons) & set(encoders):
+            say(f"encoder cache: {reasons[part]}, so the {part} encoder computes every clip each time")
+    encoders = {part: encoders[part] for part in parts if part not in reasons}
     if not encoders:
         return None
     limit = int(cfg.trainer.encoder_cache_gb * GIGABYTE)

@@ -224,6 +224,8 @@ def test_logits_are_those_of_the_clips_in_any_batch(
             expected, found = model(plain, keep=4), model(kept, keep=4)
             assert torch.allclose(found, expected, rtol=0, atol=1e-5)
             assert torch.allclose(model.prefill(kept).logits, model.prefill(plain).logits, rtol=0, atol=1e-5)
+            if size == 1:
+                continue
             # They matter: other clips give other logits.
             swapped = {name: tensor.flip(0) if name.endswith("_states") else tensor for name, tensor in kept.items()}
             assert not torch.allclose(model(swapped, keep=4), expected, rtol=0, atol=1e-3)
@@ -371,7 +373,12 @@ def test_a_clip_is_decoded_once_and_comes_back_bit_for_bit(
         "modalities=ta",
     )
     source.clip(parts[0].records[0], data.sampling(other))
+    data.exclude_unusable(splits.read(other, ["train"]), other)
     assert len(names) == 18
+    # A lower limit has to look again whether what was decoded keeps within it.
+    other.model.max_seconds = 20
+    data.exclude_unusable(splits.read(other, ["train"]), other)
+    assert len(names) == 27
 
 
 # --- The next batch in a thread ---

@@ -25,7 +25,7 @@ class Kept(TensorFiles):
 
 
 def numbers(which: float, count: int = 100) -> dict[str, torch.Tensor]:
-    return {"x": torch.full((count,), which), "y": torch.tensor([[1, 2]], dtype=torch.int16)}
+    return {"x": torch.full((count,), float(which)), "y": torch.tensor([[1, 2]], dtype=torch.int16)}
 
 
 def same(first: dict[str, torch.Tensor] | None, second: dict[str, torch.Tensor]) -> bool:

@@ -63,4 +63,6 @@ def _ahead(batches: Iterator[Any], count: int) -> Iterator[Any]:
     finally:
         stopped.set()
         free.release()
-        thread.join()
+        # What was left in the middle may be collected by any thread, this one too.
+        if thread is not threading.current_thread():
+            thread.join()

@@ -72,6 +72,11 @@ class Outputs:
             return None
         return {part: json.dumps([identity, *clip]) for part, identity in self.identities.items()}
 
+    def missing(self, record: Record) -> list[str]:
+        """The parts that are not there; none where the record's file is not as it was."""
+        keys = self.keys(record) or {}
+        return [part for part, key in keys.items() if not self.files.has(key)]
+
     def beside(self, wanted: Sampling) -> Sampling:
         """What is still wanted of a clip whose outputs are there."""
         return replace(
@@ -117,7 +122,8 @@ def prepare(
     identities = {part: _identity(part, module, encoder, cfg) for part, module in encoders.items()}
     outputs = Outputs(TensorFiles(folder, limit, say, loss), source, identities)
     records = _distinct(by_split, outputs)
-    missing = [record for record, keys in records if not all([outputs.files.has(key) for key in keys.values()])]
+    # All are looked at, which also marks them as used by this run.
+    missing = [record for record, _ in records if outputs.missing(record)]
     if missing and not _fill(outputs, missing, len(records), model, encoder, cfg):
         return None
     if is_first() and not missing:
@@ -185,7 +191,7 @@ def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, enc
     for record, features in islice(batches, MEASURED):
         sizes.append(_compute(outputs, record, features, model, device, cfg))
     if not sizes:
-        return True  # every clip has gone since it was checked, which their batches will say
+        return True  # another process has computed them, or they have gone since they were checked
     total = sum(sizes) / len(sizes) * len(missing)
     there = f", {count - len(missing)} are there" if count > len(missing) else ""
     about = f"{total / GIGABYTE:.1f} GB" if total > GIGABYTE / 10 else f"{total / 1e6:.1f} MB"
@@ -206,9 +212,7 @@ def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, enc
         for record, features in batches:
             if outputs.files.closed:
                 break
-            keys = outputs.keys(record)
-            if keys is None or not all([outputs.files.has(key) for key in keys.values()]):
-                _compute(outputs, record, features, model, device, cfg)
+            _compute(outputs, record, features, model, device, cfg)
             bar.update(task, advance=1)
     if outputs.files.closed:
         return _refuse(
@@ -228,10 +232,14 @@ def _refuse(sentence: str, cfg: Config) -> bool:
 def _features(
     records: list[Record], outputs: Outputs, encoder: Encoder, wanted: Sampling, num_threads: int
 ) -> Iterator[tuple[Record, dict[str, Any]]]:
-    """What the encoders get, a clip at a time, some ahead of what is asked for."""
-    asked = replace(wanted, audio="audio" in outputs.identities, video="video" in outputs.identities)
+    """What the encoders get, a clip at a time, some ahead of what is asked for: of the parts that are not there then,
+    since another process may have computed them in the meantime."""
 
     def one(record: Record) -> dict[str, Any] | None:
+        parts = outputs.missing(record)
+        if not parts:
+            return None
+        asked = replace(wanted, audio="audio" in parts, video="video" in parts)
         try:
             clip = outputs.source.clip(record, asked)
         except MediaError:  # its batch will fail by it, and say so

@@ -4,8 +4,11 @@ thread."""
 import csv
 import json
 import os
+import pickle
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,7 @@ from affect.encoded import Outputs
 from affect.models import Encoder
 from affect.prefetch import Prefetching
 from affect.prompts import Example
-from affect.record import DataError
+from affect.record import DataError, Record
 from affect.tensor_files import TensorFiles
 
 Configure = Callable[..., Config]
@@ -245,6 +248,49 @@ def test_some_of_the_encoders_are_kept_beside_others_that_are_not(
         assert torch.allclose(model(kept, keep=4), model(plain, keep=4), rtol=0, atol=1e-5)
 
 
+def test_a_part_that_joins_later_is_computed_alone(
+    root: Path, table: Path, tmp_path: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(root, table, configure, tmp_path, "modalities=ta")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "encoders").glob("**/*.safetensors")}
+    _, outputs, by_split, *_ = made(root, table, configure, tmp_path)
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "encoders").glob("**/*.safetensors")}
+    assert len(before) == 15 and len(after) == 30 and before.items() <= after.items()
+    assert outputs.of([example.record for example in by_split["train"]]) is not None
+
+
+def test_several_fill_it_at_once(
+    root: Path, table: Path, tmp_path: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg, outputs, by_split, encoder, model = made(root, table, configure, tmp_path)
+    records = [example.record for examples in by_split.values() for example in examples]
+    expected = outputs.of(records)
+    for path in (tmp_path / "encoders").glob("**/*.safetensors"):
+        path.unlink()
+    computed: list[str] = []
+    compute = encoded._compute
+
+    def counting(outputs: Outputs, record: Record, *rest: object) -> int:
+        computed.append(record.id)
+        return compute(outputs, record, *rest)
+
+    monkeypatch.setattr(encoded, "_compute", counting)
+    with ThreadPoolExecutor(3) as pool:
+        each = [
+            pool.submit(encoded._fill, pickle.loads(pickle.dumps(outputs)), list(records), 15, model, encoder, cfg)
+            for _ in range(3)
+        ]
+        assert all(future.result() for future in each)
+    assert set(computed) == {record.id for record in records}
+    found = outputs.of(records)
+    assert all(
+        torch.equal(found[i][part][name], tensor)
+        for i, parts in enumerate(expected)
+        for part, tensors in parts.items()
+        for name, tensor in tensors.items()
+    )
+
+
 # --- What is in the way of it ---
 
 
@@ -400,8 +446,6 @@ def test_batches_come_in_order_and_no_more_than_allowed_are_made() -> None:
 
 
 def test_an_error_is_raised_where_its_batch_is_asked_for_and_leaving_early_ends_the_thread() -> None:
-    import threading
-
     def collate(rows: list[int]) -> list[int]:
         if rows == [2]:
             raise ValueError("this one is bad")

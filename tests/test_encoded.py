@@ -252,9 +252,9 @@ def test_a_part_that_joins_later_is_computed_alone(
     root: Path, table: Path, tmp_path: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made(root, table, configure, tmp_path, "modalities=ta")
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "encoders").glob("**/*.safetensors")}
+    before = {path: path.stat().st_ino for path in (tmp_path / "encoders").glob("**/*.safetensors")}
     _, outputs, by_split, *_ = made(root, table, configure, tmp_path)
-    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "encoders").glob("**/*.safetensors")}
+    after = {path: path.stat().st_ino for path in (tmp_path / "encoders").glob("**/*.safetensors")}
     assert len(before) == 15 and len(after) == 30 and before.items() <= after.items()
     assert outputs.of([example.record for example in by_split["train"]]) is not None
 

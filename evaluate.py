@@ -18,7 +18,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     import lightning as L
 
-    from affect import adapters, data, processes, run, tracking, trainer
+    from affect import adapters, data, encoded, processes, run, tracking, trainer
     from affect.knowledge import account, attach
     from affect.metrics.summary import summarise
     from affect.models import describe, keep, settle
@@ -29,7 +29,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     with run.running(folder) as stop, tracking.open(cfg, folder, "evaluate", job_folder) as tracker:
         L.seed_everything(cfg.seed, verbose=False)
         evaluated = [part for part in parts if part.split == cfg.evaluation.split]
-        data.exclude_unusable(evaluated, cfg)
+        source = data.exclude_unusable(evaluated, cfg)
         described = attach.attach(parts, cfg)
         imbalance.keep(folder, classes)
         # A model trained with more modalities than it is evaluated with keeps the towers of all it was trained with.
@@ -46,7 +46,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
                 cfg.evaluation.split: data.examples(parts, cfg.evaluation.split, cfg, encoder, labelled_only=False)
             }
             account.write(folder, described, evaluated, examples, encoder.count_text, cfg)
-            clips = data.ClipData(examples, encoder, cfg)
+            outputs = encoded.prepare(model, encoder, examples, cfg, source)
+            clips = data.ClipData(examples, encoder, cfg, source=source, outputs=outputs)
             summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
             trainer.build(cfg, folder, stop, tracker).test(supervised, clips, verbose=False)

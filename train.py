@@ -15,7 +15,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     import lightning as L
 
-    from affect import adapters, alignment, data, imbalance, processes, resume, run, tracking, trainer
+    from affect import adapters, alignment, data, encoded, imbalance, processes, resume, run, tracking, trainer
     from affect.knowledge import account, attach
     from affect.metrics.summary import summarise
     from affect.models import describe, keep
@@ -25,7 +25,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     folder = run.create(cfg, "train", job_folder)
     with run.running(folder) as stop, tracking.open(cfg, folder, "train", job_folder) as tracker:
         L.seed_everything(cfg.seed, verbose=False)
-        data.exclude_unusable(parts, cfg)
+        source = data.exclude_unusable(parts, cfg)
         described = attach.attach(parts, cfg)
         run.check_same_data(folder, parts)
         run.write_data(folder, parts, {})
@@ -38,10 +38,12 @@ def main(cfg: Config, job_folder: str | None) -> None:
                 s: data.examples(parts, s, cfg, encoder, labelled_only=s == "train") for s in {p.split for p in parts}
             }
             account.write(folder, described, parts, by_split, encoder.count_text, cfg)
+            outputs = encoded.prepare(model, encoder, by_split, cfg, source)
             begin = resume.position(folder)
             if begin == resume.START and model.new and cfg.finetuning.alignment_epochs:
-                print_alignment(alignment.align(model, encoder, by_split["train"], by_split["val"], cfg))
-            clips = data.ClipData(by_split, encoder, cfg, begin.epoch, begin.batches, classes.sampling)
+                train, val = by_split["train"], by_split["val"]
+                print_alignment(alignment.align(model, encoder, train, val, cfg, source, outputs))
+            clips = data.ClipData(by_split, encoder, cfg, begin.epoch, begin.batches, classes.sampling, source, outputs)
             summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
             lightning = trainer.build(cfg, folder, stop, tracker, begin.step)

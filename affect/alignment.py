@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 from affect.config import Accelerator, Config, FinetuningConfig
 from affect.data import Collate, progress, sampling
+from affect.decoded import Source
+from affect.encoded import Outputs
 from affect.models import Encoder, Model
 from affect.prompts import Example
 
@@ -52,9 +54,17 @@ class _Clips:
     clips."""
 
 
-def align(model: Model, encoder: Encoder, train: list[Example], val: list[Example], cfg: Config) -> list[Aligned]:
+def align(
+    model: Model,
+    encoder: Encoder,
+    train: list[Example],
+    val: list[Example],
+    cfg: Config,
+    source: Source | None = None,
+    outputs: Outputs | None = None,
+) -> list[Aligned]:
     """Fits the new towers of `model` in place, each modality by itself. The clips' features are kept in memory
-    meanwhile, about a quarter of a megabyte a clip."""
+    meanwhile, about a quarter of a megabyte a clip. `source` and `outputs` are those of data.Collate."""
     answers: dict[tuple[str, str], list[str]] = {}
     for example in train:
         known = answers.setdefault(_key(example), [])
@@ -67,7 +77,7 @@ def align(model: Model, encoder: Encoder, train: list[Example], val: list[Exampl
     on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator is not Accelerator.cpu
     device = torch.device("cuda" if on_gpu else "cpu")
     model.to(device)
-    collate = Collate(encoder, sampling(cfg), with_answers=False)
+    collate = Collate(encoder, sampling(cfg), False, source, outputs)
     with torch.no_grad():
         prototypes = {key: _prototypes(model, encoder, known) for key, known in answers.items()}
     with progress(cfg.trainer.progress) as bar:

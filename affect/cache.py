@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from affect.media import MediaError, Sampling, decode
+from affect.media import Clip, MediaError, Sampling, decode
 from affect.record import DataError, Record
 
 CHECK_VERSION = 1
@@ -53,10 +54,12 @@ def check_clips(
     *,
     num_workers: int,
     progress: Callable[[int], None] | None = None,
+    take: Callable[[Record, str | None], Clip] | None = None,
 ) -> dict[str, Check]:
     """Check by record id, in the order of `records`. Every clip is really decoded, once: results are kept.
 
-    progress: called with the number of records that have been checked since it was last called.
+    progress: called with the number of records that have been checked since it was last called. take: decodes the clip
+    of a record, given the sha256 of its file, None where that cannot be read; for who keeps what was decoded.
 
     Raises DataError where the database is damaged or cannot be written.
     """
@@ -75,7 +78,8 @@ def check_clips(
             # read) is tried each time, since it can be put right without its content changing.
             first = {keys[r.id] or r.id: r for r in reversed(batch) if keys[r.id] not in found}
             fresh = {}
-            for name, check in _parallel(pool, lambda record: _check(record, sampling), first):
+            checking = partial(_check, sampling=sampling, hashes=hashes, take=take)
+            for name, check in _parallel(pool, checking, first):
                 fresh[name] = check
                 report(sum((keys[record.id] or record.id) == name for record in batch))
             report(sum(keys[record.id] in found for record in batch))
@@ -149,11 +153,31 @@ def content_hashes(paths: Iterable[str], cache_root: Path, *, num_workers: int =
     return {path: digest for path, digest in hashes.items() if digest is not None}
 
 
-def _check(record: Record, sampling: Sampling) -> tuple[str, str, float]:
+def file_versions(paths: Iterable[str], cache_root: Path, *, num_workers: int = 1) -> dict[str, tuple[str, int, int]]:
+    """The sha256 of each file with the size and time of change (ns) it had then, by path. A file that cannot be read is
+    not among them: decoding it says why. Raises DataError where the database is damaged or cannot be written."""
+    paths = set(paths)
+    if not paths:
+        return {}
+    with _database(cache_root) as database, _workers(num_workers) as pool:
+        readable = [path for path, digest in _hashes(database, pool, paths).items() if digest is not None]
+        select = "SELECT hash, size, mtime_ns FROM files WHERE path = ?"
+        return {path: database.execute(select, (os.path.abspath(path),)).fetchone() for path in readable}
+
+
+def _check(
+    record: Record,
+    sampling: Sampling,
+    hashes: dict[str, str | None],
+    take: Callable[[Record, str | None], Clip] | None,
+) -> tuple[str, str, float]:
     if record.media is None:
         return "missing", "the dataset has no file for it", 0.0
     try:
-        clip = decode(record.media, sampling, record.start, record.end)
+        if take is None:
+            clip = decode(record.media, sampling, record.start, record.end)
+        else:
+            clip = take(record, hashes[record.media])
     except MediaError as error:
         return error.outcome, error.detail, 0.0
     return "ok", "", clip.seconds

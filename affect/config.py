@@ -521,6 +521,12 @@ class Accelerator(str, Enum):
     cuda = "cuda"
 
 
+class EncoderCache(str, Enum):
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
 @dataclass(slots=True, kw_only=True)
 class TrainerConfig:
     name: str = MISSING
@@ -538,8 +544,20 @@ class TrainerConfig:
     then sees batch_size × accumulate × devices clips."""
     num_workers: int = 0
     """Processes that decode and encode clips beside the training one; 0 does it in the training process."""
+    prefetch: int = 1
+    """Batches that a thread has ready ahead of the model; 0 makes each when it is asked for. With num_workers the
+    workers do that."""
     check_workers: int = 2
     """Threads that decode every clip once at the start to find those that cannot be used."""
+    clip_cache_gb: float = 10.0
+    """Gigabytes of decoded clips that are kept under cache_root, for all runs together; 0 decodes each clip each time.
+    What was last used longest ago goes first."""
+    encoder_cache: EncoderCache = EncoderCache.auto
+    """What pretrained encoders that are not trained make of a clip is computed once and kept under cache_root, for all
+    epochs and runs. auto does so where it can: not with max_batches, and not beyond encoder_cache_gb or what the disk
+    has left. on refuses the run where it cannot."""
+    encoder_cache_gb: float = 50.0
+    """Gigabytes of that, for all runs together. What was last used longest ago goes first."""
     log_every: int = 5
     """Optimiser steps between two rows of the log."""
     save_every_steps: int | None = None
@@ -547,6 +565,9 @@ class TrainerConfig:
     is always saved."""
     save_every_minutes: float | None = 10.0
     """Minutes between two savings; null is by steps alone."""
+    compile: bool = False
+    """Train through torch.compile of the language model's layers: a minute or more at the start, faster steps after.
+    Worth it for long trainings on a GPU; on a CPU it needs a C++ compiler."""
     progress: bool = True
     """Progress bars."""
 

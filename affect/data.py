@@ -3,23 +3,28 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Sampler
 
-from affect import fewshot, imbalance, prompts
-from affect.cache import check_clips
+from affect import decoded, fewshot, imbalance, prompts
+from affect.cache import check_clips, file_versions
 from affect.config import Config
-from affect.media import SAMPLING_RATE, MediaError, Sampling, decode
+from affect.media import SAMPLING_RATE, Clip, MediaError, Sampling, decode
 from affect.models import Conversation, Encoder
+from affect.prefetch import Prefetching
 from affect.prompts import Example
-from affect.record import DataError
+from affect.record import DataError, Record
 from affect.run import is_first, say
 from affect.splits import Part
 from affect.tables import Excluded
+from affect.tensor_files import GIGABYTE
+
+if TYPE_CHECKING:
+    from affect.encoded import Outputs
 
 MIN_SECONDS = 0.1
 """Of a clip whose sound is used: the audio encoders have no token for less than some hundredths of a second."""
@@ -54,21 +59,32 @@ def progress(enabled: bool) -> Progress:
     return Progress(*columns, disable=not enabled)
 
 
-def exclude_unusable(parts: list[Part], cfg: Config) -> None:
+def exclude_unusable(parts: list[Part], cfg: Config) -> decoded.Source:
     """Really decodes every clip once (the result is kept under cache_root) and moves the records whose clip cannot be
-    used to their part's exclusions. Raises DataError where a part is left with nothing."""
+    used to their part's exclusions. Gives where to get the others from. Raises DataError where a part is left with
+    nothing."""
     wanted = sampling(cfg)
     if not (wanted.audio or wanted.video):
-        return
+        return decoded.Source(None, {})
+    cache_root = Path(cfg.cache_root).expanduser()
+    files = decoded.open_files(cache_root, cfg.trainer.clip_cache_gb, say)
+
+    def take(record: Record, digest: str | None) -> Clip:
+        if files is None or digest is None:
+            return decode(record.media, wanted, record.start, record.end)
+        return decoded.take(files, [digest, record.start, record.end], record, wanted)
+
+    seconds: dict[str, float] = {}
     for part in parts:
         with progress(cfg.trainer.progress) as bar:
             task = bar.add_task(f"checking clips of {part.dataset} {part.split}", total=len(part.records))
             checks = check_clips(
                 part.records,
                 wanted,
-                Path(cfg.cache_root).expanduser(),
+                cache_root,
                 num_workers=cfg.trainer.check_workers,
                 progress=lambda done, bar=bar, task=task: bar.update(task, advance=done),
+                take=take,
             )
         for record in part.records:
             check = checks[record.id]
@@ -84,6 +100,7 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> None:
         ]
         left = {record.id for record in bad}
         part.records = [record for record in part.records if record.id not in left]
+        seconds |= {record.id: checks[record.id].seconds for record in part.records}
         if not part.records:
             raise DataError(
                 f"no clip of dataset '{part.dataset}', split '{part.split}' can be used; the first of {len(bad)}:"
@@ -94,6 +111,13 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> None:
                 f"{part.dataset} {part.split}: {len(bad)} of {len(checks)} clips cannot be"
                 " used and are left out, see exclusions.csv"
             )
+    if files is not None and is_first():
+        say(
+            f"decoded clips are kept in {files.folder}, {files.size() / GIGABYTE:.2f} of at most"
+            f" {files.limit / GIGABYTE:g} GB (trainer.clip_cache_gb)"
+        )
+    paths = {record.media for part in parts for record in part.records if record.media is not None}
+    return decoded.Source(files, file_versions(paths, cache_root), seconds)
 
 
 def examples(parts: list[Part], split: str, cfg: Config, encoder: Encoder, labelled_only: bool) -> list[Example]:
@@ -118,19 +142,30 @@ def examples(parts: list[Part], split: str, cfg: Config, encoder: Encoder, label
 class Collate:
     """Examples to a Batch; runs in the workers."""
 
-    def __init__(self, encoder: Encoder, wanted: Sampling, with_answers: bool) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        wanted: Sampling,
+        with_answers: bool,
+        source: decoded.Source | None = None,
+        outputs: "Outputs | None" = None,
+    ) -> None:
+        """Without a `source` every clip is decoded; with `outputs`, what encoders made of the clips takes their
+        place."""
         assert encoder.sampling_rate == SAMPLING_RATE, f"clips are decoded at {SAMPLING_RATE} Hz"
         self.encoder, self.wanted, self.with_answers = encoder, wanted, with_answers
+        self.source = decoded.Source(None, {}) if source is None else source
+        self.outputs = outputs
 
     def __call__(self, asked: list[Example]) -> Batch:
         conversations, kept, failed = [], [], []
-        for example in asked:
+        ready = None if self.outputs is None else self.outputs.of([example.record for example in asked])
+        wanted = self.wanted if ready is None else self.outputs.beside(self.wanted)
+        for i, example in enumerate(asked):
             waveform, frames, seconds = None, None, 0.0
-            record = example.record
-            if self.wanted.audio or self.wanted.video:
+            if wanted.audio or wanted.video:
                 try:
-                    assert record.media is not None, "records without a file are excluded by the check"
-                    clip = decode(record.media, self.wanted, record.start, record.end)
+                    clip = self.source.clip(example.record, wanted)
                 except MediaError as error:
                     failed.append((example, str(error)))
                     continue
@@ -143,6 +178,7 @@ class Collate:
                     waveform=waveform,
                     frames=frames,
                     seconds=seconds,
+                    outputs={} if ready is None else ready[i],
                 )
             )
         return Batch(examples=kept, tensors=self.encoder.encode(conversations) if kept else None, failed=failed)
@@ -168,7 +204,7 @@ class EpochSampler(Sampler[int]):
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Sequence[float],
         seed: int,
         *,
         step_size: int,
@@ -224,12 +260,18 @@ def share(batches: list[list[int]], rank: int, num_processes: int) -> list[list[
     return [*batches, *batches[:missing]][rank::num_processes]
 
 
-def prompt_length(example: Example) -> int:
-    """Characters of the prompt's text: what it takes to put like lengths together, without tokenising everything."""
-    return sum(len(part["text"]) for part in example.messages[-1]["content"] if part["type"] == "text")
+CHARACTERS = 4
+"""Of a token of text, about: what tokens of sound are put beside characters by."""
 
 
-def batches_by_task(asked: list[Example], batch_size: int, length: Callable[[Example], int]) -> list[list[int]]:
+def prompt_length(example: Example, audio_tokens: float = 0.0) -> float:
+    """Characters of the prompt's text, and those that as many tokens of sound would be: what it takes to put like
+    lengths together, without tokenising everything."""
+    texts = (part["text"] for part in example.messages[-1]["content"] if part["type"] == "text")
+    return sum(map(len, texts)) + CHARACTERS * audio_tokens
+
+
+def batches_by_task(asked: list[Example], batch_size: int, length: Callable[[Example], float]) -> list[list[int]]:
     """Batches of indices for evaluation: one task and language each, since they are read alike, and like lengths
     together, longest first, so that little is padded and too large a batch is met at once."""
     order = sorted(
@@ -260,8 +302,11 @@ class ClipData(L.LightningDataModule):
         epoch: int = 0,
         batches_done: int = 0,
         weights: imbalance.ByClass | None = None,
+        source: decoded.Source | None = None,
+        outputs: "Outputs | None" = None,
     ) -> None:
         super().__init__()
+        self.source, self.outputs = source, outputs
         self.weights, self.class_sampling = weights, cfg.finetuning.sampling.value
         self.epoch, self.batches_done = epoch, batches_done
         self.by_split, self.encoder = by_split, encoder
@@ -278,9 +323,10 @@ class ClipData(L.LightningDataModule):
 
     def _loader(self, split: str, with_answers: bool, **how: Any) -> DataLoader:
         workers = self.trainer_config.num_workers
-        return DataLoader(
+        return Prefetching(
             self.by_split[split],
-            collate_fn=Collate(self.encoder, self.wanted, with_answers),
+            ahead=self.trainer_config.prefetch,
+            collate_fn=Collate(self.encoder, self.wanted, with_answers, self.source, self.outputs),
             num_workers=workers,
             persistent_workers=workers > 0,
             # Of its own: an iterator draws a number when it is made, and that must not shift the dropout of a run that
@@ -289,10 +335,16 @@ class ClipData(L.LightningDataModule):
             **how,
         )
 
+    def _length(self, example: Example) -> float:
+        if not self.wanted.audio or self.source is None:
+            return prompt_length(example)
+        seconds = self.source.seconds[example.record.id]
+        return prompt_length(example, seconds * self.encoder.audio_tokens_per_second)
+
     def train_dataloader(self) -> DataLoader:
         batch_size = self.trainer_config.batch_size
         sampler = EpochSampler(
-            [prompt_length(example) for example in self.by_split["train"]],
+            [self._length(example) for example in self.by_split["train"]],
             self.seed,
             step_size=batch_size * self.trainer_config.accumulate * self._num_processes,
             epoch=self.epoch,
@@ -308,7 +360,7 @@ class ClipData(L.LightningDataModule):
 
     def _evaluation_loader(self, split: str) -> DataLoader:
         asked = self.by_split[split]
-        batches = batches_by_task(asked, self.eval_batch_size, prompt_length)
+        batches = batches_by_task(asked, self.eval_batch_size, self._length)
         return self._loader(split, False, batch_sampler=share(batches, self._rank, self._num_processes))
 
     def val_dataloader(self) -> DataLoader:

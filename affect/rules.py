@@ -13,6 +13,7 @@ from affect.config import (
     ComposedConfig,
     Config,
     DatasetConfig,
+    EncoderCache,
     LabelWeights,
     ModelConfig,
     ProjectorKind,
@@ -122,6 +123,9 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
     }
     not_below_zero = {
         "trainer.num_workers": cfg.trainer.num_workers,
+        "trainer.prefetch": cfg.trainer.prefetch,
+        "trainer.clip_cache_gb": cfg.trainer.clip_cache_gb,
+        "trainer.encoder_cache_gb": cfg.trainer.encoder_cache_gb,
         "logger.num_samples": cfg.logger.num_samples,
         "finetuning.weight_decay": cfg.finetuning.weight_decay,
         "finetuning.alignment_epochs": cfg.finetuning.alignment_epochs,
@@ -334,9 +338,31 @@ def _training_conflicts(cfg: Config) -> Iterator[str]:
                 f"finetuning.projector={modes.projector.value}, but the projector of model={cfg.model.name} is new and"
                 " has to be trained whole: finetuning.projector=full (or auto)"
             )
+    if cfg.trainer.encoder_cache is EncoderCache.on:
+        yield from _encoder_cache_conflicts(cfg, used)
     trained = [modes.language, *(getattr(modes, tower) for tower in used), *([modes.projector] if used else [])]
     if all(mode is Tower.frozen or (mode is Tower.auto and not set(new) & set(cfg.modalities)) for mode in trained):
         yield (
             f"finetuning={modes.name} trains nothing with modalities={cfg.modalities}: set"
             " finetuning.language=lora (or full)"
         )
+
+
+def _encoder_cache_conflicts(cfg: Config, used: list[str]) -> Iterator[str]:
+    """`used` are the towers that the modalities need."""
+    if not used:
+        yield (f"trainer.encoder_cache=on, but modalities={cfg.modalities} has neither audio nor video: leave it out")
+    composed = isinstance(cfg.model, ComposedConfig)
+    # The projector of a composed model works on what is kept; elsewhere it belongs to what is kept.
+    for tower in [*used, *([] if composed or not used else ["projector"])]:
+        mode = getattr(cfg.finetuning, tower)
+        if mode in (Tower.lora, Tower.full):
+            yield (
+                f"trainer.encoder_cache=on, but finetuning.{tower}={mode.value} changes what the encoders make of a"
+                f" clip with every step: set finetuning.{tower}=frozen, or trainer.encoder_cache=auto"
+            )
+        elif composed and getattr(cfg.model, tower) == "conv":
+            yield (
+                f"trainer.encoder_cache=on, but model.{tower}=conv is new and has to be trained: name a pretrained"
+                " encoder, or set trainer.encoder_cache=auto"
+            )

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from torch import nn
 
 from affect import adapters
+from affect.compiled import CompiledLayers
 from affect.config import Accelerator, Config, ConfigError, ServerConfig
 from affect.models.precision import dtype
 from affect.resume import AtomicCheckpoints, SaveState
@@ -87,6 +88,8 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         SaveState(folder, cfg.trainer, stop),
         LearningRateMonitor(logging_interval="step"),
     ]
+    if cfg.trainer.compile:
+        callbacks.append(CompiledLayers())
     if cfg.trainer.progress and is_first():
         callbacks.append(RichProgressBar())
     return L.Trainer(

@@ -147,7 +147,7 @@ def test_a_killed_run_keeps_what_was_checked(tmp_path, monkeypatch, decoded):
 
 def test_an_interrupt_does_not_wait_for_what_has_not_begun(tmp_path, monkeypatch):
     clips = [record(str(i), write_wav(tmp_path / f"{i}.wav", 0.1, i)) for i in range(100)]
-    monkeypatch.setattr(cache, "_check", lambda record, sampling: (time.sleep(0.1), ("ok", "", 0.1))[1])
+    monkeypatch.setattr(cache, "_check", lambda record, **_: (time.sleep(0.1), ("ok", "", 0.1))[1])
 
     def stop(done: int) -> None:
         raise KeyboardInterrupt

@@ -35,12 +35,17 @@ TENSORS = {
     "affect.adapters",
     "affect.cache",
     "affect.corpus",
+    "affect.decoded",
     "affect.endpoint",
+    "affect.tensor_files",
 }
 TRAINING = {
     "affect.alignment",
+    "affect.compiled",
     "affect.data",
+    "affect.encoded",
     "affect.module",
+    "affect.prefetch",
     "affect.processes",
     "affect.resume",
     "affect.tracking",

@@ -18,7 +18,7 @@ from tiny_models import TINY_LABELS, tiny_manifest, tiny_words
 
 import evaluate
 import train
-from affect import adapters, alignment, data, inherit, models, run, splits, trainer
+from affect import adapters, alignment, data, decoded, inherit, models, run, splits, trainer
 from affect.config import Config, ConfigError
 from affect.corpus import Settings, generate
 from affect.metrics.summary import summarise
@@ -330,10 +330,11 @@ def test_a_clip_that_vanishes_during_the_run_is_listed_and_the_run_goes_on(
 ) -> None:
     table = tiny_manifest(root / "vanishing", train=3, val=3, test=3)
 
-    def check_then_lose(parts: list[splits.Part], cfg: Config) -> None:
-        checked(parts, cfg)
+    def check_then_lose(parts: list[splits.Part], cfg: Config) -> decoded.Source:
+        source = checked(parts, cfg)
         for name in ("train_0", "test_1"):
             (table.parent / "clips" / f"{name}.mp4").unlink()
+        return source
 
     checked = data.exclude_unusable
     monkeypatch.setattr(data, "exclude_unusable", check_then_lose)

@@ -14,7 +14,8 @@ A family that asks a server (server.py) has no tokens and tells no likelihoods: 
 needs, and none of these keys. affect/rules.py refuses whatever needs more.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -40,6 +41,9 @@ class Conversation:
     """uint8[num_frames, height, width, 3], RGB; given exactly when a part is video."""
     seconds: float = 0.0
     """Duration the frames were sampled from."""
+    outputs: "Mapping[str, Mapping[str, torch.Tensor]]" = field(default_factory=dict)
+    """What Model.encoder_outputs made of the clip, by part (audio, video), in the place of waveform and frames. It is
+    given for a part in all conversations of a batch or in none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,17 @@ class Encoder(Protocol):
     sampling_rate: int
     tokens_known: bool
     """Whether the tokenizer is here. Where it is not, `count_text` is an estimate."""
+    audio_tokens_per_second: float
+    """Tokens that stand for a second of sound; 0 where a clip has the same number whatever its length."""
 
     def encode(self, conversations: list[Conversation]) -> dict[str, Any]:
         """The batch. Raises AssertionError where a modality's tokens are not exactly as many as its features."""
+
+    def features(self, conversations: list[Conversation]) -> dict[str, Any]:
+        """The keys of the batch that come from waveforms and frames alone; messages are not looked at."""
+
+    def settings(self, part: str) -> str:
+        """Everything beside the clip itself that the features of `part`, audio or video, depend on."""
 
     def answer_ids(self, answer: str) -> list[int]:
         """The tokens of an answer, end of turn included: what is trained on and what is scored."""
@@ -82,6 +94,14 @@ class Model(Protocol):
     new: frozenset[str]
     """Towers whose weights are random and mean nothing until they are trained. A model that has any also has what
     affect/alignment.py fits them with: soft_tokens, soft_token_modules and answer_embedding, as models/composed.py."""
+
+    def encoders(self) -> "dict[str, torch.nn.Module]":
+        """By part, audio or video, the module that everything encoder_outputs gives comes out of. A part is absent
+        where nothing would be worth keeping."""
+
+    def encoder_outputs(self, features: dict[str, Any]) -> "dict[str, dict[str, torch.Tensor]]":
+        """By part, what a Conversation takes in the place of the clip, from the features of one clip. One at a time,
+        since what a batch is made of changes the last bits of its rows."""
 
     def forward(self, batch: dict, keep: int) -> "torch.Tensor":
         """logits[B, keep, V] at the last `keep` positions."""

@@ -35,6 +35,7 @@ def load(
 class AudioFlamingo3Encoder(native.NativeEncoder):
     """See `affect.models.Encoder`. A window of a batch is a row of its features, and a clip has one or several."""
 
+    audio_tokens_per_second = 25.0
     KEYS = ("input_features", "input_features_mask")
     TOKENS: ClassVar = {"audio": "audio_token_id"}
 

@@ -1,6 +1,7 @@
 """The family `composed`: any causal language model of transformers, an audio encoder, a vision encoder and projectors,
 whose outputs stand as soft tokens where the prompt has its placeholders."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class ComposedEncoder:
 
     sampling_rate = towers.SAMPLING_RATE
     tokens_known = True
+    audio_tokens_per_second = 0.0
 
     def __init__(self, config: ComposedConfig, tokenizer: Any, modalities: str, end: int) -> None:
         """`end` is the token that ends a turn."""
@@ -90,16 +92,29 @@ class ComposedEncoder:
             ("audio", self.waveforms, [c.waveform for c in conversations]),
             ("video", self.frames, [c.frames for c in conversations]),
         ):
-            given = [m is not None for m in media]
+            kept = [c.outputs[kind]["states"] for c in conversations if kind in c.outputs]
+            given = [m is not None or kind in c.outputs for m, c in zip(media, conversations, strict=True)]
             assert all(given) or not any(given), f"only some conversations of a batch have {kind}"
             wanted = self.num_tokens[kind] if any(given) else 0
             for i, prompt in enumerate(prompts):
                 found = prompt.count(SOFT[kind])
                 assert found == wanted, f"conversation {i} has {found} {kind} tokens where {wanted} belong"
-            if any(given):
+            if kept:
+                assert len(kept) == len(conversations), f"only some conversations of a batch have outputs for {kind}"
+                batch[towers.STATES[kind]] = torch.stack(kept)
+            elif any(given):
                 assert extract is not None, f"the model was loaded without a tower for {kind}"
                 batch |= extract(media)
         return batch
+
+    def features(self, conversations: list[Conversation]) -> dict[str, Any]:
+        heard, seen = [c.waveform for c in conversations], [c.frames for c in conversations]
+        made = {} if heard[0] is None else self.waveforms(heard)
+        return made | ({} if seen[0] is None else self.frames(seen))
+
+    def settings(self, part: str) -> str:
+        extract = self.waveforms if part == "audio" else self.frames
+        return json.dumps([extract.settings(), self.num_tokens[part]])
 
 
 class Composed(nn.Module):
@@ -157,11 +172,23 @@ class Composed(nn.Module):
     def soft_tokens(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """tokens[B, num_tokens, D] that stand for audio and for video, for what the batch has of the two."""
         tokens = {}
-        if "audio_features" in batch:
+        if "audio_features" in batch or towers.STATES["audio"] in batch:
             tokens["audio"] = self.audio_projector(self.audio(batch))
-        if "frames" in batch:
+        if "frames" in batch or towers.STATES["video"] in batch:
             tokens["video"] = self.video_projector(self.vision(batch))
         return tokens
+
+    def encoders(self) -> dict[str, nn.Module]:
+        """The pretrained encoders. New ones are trained, so what they make of a clip is never the same twice."""
+        towers_here = {"audio": getattr(self, "audio", None), "video": getattr(self, "vision", None)}
+        pretrained = towers.PretrainedAudio | towers.PretrainedVision
+        return {part: tower for part, tower in towers_here.items() if isinstance(tower, pretrained)}
+
+    def encoder_outputs(self, features: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
+        """By part: states[num_tokens, width], before the projector, which is trained on top of them."""
+        encoders = self.encoders()
+        here = {"audio": "audio_features", "video": "frames"}
+        return {part: {"states": encoders[part](features)[0]} for part in encoders if here[part] in features}
 
     def soft_token_modules(self) -> dict[str, list[nn.Module]]:
         """The modules that make the soft tokens of each modality, in the order in which a clip goes through them."""

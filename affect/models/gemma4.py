@@ -37,6 +37,7 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["G
 class Gemma4Encoder(native.NativeEncoder):
     """See `affect.models.Encoder`."""
 
+    audio_tokens_per_second = 25.0
     KEYS = (
         "input_features",
         "input_features_mask",

@@ -184,6 +184,8 @@ class NativeEncoder:
     """Attribute of the processor that is the id which stands for a part, by the type of the part."""
     LEAST_SAMPLES = 800
     """Shorter sounds are refused: 50 ms, from which every family makes a token."""
+    audio_tokens_per_second = 0.0
+    tokens_known = True
     TEXT_CONTENT = False
     """Whether the chat template wants a plain string where a message has text alone."""
 
@@ -375,6 +377,10 @@ class Native(nn.Module):
     def generate(self, batch: dict, max_new_tokens: int) -> list[list[int]]:
         """Greedy continuation of every prompt, up to and without its end of turn."""
         return greedy(self, batch, max_new_tokens, self.stops)
+
+    def encoders(self) -> dict[str, nn.Module]:
+        """None, unless a family says how what they make of a clip can be kept and given back."""
+        return {}
 
     def _positions(self, batch: dict) -> torch.Tensor:
         """positions[B, T], or positions[AXES, B, T]."""

@@ -73,7 +73,7 @@ class Phi4MultimodalEncoder(native.NativeEncoder):
         "image_counts",
     )
     TOKENS: ClassVar = {"audio": "audio_token_id", "video": "image_token_id"}
-
+    audio_tokens_per_second = 12.5
     TEXT_CONTENT = True
 
     def arranged(self, messages: list[dict], num_frames: int) -> list[dict]:

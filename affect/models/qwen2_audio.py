@@ -35,6 +35,7 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Q
 class Qwen2AudioEncoder(native.NativeEncoder):
     """See `affect.models.Encoder`."""
 
+    audio_tokens_per_second = 25.0
     KEYS = ("input_features", "feature_attention_mask")
     TOKENS: ClassVar = {"audio": "audio_token_id"}
     LEAST_SAMPLES = 1_600

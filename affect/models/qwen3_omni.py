@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import Qwen3OmniMoeProcessor, Qwen3OmniMoeThinkerForConditionalGeneration
 
 from affect.config import NativeConfig
@@ -52,6 +53,8 @@ def num_audio_tokens(frames: int, n_window: int) -> int:
 class Qwen3OmniEncoder(QwenOmniEncoder):
     """See `affect.models.Encoder`."""
 
+    audio_tokens_per_second = 13.0
+
     def log_mel(self, waveforms: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """As the stock processor extracts each clip alone. In a batch it would mirror a clip's end where the longest
         clip ends and put zeros after the others, so that features depended on the batch."""
@@ -87,6 +90,11 @@ class Qwen3Omni(QwenOmni):
         ),
     }
 
+    def encoders(self) -> dict[str, nn.Module]:
+        """The audio tower. What the vision tower makes is more than there is a place for in what is kept: it goes to
+        several layers."""
+        return {part: tower for part, tower in super().encoders().items() if part == "audio"}
+
     def _media(self, batch: dict) -> dict[str, torch.Tensor]:
         """As the class takes it, but with the sound already in its place among the embeddings. The audio tower pads the
         pieces of a second that it cuts clips into, and its second convolution sees more than zeros there: a clip of
@@ -103,7 +111,5 @@ class Qwen3Omni(QwenOmni):
             taken = model.get_audio_features(features[rows], feature_attention_mask=mask[rows], return_dict=True)
             tokens = [num_audio_tokens(lengths[i], model.audio_tower.n_window) for i in rows]
             outputs |= dict(zip(rows, taken.last_hidden_state.split(tokens), strict=True))
-        embeds = model.get_input_embeddings()(batch["input_ids"])
-        sound = torch.cat([outputs[i] for i in range(len(lengths))]).to(embeds.dtype)
-        place = (batch["input_ids"] == self.backbone.config.audio_token_id)[..., None]
-        return media | {"inputs_embeds": embeds.masked_scatter(place, sound)}
+        sound = torch.cat([outputs[i] for i in range(len(lengths))])
+        return media | {"inputs_embeds": self.with_sound(batch, sound)}

@@ -10,12 +10,16 @@ Sound and frames are given as two parts, not interleaved in time as the model ca
 be left out without changing how the other is written.
 """
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration, WhisperFeatureExtractor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from affect.config import QwenOmniConfig
 from affect.models import Conversation, native
@@ -81,11 +85,19 @@ def num_audio_tokens(frames: int) -> int:
     return ((frames - 1) // 2 + 1 - 2) // 2 + 1
 
 
+def _outputs(conversations: list[Conversation], part: str) -> tuple[list[Mapping[str, torch.Tensor]], list[int | None]]:
+    """The tower's outputs in the conversations that have them, and by conversation their number of tokens."""
+    kept = [c.outputs.get(part) for c in conversations]
+    given = [c.waveform if part == "audio" else c.frames for c in conversations]
+    assert all(k is None for k in kept) or all(g is None for g in given), f"a batch has {part} in both ways"
+    return [k for k in kept if k is not None], [None if k is None else len(k["states"]) for k in kept]
+
+
 class QwenOmniEncoder(native.NativeEncoder):
     """See `affect.models.Encoder`. Prompts are rendered by the checkpoint's own chat template, which puts its default
     system message before conversations that have none."""
 
-    tokens_known = True
+    audio_tokens_per_second = 25.0
 
     def __init__(self, processor: Qwen2_5OmniProcessor, *, modalities: str, frame_size: int):
         """`frame_size` is the longest side of a frame in pixels; `modalities` is what the model has towers for."""
@@ -107,6 +119,10 @@ class QwenOmniEncoder(native.NativeEncoder):
 
             input_features[A, mel, frames], feature_attention_mask[A, frames]       A conversations with audio
             pixel_values_videos[patches, values], video_grid_thw[V, 3], video_second_per_grid[V]      V with video
+
+        With the towers' outputs in the conversations, instead of features and patches
+
+            audio_states[audio tokens, D], audio_frames[A]; video_states[video tokens, D]
 
         Raises AssertionError where placeholders and media do not match, DataError for a clip that is too short or too
         long for the model.
@@ -140,6 +156,12 @@ class QwenOmniEncoder(native.NativeEncoder):
 
     def _audio(self, conversations: list[Conversation]) -> tuple[dict[str, torch.Tensor], list[int | None]]:
         """The audio keys of the batch, and by conversation the number of audio tokens, None without audio."""
+        kept, lengths = _outputs(conversations, "audio")
+        if kept:
+            return {
+                "audio_states": torch.cat([outputs["states"] for outputs in kept]),
+                "audio_frames": torch.cat([outputs["frames"] for outputs in kept]),
+            }, lengths
         extractor = self.processor.feature_extractor
         for i, conversation in enumerate(conversations):
             if conversation.waveform is None:
@@ -169,6 +191,13 @@ class QwenOmniEncoder(native.NativeEncoder):
 
     def _video(self, conversations: list[Conversation]) -> tuple[dict[str, torch.Tensor], list[int | None]]:
         """The video keys of the batch, and by conversation the number of video tokens, None without video."""
+        kept, lengths = _outputs(conversations, "video")
+        if kept:
+            return {
+                "video_states": torch.cat([outputs["states"] for outputs in kept]),
+                "video_grid_thw": torch.cat([outputs["grid"] for outputs in kept]),
+                "video_second_per_grid": torch.cat([outputs["step"] for outputs in kept]),
+            }, lengths
         given = [c for c in conversations if c.frames is not None]
         if not given:
             return {}, [None] * len(conversations)
@@ -197,6 +226,16 @@ class QwenOmniEncoder(native.NativeEncoder):
             [None if c.frames is None else next(lengths) for c in conversations],
         )
 
+    def features(self, conversations: list[Conversation]) -> dict[str, Any]:
+        """The keys of the batch that come from waveforms and frames alone."""
+        return self._audio(conversations)[0] | self._video(conversations)[0]
+
+    def settings(self, part: str) -> str:
+        """Everything beside the clip itself that the features of `part` depend on."""
+        if part == "audio":
+            return self.processor.feature_extractor.to_json_string()
+        return json.dumps([self.processor.video_processor.to_json_string(), self.size])
+
     def log_mel(self, waveforms: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """features[N, mel, frames] and mask[N, frames]."""
         return log_mel(self.processor.feature_extractor, waveforms)
@@ -221,15 +260,55 @@ class QwenOmni(native.Native):
     KEYS = ("input_features", "feature_attention_mask", "pixel_values_videos", "video_grid_thw")
     AXES = 3
 
+    def encoders(self) -> dict[str, nn.Module]:
+        """The towers, each with its projector."""
+        model = self.backbone.model
+        towers = {"audio": model.audio_tower, "video": model.visual}
+        return {part: tower for part, tower in towers.items() if tower is not None}
+
+    def encoder_outputs(self, features: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
+        """By part: states[tokens, D], with frames[1] of an audio, and grid[1, 3] and step[1] (s) of a video."""
+        model, made = self.backbone.model, {}
+        if "input_features" in features:
+            mask = features["feature_attention_mask"]
+            states = model.get_audio_features(features["input_features"], mask).last_hidden_state
+            made["audio"] = {"states": states, "frames": mask.sum(-1)}
+        if "pixel_values_videos" in features:
+            grid = features["video_grid_thw"]
+            states = torch.cat(model.get_video_features(features["pixel_values_videos"], grid).pooler_output)
+            made["video"] = {"states": states, "grid": grid, "step": features["video_second_per_grid"]}
+        return made
+
     def _positions(self, batch: dict) -> torch.Tensor:
         """positions[3, B, T]: time, height, width."""
         media = {}
         if "input_features" in batch:
             media["audio_seqlens"] = batch["feature_attention_mask"].sum(-1)
-        if "pixel_values_videos" in batch:
+        if "audio_frames" in batch:
+            media["audio_seqlens"] = batch["audio_frames"]
+        if "video_grid_thw" in batch:
             media["video_grid_thw"] = batch["video_grid_thw"]
             media["second_per_grids"] = batch["video_second_per_grid"]
         positions, _ = self.backbone.model.get_rope_index(
             batch["input_ids"], attention_mask=batch["attention_mask"], **media
         )
         return positions
+
+    def _media(self, batch: dict) -> dict[str, Any]:
+        media = super()._media(batch)
+        if "pixel_values_videos" not in media:
+            # The grid alone would be taken for that of pixels that are missing.
+            media.pop("video_grid_thw", None)
+        if "audio_states" in batch:
+            media["inputs_embeds"] = self.with_sound(batch, batch["audio_states"])
+        if "video_states" in batch:
+            outputs = BaseModelOutputWithPooling(pooler_output=(batch["video_states"],))
+            media["mm_encoder_outputs"] = {"video": outputs}
+        return media
+
+    def with_sound(self, batch: dict, states: torch.Tensor) -> torch.Tensor:
+        """embeddings[B, T, D] of the ids, with the audio tower's states[audio tokens, D] in their places: there is no
+        argument for them."""
+        embeddings = self.backbone.model.get_input_embeddings()(batch["input_ids"])
+        here = (batch["input_ids"] == self.backbone.config.audio_token_id)[..., None]
+        return embeddings.masked_scatter(here, states.to(embeddings.dtype))

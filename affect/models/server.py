@@ -48,6 +48,7 @@ class ServerEncoder:
 
     sampling_rate = SAMPLING_RATE
     tokens_known = False
+    audio_tokens_per_second = 0.0
 
     def __init__(self, num_frames: int) -> None:
         self.num_frames = num_frames

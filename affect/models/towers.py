@@ -26,6 +26,9 @@ from affect.models.pretrained import refusals, weights
 
 SAMPLING_RATE = 16_000
 
+STATES = {"audio": "audio_states", "video": "video_states"}
+"""Keys of a batch with what a pretrained encoder made of its clips before, tokens[B, num_tokens, width]."""
+
 AUDIO_WANTED = "conv, or an encoder of the Whisper or wav2vec 2.0 kind"
 VISION_WANTED = "conv, or an image encoder"
 
@@ -99,6 +102,10 @@ class PretrainedFeatures:
         lengths = torch.tensor([len(clip) for clip in clips])
         return {"audio_features": nn.utils.rnn.pad_sequence(clips, batch_first=True), "audio_lengths": lengths}
 
+    def settings(self) -> str:
+        """What the features depend on beside the waveforms."""
+        return self.extractor.to_json_string()
+
 
 class SquareFrames:
     """Frames to uint8[B, N, 3, size, size], each in the middle of a black square."""
@@ -126,6 +133,10 @@ class PretrainedFrames:
         images = [frame for clip in clips for frame in clip]
         pixels = self.processor(images, return_tensors="pt")["pixel_values"]
         return {"frames": pixels.view(len(clips), clips[0].shape[0], *pixels.shape[1:])}
+
+    def settings(self) -> str:
+        """What the features depend on beside the frames."""
+        return self.processor.to_json_string()
 
 
 def segment_means(x: torch.Tensor, lengths: torch.Tensor, num_segments: int) -> torch.Tensor:
@@ -242,6 +253,8 @@ class PretrainedAudio(nn.Module):
         self.num_tokens, self.width = num_tokens, whole.config.hidden_size
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        if STATES["audio"] in batch:
+            return batch[STATES["audio"]]
         features, lengths = batch["audio_features"].to(self.encoder.dtype), batch["audio_lengths"]
         if features.ndim == 3:
             states = self.encoder(features).last_hidden_state
@@ -267,6 +280,8 @@ class PretrainedVision(nn.Module):
         self.num_tokens, self.width = num_tokens, self.encoder.config.hidden_size
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        if STATES["video"] in batch:
+            return batch[STATES["video"]]
         frames = batch["frames"]
         states = self.encoder(pixel_values=frames.flatten(0, 1).to(self.encoder.dtype)).last_hidden_state
         x = states.mean(1).view(*frames.shape[:2], -1).transpose(1, 2)

@@ -1,0 +1,101 @@
+"""Clips as media.decode gives them, decoded once and then read from `cache_root`/decoded.
+
+Sound and picture are kept apart, so that runs with other modalities share what they have in common; the waveform as the
+16-bit numbers it was made of. What is kept is of the file as it was when the run looked at it first: one that has
+changed or gone since is decoded, or fails, as if nothing had been kept.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+from affect.media import SAMPLING_RATE, Clip, Sampling, decode
+from affect.record import Record
+from affect.tensor_files import GIGABYTE, TensorFiles
+
+VERSION = 1
+"""To be raised when media.decode gives other samples or pixels; what was kept before is then not used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a run gets its clips from. It can be handed to other processes."""
+
+    files: TensorFiles | None
+    """Decoded clips; None where every clip is decoded each time."""
+    versions: dict[str, tuple[str, int, int]]
+    """sha256, size and time of change of every file, by path."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Duration of every clip, by record id."""
+
+    def key(self, record: Record) -> list | None:
+        """What of a record tells its clip from all others; None where its file is not as it was."""
+        version = self.versions.get(record.media) if record.media is not None else None
+        if version is None:
+            return None
+        try:
+            status = os.stat(record.media)
+        except OSError:  # decoding it will say what is the matter
+            return None
+        digest, size, changed = version
+        return [digest, record.start, record.end] if (status.st_size, status.st_mtime_ns) == (size, changed) else None
+
+    def clip(self, record: Record, wanted: Sampling) -> Clip:
+        """What `wanted` says of the clip of `record`, which has a file. Raises MediaError."""
+        assert record.media is not None, "records without a file are excluded by the check"
+        key = None if self.files is None else self.key(record)
+        if key is None:
+            return decode(record.media, wanted, record.start, record.end)
+        return take(self.files, key, record, wanted)
+
+
+def open_files(cache_root: Path, gigabytes: float, say: Callable[[str], None]) -> TensorFiles | None:
+    """The files of decoded clips under `cache_root`; None where nothing is to be kept."""
+    loss = "further clips are decoded each time they are used (trainer.clip_cache_gb)"
+    return TensorFiles(cache_root / "decoded", int(gigabytes * GIGABYTE), say, loss) if gigabytes else None
+
+
+def take(files: TensorFiles, key: list, record: Record, wanted: Sampling) -> Clip:
+    """The clip of `record`, decoded where it is not there. Raises MediaError."""
+    if (kept := _kept(files, key, wanted)) is not None:
+        return kept
+    clip = decode(record.media, wanted, record.start, record.end)
+    known = {
+        "seconds": torch.tensor(clip.seconds, dtype=torch.float64),
+        "max_seconds": torch.tensor(wanted.max_seconds, dtype=torch.float64),
+    }
+    if clip.waveform is not None:
+        samples = torch.from_numpy(np.rint(clip.waveform * 32768).astype(np.int16))
+        files.put(_sound(key), {"samples": samples, **known})
+    if clip.frames is not None:
+        files.put(_picture(key, wanted), {"frames": torch.from_numpy(clip.frames), **known})
+    return clip
+
+
+def _kept(files: TensorFiles, key: list, wanted: Sampling) -> Clip | None:
+    sound = files.get(_sound(key)) if wanted.audio else None
+    picture = files.get(_picture(key, wanted)) if wanted.video else None
+    tracks = [track for track, asked in ((sound, wanted.audio), (picture, wanted.video)) if asked]
+    # What was accepted under a lower limit is accepted under this one; a higher limit says nothing.
+    if any(track is None or float(track["max_seconds"]) > wanted.max_seconds for track in tracks):
+        return None
+    return Clip(
+        # 2**15, full scale of 16 bits, as in media.
+        waveform=None if sound is None else sound["samples"].numpy().astype(np.float32) / 32768,
+        frames=None if picture is None else picture["frames"].numpy(),
+        seconds=float(tracks[0]["seconds"]),
+    )
+
+
+def _sound(key: list) -> str:
+    return json.dumps(["sound", VERSION, av.__version__, *key, SAMPLING_RATE])
+
+
+def _picture(key: list, wanted: Sampling) -> str:
+    return json.dumps(["picture", VERSION, av.__version__, *key, wanted.num_frames, wanted.frame_size])

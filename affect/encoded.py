@@ -1,0 +1,298 @@
+"""What pretrained encoders that are not trained make of clips, computed once and then read from `cache_root`/encoders.
+
+An encoder that does not change makes the same of a clip in every epoch, run, ablation and evaluation, and it is where
+most of the time goes. A clip is put through it alone: what else is in a batch changes the last bits of its rows (about
+1e-6 of their size in float32), and what is kept must not depend on which run was the first to need it.
+"""
+
+import hashlib
+import json
+import os
+import random
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from affect.adapters import tower_of
+from affect.config import Accelerator, ComposedConfig, Config, ConfigError, EncoderCache, ServerConfig
+from affect.data import progress, sampling
+from affect.decoded import Source
+from affect.media import SAMPLING_RATE, MediaError, Sampling
+from affect.models import Conversation, Encoder, Model
+from affect.models.precision import attention, dtype
+from affect.prompts import Example
+from affect.record import Record
+from affect.run import is_first, say
+from affect.tensor_files import GIGABYTE, TensorFiles
+
+VERSION = 1
+"""To be raised when a family gives its encoders something else, or keeps something else of what they give."""
+
+MEASURED = 8
+"""Clips from whose outputs the size of all is estimated before they are computed."""
+
+PARTS = {"audio": "a", "video": "v"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The outputs of one model's encoders. It can be handed to other processes."""
+
+    files: TensorFiles
+    source: Source
+    identities: dict[str, str]
+    """By part (audio, video) that is kept, what tells its encoder and settings from all others."""
+
+    def of(self, records: Sequence[Record]) -> list[dict[str, dict[str, torch.Tensor]]] | None:
+        """By record and part; None where they are not there for every record, so that a batch is of one kind."""
+        found: list[dict[str, dict[str, torch.Tensor]]] = []
+        for record in records:
+            keys = self.keys(record)
+            if keys is None:
+                return None
+            made = {part: self.files.get(key) for part, key in keys.items()}
+            if any(tensors is None for tensors in made.values()):
+                return None
+            found.append(made)
+        return found
+
+    def keys(self, record: Record) -> dict[str, str] | None:
+        """Key by part; None where the record's file is not as it was."""
+        clip = self.source.key(record)
+        if clip is None:
+            return None
+        return {part: json.dumps([identity, *clip]) for part, identity in self.identities.items()}
+
+    def missing(self, record: Record) -> list[str]:
+        """The parts that are not there; none where the record's file is not as it was."""
+        keys = self.keys(record) or {}
+        return [part for part, key in keys.items() if not self.files.has(key)]
+
+    def beside(self, wanted: Sampling) -> Sampling:
+        """What is still wanted of a clip whose outputs are there."""
+        return replace(
+            wanted,
+            audio=wanted.audio and "audio" not in self.identities,
+            video=wanted.video and "video" not in self.identities,
+        )
+
+
+def prepare(
+    model: Model, encoder: Encoder, by_split: Mapping[str, list[Example]], cfg: Config, source: Source
+) -> Outputs | None:
+    """The outputs of the frozen encoders for all clips of `by_split`, of which those that are missing are computed;
+    None where nothing is kept.
+
+    `model` has the run's fine-tuning applied. Raises ConfigError where trainer.encoder_cache=on and something is in the
+    way of it, DataError where a file is of another model.
+    """
+    asked = cfg.trainer.encoder_cache
+    parts = [part for part, letter in PARTS.items() if letter in cfg.modalities]
+    if asked is EncoderCache.off or not parts or isinstance(cfg.model, ServerConfig):
+        return None
+    encoders, reasons = model.encoders(), {}
+    for part in parts:
+        if part not in encoders and isinstance(cfg.model, ComposedConfig):
+            reasons[part] = f"the {part} encoder of model={cfg.model.name} is new and has to be trained"
+        elif part not in encoders:
+            reasons[part] = f"what the {part} encoder of family {cfg.model.family} makes cannot be given back to it"
+        elif trained := _trained(model, encoders[part]):
+            reasons[part] = f"finetuning.{trained}={getattr(cfg.finetuning, trained).value} changes its outputs"
+    if asked is EncoderCache.on and reasons:
+        why = "; ".join(reasons.values())
+        raise ConfigError(
+            f"trainer.encoder_cache=on, but {why}: set trainer.encoder_cache=auto, or freeze what is trained"
+        )
+    if asked is EncoderCache.auto and cfg.trainer.max_batches is not None:
+        return None
+    if is_first():
+        # Whoever has new encoders knows that they are trained.
+        for part in set(reasons) & set(encoders) if isinstance(cfg.model, ComposedConfig) else reasons:
+            say(f"encoder cache: {reasons[part]}, so the {part} encoder computes every clip each time")
+    encoders = {part: encoders[part] for part in parts if part not in reasons}
+    if not encoders:
+        return None
+    limit = int(cfg.trainer.encoder_cache_gb * GIGABYTE)
+    folder = Path(cfg.cache_root).expanduser() / "encoders"
+    loss = "the encoders compute further clips each time they are used (trainer.encoder_cache_gb)"
+    identities = {part: _identity(part, module, encoder, cfg) for part, module in encoders.items()}
+    outputs = Outputs(TensorFiles(folder, limit, say, loss), source, identities)
+    records = _distinct(by_split, outputs)
+    # All are looked at, which also marks them as used by this run.
+    missing = [record for record, _ in records if outputs.missing(record)]
+    if missing and not _fill(outputs, missing, len(records), model, encoder, cfg):
+        return None
+    if is_first() and not missing:
+        say(f"encoder cache: the outputs of the {_names(encoders)} encoder for {len(records)} clips are in {folder}")
+    return outputs
+
+
+def _names(parts: Mapping[str, Any]) -> str:
+    return " and ".join(parts)
+
+
+def _trained(model: Model, module: nn.Module) -> str | None:
+    """A tower that is trained and has a part in `module`."""
+    own = {id(parameter) for parameter in module.parameters()}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) in own:
+            return tower_of(name, model.towers)
+    return None
+
+
+def _identity(part: str, module: nn.Module, encoder: Encoder, cfg: Config) -> str:
+    """What the outputs of a part depend on beside the clip, as a hash."""
+    wanted = sampling(cfg)
+    taken = [SAMPLING_RATE] if part == "audio" else [wanted.num_frames, wanted.frame_size]
+    what = [VERSION, part, encoder.settings(part), taken, _weights_hash(module), str(dtype(cfg.model))]
+    # Kernels differ in the last bits, and a library may change what it computes.
+    how = [
+        _device(cfg).type,
+        attention(cfg.model),
+        torch.__version__,
+        transformers.__version__,
+        type(module).__qualname__,
+    ]
+    return hashlib.sha256(json.dumps([what, how]).encode()).hexdigest()
+
+
+def _weights_hash(module: nn.Module) -> str:
+    """sha256 of names, types, shapes and bytes of all weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _distinct(by_split: Mapping[str, list[Example]], outputs: Outputs) -> list[tuple[Record, dict[str, str]]]:
+    """The records of all examples with their keys, one for each clip. What can no longer be read fails in its batch."""
+    found = {}
+    for examples in by_split.values():
+        for example in examples:
+            keys = outputs.keys(example.record)
+            if keys is not None:
+                found.setdefault(tuple(keys.values()), (example.record, keys))
+    return list(found.values())
+
+
+def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, encoder: Encoder, cfg: Config) -> bool:
+    """Computes what is missing; False where it cannot all be kept."""
+    # Each process in an order of its own, so that those that fill the cache at once seldom compute the same.
+    random.Random().shuffle(missing)
+    device = _device(cfg)
+    model.eval().to(device)
+    batches = _features(missing, outputs, encoder, sampling(cfg), cfg.trainer.check_workers)
+    sizes = []
+    for record, features in islice(batches, MEASURED):
+        sizes.append(_compute(outputs, record, features, model, device, cfg))
+    if not sizes:
+        return True  # another process has computed them, or they have gone since they were checked
+    total = sum(sizes) / len(sizes) * len(missing)
+    there = f", {count - len(missing)} are there" if count > len(missing) else ""
+    about = f"{total / GIGABYTE:.1f} GB" if total > GIGABYTE / 10 else f"{total / 1e6:.1f} MB"
+    if total - sum(sizes) > outputs.files.room():
+        sentence = (
+            f"the encoder cache would need {about} for {len(missing)} clips, and there is room for"
+            f" {outputs.files.room() / GIGABYTE:.1f} GB in {outputs.files.folder}: raise trainer.encoder_cache_gb"
+            f" (={cfg.trainer.encoder_cache_gb:g}), make room on the disk, or name another folder, cache_root=…"
+        )
+        return _refuse(sentence, cfg)
+    if is_first() and not outputs.files.closed:
+        say(
+            f"encoder cache: the outputs of the {_names(outputs.identities)} encoder for {len(missing)} of {count}"
+            f" clips are computed once{there}, {about} in {outputs.files.folder}"
+        )
+    with progress(cfg.trainer.progress and is_first()) as bar:
+        task = bar.add_task("encoding clips", total=len(missing), completed=len(sizes))
+        for record, features in batches:
+            if outputs.files.closed:
+                break
+            _compute(outputs, record, features, model, device, cfg)
+            bar.update(task, advance=1)
+    if outputs.files.closed:
+        return _refuse(
+            f"the encoder cache cannot be filled: make room in {outputs.files.folder}, or set cache_root=…", cfg
+        )
+    return True
+
+
+def _refuse(sentence: str, cfg: Config) -> bool:
+    if cfg.trainer.encoder_cache is EncoderCache.on:
+        raise ConfigError(f"{sentence}; or set trainer.encoder_cache=auto")
+    if is_first():
+        say(f"{sentence}. The encoders compute every clip each time")
+    return False
+
+
+def _features(
+    records: list[Record], outputs: Outputs, encoder: Encoder, wanted: Sampling, num_threads: int
+) -> Iterator[tuple[Record, dict[str, Any]]]:
+    """What the encoders get, a clip at a time, some ahead of what is asked for: of the parts that are not there then,
+    since another process may have computed them in the meantime."""
+
+    def one(record: Record) -> dict[str, Any] | None:
+        parts = outputs.missing(record)
+        if not parts:
+            return None
+        asked = replace(wanted, audio="audio" in parts, video="video" in parts)
+        try:
+            clip = outputs.source.clip(record, asked)
+        except MediaError:  # its batch will fail by it, and say so
+            return None
+        conversation = Conversation(messages=[], waveform=clip.waveform, frames=clip.frames, seconds=clip.seconds)
+        return encoder.features([conversation])
+
+    pool = ThreadPoolExecutor(num_threads)
+    try:
+        ahead: deque[tuple[Record, Future[dict[str, Any] | None]]] = deque()
+        for record in records:
+            ahead.append((record, pool.submit(one, record)))
+            if len(ahead) > 2 * num_threads:
+                yield from _done(*ahead.popleft())
+        while ahead:
+            yield from _done(*ahead.popleft())
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _done(record: Record, made: Future[dict[str, Any] | None]) -> Iterator[tuple[Record, dict[str, Any]]]:
+    features = made.result()
+    if features is not None:
+        yield record, features
+
+
+@torch.no_grad()
+def _compute(
+    outputs: Outputs, record: Record, features: dict[str, Any], model: Model, device: torch.device, cfg: Config
+) -> int:
+    """Puts a clip through the encoders and keeps what comes out; gives its size in bytes."""
+    keys = outputs.keys(record)
+    moved = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in features.items()}
+    kind = dtype(cfg.model)
+    # As in the Trainer, whose steps are in mixed precision where the weights are not float32.
+    mixed = nullcontext() if kind is torch.float32 else torch.autocast(device.type, kind)
+    with mixed:
+        made = model.encoder_outputs(moved)
+    size = 0
+    for part, tensors in made.items():
+        size += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        if keys is not None:
+            outputs.files.put(keys[part], tensors)
+    return size
+
+
+def _device(cfg: Config) -> torch.device:
+    """Where the Trainer will put the model of this process."""
+    if not torch.cuda.is_available() or cfg.trainer.accelerator is Accelerator.cpu:
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -1,0 +1,313 @@
+"""How fast affect trains and evaluates, with each of its caches on and off, beside a loop over stock transformers.
+
+    python tests/benchmarks/peers.py --repetitions 3
+
+A Qwen2.5-Omni of random weights and 64 clips of 2 s (160 × 160, 10 frames a second, mono 16 kHz AAC) are made; batches
+of 4, LoRA of rank 8 on q, k, v and o of the language model, float32, 2 frames a second, learning rate 1e-3.
+
+    stock      decodes and processes every batch when it is needed, with the checkpoint's own processor and padding, and
+               takes transformers' own loss: what a trainer around the processor does at the least (its own costs are
+               not in it, so peers are slower than this)
+    off        affect with nothing kept and nothing made ahead
+    prefetch, clips, encoders, all    with each on, and all of them, from empty caches
+    warm       all, with the caches filled by an earlier run
+    bare       a plain loop over batches that are in memory, encoders included
+    module     the same batches under the Trainer
+    bare kept, module kept     likewise with the encoders' outputs in the batches
+
+Each is measured in a process of its own, in turn, and all begin with cold caches of their own; the time is that of
+checking, decoding, filling and all epochs, without importing and loading. CPU seconds are of the same stretch, memory
+is the largest the process had. LLaMA-Factory, ms-swift and TRL are not started here: they want other versions of the
+same libraries.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+# Before the imports from there: a benchmark is started from any folder, and by its path.
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+NUM_CLIPS, BATCH, SECONDS, FPS = 64, 4, 2.0, 2
+LABELS = ["anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"]
+OFF = ["trainer.prefetch=0", "trainer.clip_cache_gb=0", "trainer.encoder_cache=off"]
+SETTINGS = {
+    "off": OFF,
+    "prefetch": [*OFF[1:]],
+    "clips": [OFF[0], OFF[2]],
+    "encoders": OFF[:2],
+    "all": [],
+    "warm": [],
+}
+IN_MEMORY = ("bare", "module", "bare kept", "module kept")
+READOUTS = ("score", "generate", "score kept", "generate kept")
+
+
+def make(folder: Path, chunk_length: int) -> None:
+    """The checkpoint and the table of clips in `folder`."""
+    import numpy as np
+    from tiny_models import tiny_qwen_omni
+
+    from affect.media import SAMPLING_RATE, write_clip
+
+    tiny_qwen_omni(folder / "checkpoint", chunk_length=chunk_length)
+    lines = ["clip,text,label,split"]
+    for i in range(NUM_CLIPS):
+        random = np.random.default_rng(i)
+        time_ = np.arange(round(SECONDS * SAMPLING_RATE)) / SAMPLING_RATE
+        sound = 0.3 * np.sin(2 * np.pi * (120 + 5 * i) * time_) + 0.02 * random.standard_normal(len(time_))
+        base = random.integers(0, 256, (20, 20, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        frames = np.stack([np.roll(base, 4 * shift, 1) for shift in range(round(10 * SECONDS))])
+        path = folder / f"{i}.mp4"
+        write_clip(path, frames=frames, fps=10, waveform=sound.astype(np.float32), sampling_rate=SAMPLING_RATE)
+        lines.append(f"{path},number {i} is what I said then,{LABELS[i % 7]},train")
+    (folder / "clips.csv").write_text("\n".join(lines) + "\n")
+
+
+def configuration(folder: Path, cache: Path, words: list[str]) -> Any:
+    from hydra import compose, initialize_config_dir
+
+    from affect import entry
+    from affect.config import register
+
+    register()
+    given = [
+        *("model=qwen2_5_omni_3b", f"model.checkpoint={folder / 'checkpoint'}", "model.precision=float32"),
+        *(f"model.num_frames={round(SECONDS * FPS)}", "model.frame_size=160", "dataset=manifest"),
+        *(f"datasets.manifest.root={folder / 'clips.csv'}", f"cache_root={cache}", "trainer.accelerator=cpu"),
+        *(f"trainer.batch_size={BATCH}", "finetuning.rank=8", "finetuning.targets=[q_proj,k_proj,v_proj,o_proj]"),
+        *("finetuning.learning_rate=1e-3", f"evaluation.batch_size={BATCH}", "evaluation.max_new_tokens=4"),
+        *("trainer.progress=false", *words),
+    ]
+    with initialize_config_dir(str(entry.CONF), version_base="1.3"):
+        return entry.load(compose("config", overrides=given), "train")
+
+
+@contextmanager
+def measured(found: dict[str, float], count: Callable[[], int]) -> Any:
+    """Adds samples a second and CPU seconds of the block to `found`."""
+    begin, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+    yield
+    end = resource.getrusage(resource.RUSAGE_SELF)
+    found["rate"] = count() / (time.perf_counter() - begin)
+    found["cpu"] = end.ru_utime + end.ru_stime - used.ru_utime - used.ru_stime
+
+
+def affect(folder: Path, cache: Path, words: list[str], measure: str, epochs: int) -> dict[str, float]:
+    """One of SETTINGS, IN_MEMORY or READOUTS."""
+    import lightning as L
+    import torch
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from torch.utils.data import DataLoader
+
+    from affect import adapters, data, encoded, models, readout, splits, trainer
+    from affect.module import Supervised, answer_loss
+    from affect.run import Stop
+
+    class InMemory(data.ClipData):
+        """ClipData whose batches are there already."""
+
+        def __init__(self, batches: list[data.Batch]) -> None:
+            L.LightningDataModule.__init__(self)
+            self.batches = batches
+
+        def train_dataloader(self) -> DataLoader:
+            return DataLoader(self.batches, batch_size=None)
+
+    cfg = configuration(folder, cache, [*words, f"trainer.max_epochs={epochs}"])
+    L.seed_everything(cfg.seed, verbose=False)
+    parts = splits.read(cfg, ["train"])
+    model, encoder = models.load(cfg.model, modalities="tav", cache_root=cache)
+    adapters.apply(model, cfg.finetuning)
+    module = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, lambda predictions: {})
+    found: dict[str, float] = {}
+
+    def prepared() -> data.ClipData:
+        source = data.exclude_unusable(parts, cfg)
+        by_split = {"train": data.examples(parts, "train", cfg, encoder, labelled_only=True)}
+        by_split["val"] = by_split["train"]
+        outputs = encoded.prepare(model, encoder, by_split, cfg, source)
+        return data.ClipData(by_split, encoder, cfg, source=source, outputs=outputs)
+
+    def fit(clips: data.ClipData) -> None:
+        with tempfile.TemporaryDirectory() as run:
+            lightning = trainer.build(cfg, Path(run), Stop(Path(run)))
+            lightning.callbacks = [c for c in lightning.callbacks if not isinstance(c, ModelCheckpoint)]
+            lightning.limit_val_batches = 0
+            module.train()
+            lightning.fit(module, clips)
+
+    def loop(batches: list[data.Batch]) -> None:
+        model.train()
+        optimizer = torch.optim.AdamW(adapters.parameter_groups(model, cfg.finetuning))
+        for batch in batches * epochs:
+            loss = answer_loss(model, batch.tensors)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.trainer.max_grad_norm)
+            optimizer.step()
+
+    if measure in SETTINGS:
+        with measured(found, lambda: NUM_CLIPS * epochs):
+            fit(prepared())
+        return found
+    clips = prepared()
+    if measure in IN_MEMORY:
+        batches = list(clips.train_dataloader())
+        work = loop if measure.startswith("bare") else lambda b: fit(InMemory(b))
+        # What is done once (thread pools, imports) is in none of the times.
+        work(batches[:2])
+        with measured(found, lambda: NUM_CLIPS * epochs):
+            work(batches)
+        return found
+    batches = list(clips.val_dataloader())
+    cfg.evaluation.readout = type(cfg.evaluation.readout)(measure.split()[0])
+    model.eval()
+    for begin in (2, NUM_CLIPS):
+        with measured(found, lambda: NUM_CLIPS):
+            for batch in batches[:begin]:
+                readout.predict(model, encoder, batch.tensors, batch.examples, cfg.evaluation)
+    return found
+
+
+def stock(folder: Path, epochs: int) -> dict[str, float]:
+    """The loop over transformers' own processor and class."""
+    import torch
+    from peft import LoraConfig, inject_adapter_in_model
+    from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
+
+    from affect import data, prompts, splits
+    from affect.media import decode
+
+    cfg = configuration(folder, folder / "unused", [])
+    torch.manual_seed(cfg.seed)
+    processor = Qwen2_5OmniProcessor.from_pretrained(folder / "checkpoint")
+    processor.tokenizer.padding_side = "right"
+    model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder / "checkpoint")
+    lora = LoraConfig(r=8, lora_alpha=32, target_modules=r".*language_model.*\.(q|k|v|o)_proj")
+    inject_adapter_in_model(lora, model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3)
+    [part] = splits.read(cfg, ["train"])
+    task = cfg.datasets["manifest"].task_definitions["label"]
+    asked = [prompts.example(r, task, cfg.prompting, "tav", lambda messages: 0) for r in part.records]
+    wanted = data.sampling(cfg)
+    found: dict[str, float] = {}
+    model.train()
+    with measured(found, lambda: NUM_CLIPS * epochs):
+        for epoch in range(epochs):
+            order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(epoch)).tolist()
+            for at in range(0, len(order), BATCH):
+                chosen = [asked[i] for i in order[at : at + BATCH]]
+                clips = [decode(example.record.media, wanted) for example in chosen]
+                texts = [
+                    processor.apply_chat_template(e.messages, tokenize=False, add_generation_prompt=True)
+                    + f"{e.answer}<|im_end|>\n"
+                    for e in chosen
+                ]
+                inputs = processor(
+                    text=texts,
+                    audio=[clip.waveform for clip in clips],
+                    videos=[torch.from_numpy(clip.frames).permute(0, 3, 1, 2) for clip in clips],
+                    return_tensors="pt",
+                    padding=True,
+                    videos_kwargs={"do_sample_frames": False, "size": {"shortest_edge": 784, "longest_edge": 168**2}},
+                )
+                labels = inputs["input_ids"].clone()
+                labels[:, :-6] = -100  # roughly the answer: the position of the loss costs nothing
+                loss = model(**inputs, labels=labels).loss
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(trained, 1.0)
+                optimizer.step()
+    return found
+
+
+def one(options: argparse.Namespace) -> None:
+    """Measures one thing in this process and prints it."""
+    import torch
+
+    torch.set_num_threads(options.threads)
+    folder, measure = Path(options.folder), options.measure
+    with tempfile.TemporaryDirectory() as empty:
+        cache = Path(empty)
+        if measure == "stock":
+            found = stock(folder, options.epochs)
+        elif measure in ("warm", "all"):
+            if measure == "warm":
+                affect(folder, cache, [], "all", 1)
+            found = affect(folder, cache, [], measure, options.epochs)
+        elif measure in SETTINGS:
+            found = affect(folder, cache, SETTINGS[measure], measure, options.epochs)
+        else:
+            kept = ["trainer.encoder_cache=on"] if measure.endswith("kept") else ["trainer.encoder_cache=off"]
+            found = affect(folder, cache, kept, measure, options.epochs)
+    found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print("MEASURED " + json.dumps(found))
+
+
+def spread(values: list[float]) -> str:
+    return f"{median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument(
+        "--chunk-length", type=int, default=300, help="seconds the feature extractor pads to: 300 or 30"
+    )
+    parser.add_argument("--only", default="", help="measurements, separated by commas; all without it")
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        one(options)
+        return
+    names = options.only.split(",") if options.only else ["stock", *SETTINGS, *IN_MEMORY, *READOUTS]
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as made:
+        make(Path(made), options.chunk_length)
+        for _ in range(options.repetitions):
+            for name in names:
+                words = ["--folder", made, "--measure", name, "--epochs", options.epochs, "--threads", options.threads]
+                done = subprocess.run(
+                    [sys.executable, __file__, *map(str, words)], capture_output=True, text=True, check=False
+                )
+                if done.returncode:
+                    sys.exit(f"{name} failed:\n{done.stdout}{done.stderr}")
+                line = next(line for line in done.stdout.splitlines() if line.startswith("MEASURED "))
+                found[name].append(json.loads(line.removeprefix("MEASURED ")))
+    print(
+        f"\n{NUM_CLIPS} clips of {SECONDS:g} s, batches of {BATCH}, {options.epochs} epochs,"
+        f" padding {options.chunk_length} s, {options.threads} threads,"
+        f" {options.repetitions} repetitions: median (from-to)\n"
+    )
+    print("| | samples/s | × stock | CPU s | peak memory, GB |\n|---|---|---|---|---|")
+    for name, rows in found.items():
+        ratios = [row["rate"] / base["rate"] for row, base in zip(rows, found.get("stock", []), strict=False)]
+        cells = [spread([row["rate"] for row in rows]), spread(ratios) if ratios else ""]
+        cells += [spread([row[key] for row in rows]) for key in ("cpu", "memory")]
+        print(f"| {name} | {' | '.join(cells)} |")
+    for above, below in (("module", "bare"), ("module kept", "bare kept"), ("score", "generate")):
+        if found.get(above) and found.get(below):
+            ratios = [a["rate"] / b["rate"] for a, b in zip(found[above], found[below], strict=True)]
+            print(f"\n{above} / {below}: {spread(ratios)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -668,6 +668,16 @@ def new_modalities(model: ModelConfig) -> str:
     return "".join(letter for letter, encoder in (("a", model.audio), ("v", model.vision)) if encoder is not None)
 
 
+def chosen_tasks(cfg: Config) -> list[Task]:
+    """The tasks of all datasets of a run. A name that no dataset has is left out: a rule refuses it."""
+    return [
+        dataset.task_definitions[name]
+        for dataset in cfg.datasets.values()
+        for name in dataset.tasks
+        if name in dataset.task_definitions
+    ]
+
+
 def to_yaml(cfg: Config) -> str:
     """The resolved configuration, as a run folder keeps it."""
     return OmegaConf.to_yaml(OmegaConf.structured(cfg))

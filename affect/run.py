@@ -12,6 +12,7 @@ A folder explains itself:
     log/run.log        what was said, warnings and the stack trace of a failure
     checkpoints/       best.ckpt and last.ckpt: trained weights, buffers and optimiser
     predictions.jsonl  one prediction a line; every number can be computed again from it
+    content_free.json  with evaluation.calibration=contextual, what the model answers when nothing is shown
     metrics.json       the numbers, with how many rows they stand on
 """
 

@@ -33,8 +33,11 @@ TENSORS = {
     "affect.readout",
     "affect.adapters",
     "affect.cache",
+    "affect.calibrate",
     "affect.corpus",
     "affect.endpoint",
+    "affect.four_bit",
+    "affect.heads",
 }
 TRAINING = {
     "affect.alignment",
@@ -50,7 +53,7 @@ REPORTS = {"affect.report"}
 ENTRIES = {"affect.show", "affect.score", "affect.doctor"}
 
 CONFIGURATION = {"hydra", "omegaconf", "yaml"}
-HEAVY = {"av", "jinja2", "numpy", "peft", "rich", "safetensors", "torch", "transformers"}
+HEAVY = {"av", "bitsandbytes", "jinja2", "numpy", "peft", "rich", "safetensors", "torch", "transformers"}
 
 # Each layer: its modules, the parts of affect it may import beside itself, and the libraries.
 LAYERS = [

@@ -1,7 +1,7 @@
 """Runs to the rows of a table: which settings there are, and the mean of every metric over the seeds of each.
 
-Only numbers of one split, one definition of the task, one readout and one metric come into a column; what else differs
-between runs is a column of the table, so that no two settings look alike.
+Only numbers of one split, one definition of the task, one reader of generated text and one metric come into a column;
+what else differs between runs, the readout too, is a column of the table, so that no two settings look alike.
 """
 
 import shlex
@@ -20,6 +20,7 @@ ZERO_SHOT, FINE_TUNED = "zero-shot", "fine-tuned"
 # Where things are, how a run is watched, and what it is called: none of it changes a number.
 PLACES = {
     *("output_root", "cache_root", "data_root", "run", "resume", "clip", "dry_run", "evaluation.name"),
+    *("export_as", "export_folder", "model.licence"),
     *("trainer.progress", "trainer.num_workers", "trainer.check_workers", "trainer.log_every"),
 }
 PLACE_PREFIXES = ("logger.", "trainer.save_every_")
@@ -34,7 +35,16 @@ NAMES = {
 }
 
 # What `mixed` keeps apart; the rows of a table have it in common.
-SIGNED = {f"evaluation.{key}" for key in ("split", "readout", "intensity_readout", "reader", "length_normalised")}
+SIGNED = {"evaluation.split", "evaluation.reader"}
+
+READOUTS = ("evaluation.readout", "evaluation.intensity_readout")
+"""How answers are obtained: of a task with labels, and of one with a range. In the heading, or a column."""
+
+SCORED_WITH = {"length_normalised": "false", "calibration": "none", "logit_adjustment": "0.0"}
+"""Keys of `evaluation` that change scores alone, and what they are where the heading need not name them."""
+
+READ_WITH = {"evaluation.max_new_tokens", *(f"evaluation.{key}" for key in SCORED_WITH)}
+"""What only some readouts have a use for: the others have no value of it that could differ."""
 
 LEADING = ("model.name", "tuning", "modalities")
 """What a reader looks for first: leading columns where it varies, part of the heading where it does not."""
@@ -185,7 +195,11 @@ def settings(run: Run, task: str) -> dict[str, str]:
     for key, value in _plain(run.summary.config).items():
         if _no_matter(key) or _learns(key) or key in SIGNED or key in ("seed", "evaluation.selection"):
             continue
+        if key in READOUTS and key != _readout_key(run, task):
+            continue
         if key == "evaluation.max_new_tokens" and not _generates(run, task):
+            continue
+        if key.removeprefix("evaluation.") in SCORED_WITH and not _scores(run, task):
             continue
         if key.startswith("datasets."):
             other_task = key.startswith(definition) and not key.startswith(f"{definition}{name}.")
@@ -295,18 +309,26 @@ def signature(run: Run, task: str, *, headline: bool) -> dict[str, str]:
     definition = config["datasets"][dataset]["task_definitions"][name]
     found[f"{prefix}.kind"] = text(definition["kind"])
     if "labels" in metrics["tasks"][task]:
-        found["evaluation.readout"] = metrics["readout"]
         found[f"{prefix}.labels"] = text(definition["labels"])
     else:
-        found["evaluation.intensity_readout"] = metrics["intensity_readout"]
         found |= {f"{prefix}.{end}": text(definition[end]) for end in ("low", "high")}
     if _generates(run, task):
         found["evaluation.reader"] = metrics["reader"]
-    elif "labels" in metrics["tasks"][task]:
-        found["evaluation.length_normalised"] = text(config["evaluation"]["length_normalised"])
     if headline:
         found[f"{prefix}.headline"] = metrics["tasks"][task]["headline"]
     return found
+
+
+def _readout_key(run: Run, task: str) -> str:
+    assert run.summary.metrics is not None
+    return READOUTS[0 if "labels" in run.summary.metrics["tasks"][task] else 1]
+
+
+def _scores(run: Run, task: str) -> bool:
+    """Whether the task is a classification whose labels were scored."""
+    metrics = run.summary.metrics
+    assert metrics is not None
+    return "labels" in metrics["tasks"][task] and metrics["readout"] == "score"
 
 
 def _generates(run: Run, task: str) -> bool:
@@ -315,7 +337,7 @@ def _generates(run: Run, task: str) -> bool:
     assert metrics is not None
     if "readout" in metrics["tasks"][task]:
         return "generate" in metrics["tasks"][task]["readout"].split("+")
-    return metrics["readout" if "labels" in metrics["tasks"][task] else "intensity_readout"] == "generate"
+    return metrics[_readout_key(run, task).removeprefix("evaluation.")] == "generate"
 
 
 def mixed(runs: Sequence[Run], task: str, metrics: Sequence[str]) -> str | None:
@@ -388,7 +410,8 @@ def _named(runs: Sequence[Run], task: str, asked: Sequence[str]) -> tuple[list[s
         assert runs[0].summary.metrics is not None
         headline = runs[0].summary.metrics["tasks"][task]["headline"]
         if word == HEADLINE:
-            references = ("exact.", "lenient.", "majority.") if _generates(runs[0], task) else ("majority.",)
+            generated = any(_generates(run, task) for run in runs)
+            references = ("exact.", "lenient.", "majority.") if generated else ("majority.",)
             chosen += [headline, *(name for ref in references if (name := f"{ref}{headline}") in everywhere)]
         elif word == ALL:
             rest = [n for n in everywhere if n.split(".")[0] not in ("exact", "lenient", "majority")]
@@ -414,6 +437,8 @@ def _columns(found: Sequence[Mapping[str, str]]) -> list[str]:
     keys = dict.fromkeys(key for each in found for key in each)
 
     def applies(key: str, each: Mapping[str, str]) -> bool:
+        if key in READ_WITH:
+            return key in each
         return each["tuning"] == FINE_TUNED or not _learns(key)
 
     def value(key: str, each: Mapping[str, str]) -> str | None:
@@ -489,13 +514,13 @@ def table(
     columns = _columns([found[n] for group in kept for n, _ in group])
     common = found[kept[0][0][0]]
     made.settings = columns or ["model.name"]
-    signed = signature(scored[0], task, headline=False)
-    made.about = {
-        key: value
-        for key, value in signed.items()
-        if key in SIGNED and (key, value) != ("evaluation.length_normalised", "false")  # said where it is unusual
-    }
-    made.about |= {key: common[key] for key in LEADING if key not in made.settings}
+    # Only those that generate have a reader, which is one.
+    signed = {key: value for run in scored for key, value in signature(run, task, headline=False).items()}
+    usual = {f"evaluation.{key}": value for key, value in SCORED_WITH.items()}
+    for key in ("evaluation.split", *READOUTS, "evaluation.reader", *usual, *LEADING):
+        value = signed[key] if key in signed else common.get(key)
+        if key not in made.settings and value is not None and value != usual.get(key):
+            made.about[key] = value
     made.rows = [_row(group, made, found[group[0][0]]) for group in kept]
     _mark_clips(made)
     for name in (*made.metrics, *made.classes):

@@ -16,8 +16,10 @@ SHORT = {
     "prompting.name": "prompting",
     "finetuning.name": "finetuning",
     "trainer.name": "trainer",
+    "evaluation.readout": "readout",
+    "evaluation.intensity_readout": "readout",
 }
-"""Headings of keys that are the name of a group."""
+"""Headings of keys that are the name of a group, or known to everybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

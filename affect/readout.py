@@ -68,16 +68,15 @@ def constrained(model: Model, batch: dict[str, Any], candidates: list[list[int]]
     while True:
         chosen = []
         for i, row in enumerate(logits.float()):
-            allowed = (
-                sorted({candidates[k][step] for k in left[i]}) if len(left[i]) > 1 else [candidates[left[i][0]][0]]
-            )
+            if len(left[i]) == 1:
+                chosen.append(candidates[left[i][0]][0])  # decided: it runs along, whatever it is given
+                continue
+            allowed = sorted({candidates[k][step] for k in left[i]})
             chosen.append(allowed[int(row[allowed].argmax())])
-            if len(left[i]) > 1:
-                left[i] = [k for k in left[i] if candidates[k][step] == chosen[i]]
+            left[i] = [k for k in left[i] if candidates[k][step] == chosen[i]]
         step += 1
         if all(len(rest) == 1 for rest in left):
             return [rest[0] for rest in left]
-        # Rows that are decided run along, as in greedy generation.
         tokens = torch.tensor(chosen, device=logits.device)[:, None]
         logits = model.extend(prefix, tokens)[:, -1]
         prefix = replace(prefix, logits=logits, attention_mask=prefix.mask_with(1), position=prefix.position + 1)

@@ -39,6 +39,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from omegaconf import MISSING
+
 from affect import __version__
 from affect.config import Config, ConfigError, read_yaml, to_yaml
 from affect.record import DataError, Prediction
@@ -523,8 +525,8 @@ def read(folder: Path) -> RunSummary:
     )
 
 
-KEYS = frozenset(field.name for field in fields(Config))
-"""What the configuration of every run has."""
+KEYS = frozenset(field.name for field in fields(Config) if field.default is MISSING)
+"""What the configuration of every run has: the groups. A key that came later has its default in an older run."""
 
 
 def _read_json(path: Path) -> dict[str, Any]:

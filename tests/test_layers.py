@@ -20,6 +20,7 @@ RUNS = {
     "affect.splits",
     "affect.leakage",
     "affect.rules",
+    "affect.learning_rules",
     "affect.refusals",
     "affect.entry",
     "affect.inherit",

@@ -51,6 +51,7 @@ TRAINING = {
 }
 KNOWLEDGE = {"affect.knowledge"}
 REPORTS = {"affect.report"}
+EXPORT = {"affect.export"}
 ENTRIES = {"affect.show", "affect.score", "affect.doctor"}
 
 CONFIGURATION = {"hydra", "omegaconf", "yaml"}
@@ -74,6 +75,11 @@ LAYERS = [
         HEAVY | {"cv2", "huggingface_hub", "omegaconf", "pyarrow"},
     ),
     (REPORTS, GROUND | RUNS | TENSORS | TRAINING, {"rich"}),
+    (
+        EXPORT,
+        GROUND | {"affect"} | PURE | RUNS | TENSORS | TRAINING | REPORTS | READERS,
+        HEAVY | {"omegaconf"},
+    ),
     (
         ENTRIES,
         GROUND | {"affect"} | PURE | RUNS | TENSORS | TRAINING | KNOWLEDGE | REPORTS | READERS,

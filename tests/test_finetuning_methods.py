@@ -168,8 +168,8 @@ def test_pissa_starts_from_the_greatest_singular_values_and_leaves_the_weights_a
         best = u[:, :4] @ torch.diag(s[:4]) @ v[:4]
         torch.testing.assert_close(layer.get_delta_weight("default"), best, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(layer.get_delta_weight("start"), -best, atol=1e-5, rtol=1e-4)
-        balance = layer.lora_A["default"].weight.norm(), layer.lora_B["default"].weight.norm()
-        assert balance[0] == pytest.approx(balance[1].item(), rel=1e-4)
+        halves = [part["default"].weight.norm().item() for part in (layer.lora_A, layer.lora_B)]
+        assert halves[0] == pytest.approx(halves[1], rel=1e-4)
     assert not any(p.requires_grad for name, p in model.named_parameters() if ".start." in name)
 
 

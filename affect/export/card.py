@@ -112,7 +112,7 @@ def _loading(cfg: Config, model: Any, native: bool) -> Iterator[str]:
         yield from ("```python", f"from transformers import AutoProcessor, {kind}", "")
         yield from (f'model = {kind}.from_pretrained("this folder")',)
         yield from ('processor = AutoProcessor.from_pretrained("this folder")', "```", "")
-        yield "The layout is that of the base, so that what serves the base (vLLM, say) this folder too."
+        yield "The layout is that of the base: what serves the base, vLLM for example, takes this folder too."
         return
     quantised = cfg.finetuning.four_bit
     imports = ["AutoProcessor", *(["BitsAndBytesConfig"] if quantised else []), kind]
@@ -163,8 +163,8 @@ def _prompting(cfg: Config) -> Iterator[str]:
     if cfg.finetuning.target is Target.head:
         yield (
             "It does not answer in words. `heads.safetensors` has a linear layer for each task, to be put on the state"
-            " of the prompt's last position that the output embedding is given; `heads.json` says what its rows mean, in order."
-            " A number of -1 is the low end of an intensity's range, 1 the high one."
+            " of the prompt's last position that the output embedding is given; `heads.json` says what its rows mean,"
+            " in order. A number of -1 is the low end of an intensity's range, 1 the high one."
         )
 
 

@@ -296,8 +296,8 @@ def test_readouts_stand_below_each_other_in_one_table(make, capsys, tmp_path):
     # What only generated text has, the number of tokens above all, is no difference to the others.
     settings = {key for key in rows[0] if key.startswith(("evaluation.", "training.", "finetuning."))}
     assert settings == {*keys[:3], "evaluation.split", "evaluation.reader"}
-    out, _, end = report(capsys, tmp_path / "out")
-    assert end == "" and "readout" in out and "constrained" in out and "exact.weighted_f1" in out
+    out, _, end = report(capsys, tmp_path / "out", "--format", "markdown")
+    assert end == "" and "| readout |" in out and "| constrained |" in out and "| exact.weighted_f1 |" in out
 
 
 def test_readouts_of_a_number_stand_in_one_table_too(make, capsys, tmp_path):
@@ -339,7 +339,7 @@ def test_a_metric_with_a_name_can_be_compared_whatever_the_headlines_are(make, c
 
 def test_the_tables_of_other_tasks_are_shown_beside_a_refusal(make, capsys, tmp_path):
     make("one", "datasets.demo.tasks=[emotion,sentiment]")
-    make("other", "datasets.demo.tasks=[emotion,sentiment]", "evaluation.length_normalised=true")
+    make("other", "datasets.demo.tasks=[emotion,sentiment]", "datasets.demo.task_definitions.emotion.headline=uar")
     out, _, end = report(capsys, tmp_path / "out")
     assert "Results, demo.sentiment" in out and "Results, demo.emotion" not in out
     assert end.startswith("demo.emotion gets no table") and "demo.sentiment" not in end

@@ -167,6 +167,8 @@ def test_a_command_of_the_readme_works(
         assert not made and sum(parts) == whole > 0
         assert {"video", "audio", "transcript", "question"} <= set(re.findall(r"(?m)^│ (\w+)", said))
         assert re.search(r"(?m)^Which emotion\? Answer with one word: .*disgust\.", said)  # not folded
+    elif "affect.export" in words:
+        assert "written: its README.md says how it is loaded" in said and not made
     elif "affect.report" in words:
         assert "Results" in said or r"\begin{table}" in said
         assert ("demo.emotion" if "outputs/sweeps" in words else "manifest.label") in said and not made

@@ -278,7 +278,8 @@ def base_sample(model: nn.Module) -> dict[str, torch.Tensor]:
         tower = tower_of(name, model.towers)
         if tower != HEAD and tower not in model.new:
             flat = parameter.detach().flatten()
-            sample[name] = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float().cpu()
+            # A copy: training goes on with the parameter itself.
+            sample[name] = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float().cpu().clone()
     return sample
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from affect import __version__, prompts, run
-from affect.adapters import TowerCount
+from affect.adapters import HEAD, TowerCount
 from affect.config import ComposedConfig, Config, ExportAs, Target
 from affect.datasets.published import LICENCES
 from affect.export.weights import is_native
@@ -122,8 +122,7 @@ def _loading(cfg: Config, model: Any, native: bool) -> Iterator[str]:
         from affect.four_bit import QUANTISATION
 
         words = ", ".join(f"{key}={value!r}" for key, value in QUANTISATION.items())
-        skipped = sorted({place.rsplit(".", 1)[-1] for place in _not_quantised(model)})
-        yield f"four_bit = BitsAndBytesConfig({words}, llm_int8_skip_modules={skipped!r})"
+        yield f"four_bit = BitsAndBytesConfig({words}, llm_int8_skip_modules={_not_quantised(model)!r})"
         options = ", quantization_config=four_bit"
     yield from (
         f"base = {kind}.from_pretrained({_base_name(cfg)!r}{options})",
@@ -134,8 +133,12 @@ def _loading(cfg: Config, model: Any, native: bool) -> Iterator[str]:
 
 
 def _not_quantised(model: Any) -> list[str]:
-    """The places of the modules that stay in their own type: all towers but the language model, and the output."""
-    return ["lm_head", *(p for tower, places in model.towers.items() if tower in ("audio", "vision") for p in places)]
+    """The linear modules of the base that stay in their own type: the output embedding, and all other towers than the
+    language model, by the names that transformers takes for all that lies in them."""
+    places = (p for tower, found in model.towers.items() if tower not in ("language", HEAD) for p in found)
+    names = sorted({place.removeprefix("backbone.") for place in places}, key=len)
+    outer = [n for i, n in enumerate(names) if not any(n.startswith(f"{other}.") for other in names[:i])]
+    return ["lm_head", *sorted(outer)]
 
 
 def _base_name(cfg: Config) -> str:

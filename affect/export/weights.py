@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from transformers import PreTrainedConfig
 
 from affect import adapters, heads, models
@@ -126,12 +126,11 @@ def _as_released(folder: Path, backbone: Any, cfg: Config) -> None:
         return
     [part] = parts
     prefix = part.removesuffix("config").removesuffix("_") + "."
+    # transformers saves weights under the names it has read, the prefix among them, and the configuration without.
     for path in folder.glob("*.safetensors"):
-        save_file({prefix + name: t for name, t in load_file(path).items()}, path, metadata={"format": "pt"})
-    for path in folder.glob("*.safetensors.index.json"):
-        index = json.loads(path.read_text(encoding="utf-8"))
-        index["weight_map"] = {prefix + name: file for name, file in index["weight_map"].items()}
-        path.write_text(json.dumps(index, indent=2), encoding="utf-8")
+        with safe_open(path, "pt") as file:
+            bare = [name for name in file.keys() if not name.startswith(prefix)]  # noqa: SIM118
+        assert not bare, f"{path.name} has {bare[:3]} and no {prefix} before them: transformers has changed its layout"
     own = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     # What speaks is not exported, and the larger class has to know that it need not look for it.
     silent = {"enable_audio_output": False} if "enable_audio_output" in described else {}

@@ -132,7 +132,7 @@ def _as_released(folder: Path, backbone: Any, cfg: Config) -> None:
             bare = [name for name in file.keys() if not name.startswith(prefix)]  # noqa: SIM118
         assert not bare, f"{path.name} has {bare[:3]} and no {prefix} before them: transformers has changed its layout"
     own = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    # What speaks is not exported, and the larger class has to know that it need not look for it.
+    # What speaks is not exported, and whoever reads the configuration has to know that.
     silent = {"enable_audio_output": False} if "enable_audio_output" in described else {}
     (folder / "config.json").write_text(json.dumps(described | silent | {part: own}, indent=2), encoding="utf-8")
 

@@ -59,7 +59,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
         if run.is_first():
             found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
             run.write_results(folder, cfg, parts, predictions, found, lost)
-            if supervised.content_free.known:
+            if supervised.content_free is not None and supervised.content_free.known:
                 run.write_json(folder / "content_free.json", supervised.content_free.table())
             tracker.results(found, predictions, {record.id: record for part in parts for record in part.records})
             print_results([run.read(folder)])

@@ -12,32 +12,28 @@ from typing import Any
 import numpy as np
 import torch
 
+from affect.media import Sampling
 from affect.models import Conversation, Encoder
 from affect.prompts import Example
 
 SECONDS = 1.0
 """Of silence."""
 
-FRAMES = (8, 64, 64, 3)
-"""Of grey: number, height, width, colours."""
-
 Scores = Callable[[dict[str, Any]], torch.Tensor]
 """A batch of prompts to log-likelihoods[B, K] of the K labels in nats."""
 
 
 class ContentFree:
-    """The answers of one model to prompts without content. Each of these is put to it once, since without few-shot
-    examples they are the same for all clips of a task."""
+    """The answers of one model, as it is at the moment, to prompts without content. Each of these is put to it once,
+    since without few-shot examples they are the same for all clips of a task."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Sampling) -> None:
+        """`wanted` is what is taken of clips: as many frames, of their greatest size, are grey."""
+        self.grey = np.full((wanted.num_frames, wanted.frame_size, wanted.frame_size, 3), 127, dtype=np.uint8)
         self.known: dict[tuple[str, str, str], torch.Tensor] = {}
         """Log-probabilities[K], normalised over the labels, by (dataset.task, language, rendered prompt)."""
         self.labels: dict[str, list[str]] = {}
         """By dataset.task."""
-
-    def clear(self) -> None:
-        """Forgets what the model answered, because it has been trained since."""
-        self.known.clear()
 
     def log_priors(self, examples: list[Example], encoder: Encoder, scores: Scores, device: Any) -> torch.Tensor:
         """log p(label | nothing)[B, K] in nats for the examples of a batch, which are of one task."""
@@ -54,10 +50,19 @@ class ContentFree:
         }
         for at in range(0, len(lacking), len(examples)):
             some = dict(list(lacking.items())[at : at + len(examples)])
-            batch = encoder.encode([_conversation(messages, encoder.sampling_rate) for messages in some.values()])
+            batch = encoder.encode([self._conversation(messages, encoder.sampling_rate) for messages in some.values()])
             moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
             self.known |= dict(zip(some, scores(moved).double().log_softmax(-1).cpu(), strict=True))
         return torch.stack([_mean(torch.stack([self.known[key] for key in own])) for own in keys])
+
+    def _conversation(self, messages: list[dict], sampling_rate: int) -> Conversation:
+        kinds = {part["type"] for message in messages for part in message["content"]}
+        return Conversation(
+            messages=messages,
+            waveform=np.zeros(round(SECONDS * sampling_rate), dtype=np.float32) if "audio" in kinds else None,
+            frames=self.grey if "video" in kinds else None,
+            seconds=SECONDS,
+        )
 
     def table(self) -> dict[str, dict[str, float]]:
         """By dataset.task, the mean probability of every label over all prompts without content."""
@@ -71,13 +76,3 @@ class ContentFree:
 def _mean(rows: torch.Tensor) -> torch.Tensor:
     """Logarithm of the mean of probabilities that are given by their logarithms[N, K]."""
     return rows.logsumexp(0) - torch.tensor(float(len(rows)), dtype=rows.dtype).log()
-
-
-def _conversation(messages: list[dict], sampling_rate: int) -> Conversation:
-    kinds = {part["type"] for message in messages for part in message["content"]}
-    return Conversation(
-        messages=messages,
-        waveform=np.zeros(round(SECONDS * sampling_rate), dtype=np.float32) if "audio" in kinds else None,
-        frames=np.full(FRAMES, 127, dtype=np.uint8) if "video" in kinds else None,
-        seconds=SECONDS,
-    )

@@ -88,7 +88,7 @@ class Supervised(L.LightningModule):
         self.finetuning, self.evaluation, self.summarise = finetuning, evaluation, summarise
         self.classes = classes
         self.predictions = Predictions()
-        self.content_free = ContentFree()
+        self.content_free: ContentFree | None = None
         self.lost: dict[str, str] = {}
         """Reason by record id, for clips that could be read when they were checked and no longer could."""
         # A checkpoint has the trained tensors only; load_trained_state holds them against the model's, name by name.
@@ -156,7 +156,8 @@ class Supervised(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.predictions.reset()
-        self.content_free.clear()
+        # A new one: the model may have been trained since.
+        self.content_free = ContentFree(self.trainer.datamodule.wanted)
 
     on_test_epoch_start = on_validation_epoch_start
 

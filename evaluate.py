@@ -18,7 +18,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     import lightning as L
 
-    from affect import adapters, data, encoded, processes, run, tracking, trainer
+    from affect import adapters, data, encoded, heads, inherit, processes, run, tracking, trainer
+    from affect.config import Target, chosen_tasks
     from affect.knowledge import account, attach
     from affect.metrics.summary import summarise
     from affect.models import describe, keep, settle
@@ -37,6 +38,9 @@ def main(cfg: Config, job_folder: str | None) -> None:
         letters = "".join(m for m in "tav" if m in trained + cfg.modalities)
         with processes.spread(cfg, folder), keep.borrowed(cfg, letters) as (model, encoder):
             if cfg.run is not None:
+                if cfg.finetuning.target is Target.head:
+                    heads.attach(model, inherit.trained_tasks(Path(cfg.run)))
+                    heads.check(model, chosen_tasks(cfg), cfg.run)
                 adapters.apply(model, cfg.finetuning)
                 trainer.load_best(model, Path(cfg.run))
             for sentence in describe.in_words(encoder, cfg.model, cfg.modalities) if run.is_first() else []:
@@ -55,6 +59,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
         if run.is_first():
             found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
             run.write_results(folder, cfg, parts, predictions, found, lost)
+            if supervised.content_free is not None and supervised.content_free.known:
+                run.write_json(folder / "content_free.json", supervised.content_free.table())
             tracker.results(found, predictions, {record.id: record for part in parts for record in part.records})
             print_results([run.read(folder)])
             settle(model)

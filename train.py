@@ -15,7 +15,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     import lightning as L
 
-    from affect import adapters, alignment, data, encoded, imbalance, processes, resume, run, tracking, trainer
+    from affect import adapters, alignment, data, encoded, heads, imbalance, processes, resume, run, tracking, trainer
+    from affect.config import Target, chosen_tasks
     from affect.knowledge import account, attach
     from affect.metrics.summary import summarise
     from affect.models import describe, keep
@@ -31,6 +32,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
         run.write_data(folder, parts, {})
         classes = imbalance.of_training(folder, parts, cfg)
         with processes.spread(cfg, folder), keep.borrowed(cfg) as (model, encoder):
+            if cfg.finetuning.target is Target.head:
+                heads.attach(model, chosen_tasks(cfg))
             print_towers(adapters.apply(model, cfg.finetuning))
             for sentence in describe.in_words(encoder, cfg.model, cfg.modalities) if run.is_first() else []:
                 run.say(sentence)
@@ -57,6 +60,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
         if run.is_first():
             found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
             run.write_results(folder, cfg, parts, predictions, found, lost)
+            if supervised.content_free is not None and supervised.content_free.known:
+                run.write_json(folder / "content_free.json", supervised.content_free.table())
             tracker.results(found, predictions, {record.id: record for part in parts for record in part.records})
             print_results([run.read(folder)])
 

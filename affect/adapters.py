@@ -5,13 +5,21 @@ from dataclasses import dataclass
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedModel
 
-from affect.config import ConfigError, FinetuningConfig, Tower, near
+from affect.config import ConfigError, FinetuningConfig, LoraMethod, Tower, near
+from affect.models import keep
 
 ADAPTER_MARK = "lora_"
 """Part of the names of all parameters that peft adds for LoRA."""
+
+TRAINED, START = "default", "start"
+"""Names of peft's adapters: what is trained, and, of PiSSA, what it started from, which is subtracted."""
+
+HEAD = "head"
+"""The tower of affect/heads.py: always trained whole, since it is always new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +31,8 @@ class TowerCount:
     parameters: int
     trained: int
     lora_modules: int
+    learning_rate: float | None
+    """None where nothing is trained."""
 
 
 def tower_of(name: str, towers: dict[str, list[str]]) -> str:
@@ -39,6 +49,8 @@ def tower_of(name: str, towers: dict[str, list[str]]) -> str:
 
 def mode_of(tower: str, model: nn.Module, config: FinetuningConfig) -> Tower:
     """How a tower is trained, with auto resolved."""
+    if tower == HEAD:
+        return Tower.full
     mode = getattr(config, tower)
     if mode is not Tower.auto:
         return mode
@@ -48,12 +60,35 @@ def mode_of(tower: str, model: nn.Module, config: FinetuningConfig) -> Tower:
 def apply(model: nn.Module, config: FinetuningConfig) -> list[TowerCount]:
     """Puts LoRA into `model` and sets what requires a gradient, in place; returns the count by tower.
 
-    Raises ConfigError when a tower that should get LoRA has no module of the names in `targets`.
+    Raises ConfigError when a tower that should get LoRA has no module of the names in `targets`, and when a name in
+    `targets` is that of no module.
     """
     modes = {tower: mode_of(tower, model, config) for tower in model.towers}
     targets = {
         tower: list(_targets(model, tower, config.targets)) for tower, mode in modes.items() if mode is Tower.lora
     }
+    _check_targets(model, targets, config)
+    model.base_sample = base_sample(model)
+    if config.four_bit:
+        from affect import four_bit
+
+        names = list(_targets(model, "language", []))
+        keep.give_up({model.get_submodule(name) for name in names})
+        four_bit.quantise(model, names)
+    if targets:
+        _adapt(model, [name for names in targets.values() for name in names], config)
+    for name, parameter in model.named_parameters():
+        mode = modes[tower_of(name, model.towers)]
+        adapted = mode is Tower.lora and ADAPTER_MARK in name and not _is_start(name)
+        parameter.requires_grad_(mode is Tower.full or adapted)
+        if parameter.requires_grad:
+            # An update of a thousandth is lost in bfloat16's eight bits; what is frozen stays in the type it was loaded
+            # in.
+            parameter.data = parameter.data.float()
+    return _counts(model, modes, {tower: len(names) for tower, names in targets.items()}, config)
+
+
+def _check_targets(model: nn.Module, targets: dict[str, list[str]], config: FinetuningConfig) -> None:
     for tower, names in targets.items():
         if not names:
             linear = sorted({n.rsplit(".", 1)[-1] for n in _targets(model, tower, [])})
@@ -63,22 +98,101 @@ def apply(model: nn.Module, config: FinetuningConfig) -> list[TowerCount]:
                 f" {' or '.join(config.targets) or 'anything'}"
                 f"{hint} Its linear modules: {', '.join(linear) or 'none'}"
             )
-    if targets:
-        names = [name for tower_names in targets.values() for name in tower_names]
-        lora = LoraConfig(
-            r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=names, bias="none"
+    found = {name.rsplit(".", 1)[-1] for names in targets.values() for name in names}
+    unknown = [name for name in config.targets if name not in found]
+    if targets and unknown:
+        linear = sorted({n.rsplit(".", 1)[-1] for tower in targets for n in _targets(model, tower, [])})
+        raise ConfigError(
+            f"finetuning.targets names {' and '.join(unknown)}, and no linear module of {' or '.join(targets)} is named"
+            f" so{near(unknown[0], linear)} Their linear modules: {', '.join(linear)}"
         )
-        inject_adapter_in_model(lora, model)
-        found = {name for name, module in model.named_modules() if hasattr(module, "lora_A")}
-        assert found == set(names), f"LoRA went into other modules than those named: {sorted(found ^ set(names))[:5]}"
-    for name, parameter in model.named_parameters():
-        mode = modes[tower_of(name, model.towers)]
-        parameter.requires_grad_(mode is Tower.full or (mode is Tower.lora and ADAPTER_MARK in name))
-        if parameter.requires_grad:
-            # An update of a thousandth is lost in bfloat16's eight bits; what is frozen stays in the type it was loaded
-            # in.
-            parameter.data = parameter.data.float()
-    return _counts(model, modes, {tower: len(names) for tower, names in targets.items()})
+
+
+def lora_config(config: FinetuningConfig, names: list[str]) -> LoraConfig:
+    """What peft calls the method of `config`, for modules of these names. PiSSA is LoRA with another start."""
+    return LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        use_rslora=config.method is LoraMethod.rslora,
+        use_dora=config.method is LoraMethod.dora,
+        target_modules=names,
+        bias="none",
+    )
+
+
+def _adapt(model: nn.Module, names: list[str], config: FinetuningConfig) -> None:
+    lora = lora_config(config, names)
+    inject_adapter_in_model(lora, model, adapter_name=TRAINED)
+    found = {name for name, module in model.named_modules() if hasattr(module, "lora_A")}
+    assert found == set(names), f"LoRA went into other modules than those named: {sorted(found ^ set(names))[:5]}"
+    if config.method is LoraMethod.pissa:
+        for name in names:
+            _start_from_singular_values(model.get_submodule(name), lora)
+
+
+@torch.no_grad()
+def _start_from_singular_values(layer: BaseTunerLayer, lora: LoraConfig) -> None:
+    """B = U √(S / s) and A = √(S / s) Vᵀ of the `rank` greatest singular values of W, s being the scaling, in the
+    trained adapter; and -B beside A in a frozen one. So W itself stays as it is, whatever its type, where the paper
+    writes W - s B A over it: the sums are the same, and other jobs and the export have the weights they know."""
+    weight = weight_of(layer.get_base_layer()).float()
+    u, s, v = torch.linalg.svd(weight, full_matrices=False)
+    root = (s[: lora.r] / layer.scaling[TRAINED]).sqrt()
+    layer.update_layer(START, lora.r, lora_alpha=lora.lora_alpha, config=lora)
+    layer.set_adapter([TRAINED, START])
+    for adapter, sign in ((TRAINED, 1.0), (START, -1.0)):
+        a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+        # Matrices of fewer than `rank` rows or columns have fewer singular values: the others stay at zero.
+        rank = len(root)
+        a.zero_(), b.zero_()
+        a[:rank] = (root[:, None] * v[:rank]).to(a.dtype)
+        b[:, :rank] = (sign * u[:, :rank] * root).to(b.dtype)
+
+
+def weight_of(linear: nn.Module) -> torch.Tensor:
+    """The weight matrix [outputs, inputs] a linear module computes with, also of one in 4 bits."""
+    if type(linear) is nn.Linear:
+        return linear.weight
+    from affect import four_bit
+
+    return four_bit.restored(linear).weight if four_bit.is_quantised(linear) else linear.weight
+
+
+def _is_start(name: str) -> bool:
+    return f".{START}." in name
+
+
+@torch.no_grad()
+def merge(model: nn.Module) -> None:
+    """Writes what adapters add into the weights they are added to, in place, so that ordinary linear modules are left:
+    also where the weights were in 4 bits, whose values are then written out in the type they are computed in."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            base = module.get_base_layer()
+            merged = _merged_weight(module)
+            linear = nn.Linear(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
+            kept = base.weight.dtype if base.weight.is_floating_point() else base.compute_dtype
+            linear.weight = nn.Parameter(merged.to(kept), requires_grad=False)
+            linear.bias = base.bias
+            model.set_submodule(name, linear.train(module.training))
+    if getattr(model, "is_loaded_in_4bit", False):
+        from affect import four_bit
+
+        for name, module in list(model.named_modules()):
+            if four_bit.is_quantised(module):
+                model.set_submodule(name, four_bit.restored(module))
+        model.is_loaded_in_4bit = False
+
+
+def _merged_weight(layer: BaseTunerLayer) -> torch.Tensor:
+    weight = weight_of(layer.get_base_layer()).float()
+    merged = weight + sum(layer.get_delta_weight(adapter).float() for adapter in layer.active_adapters)
+    if TRAINED in layer.lora_magnitude_vector:
+        # DoRA: the row's direction is that of the sum, its length is trained.
+        length = layer.lora_magnitude_vector[TRAINED].weight.float()
+        merged *= (length / merged.norm(dim=1))[:, None]
+    return merged
 
 
 def _targets(model: nn.Module, tower: str, last_names: list[str]) -> Iterator[str]:
@@ -94,19 +208,26 @@ def _targets(model: nn.Module, tower: str, last_names: list[str]) -> Iterator[st
             yield name
 
 
-def _counts(model: nn.Module, modes: dict[str, Tower], lora_modules: dict[str, int]) -> list[TowerCount]:
+def _counts(
+    model: nn.Module, modes: dict[str, Tower], lora_modules: dict[str, int], config: FinetuningConfig
+) -> list[TowerCount]:
     counts = {tower: [0, 0] for tower in model.towers}
     for name, parameter in model.named_parameters():
-        count = counts[tower_of(name, model.towers)]
-        count[0] += parameter.numel()
-        count[1] += parameter.numel() if parameter.requires_grad else 0
+        if not _is_start(name):  # a copy of what is trained, and no weight of the model
+            count = counts[tower_of(name, model.towers)]
+            # Two weights of 4 bits lie in one byte; the parameter remembers its shape.
+            quantised = getattr(parameter, "quant_state", None)
+            count[0] += parameter.numel() if quantised is None else quantised.shape.numel()
+            count[1] += parameter.numel() if parameter.requires_grad else 0
     return [
         TowerCount(
             tower=tower,
-            mode=modes[tower].value,
+            mode=(config.method.value if modes[tower] is Tower.lora else modes[tower].value)
+            + (", 4 bits" if config.four_bit and tower == "language" else ""),
             parameters=parameters,
             trained=trained,
             lora_modules=lora_modules.get(tower, 0),
+            learning_rate=learning_rate(tower, model, config) if trained else None,
         )
         for tower, (parameters, trained) in counts.items()
     ]
@@ -114,8 +235,9 @@ def _counts(model: nn.Module, modes: dict[str, Tower], lora_modules: dict[str, i
 
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """The tensors a checkpoint has to hold: parameters with a gradient, and buffers beside them in the same module's
-    tower (running statistics of an encoder that is trained change too)."""
-    parameters = {name for name, p in model.named_parameters() if p.requires_grad}
+    tower (running statistics of an encoder that is trained change too); and the start of PiSSA, since singular vectors
+    come out with another sign elsewhere."""
+    parameters = {name for name, p in model.named_parameters() if p.requires_grad or _is_start(name)}
     trained_towers = {tower_of(name, model.towers) for name in parameters if ADAPTER_MARK not in name}
     state = model.state_dict()
     buffers = set(state) - {name for name, _ in model.named_parameters(remove_duplicate=False)}
@@ -143,16 +265,57 @@ def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor], source:
             own[name].copy_(tensor)
 
 
+SAMPLED = 8
+"""Values of each frozen tensor that tell one base from another."""
+
+
+def base_sample(model: nn.Module) -> dict[str, torch.Tensor]:
+    """By name, a few values of each parameter that came from a checkpoint, float32[SAMPLED] or fewer: enough to know
+    the base of an adapter again, in another precision too, where hashing gigabytes would take longer than the rest of
+    an evaluation. To be taken before anything is put into the model."""
+    sample = {}
+    for name, parameter in model.named_parameters():
+        tower = tower_of(name, model.towers)
+        if tower != HEAD and tower not in model.new:
+            flat = parameter.detach().flatten()
+            # A copy: training goes on with the parameter itself.
+            sample[name] = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float().cpu().clone()
+    return sample
+
+
+def check_base(model: nn.Module, trained_on: dict[str, torch.Tensor], source: str) -> None:
+    """Raises ConfigError, naming `source`, where `model`, to which `apply` was applied, was loaded from another base
+    than the one that the sample `trained_on` is of. A tower that only one of the two was loaded with tells nothing."""
+    both = [name for name in trained_on if name in model.base_sample]
+    other = [name for name in both if not _alike(trained_on[name], model.base_sample[name])]
+    if other:
+        raise ConfigError(
+            f"{source} was trained on another base: {len(other)} of {len(both)} tensors of this model have other values"
+            f" than then, for example {other[0]}: name the checkpoint it was trained on, in the revision of then"
+        )
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    # bfloat16 has eight bits: its rounding moves a value by up to 0.4 %.
+    return one.shape == other.shape and torch.allclose(one, other, rtol=0.01, atol=1e-6)
+
+
+def learning_rate(tower: str, model: nn.Module, config: FinetuningConfig) -> float:
+    """A tower's own, or that of what is new or of what is pretrained."""
+    if tower != HEAD and (own := getattr(config, f"{tower}_learning_rate")) is not None:
+        return own
+    return config.new_learning_rate if tower == HEAD or tower in model.new else config.learning_rate
+
+
 def parameter_groups(model: nn.Module, config: FinetuningConfig) -> list[dict]:
-    """Parameter groups for the optimiser: learning rate by whether the tower is new, no decay for vectors (norms,
-    biases, gains), which decay would only pull from their working point."""
+    """Parameter groups for the optimiser: learning rate by tower, no decay for vectors (norms, biases, gains), which
+    decay would only pull from their working point."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        new = tower_of(name, model.towers) in model.new
         key = (
-            config.new_learning_rate if new else config.learning_rate,
+            learning_rate(tower_of(name, model.towers), model, config),
             config.weight_decay if parameter.ndim > 1 else 0.0,
         )
         groups.setdefault(key, []).append(parameter)

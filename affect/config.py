@@ -54,6 +54,8 @@ class ModelConfig:
     """Longest side of a frame in pixels; smaller frames are not enlarged."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third slower."""
+    licence: str = ""
+    """Licence of the weights, for the card of what is exported."""
 
 
 class ProjectorKind(str, Enum):
@@ -278,6 +280,31 @@ class Tower(str, Enum):
     full = "full"
 
 
+class LoraMethod(str, Enum):
+    """What is made of low-rank adaptation (Hu et al., LoRA, ICLR 2022, arXiv 2106.09685)."""
+
+    lora = "lora"
+    """W + alpha / rank · B A, with B zero at the start."""
+    rslora = "rslora"
+    """Scaled by alpha / √rank, so that large ranks learn too (Kalajdzievski 2023, arXiv 2312.03732). At the same alpha
+    the update is √rank times that of lora."""
+    dora = "dora"
+    """The length of every row of the weight is trained beside its direction (Liu et al., ICML 2024, arXiv 2402.09353).
+    About a third slower."""
+    pissa = "pissa"
+    """B A starts from the greatest singular values of W, which are taken out of the frozen part: W is unchanged at the
+    start (Meng et al., NeurIPS 2024, arXiv 2404.02948). It wants a smaller learning rate."""
+
+
+class Target(str, Enum):
+    """What is learnt."""
+
+    answer = "answer"
+    """The words of the answer."""
+    head = "head"
+    """A linear layer of its own for every task on the state of the prompt's last position; no words."""
+
+
 class ClassSampling(str, Enum):
     """How often a training clip is drawn, by how many of its class there are."""
 
@@ -302,6 +329,14 @@ class FinetuningConfig:
     audio: Tower = Tower.auto
     vision: Tower = Tower.auto
     projector: Tower = Tower.auto
+    target: Target = Target.answer
+    """answer: the words of the label, read by score, constrained and generate. head: a linear layer a task, read by
+    evaluation=head."""
+    method: LoraMethod = LoraMethod.lora
+    """Of every tower that gets LoRA."""
+    four_bit: bool = False
+    """Keep the frozen weights of the language model's linear modules in 4 bits (NF4 with double quantisation: Dettmers
+    et al., QLoRA, NeurIPS 2023, arXiv 2305.14314): a quarter of bfloat16's memory, and slower. Needs bitsandbytes."""
     rank: int = 16
     alpha: int = 32
     """LoRA's update is scaled by alpha / rank."""
@@ -313,7 +348,13 @@ class FinetuningConfig:
     learning_rate: float = 5e-4
     """Of LoRA, and of pretrained towers trained in full."""
     new_learning_rate: float = 2e-4
-    """Of towers whose weights are new, once they are aligned. Without alignment they need several times that."""
+    """Of towers whose weights are new, once they are aligned, and of heads. Without alignment they need several times
+    that."""
+    language_learning_rate: float | None = None
+    """Of this tower alone; null is learning_rate, or new_learning_rate where its weights are new."""
+    audio_learning_rate: float | None = None
+    vision_learning_rate: float | None = None
+    projector_learning_rate: float | None = None
     weight_decay: float = 0.01
     warmup: float = 0.1
     """Share of the steps over which the learning rate rises linearly; then it falls along a cosine to zero."""
@@ -474,11 +515,20 @@ class KnowledgeConfig:
 class Readout(str, Enum):
     score = "score"
     generate = "generate"
+    constrained = "constrained"
+    head = "head"
 
 
 class IntensityReadout(str, Enum):
     generate = "generate"
     expectation = "expectation"
+    constrained = "constrained"
+    head = "head"
+
+
+class Calibration(str, Enum):
+    none = "none"
+    contextual = "contextual"
 
 
 class Reader(str, Enum):
@@ -496,10 +546,18 @@ class EvaluationConfig:
     name: str = MISSING
     split: str = "test"
     readout: Readout = Readout.score
-    """Classification: score takes the label with the greatest log-likelihood, generate reads the generated text."""
+    """Classification: score takes the label with the greatest log-likelihood; generate reads the generated text;
+    constrained generates too, but at every token only what continues a label; head is the layer that
+    finetuning.target=head has trained. Multi-label: the same, but that score generates, and constrained writes any
+    combination of labels."""
     intensity_readout: IntensityReadout = IntensityReadout.generate
     """Intensity: generate reads the generated number; expectation is the mean of the task's grid of numbers, weighted
-    by their likelihoods."""
+    by their likelihoods; constrained generates one of that grid; head is the layer that finetuning.target=head has
+    trained."""
+    calibration: Calibration = Calibration.none
+    """score: contextual subtracts what the model says to a prompt without content (the transcript N/A, [MASK] and
+    nothing, silence, a grey picture) from the score of every label, so that a label that it likes to say whatever is
+    shown loses that advantage (Zhao et al., Calibrate Before Use, ICML 2021, arXiv 2102.09690)."""
     length_normalised: bool = False
     """score: divide a label's log-likelihood by its number of tokens."""
     logit_adjustment: float = 0.0
@@ -598,6 +656,11 @@ class LoggerConfig:
     """Predictions that are shown with transcript and clip in a table; 0 is no table."""
 
 
+class ExportAs(str, Enum):
+    merged = "merged"
+    adapter = "adapter"
+
+
 @dataclass(slots=True, kw_only=True)
 class Config:
     model: ModelConfig = MISSING
@@ -625,13 +688,18 @@ class Config:
     """Continue although the code or a library is not the one the run was begun with: its numbers then belong to
     neither."""
     run: str | None = None
-    """evaluate.py and affect.show: the run folder whose model is used; null is the model as it comes, zero-shot."""
+    """evaluate.py, affect.show and affect.export: the run folder whose model is used; null is the model as it comes,
+    zero-shot."""
     predictions: str | None = None
     """affect.score: table of predictions, CSV or JSONL with the columns id and prediction."""
     clip: str | None = None
     """affect.show: id of the record to show; null is the first."""
     strict: bool = False
     """affect.doctor: exit with 1 where a finding is an error."""
+    export_as: ExportAs = ExportAs.merged
+    """affect.export: merged writes a whole model, adapter what was trained alone."""
+    export_folder: str | None = None
+    """affect.export: the new folder it is written to; null is `export_merged` or `export_adapter` in the run's."""
     dry_run: bool = False
     """Check the configuration, say what would be run, and stop."""
 
@@ -687,6 +755,16 @@ def new_modalities(model: ModelConfig) -> str:
     if not isinstance(model, ComposedConfig):
         return ""
     return "".join(letter for letter, encoder in (("a", model.audio), ("v", model.vision)) if encoder is not None)
+
+
+def chosen_tasks(cfg: Config) -> list[Task]:
+    """The tasks of all datasets of a run. A name that no dataset has is left out: a rule refuses it."""
+    return [
+        dataset.task_definitions[name]
+        for dataset in cfg.datasets.values()
+        for name in dataset.tasks
+        if name in dataset.task_definitions
+    ]
 
 
 def to_yaml(cfg: Config) -> str:

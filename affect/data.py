@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from affect import decoded, fewshot, imbalance, prompts
 from affect.cache import check_clips, file_versions
-from affect.config import Config
+from affect.config import Calibration, Config, Target
 from affect.media import SAMPLING_RATE, Clip, MediaError, Sampling, decode
 from affect.models import Conversation, Encoder
 from affect.prefetch import Prefetching
@@ -133,7 +133,11 @@ def examples(parts: list[Part], split: str, cfg: Config, encoder: Encoder, label
                     continue
                 task = config.task_definitions[name]
                 shots = chosen[record.id, name]
-                made.append(prompts.example(record, task, cfg.prompting, cfg.modalities, encoder.count_text, shots))
+                example = prompts.example(record, task, cfg.prompting, cfg.modalities, encoder.count_text, shots)
+                if cfg.evaluation.calibration is Calibration.contextual and split != "train":
+                    blank = prompts.content_free(example, cfg.prompting, cfg.modalities)
+                    example = replace(example, content_free=blank)
+                made.append(example)
     for sentence in prompts.losses(made, cfg.prompting):
         say(f"{split}: {sentence}")
     return made
@@ -308,6 +312,8 @@ class ClipData(L.LightningDataModule):
         super().__init__()
         self.source, self.outputs = source, outputs
         self.weights, self.class_sampling = weights, cfg.finetuning.sampling.value
+        # A head reads the end of the prompt.
+        self.teaches_answers = cfg.finetuning.target is Target.answer
         self.epoch, self.batches_done = epoch, batches_done
         self.by_split, self.encoder = by_split, encoder
         self.wanted, self.trainer_config, self.seed = sampling(cfg), cfg.trainer, cfg.seed
@@ -356,7 +362,7 @@ class ClipData(L.LightningDataModule):
         if self.weights and is_first():
             drawn = imbalance.drawn_in_words(self.by_split["train"], sampler.order())
             say(f"finetuning.sampling={self.class_sampling}: epoch {self.epoch + 1} draws {drawn}")
-        return self._loader("train", True, batch_size=batch_size, sampler=sampler)
+        return self._loader("train", self.teaches_answers, batch_size=batch_size, sampler=sampler)
 
     def _evaluation_loader(self, split: str) -> DataLoader:
         asked = self.by_split[split]

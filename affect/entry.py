@@ -35,6 +35,7 @@ PROGRAMS = {
     "score": "python -m affect.score",
     "doctor": "python -m affect.doctor",
     "knowledge": "python -m affect.knowledge",
+    "export": "python -m affect.export",
 }
 
 Main = Callable[[Config, str | None], None]
@@ -192,6 +193,8 @@ def plan(cfg: Config, program: str) -> str:
             f"knowledge: {sources} on {', '.join(cfg.datasets)}, {' and '.join(cfg.knowledge.splits)}{share}\n"
             "The configuration is sound; nothing was run."
         )
+    if program == "export":
+        return f"export: {cfg.export_as.value} of {cfg.run}\nThe configuration is sound; nothing was run."
     tasks = ", ".join(f"{name} ({', '.join(dataset.tasks)})" for name, dataset in cfg.datasets.items())
     lines = [
         f"{program}: {cfg.model.name} on {tasks}, modalities={cfg.modalities}, prompting={cfg.prompting.name},"

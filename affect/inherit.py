@@ -7,9 +7,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from affect.config import FAMILIES, MODALITIES, Config, ConfigError, KnowledgeConfig, new_modalities
+from affect.config import (
+    FAMILIES,
+    MODALITIES,
+    Config,
+    ConfigError,
+    KnowledgeConfig,
+    chosen_tasks,
+    new_modalities,
+)
 from affect.refusals import explain
 from affect.run import check_same_code, program_of, read
+from affect.tasks import Task
 
 LOCKED = ("model", "prompting", "finetuning", "knowledge", "experiment")
 """What a run brings with it: a trained model is only itself with the wording and the towers it was trained with. An
@@ -186,6 +195,16 @@ def run_config(folder: Path) -> DictConfig:
             f"{folder / 'config.yaml'} does not fit this version of affect ({why}): use the version that"
             f" {folder / 'environment.json'} names, or another run"
         ) from error
+
+
+def trained_tasks(folder: Path) -> list[Task]:
+    """The tasks that the run of a folder was trained on, of all its datasets. Raises ConfigError as `run_config`."""
+    own = OmegaConf.to_object(run_config(folder))
+    assert isinstance(own, Config)
+    for dataset in own.datasets.values():
+        for name, task in dataset.task_definitions.items():
+            task.name = name
+    return chosen_tasks(own)
 
 
 def _schema(key: str, plain: dict[str, Any]) -> DictConfig:

@@ -13,8 +13,9 @@ import torchmetrics
 from torch import distributed
 from torch.nn.functional import cross_entropy
 
-from affect import adapters, readout
-from affect.config import EvaluationConfig, FinetuningConfig
+from affect import adapters, heads, readout
+from affect.calibrate import ContentFree
+from affect.config import EvaluationConfig, FinetuningConfig, Target
 from affect.data import Batch
 from affect.imbalance import UNTOUCHED, Classes, example_weights
 from affect.models import Encoder, Model
@@ -87,6 +88,7 @@ class Supervised(L.LightningModule):
         self.finetuning, self.evaluation, self.summarise = finetuning, evaluation, summarise
         self.classes = classes
         self.predictions = Predictions()
+        self.content_free: ContentFree | None = None
         self.lost: dict[str, str] = {}
         """Reason by record id, for clips that could be read when they were checked and no longer could."""
         self.unanswered: set[str] = set()
@@ -113,7 +115,10 @@ class Supervised(L.LightningModule):
             # The other processes wait for this one's gradients: none, from a batch of which no clip could be read.
             return sum(p.sum() * 0 for p in self.parameters() if p.requires_grad)
         weights = example_weights(batch.examples, self.classes.loss) if self.classes.loss else None
-        loss = answer_loss(self.model, batch.tensors, weights)
+        if self.finetuning.target is Target.head:
+            loss = heads.loss(self.model, batch.tensors, batch.examples, weights)
+        else:
+            loss = answer_loss(self.model, batch.tensors, weights)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {self.global_step}: lower finetuning.learning_rate"
@@ -128,7 +133,13 @@ class Supervised(L.LightningModule):
         self.predictions.update([readout.failed(e, "error", why) for e, why in batch.failed])
         if batch.tensors is not None:
             made = readout.predict(
-                self.model, self.encoder, batch.tensors, batch.examples, self.evaluation, self.classes.log_priors
+                self.model,
+                self.encoder,
+                batch.tensors,
+                batch.examples,
+                self.evaluation,
+                self.classes.log_priors,
+                self.content_free,
             )
             self._note_unanswered(made)
             self.predictions.update(made)
@@ -153,9 +164,10 @@ class Supervised(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.predictions.reset()
+        # A new one: the model may have been trained since.
+        self.content_free = ContentFree(self.trainer.datamodule.wanted)
 
-    def on_test_epoch_start(self) -> None:
-        self.predictions.reset()
+    on_test_epoch_start = on_validation_epoch_start
 
     def on_validation_epoch_end(self) -> None:
         summary = self.summarise(self.predictions.gathered())
@@ -180,9 +192,10 @@ class Supervised(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = adapters.trained_state(self.model)
-        checkpoint["lost"] = dict(self.lost)
+        checkpoint["base"], checkpoint["lost"] = self.model.base_sample, dict(self.lost)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        adapters.check_base(self.model, checkpoint["base"], "the checkpoint")
         adapters.load_trained_state(self.model, checkpoint["state_dict"], "the checkpoint")
         self.lost |= checkpoint["lost"]
 

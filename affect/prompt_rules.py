@@ -237,10 +237,14 @@ def kinds_of(cfg: Config) -> set[Kind]:
 def scored_readouts(cfg: Config) -> list[str]:
     """The readouts that are chosen, have a task, and take likelihoods instead of what a model writes."""
     kinds, found = kinds_of(cfg), []
-    if Kind.classification in kinds and cfg.evaluation.readout is Readout.score:
-        found.append("evaluation.readout=score")
-    if Kind.intensity in kinds and cfg.evaluation.intensity_readout is IntensityReadout.expectation:
-        found.append("evaluation.intensity_readout=expectation")
+    readout, intensity = cfg.evaluation.readout, cfg.evaluation.intensity_readout
+    # Of a multi-label task the answer is written where that of others is scored.
+    if (Kind.classification in kinds and readout in (Readout.score, Readout.constrained)) or (
+        Kind.multi_label in kinds and readout is Readout.constrained
+    ):
+        found.append(f"evaluation.readout={readout.value}")
+    if Kind.intensity in kinds and intensity in (IntensityReadout.expectation, IntensityReadout.constrained):
+        found.append(f"evaluation.intensity_readout={intensity.value}")
     return found
 
 

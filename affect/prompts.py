@@ -29,6 +29,8 @@ class Example:
     once."""
     shown: Mapping[str, str] = field(default_factory=dict)
     """The text of the user's turn by slot, as it stands in `messages`."""
+    content_free: Sequence[list[dict]] = ()
+    """The same prompt about a clip that says nothing, once with each of CONTENT_FREE; only where it is asked for."""
     dropped_examples: int = 0
     """Few-shot examples left out to meet the token budget."""
     dropped_turns: int = 0
@@ -125,6 +127,22 @@ def _clip(record: Record, prompting: PromptingConfig, modalities: str) -> dict[s
     }
     said = {"transcript": prompting.transcript[record.language].format(text=record.text)} if "t" in modalities else {}
     return told | said if prompting.descriptions_position is DescriptionsPosition.before else said | told
+
+
+CONTENT_FREE = ("N/A", "[MASK]", "")
+"""What stands for words where there are none (Zhao et al. 2021, arXiv 2102.09690, section 5)."""
+
+
+def content_free(example: Example, prompting: PromptingConfig, modalities: str) -> list[list[dict]]:
+    """The messages of `example` with each of CONTENT_FREE in the place of the clip's words and descriptions, and
+    without the turns before it. Few-shot examples stay."""
+    made = []
+    for text in CONTENT_FREE:
+        record = replace(example.record, text=text, knowledge=dict.fromkeys(example.record.knowledge, text))
+        blank = _clip(record, prompting, modalities)
+        shown = {slot: blank.get(slot, words) for slot, words in example.shown.items() if slot != "context"}
+        made.append(_turns(record, shown, prompting, modalities))
+    return made
 
 
 def messages(

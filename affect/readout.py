@@ -1,17 +1,20 @@
-"""From a model and a batch of prompts to predictions: by scoring every label, or by generating and reading."""
+"""From a model and a batch of prompts to predictions: by scoring every label, by generating and reading, by generating
+labels alone, or by a head."""
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import torch
 
-from affect import answers, prompts
-from affect.config import EvaluationConfig, IntensityReadout, Readout
+from affect import answers, heads, prompts
+from affect.calibrate import ContentFree
+from affect.config import Calibration, EvaluationConfig, IntensityReadout, Readout
 from affect.models import Encoder, Model, Unanswered
 from affect.prompts import Example
 from affect.record import Prediction
-from affect.tasks import Kind
+from affect.tasks import Kind, Task
 
 
 @torch.no_grad()
@@ -50,6 +53,36 @@ def score(model: Model, batch: dict[str, Any], candidates: list[list[int]]) -> t
 
 
 @torch.no_grad()
+def constrained(model: Model, batch: dict[str, Any], candidates: list[list[int]]) -> list[int]:
+    """For each of B prompts, the index of the candidate that greedy generation writes when it may choose, at every
+    position, only among the tokens with which a candidate goes on; the end of turn is one of them.
+
+    Unlike `score` it never takes back a first token whose continuations turn out badly, and a long label does not pay
+    for its length. It ends as soon as a single candidate is left.
+    """
+    assert len(set(map(tuple, candidates))) == len(candidates), "two candidates are written alike"
+    prefix = model.prefill(batch)
+    logits = prefix.logits
+    left = [list(range(len(candidates))) for _ in logits]
+    step = 0
+    while True:
+        chosen = []
+        for i, row in enumerate(logits.float()):
+            if len(left[i]) == 1:
+                chosen.append(candidates[left[i][0]][0])  # decided: it runs along, whatever it is given
+                continue
+            allowed = sorted({candidates[k][step] for k in left[i]})
+            chosen.append(allowed[int(row[allowed].argmax())])
+            left[i] = [k for k in left[i] if candidates[k][step] == chosen[i]]
+        step += 1
+        if all(len(rest) == 1 for rest in left):
+            return [rest[0] for rest in left]
+        tokens = torch.tensor(chosen, device=logits.device)[:, None]
+        logits = model.extend(prefix, tokens)[:, -1]
+        prefix = replace(prefix, logits=logits, attention_mask=prefix.mask_with(1), position=prefix.position + 1)
+
+
+@torch.no_grad()
 def predict(
     model: Model,
     encoder: Encoder,
@@ -57,26 +90,49 @@ def predict(
     examples: list[Example],
     config: EvaluationConfig,
     log_priors: Mapping[str, Mapping[str, float]] | None = None,
+    content_free: ContentFree | None = None,
 ) -> list[Prediction]:
     """The predictions for a batch of examples of one task, which is what `batch` was encoded from. `log_priors`, by
-    task (`meld.emotion`) and label, are what config.logit_adjustment needs."""
+    task (`meld.emotion`) and label, are what config.logit_adjustment needs; `content_free` is what config.calibration
+    needs."""
     task, language = examples[0].task, examples[0].language
     assert all(e.task is task and e.language == language for e in examples), "a batch is read for one task at a time"
-    if task.kind is Kind.classification and config.readout is Readout.score:
-        values: list[Any] = list(task.labels)
-    elif task.kind is Kind.intensity and config.intensity_readout is IntensityReadout.expectation:
-        values = task.grid()
-    else:
+    how = (config.intensity_readout if task.kind is Kind.intensity else config.readout).value
+    if how == Readout.score.value and task.kind is Kind.multi_label:
+        how = Readout.generate.value  # of many combinations the likelihoods say little
+    if how == Readout.generate.value:
         answered = zip(examples, model.generate(batch, config.max_new_tokens), strict=True)
         return [
             failed(e, "generate", ids.reason) if isinstance(ids, Unanswered) else _generated(e, encoder.decode(ids))
             for e, ids in answered
         ]
-    candidates = [encoder.answer_ids(examples[0].marker + task.answer(value, language)) for value in values]
-    scores = score(model, batch, candidates)
-    if config.length_normalised:
-        scores = scores / torch.tensor([len(tokens) for tokens in candidates], device=scores.device)
+    if how == Readout.head.value:
+        found = heads.outputs(model, batch, task).cpu()
+        return [_by_head(e, row) for e, row in zip(examples, found, strict=True)]
+    values = possible(task)
+    texts = [examples[0].marker + task.answer(value, language) for value in values]
+    candidates = [encoder.answer_ids(text) for text in texts]
+    if how == Readout.constrained.value:
+        return [
+            _prediction(e, answer=texts[k], exact=values[k], lenient=values[k], outcome="valid", readout="constrained")
+            for e, k in zip(examples, constrained(model, batch, candidates), strict=True)
+        ]
+    assert how in (Readout.score.value, IntensityReadout.expectation.value), how
+
+    def scored(tensors: dict[str, Any]) -> torch.Tensor:
+        found = score(model, tensors, candidates)
+        lengths = torch.tensor([len(tokens) for tokens in candidates], device=found.device)
+        return found / lengths if config.length_normalised else found
+
+    scores = scored(batch)
     made = [_scored(e, values, row) for e, row in zip(examples, scores.cpu(), strict=True)]
+    if config.calibration is Calibration.contextual and task.kind is Kind.classification:
+        assert content_free is not None, "what the answers to nothing are kept in has to be given"
+        priors = content_free.log_priors(examples, encoder, scored, scores.device)
+        made = [
+            replace(_scored(e, values, row), readout="score(contextual)")
+            for e, row in zip(examples, scores.cpu().double() - priors, strict=True)
+        ]
     if config.logit_adjustment and task.kind is Kind.classification:
         assert log_priors is not None, "what is adjusted for has to be given"
         log_prior = log_priors[f"{examples[0].record.dataset}.{task.name}"]
@@ -105,6 +161,29 @@ def _generated(example: Example, text: str) -> Prediction:
     return _prediction(
         example, answer=text, exact=exact.value, lenient=lenient.value, outcome=lenient.outcome, readout="generate"
     )
+
+
+def possible(task: Task) -> list[Any]:
+    """Every value that a task can have: its labels, its grid of numbers, or all combinations of its labels."""
+    if task.kind is Kind.classification:
+        return list(task.labels)
+    if task.kind is Kind.intensity:
+        return list(task.grid())
+    sizes = range(len(task.labels) + 1)
+    return [tuple(sorted(some)) for size in sizes for some in combinations(task.labels, size)]
+
+
+def _by_head(example: Example, output: torch.Tensor) -> Prediction:
+    task = example.task
+    scores = None
+    if task.kind is Kind.classification:
+        value: Any = task.labels[int(output.argmax())]
+        scores = dict(zip(task.labels, output.log_softmax(-1).tolist(), strict=True))
+    elif task.kind is Kind.multi_label:
+        value = tuple(sorted(label for label, logit in zip(task.labels, output, strict=True) if logit > 0))
+    else:
+        value = float(heads.number(output[0], task))
+    return _prediction(example, answer=None, exact=value, lenient=value, outcome="valid", readout="head", scores=scores)
 
 
 def _scored(example: Example, values: list[Any], scores: torch.Tensor) -> Prediction:

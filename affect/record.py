@@ -66,9 +66,11 @@ class Prediction:
     outcome: str
     """How the lenient reading ended: one of answers.OUTCOMES."""
     readout: str
-    """How the answer was obtained: `score`, `generate`, `expectation`."""
+    """How the answer was obtained: `score`, `generate`, `constrained`, `expectation`, `head`; in parentheses what was
+    done to the scores."""
     scores: Mapping[str, float] | None = None
-    """Log-likelihood of every label, in nats, when labels were scored."""
+    """Log-likelihood of every label, in nats, when labels were scored: less that without content after
+    `score(contextual)`."""
     error: str | None = None
     """Why there is no answer, when the outcome is `error`."""
 

@@ -20,10 +20,12 @@ from affect.config import (
     PromptingConfig,
     Readout,
     ServerConfig,
+    Target,
     Tower,
     near,
     new_modalities,
 )
+from affect.learning_rules import method_conflicts, own_rates, readout_conflicts
 from affect.prompt_rules import (
     kinds_of,
     knowledge_conflicts,
@@ -67,6 +69,10 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
         yield from prompting_conflicts(cfg, program)
     yield from _imbalance_conflicts(cfg, program)
     yield from knowledge_conflicts(cfg, program)
+    if program in ("train", "evaluate"):
+        yield from readout_conflicts(cfg, program)
+    if program == "train" or (program in ("evaluate", "export") and cfg.run is not None):
+        yield from method_conflicts(cfg)
     if isinstance(cfg.model, ServerConfig):
         yield from _server_conflicts(cfg, cfg.model, program)
     elif program == "train":
@@ -93,6 +99,10 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
         yield f"run={cfg.run} is for evaluate.py and affect.show: the doctor looks at data alone, leave it out"
     if program != "doctor" and cfg.strict:
         yield "strict=true is for `python -m affect.doctor`: leave it out here"
+    if program == "export" and cfg.run is None:
+        yield "there is nothing to export: name the folder of a training, run=outputs/…"
+    if program != "export" and cfg.export_folder is not None:
+        yield f"export_folder={cfg.export_folder} is for `python -m affect.export`: leave it out here"
 
 
 def _range_conflicts(cfg: Config) -> Iterator[str]:
@@ -117,6 +127,7 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
         "finetuning.learning_rate": cfg.finetuning.learning_rate,
         "finetuning.new_learning_rate": cfg.finetuning.new_learning_rate,
         "finetuning.alignment_learning_rate": cfg.finetuning.alignment_learning_rate,
+        **{key: rate for key, (_, rate) in own_rates(cfg).items()},
         "trainer.max_grad_norm": cfg.trainer.max_grad_norm,
         "model.max_seconds": cfg.model.max_seconds,
         "knowledge.server_max_seconds": cfg.knowledge.server_max_seconds,
@@ -341,6 +352,8 @@ def _training_conflicts(cfg: Config) -> Iterator[str]:
     if cfg.trainer.encoder_cache is EncoderCache.on:
         yield from _encoder_cache_conflicts(cfg, used)
     trained = [modes.language, *(getattr(modes, tower) for tower in used), *([modes.projector] if used else [])]
+    if modes.target is Target.head:
+        return  # which is trained whatever the towers are
     if all(mode is Tower.frozen or (mode is Tower.auto and not set(new) & set(cfg.modalities)) for mode in trained):
         yield (
             f"finetuning={modes.name} trains nothing with modalities={cfg.modalities}: set"

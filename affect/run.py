@@ -12,6 +12,7 @@ A folder explains itself:
     log/run.log        what was said, warnings and the stack trace of a failure
     checkpoints/       best.ckpt and last.ckpt: trained weights, buffers and optimiser
     predictions.jsonl  one prediction a line; every number can be computed again from it
+    content_free.json  with evaluation.calibration=contextual, what the model answers when nothing is shown
     metrics.json       the numbers, with how many rows they stand on
     knowledge.json     where prompts show descriptions: who made them, and what they cost
     leak.json          the same: what they give away
@@ -39,6 +40,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from omegaconf import MISSING
 
 from affect import __version__
 from affect.config import Config, ConfigError, read_yaml, to_yaml
@@ -530,8 +533,8 @@ def read(folder: Path) -> RunSummary:
     )
 
 
-KEYS = frozenset(field.name for field in fields(Config))
-"""What the configuration of every run has."""
+KEYS = frozenset(field.name for field in fields(Config) if field.default is MISSING)
+"""What the configuration of every run has: the groups. A key that came later has its default in an older run."""
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -137,8 +137,10 @@ def load_best(model: nn.Module, run: Path) -> None:
     if not path.is_file():
         raise ConfigError(f"run={run} has no {BEST}: its training did not get as far as a validation; name another run")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        base, state = checkpoint["base"], checkpoint["state_dict"]
     except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(f"{path} cannot be read ({why}): it is damaged; train again or name another run") from error
+    adapters.check_base(model, base, str(path))
     adapters.load_trained_state(model, state, str(path))

@@ -21,6 +21,7 @@ RUNS = {
     "affect.leakage",
     "affect.rules",
     "affect.prompt_rules",
+    "affect.learning_rules",
     "affect.refusals",
     "affect.entry",
     "affect.inherit",
@@ -34,10 +35,13 @@ TENSORS = {
     "affect.readout",
     "affect.adapters",
     "affect.cache",
+    "affect.calibrate",
     "affect.corpus",
     "affect.decoded",
     "affect.endpoint",
     "affect.tensor_files",
+    "affect.four_bit",
+    "affect.heads",
 }
 TRAINING = {
     "affect.alignment",
@@ -53,10 +57,11 @@ TRAINING = {
 }
 KNOWLEDGE = {"affect.knowledge"}
 REPORTS = {"affect.report"}
+EXPORT = {"affect.export"}
 ENTRIES = {"affect.show", "affect.score", "affect.doctor"}
 
 CONFIGURATION = {"hydra", "omegaconf", "yaml"}
-HEAVY = {"av", "jinja2", "numpy", "peft", "rich", "safetensors", "torch", "transformers"}
+HEAVY = {"av", "bitsandbytes", "jinja2", "numpy", "peft", "rich", "safetensors", "torch", "transformers"}
 
 # Each layer: its modules, the parts of affect it may import beside itself, and the libraries.
 LAYERS = [
@@ -77,6 +82,11 @@ LAYERS = [
         HEAVY | {"cv2", "huggingface_hub", "omegaconf", "pyarrow"},
     ),
     (REPORTS, GROUND | PURE | RUNS | TENSORS | TRAINING, {"rich", "numpy"}),
+    (
+        EXPORT,
+        GROUND | {"affect"} | PURE | RUNS | TENSORS | TRAINING | REPORTS | READERS,
+        HEAVY | {"omegaconf"},
+    ),
     (
         ENTRIES,
         GROUND | {"affect"} | PURE | RUNS | TENSORS | TRAINING | KNOWLEDGE | REPORTS | READERS,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from affect import prompts
-from affect.config import PromptingConfig, TooLong
+from affect.config import FewshotConfig, PromptingConfig, TooLong
 from affect.record import DataError, Record
 from affect.tasks import Kind, Task
 
@@ -246,3 +246,34 @@ def test_a_question_that_is_too_long_by_itself_is_refused():
         made(modalities="t", max_text_tokens=5)
     with pytest.raises(DataError, match="raise it, or shorten the wording"):
         made(modalities="av", max_text_tokens=5)
+
+
+# ---------------------------------------------------------------- without content
+
+
+def test_a_prompt_without_content_differs_in_what_belongs_to_the_clip_alone():
+    told = replace(RECORD, knowledge={"audio": "A tense voice."})
+    shown = {
+        "descriptions": ["audio"],
+        "audio_description": {"en": "The sound: {text}\n"},
+    }
+    prompting = replace(PLAIN, **shown)
+    example = prompts.example(told, EMOTION, prompting, "ta", count)
+    texts = [text_of(messages) for messages in prompts.content_free(example, prompting, "ta")]
+    question = "Which emotion? One of: joy, anger."
+    assert texts == [f'They say: "{word}"\nThe sound: {word}\n{question}' for word in ("N/A", "[MASK]", "")]
+    for messages in prompts.content_free(example, prompting, "ta"):
+        assert messages[0] == example.messages[0]
+        assert [part["type"] for part in messages[-1]["content"]] == ["audio", "text"]
+    # Before it there were turns, which are content too; the example itself stays as it was.
+    assert "Ross: Hi" in text_of(example.messages) and "A tense voice." in text_of(example.messages)
+
+
+def test_few_shot_examples_stay_where_the_clip_says_nothing():
+    wording = {"example": {"en": "{clip}Answer: {answer}\n"}, "clip": {"en": "Now:\n"}}
+    prompting = replace(PLAIN, fewshot=FewshotConfig(k=1, **wording))
+    shot = replace(RECORD, id="meld/train/1", text="What a day", context=(), labels={"emotion": "joy"})
+    example = prompts.example(RECORD, EMOTION, prompting, "t", count, [shot])
+    texts = [text_of(messages) for messages in prompts.content_free(example, prompting, "t")]
+    assert all('They say: "What a day"\nAnswer: joy' in text for text in texts)
+    assert not any("not again" in text for text in texts)

@@ -175,6 +175,8 @@ def test_a_command_of_the_readme_works(
     elif "affect.knowledge" in words:
         kinds = {"ls": "12 audio", "show": "audio, by cues-"}
         assert kinds.get(words[2], "24 descriptions were there, 0 made") in said and not made
+    elif "affect.export" in words:
+        assert "written: its README.md says how it is loaded" in said and not made
     elif "affect.report" in words:
         assert "Results" in said or r"\begin{table}" in said
         assert ("demo.emotion" if "outputs/sweeps" in words else "manifest.label") in said and not made

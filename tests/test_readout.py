@@ -8,7 +8,9 @@ import torch
 from tiny_models import tiny_composed_language, tiny_qwen_omni
 
 from affect import readout
-from affect.config import ComposedConfig, EvaluationConfig, IntensityReadout, QwenOmniConfig, Readout
+from affect.calibrate import ContentFree
+from affect.config import Calibration, ComposedConfig, EvaluationConfig, IntensityReadout, QwenOmniConfig, Readout
+from affect.media import Sampling
 from affect.models import Conversation, Encoder, Model, load
 from affect.prompts import Example
 from affect.record import Record
@@ -219,3 +221,137 @@ def test_examples_of_two_tasks_are_never_read_together(composed: Pair) -> None:
     model, encoder = composed
     with pytest.raises(AssertionError, match="one task at a time"):
         readout.predict(model, encoder, {}, [examples(EMOTION)[0], examples(LEVEL)[0]], evaluation())
+
+
+# ---------------------------------------------------------------- constrained
+
+
+def constrained_by_hand(model: Model, batch: dict, candidates: list[list[int]]) -> list[int]:
+    """One forward pass over everything a position, instead of a cache, and a prefix tree of dictionaries."""
+    tree: dict = {}
+    for k, tokens in enumerate(candidates):
+        node = tree
+        for token in tokens:
+            node = node.setdefault(token, {})
+        node["end"] = k
+    found = []
+    for i in range(len(batch["input_ids"])):
+        given = {key: value[i : i + 1] for key, value in batch.items() if key in ("input_ids", "attention_mask")}
+        node = tree
+        while "end" not in node:
+            with torch.no_grad():
+                logits = model(given | {"answer_length": 0}, 1)[0, -1]
+            token = max(node, key=lambda t: logits[t].item())
+            node = node[token]
+            step = torch.tensor([[token]])
+            given["input_ids"] = torch.cat([given["input_ids"], step], 1)
+            given["attention_mask"] = torch.cat([given["attention_mask"], torch.ones_like(step)], 1)
+        found.append(node["end"])
+    return found
+
+
+def test_constrained_takes_the_likeliest_token_that_goes_on_with_a_label(pair: Pair) -> None:
+    model, encoder = pair
+    batch = encoder.encode(conversations(""))
+    random = np.random.default_rng(0)
+    # Of one to five tokens out of few, so that many share a beginning, and each with the end of turn.
+    drawn = {tuple(random.integers(40, 44, random.integers(1, 6)).tolist()) for _ in range(40)}
+    candidates = [[*tokens, encoder.end] for tokens in sorted(drawn)]
+    found = readout.constrained(model, batch, candidates)
+    assert found == constrained_by_hand(model, batch, candidates)
+    # Some were still undecided after their first token.
+    assert any(sum(c[0] == candidates[k][0] for c in candidates) > 1 for k in found)
+
+
+def test_constrained_writes_what_free_generation_would_where_that_is_a_label(pair: Pair) -> None:
+    model, encoder = pair
+    batch = encoder.encode(conversations())
+    free = [[*ids, encoder.end] for ids in model.generate(batch, 4)]
+    others = [encoder.answer_ids(label) for label in EMOTION.labels]
+    candidates = [*others, *(ids for i, ids in enumerate(free) if ids not in free[:i] + others)]
+    found = readout.constrained(model, batch, candidates)
+    # The fifth token is the end of turn, which free generation need not have written.
+    for ids, k in zip(free, found, strict=True):
+        assert candidates[k][:4] == ids[:4]
+
+
+def test_only_labels_are_written_and_they_are_read_as_what_they_stand_for(pair: Pair) -> None:
+    model, encoder = pair
+    batch = encoder.encode(conversations())
+    settings = evaluation(readout=Readout.constrained, intensity_readout=IntensityReadout.constrained)
+    for prediction in readout.predict(model, encoder, batch, examples(EMOTION), settings):
+        assert prediction.exact == prediction.lenient and prediction.exact in EMOTION.labels
+        assert prediction.answer == EMOTION.answer(prediction.exact, "en")
+        assert (prediction.readout, prediction.outcome, prediction.scores) == ("constrained", "valid", None)
+    for prediction in readout.predict(model, encoder, batch, examples(LEVEL), settings):
+        assert prediction.exact in LEVEL.grid() and prediction.answer == LEVEL.answer(prediction.exact, "en")
+    several = Task(name="several", kind=Kind.multi_label, labels=["joy", "anger", "fear"], question={"en": "Which?"})
+    asked = [replace(e, record=replace(e.record, labels={})) for e in examples(several, labelled=False)]
+    for prediction in readout.predict(model, encoder, batch, asked, settings):
+        assert prediction.exact in readout.possible(several) and prediction.answer == several.answer(
+            prediction.exact, "en"
+        )
+    assert len(readout.possible(several)) == 2**3 and () in readout.possible(several)
+
+
+# ---------------------------------------------------------------- calibration
+
+CLIPS = Sampling(audio=True, video=True, num_frames=2, frame_size=48, max_seconds=5)
+
+
+def blank(text: str, kinds: str) -> list[dict]:
+    parts = [{"type": "video"}] * ("v" in kinds) + [{"type": "audio"}] * ("a" in kinds)
+    return [{"role": "user", "content": [*parts, {"type": "text", "text": f"{text}Which emotion?"}]}]
+
+
+@pytest.mark.parametrize("kinds", ["", "av"])
+def test_calibrated_scores_are_without_what_is_said_to_nothing(pair: Pair, kinds: str) -> None:
+    model, encoder = pair
+    items, texts = conversations(kinds), [EMOTION.answer(label, "en") for label in EMOTION.labels]
+    asked = [replace(e, content_free=[blank("N/A ", kinds), blank("", kinds)]) for e in examples(EMOTION)]
+    silent = [
+        Conversation(
+            messages=messages,
+            waveform=np.zeros(encoder.sampling_rate, dtype=np.float32) if "a" in kinds else None,
+            frames=np.full((2, 48, 48, 3), 127, dtype=np.uint8) if "v" in kinds else None,
+            seconds=1.0,
+        )
+        for messages in asked[0].content_free
+    ]
+    prior = by_hand(model, encoder, silent, texts).double().softmax(-1).mean(0)
+    expected = by_hand(model, encoder, items, texts).double() - prior.log()
+    content_free = ContentFree(CLIPS)
+    found = readout.predict(
+        model,
+        encoder,
+        encoder.encode(items),
+        asked,
+        evaluation(calibration=Calibration.contextual),
+        content_free=content_free,
+    )
+    for i, prediction in enumerate(found):
+        assert list(prediction.scores.values()) == pytest.approx(expected[i].tolist(), abs=2e-4)
+        assert prediction.exact == EMOTION.labels[int(expected[i].argmax())]
+        assert prediction.readout == "score(contextual)"
+    shares = content_free.table()["d.emotion"]
+    assert list(shares) == EMOTION.labels
+    assert list(shares.values()) == pytest.approx(prior.tolist(), abs=1e-4)
+
+
+def test_a_prompt_without_content_is_put_to_the_model_once(composed: Pair) -> None:
+    _, encoder = composed
+    asked = [replace(e, content_free=[blank("N/A ", ""), blank("", "")]) for e in examples(EMOTION)]
+    rows: list[int] = []
+
+    def scores(batch: dict) -> torch.Tensor:
+        rows.append(len(batch["input_ids"]))
+        return torch.zeros(len(batch["input_ids"]), 5)
+
+    content_free = ContentFree(CLIPS)
+    for _ in range(3):
+        assert content_free.log_priors(asked, encoder, scores, "cpu").shape == (3, 5)
+    assert sum(rows) == 2
+    # With few-shot examples every clip has prompts of its own.
+    own = [replace(e, content_free=[blank(f"{i} ", "")]) for i, e in enumerate(asked)]
+    content_free.log_priors(own, encoder, scores, "cpu")
+    assert sum(rows) == 5

@@ -149,8 +149,6 @@ def test_every_task_has_a_table_of_its_own(make, capsys, tmp_path):
     ("words", "key", "values"),
     [
         (["evaluation.split=val"], "evaluation.split", ("test", "val")),
-        (["evaluation=generate"], "evaluation.readout", ("score", "generate")),
-        (["evaluation.length_normalised=true"], "evaluation.length_normalised", ("false", "true")),
         (
             ["datasets.demo.task_definitions.emotion.labels=[neutral,joy,sadness]"],
             "datasets.demo.task_definitions.emotion.labels",
@@ -177,6 +175,45 @@ def test_numbers_of_different_kinds_do_not_share_a_column(make, capsys, tmp_path
     assert row["folders"] == str(one)
 
 
+def test_readouts_stand_below_each_other_in_one_table(make, capsys, tmp_path):
+    trained = make("a")
+    words = (f"run={trained}", "trainer.max_batches=null")
+    make("b", *words, "evaluation=generate", correct=7, evaluate=True)
+    make("c", *words, "evaluation=constrained", correct=5, evaluate=True)
+    make("d", *words, "evaluation.calibration=contextual", correct=8, evaluate=True)
+    make("e", *words, "evaluation.length_normalised=true", correct=9, evaluate=True)
+    rows = records(capsys, tmp_path / "out", "--metrics", "accuracy")
+    keys = ("evaluation.readout", "evaluation.calibration", "evaluation.length_normalised", "accuracy_mean")
+    assert [tuple(row[key] for key in keys) for row in rows] == [
+        ("score", "none", "false", "0.6"),
+        ("generate", "", "", "0.7"),
+        ("constrained", "", "", "0.5"),
+        ("score", "contextual", "false", "0.8"),
+        ("score", "none", "true", "0.9"),
+    ]
+    # What only generated text has, the number of tokens above all, is no difference to the others.
+    settings = {key for key in rows[0] if key.startswith(("evaluation.", "training.", "finetuning."))}
+    assert settings == {*keys[:3], "evaluation.split", "evaluation.reader"}
+    out, _, end = report(capsys, tmp_path / "out", "--format", "markdown")
+    assert end == ""
+    assert all(re.search(rf"\| {cell} +\|", out) for cell in ("readout", "constrained", r"exact\.weighted_f1"))
+
+
+def test_readouts_of_a_number_stand_in_one_table_too(make, capsys, tmp_path):
+    make("a", "datasets.demo.tasks=[sentiment]", evaluate=True)
+    make("b", "datasets.demo.tasks=[sentiment]", "evaluation=constrained", evaluate=True)
+    rows = records(capsys, tmp_path / "out")
+    assert [row["evaluation.intensity_readout"] for row in rows] == ["generate", "constrained"]
+    assert "evaluation.readout" not in rows[0]  # of a classification, which this is not
+
+
+def test_what_all_runs_have_of_an_unusual_readout_stands_in_the_heading(make, capsys, tmp_path):
+    make("a", "evaluation.length_normalised=true", "evaluation.logit_adjustment=1")
+    out, _, _ = report(capsys, tmp_path / "out", "--format", "markdown")
+    assert "readout score; length_normalised true; logit_adjustment 1.0" in out
+    assert "calibration" not in out
+
+
 def test_different_readers_of_generated_answers_do_not_share_a_column(make, capsys, tmp_path):
     make("one", "evaluation=generate")
     make("other", "evaluation=generate", "evaluation.reader=exact")
@@ -201,7 +238,7 @@ def test_a_metric_with_a_name_can_be_compared_whatever_the_headlines_are(make, c
 
 def test_the_tables_of_other_tasks_are_shown_beside_a_refusal(make, capsys, tmp_path):
     make("one", "datasets.demo.tasks=[emotion,sentiment]")
-    make("other", "datasets.demo.tasks=[emotion,sentiment]", "evaluation.length_normalised=true")
+    make("other", "datasets.demo.tasks=[emotion,sentiment]", "datasets.demo.task_definitions.emotion.headline=uar")
     out, _, end = report(capsys, tmp_path / "out")
     assert "Results, demo.sentiment" in out and "Results, demo.emotion" not in out
     assert end.startswith("demo.emotion gets no table") and "demo.sentiment" not in end

@@ -303,7 +303,9 @@ def test_what_is_no_run_folder_is_refused(cfg, tmp_path):
         run.read(folder.parent / "typo")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "config.yaml").write_text("lr: 3\n")
-    with pytest.raises(ConfigError, match="is not the configuration of a run of affect, it has no cache_root, clip"):
+    with pytest.raises(
+        ConfigError, match="is not the configuration of a run of affect, it has no evaluation, finetuning"
+    ):
         run.read(tmp_path / "foreign")
     (tmp_path / "foreign" / "config.yaml").write_text("- a\n")
     with pytest.raises(ConfigError, match="holds a list, and a configuration is keys and values"):

@@ -214,6 +214,52 @@ def test_another_split_and_readout_can_be_evaluated(one_task: Path, start: Start
     assert metrics(folder)["split"] == "val"
 
 
+def test_labels_alone_are_generated_and_scores_are_calibrated(one_task: Path, start: Start) -> None:
+    folder = start("evaluate", f"run={one_task}", "evaluation=constrained", family=None)
+    predictions = run.read_predictions(folder)
+    assert {p.readout for p in predictions} == {"constrained"} and all(p.answer in TINY_LABELS for p in predictions)
+    folder = start("evaluate", f"run={one_task}", "evaluation.calibration=contextual", family=None)
+    [(task, prior)] = json.loads((folder / "content_free.json").read_text()).items()
+    assert task == "manifest.label" and set(prior) == set(TINY_LABELS) and sum(prior.values()) == pytest.approx(1)
+    before = {p.id: p.scores for p in run.read_predictions(one_task)}
+    for prediction in run.read_predictions(folder):
+        assert prediction.readout == "score(contextual)"
+        for label, score in prediction.scores.items():
+            assert score == pytest.approx(before[prediction.id][label] - math.log(prior[label]), abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def headed(start: Start, with_two_tasks: list[str]) -> Path:
+    """A run that has trained heads for a classification and an intensity, and little else."""
+    short = ("trainer.max_epochs=2", "trainer.batch_size=3", "finetuning.new_learning_rate=0.01", "modalities=t")
+    return start("train", *with_two_tasks, *short, "finetuning.target=head", "evaluation=head")
+
+
+def test_heads_are_trained_chosen_and_evaluated(headed: Path, start: Start) -> None:
+    predictions = run.read_predictions(headed)
+    assert {p.readout for p in predictions} == {"head"} and len(predictions) == 12
+    assert {p.task for p in predictions} == {"label", "level"} and all(p.lenient is not None for p in predictions)
+    assert len([name for name in weights(headed) if name.startswith("heads.")]) == 4
+    again = start("evaluate", f"run={headed}", family=None)
+    assert run.read_predictions(again) == predictions and metrics(again) == metrics(headed)
+
+
+def test_a_run_with_heads_does_not_answer_in_words(headed: Path, start: Start) -> None:
+    with pytest.raises(SystemExit) as end:
+        start("evaluate", f"run={headed}", "evaluation=score", family=None)
+    assert "finetuning.target=head teaches no words, but evaluation.readout=score reads them" in str(end.value)
+
+
+def test_a_checkpoint_of_another_base_is_refused(one_task: Path) -> None:
+    cfg = configuration(one_task)
+    model, _ = models.load(cfg.model, modalities=cfg.modalities, cache_root=Path(cfg.cache_root))
+    with torch.no_grad():
+        model.language.model.layers[0].mlp.up_proj.weight.add_(0.1)
+    adapters.apply(model, cfg.finetuning)
+    with pytest.raises(ConfigError, match=r"best\.ckpt was trained on another base: 1 of \d+ tensors of this model"):
+        trainer.load_best(model, one_task)
+
+
 def test_clips_without_labels_are_predicted_and_not_scored(one_task: Path, start: Start, table: Path) -> None:
     rows = [line.split(",") for line in table.read_text().splitlines() if ",test," in line]
     other = table.parent / "unlabelled.csv"

@@ -63,6 +63,14 @@ def borrowed(cfg: Config, modalities: str | None = None) -> Iterator[tuple[model
             del _parts[key]
 
 
+def give_up(changed: set[nn.Module]) -> None:
+    """Does not keep the parts that any of these modules belongs to, since their frozen weights are not what was
+    loaded."""
+    for key, kept in list(_parts.items()):
+        if isinstance(kept, nn.Module) and not changed.isdisjoint(kept.modules()):
+            del _parts[key]
+
+
 def _take_out_adapters(module: nn.Module) -> None:
     for name, layer in list(module.named_modules()):
         if isinstance(layer, BaseTunerLayer):

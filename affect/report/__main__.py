@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m affect.report",
         description=__doc__,
-        epilog="Numbers of different splits, readouts or definitions of a task do not share a table: --where chooses.",
+        epilog="Numbers of different splits, readers or definitions of a task do not share a table: --where chooses.",
     )
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="run folders, or folders with run folders in them")
     parser.add_argument("--format", choices=("table", *FORMATS), default="table")

@@ -1,7 +1,7 @@
 """Runs to the rows of a table: which settings there are, and the mean of every metric over the seeds of each.
 
-Only numbers of one split, one definition of the task, one readout and one metric come into a column; what else differs
-between runs is a column of the table, so that no two settings look alike.
+Only numbers of one split, one definition of the task, one reader of generated text and one metric come into a column;
+what else differs between runs, the readout too, is a column of the table, so that no two settings look alike.
 """
 
 from collections import Counter
@@ -18,7 +18,9 @@ from affect.report.settings import (
     HEADLINE,
     LEADING,
     NAMES,
-    SIGNED,
+    READ_WITH,
+    READOUTS,
+    SCORED_WITH,
     Run,
     generates,
     learns,
@@ -63,7 +65,8 @@ def _named(runs: Sequence[Run], task: str, asked: Sequence[str]) -> tuple[list[s
         assert runs[0].summary.metrics is not None
         headline = runs[0].summary.metrics["tasks"][task]["headline"]
         if word == HEADLINE:
-            references = ("exact.", "lenient.", "majority.") if generates(runs[0], task) else ("majority.",)
+            generated = any(generates(run, task) for run in runs)
+            references = ("exact.", "lenient.", "majority.") if generated else ("majority.",)
             chosen += [headline, *(name for ref in references if (name := f"{ref}{headline}") in everywhere)]
         elif word == ALL:
             rest = [n for n in everywhere if n.split(".")[0] not in ("exact", "lenient", "majority")]
@@ -89,6 +92,8 @@ def _columns(found: Sequence[Mapping[str, str]]) -> list[str]:
     keys = dict.fromkeys(key for each in found for key in each)
 
     def applies(key: str, each: Mapping[str, str]) -> bool:
+        if key in READ_WITH:
+            return key in each
         return each["tuning"] == FINE_TUNED or not learns(key)
 
     def value(key: str, each: Mapping[str, str]) -> str | None:
@@ -166,13 +171,13 @@ def table(
     columns = _columns([found[n] for group in kept for n, _ in group])
     common = found[kept[0][0][0]]
     made.settings = columns or ["model.name"]
-    signed = signature(scored[0], task, headline=False)
-    made.about = {
-        key: value
-        for key, value in signed.items()
-        if key in SIGNED and (key, value) != ("evaluation.length_normalised", "false")  # said where it is unusual
-    }
-    made.about |= {key: common[key] for key in LEADING if key not in made.settings}
+    # Only those that generate have a reader, which is one.
+    signed = {key: value for run in scored for key, value in signature(run, task, headline=False).items()}
+    usual = {f"evaluation.{key}": value for key, value in SCORED_WITH.items()}
+    for key in ("evaluation.split", *READOUTS, "evaluation.reader", *usual, *LEADING):
+        value = signed[key] if key in signed else common.get(key)
+        if key not in made.settings and value is not None and value != usual.get(key):
+            made.about[key] = value
     made.rows = [_row(group, made, found[group[0][0]]) for group in kept]
     _mark_clips(made)
     for name in (*made.metrics, *made.classes):

@@ -14,6 +14,8 @@ SHORT = {
     "prompting.name": "prompting",
     "finetuning.name": "finetuning",
     "trainer.name": "trainer",
+    "evaluation.readout": "readout",
+    "evaluation.intensity_readout": "readout",
     "knowledge.source": "knowledge",
     "knowledge.control": "control",
 }

@@ -17,7 +17,9 @@ ZERO_SHOT, FINE_TUNED = "zero-shot", "fine-tuned"
 # Where things are, how a run is watched, and what it is called: none of it changes a number.
 PLACES = {
     *("output_root", "cache_root", "data_root", "run", "resume", "clip", "dry_run", "evaluation.name"),
-    *("trainer.progress", "trainer.num_workers", "trainer.check_workers", "trainer.log_every"),
+    *("export_as", "export_folder", "model.licence"),
+    *("trainer.progress", "trainer.num_workers", "trainer.check_workers", "trainer.log_every", "trainer.prefetch"),
+    *("trainer.clip_cache_gb", "trainer.encoder_cache", "trainer.encoder_cache_gb"),
     *("knowledge.store", "knowledge.make", "knowledge.splits", "knowledge.shard"),
     # Where a served model is asked, and how patiently.
     *(f"model.{key}" for key in ("url", "key_variable", "concurrency", "timeout", "retries", "backoff")),
@@ -41,7 +43,16 @@ CONTROL = "knowledge.control"
 RAW = ("prompting.descriptions", "prompting.descriptions_without_media", CONTROL, "knowledge.control_split")
 
 # What `mixed` keeps apart; the rows of a table have it in common.
-SIGNED = {f"evaluation.{key}" for key in ("split", "readout", "intensity_readout", "reader", "length_normalised")}
+SIGNED = {"evaluation.split", "evaluation.reader"}
+
+READOUTS = ("evaluation.readout", "evaluation.intensity_readout")
+"""How answers are obtained: of a task with labels, and of one with a range. In the heading, or a column."""
+
+SCORED_WITH = {"length_normalised": "false", "calibration": "none", "logit_adjustment": "0.0"}
+"""Keys of `evaluation` that change scores alone, and what they are where the heading need not name them."""
+
+READ_WITH = {"evaluation.max_new_tokens", *(f"evaluation.{key}" for key in SCORED_WITH)}
+"""What only some readouts have a use for: the others have no value of it that could differ."""
 
 LEADING = ("model.name", "tuning", "modalities")
 """What a reader looks for first: leading columns where it varies, part of the heading where it does not."""
@@ -145,7 +156,11 @@ def settings(run: Run, task: str) -> dict[str, str]:
     for key, value in _plain(run.summary.config).items():
         if _no_matter(key) or learns(key) or key in SIGNED or key in ("seed", "evaluation.selection"):
             continue
+        if key in READOUTS and key != _readout_key(run, task):
+            continue
         if key == "evaluation.max_new_tokens" and not generates(run, task):
+            continue
+        if key.removeprefix("evaluation.") in SCORED_WITH and not _scores(run, task):
             continue
         if key in RAW or (key.startswith("knowledge.") and CONTROL not in shown):
             continue
@@ -280,18 +295,26 @@ def signature(run: Run, task: str, *, headline: bool) -> dict[str, str]:
     definition = config["datasets"][dataset]["task_definitions"][name]
     found[f"{prefix}.kind"] = text(definition["kind"])
     if "labels" in metrics["tasks"][task]:
-        found["evaluation.readout"] = metrics["readout"]
         found[f"{prefix}.labels"] = text(definition["labels"])
     else:
-        found["evaluation.intensity_readout"] = metrics["intensity_readout"]
         found |= {f"{prefix}.{end}": text(definition[end]) for end in ("low", "high")}
     if generates(run, task):
         found["evaluation.reader"] = metrics["reader"]
-    elif "labels" in metrics["tasks"][task]:
-        found["evaluation.length_normalised"] = text(config["evaluation"]["length_normalised"])
     if headline:
         found[f"{prefix}.headline"] = metrics["tasks"][task]["headline"]
     return found
+
+
+def _readout_key(run: Run, task: str) -> str:
+    assert run.summary.metrics is not None
+    return READOUTS[0 if "labels" in run.summary.metrics["tasks"][task] else 1]
+
+
+def _scores(run: Run, task: str) -> bool:
+    """Whether the task is a classification whose labels were scored."""
+    metrics = run.summary.metrics
+    assert metrics is not None
+    return "labels" in metrics["tasks"][task] and metrics["readout"] == "score"
 
 
 def generates(run: Run, task: str) -> bool:
@@ -300,7 +323,7 @@ def generates(run: Run, task: str) -> bool:
     assert metrics is not None
     if "readout" in metrics["tasks"][task]:
         return "generate" in metrics["tasks"][task]["readout"].split("+")
-    return metrics["readout" if "labels" in metrics["tasks"][task] else "intensity_readout"] == "generate"
+    return metrics[_readout_key(run, task).removeprefix("evaluation.")] == "generate"
 
 
 def mixed(runs: Sequence[Run], task: str, metrics: Sequence[str]) -> str | None:

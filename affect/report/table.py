@@ -50,10 +50,12 @@ UNBOUNDED = 100_000
 def print_towers(counts: Sequence["TowerCount"]) -> None:
     """What is trained of each tower."""
     table = Table(title="Trained parameters")
-    for heading in ("tower", "how", "parameters", "trained", "LoRA modules"):
+    for heading in ("tower", "how", "parameters", "trained", "LoRA modules", "learning rate"):
         table.add_column(heading, justify="left" if heading in ("tower", "how") else "right")
     for count in counts:
-        table.add_row(count.tower, count.mode, f"{count.parameters:,}", f"{count.trained:,}", f"{count.lora_modules:,}")
+        rate = "" if count.learning_rate is None else f"{count.learning_rate:g}"
+        numbers = (f"{number:,}" for number in (count.parameters, count.trained, count.lora_modules))
+        table.add_row(count.tower, count.mode, *numbers, rate)
     Console().print(table)
 
 

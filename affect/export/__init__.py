@@ -1,0 +1,61 @@
+"""A fine-tuned model for others: merged weights or an adapter, with processor, prompt and card. And the way back of a
+composed model, which no library knows:
+
+    from affect.export import load
+    model, encoder = load("outputs/…/export_merged")
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from affect.models import Encoder, Model
+
+DESCRIPTION = "composed.json"
+"""What a composed model is put together from: its configuration, and the modalities it has towers for."""
+
+TOWERS = "towers.safetensors"
+"""Encoders and projectors of a composed model, but those that are as they were published."""
+
+LANGUAGE = "language"
+"""Folder of a composed model's language model, as transformers saves one."""
+
+
+def load(folder: str | Path, cache_root: str | Path | None = None) -> "tuple[Model, Encoder]":
+    """The composed model that `python -m affect.export` wrote to `folder`, and its encoder.
+
+    `cache_root` is where the language model of an adapter is kept when it comes out of a wheel; None is
+    $AFFECT_CACHE, or ~/.cache/affect. Raises ConfigError as `models.load`, and where the folder is not such an export.
+    """
+    from omegaconf import OmegaConf
+    from safetensors.torch import load_file
+
+    from affect import models
+    from affect.config import ComposedConfig, ConfigError
+
+    folder = Path(folder)
+    if not (folder / DESCRIPTION).is_file():
+        raise ConfigError(
+            f"{folder} has no {DESCRIPTION}: name the folder of an exported composed model; other models are loaded by"
+            " transformers, as their README.md says"
+        )
+    described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ComposedConfig), described["model"]))
+    if (folder / LANGUAGE).is_dir():
+        config.language = str(folder / LANGUAGE)
+    cache = Path(cache_root or os.environ.get("AFFECT_CACHE") or Path.home() / ".cache" / "affect")
+    model, encoder = models.load(config, modalities=described["modalities"], cache_root=cache)
+    tensors = load_file(folder / TOWERS)
+    unknown = model.load_state_dict(tensors, strict=False).unexpected_keys
+    if unknown:
+        raise ConfigError(
+            f"{folder / TOWERS} has {len(unknown)} tensors that the model of {DESCRIPTION} has not, for example"
+            f" {unknown[0]}: the two are not of one export, or of another version of affect"
+        )
+    if (folder / "adapter_config.json").is_file():
+        from peft import PeftModel
+
+        model.language = PeftModel.from_pretrained(model.language, folder).merge_and_unload()
+    return model.eval(), encoder

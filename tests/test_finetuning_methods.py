@@ -1,0 +1,317 @@
+"""What each method of fine-tuning means, on tiny models: LoRA, rsLoRA, DoRA, PiSSA, four bits, and merging them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import tiny_composed_language, tiny_qwen_omni
+from torch import nn
+
+from affect import adapters
+from affect.config import ComposedConfig, ConfigError, FinetuningConfig, LoraMethod, QwenOmniConfig, Tower
+from affect.models import Conversation, Encoder, Model, keep, load
+from affect.module import answer_loss
+
+METHODS = {
+    "lora": {},
+    "rslora": {"method": LoraMethod.rslora},
+    "dora": {"method": LoraMethod.dora},
+    "pissa": {"method": LoraMethod.pissa},
+    "qlora": {"four_bit": True},
+    "four-bit pissa": {"four_bit": True, "method": LoraMethod.pissa},
+    "four-bit dora": {"four_bit": True, "method": LoraMethod.dora},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("methods")
+    tiny_composed_language(root / "language")
+    tiny_qwen_omni(root / "qwen")
+    return root
+
+
+def text_model(folder: Path) -> tuple[Model, Encoder]:
+    config = ComposedConfig(name="tiny", modalities="tav", language=str(folder / "language"))
+    return load(config, modalities="t", cache_root=folder)
+
+
+def qwen_omni(folder: Path) -> tuple[Model, Encoder]:
+    config = QwenOmniConfig(name="tiny", modalities="tav", checkpoint=str(folder / "qwen"))
+    return load(config, modalities="t", cache_root=folder)
+
+
+def settings(method: str = "lora", **more: Any) -> FinetuningConfig:
+    if METHODS[method].get("four_bit"):
+        pytest.importorskip("bitsandbytes")
+    return FinetuningConfig(**{"name": "test", "rank": 4, "alpha": 8, **METHODS[method], **more})
+
+
+def batch(encoder: Encoder) -> dict[str, Any]:
+    texts = ("Which emotion?", "And how does she sound when she says so?", "Well?")
+    return encoder.encode(
+        [
+            Conversation(messages=[{"role": "user", "content": [{"type": "text", "text": text}]}], answer=answer)
+            for text, answer in zip(texts, ("joy", "anger", "sadness"), strict=True)
+        ]
+    )
+
+
+@torch.no_grad()
+def logits(model: Model, tensors: dict[str, Any]) -> torch.Tensor:
+    return model.eval()(tensors, keep=6)
+
+
+def train(model: Model, tensors: dict[str, Any], config: FinetuningConfig, steps: int = 12) -> list[float]:
+    torch.manual_seed(0)
+    optimizer = torch.optim.AdamW(adapters.parameter_groups(model.train(), config), lr=0.01)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.01
+    losses = []
+    for _ in range(steps):
+        loss = answer_loss(model, tensors)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def layers(model: nn.Module) -> dict[str, nn.Module]:
+    return {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
+
+
+@pytest.mark.parametrize("make", [text_model, qwen_omni])
+@pytest.mark.parametrize("method", METHODS)
+def test_training_begins_where_the_base_is_and_the_loss_falls(folder: Path, make: Any, method: str) -> None:
+    model, encoder = make(folder)
+    tensors, config = batch(encoder), settings(method)
+    before = logits(model, tensors)
+    adapters.apply(model, config)
+    start = logits(model, tensors)
+    if config.four_bit:
+        assert 1e-3 < (start - before).abs().mean() < before.std()  # rounded, and still the same model
+    else:
+        torch.testing.assert_close(start, before, atol=1e-4, rtol=1e-4)
+    frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
+    losses = train(model, tensors, config)
+    assert losses[-1] < losses[0] - 0.3, losses
+    assert frozen and all(torch.equal(model.get_parameter(name), value) for name, value in frozen.items())
+    assert (logits(model, tensors) - start).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("make", [text_model, qwen_omni])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_merged_model_says_what_the_adapter_said(folder: Path, make: Any, method: str) -> None:
+    model, encoder = make(folder)
+    tensors, config = batch(encoder), settings(method)
+    names = set(model.state_dict())
+    adapters.apply(model, config)
+    train(model, tensors, config, steps=3)
+    adapted = logits(model, tensors)
+    adapters.merge(model)
+    torch.testing.assert_close(logits(model, tensors), adapted, atol=1e-4, rtol=1e-4)
+    assert set(model.state_dict()) == names
+    assert not layers(model)
+    assert {type(m).__name__ for m in model.modules() if isinstance(m, nn.Linear)} == {"Linear"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_saved_state_restores_the_trained_model(folder: Path, method: str) -> None:
+    model, encoder = text_model(folder)
+    tensors, config = batch(encoder), settings(method)
+    adapters.apply(model, config)
+    train(model, tensors, config, steps=3)
+    other, _ = text_model(folder)
+    adapters.apply(other, config)
+    assert (logits(other, tensors) - logits(model, tensors)).abs().max() > 0.01
+    with torch.no_grad():  # where a library finds other singular vectors of the same weights
+        for name, parameter in other.named_parameters():
+            if "lora_" in name:
+                parameter.normal_()
+    adapters.load_trained_state(other, adapters.trained_state(model), "x.ckpt")
+    torch.testing.assert_close(logits(other, tensors), logits(model, tensors), atol=1e-6, rtol=1e-6)
+
+
+def test_scaling_by_the_rank_and_by_its_root(folder: Path) -> None:
+    for method, expected in (("lora", 8 / 4), ("rslora", 8 / 4**0.5)):
+        model, _ = text_model(folder)
+        adapters.apply(model, settings(method))
+        assert {layer.scaling["default"] for layer in layers(model).values()} == {expected}
+    # The shipped rsLoRA has, at its rank, the update of the shipped LoRA.
+    assert 8 / 16**0.5 == 32 / 16
+
+
+def test_dora_trains_the_length_of_every_row(folder: Path) -> None:
+    model, _ = text_model(folder)
+    plain = adapters.apply(text_model(folder)[0], settings("lora"))[0]
+    count = adapters.apply(model, settings("dora"))[0]
+    for layer in layers(model).values():
+        length = layer.lora_magnitude_vector["default"].weight
+        assert length.requires_grad
+        torch.testing.assert_close(length, layer.get_base_layer().weight.norm(dim=1))
+    rows = sum(layer.get_base_layer().out_features for layer in layers(model).values())
+    assert count.mode == "dora" and count.trained == plain.trained + rows
+
+
+def test_pissa_starts_from_the_greatest_singular_values_and_leaves_the_weights_alone(folder: Path) -> None:
+    model, _ = text_model(folder)
+    weights = {name: p.detach().clone() for name, p in model.named_parameters()}
+    plain = adapters.apply(text_model(folder)[0], settings("lora"))[0]
+    count = adapters.apply(model, settings("pissa"))[0]
+    assert (count.trained, count.parameters) == (plain.trained, plain.parameters)
+    for name, layer in layers(model).items():
+        weight = weights[f"{name}.weight"]
+        assert torch.equal(layer.get_base_layer().weight, weight)
+        u, s, v = torch.linalg.svd(weight, full_matrices=False)
+        best = u[:, :4] @ torch.diag(s[:4]) @ v[:4]
+        torch.testing.assert_close(layer.get_delta_weight("default"), best, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(layer.get_delta_weight("start"), -best, atol=1e-5, rtol=1e-4)
+        halves = [part["default"].weight.norm().item() for part in (layer.lora_A, layer.lora_B)]
+        assert halves[0] == pytest.approx(halves[1], rel=1e-4)
+    assert not any(p.requires_grad for name, p in model.named_parameters() if ".start." in name)
+
+
+def test_pissa_of_a_matrix_with_fewer_singular_values_than_the_rank(folder: Path) -> None:
+    model, encoder = text_model(folder)
+    before = logits(model, batch(encoder))
+    adapters.apply(model, settings("pissa", rank=20))  # k_proj and v_proj have 16 rows
+    torch.testing.assert_close(logits(model, batch(encoder)), before, atol=1e-4, rtol=1e-4)
+
+
+def test_four_bits_are_four_bits(folder: Path) -> None:
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    model, _ = text_model(folder)
+    linear = {name: m.weight.detach().clone() for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    plain = adapters.apply(text_model(folder)[0], settings("lora"))[0]
+    count = adapters.apply(model, settings("qlora"))[0]
+    assert count.mode == "lora, 4 bits"
+    assert (count.trained, count.parameters) == (plain.trained, plain.parameters)
+    for name, layer in layers(model).items():
+        base = layer.get_base_layer()
+        assert isinstance(base, bitsandbytes.nn.Linear4bit)
+        assert base.weight.dtype == torch.uint8 and base.weight.numel() == linear[name].numel() // 2
+        assert base.weight.quant_type == "nf4" and not base.weight.requires_grad
+        back = adapters.weight_of(base)
+        # The 16 levels of a block of 64 lie at most 0.15 of its greatest value from any weight.
+        assert (back - linear[name]).abs().max() < 0.2 * linear[name].abs().max()
+        blocks = back.flatten().view(-1, 64)
+        assert max(len(block.unique()) for block in blocks) <= 16
+    # Output embeddings stay: they are the input embeddings here, and are never rounded.
+    assert type(model.language.lm_head) is nn.Linear
+
+
+def test_four_bits_of_what_is_not_adapted_too(folder: Path) -> None:
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    model, _ = text_model(folder)
+    adapters.apply(model, settings("qlora", targets=["q_proj"]))
+    assert sum(isinstance(m, bitsandbytes.nn.Linear4bit) for m in model.modules()) == 14
+    assert len(layers(model)) == 2
+
+
+def test_only_the_language_model_is_put_into_four_bits(folder: Path) -> None:
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    config = QwenOmniConfig(name="tiny", modalities="tav", checkpoint=str(folder / "qwen"))
+    model, _ = load(config, modalities="tav", cache_root=folder)
+    adapters.apply(model, settings("qlora", audio=Tower.lora, projector=Tower.full))
+    towers = {
+        adapters.tower_of(name, model.towers)
+        for name, module in model.named_modules()
+        if isinstance(module, bitsandbytes.nn.Linear4bit)
+    }
+    assert towers == {"language"}
+
+
+def test_a_base_in_four_bits_is_not_given_to_the_next_job(folder: Path, configure: Any) -> None:
+    pytest.importorskip("bitsandbytes")
+    words = ("model=smollm2", f"model.language={folder / 'language'}", "modalities=t", f"cache_root={folder}")
+    cfg = configure(*words, "finetuning=qlora")
+    with keep.borrowed(cfg) as (model, _):
+        adapters.apply(model, cfg.finetuning)
+    with keep.borrowed(cfg) as (model, _):
+        kinds = {type(m).__name__ for m in model.modules() if isinstance(m, nn.Linear)}
+    assert kinds == {"Linear"}
+
+
+def test_a_base_with_pissa_is_given_on_as_it_was(folder: Path, configure: Any) -> None:
+    words = ("model=smollm2", f"model.language={folder / 'language'}", "modalities=t", f"cache_root={folder}")
+    cfg = configure(*words, "finetuning=pissa", "finetuning.rank=4")
+    with keep.borrowed(cfg) as (model, encoder):
+        before = logits(model, batch(encoder))
+        adapters.apply(model, cfg.finetuning)
+        train(model, batch(encoder), cfg.finetuning)
+        first = model.language
+    with keep.borrowed(cfg) as (model, encoder):
+        assert model.language is first
+        assert torch.equal(logits(model, batch(encoder)), before)
+
+
+# ---------------------------------------------------------------- the base
+
+
+def test_another_base_is_refused_and_another_precision_is_not(folder: Path) -> None:
+    model, _ = text_model(folder)
+    adapters.apply(model, settings())
+    sample = model.base_sample
+    assert 0 < sum(values.numel() for values in sample.values()) <= 8 * len(sample)
+    with torch.no_grad():  # what is trained whole does not take the sample of its beginning along
+        before = {name: values.clone() for name, values in sample.items()}
+        for parameter in model.parameters():
+            parameter.add_(1)
+    assert all(torch.equal(sample[name], values) for name, values in before.items())
+    again, _ = text_model(folder)
+    adapters.apply(again.to(torch.bfloat16), settings("pissa"))
+    adapters.check_base(again, sample, "best.ckpt")
+    other, _ = text_model(folder)
+    with torch.no_grad():
+        other.language.model.layers[1].mlp.up_proj.weight.mul_(1.1)
+    adapters.apply(other, settings())
+    with pytest.raises(
+        ConfigError,
+        match=r"^best.ckpt was trained on another base: 1 of \d+ tensors of this model have other values than then, for"
+        r" example language\.model\.layers\.1\.mlp\.up_proj\.weight: name the checkpoint",
+    ):
+        adapters.check_base(other, sample, "best.ckpt")
+
+
+def test_new_towers_are_no_base(folder: Path) -> None:
+    config = ComposedConfig(name="tiny", modalities="tav", language=str(folder / "language"), encoder_width=16)
+    model, _ = load(config, modalities="tav", cache_root=folder)
+    assert {adapters.tower_of(name, model.towers) for name in adapters.base_sample(model)} == {"language"}
+
+
+# ---------------------------------------------------------------- towers
+
+
+def test_every_tower_can_have_its_own_learning_rate(folder: Path) -> None:
+    config = QwenOmniConfig(name="tiny", modalities="tav", checkpoint=str(folder / "qwen"))
+    model, _ = load(config, modalities="tav", cache_root=folder)
+    finetuning = settings(
+        audio=Tower.lora,
+        vision=Tower.full,
+        projector=Tower.full,
+        learning_rate=0.1,
+        vision_learning_rate=0.2,
+        projector_learning_rate=0.3,
+    )
+    counts = {count.tower: count for count in adapters.apply(model, finetuning)}
+    assert {t: c.learning_rate for t, c in counts.items()} == {
+        "language": 0.1,
+        "audio": 0.1,
+        "vision": 0.2,
+        "projector": 0.3,
+    }
+    by_name = {id(p): name for name, p in model.named_parameters()}
+    for group in adapters.parameter_groups(model, finetuning):
+        towers = {adapters.tower_of(by_name[id(p)], model.towers) for p in group["params"]}
+        assert {counts[tower].learning_rate for tower in towers} == {group["lr"]}
+
+
+def test_one_unknown_target_among_known_ones_is_refused(folder: Path) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"^finetuning\.targets names v_porj, and no linear module of language is named so, did you mean"
+        r" 'v_proj'\? Their linear modules: down_proj, gate_proj",
+    ):
+        adapters.apply(text_model(folder)[0], settings(targets=["q_proj", "v_porj"]))

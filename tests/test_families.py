@@ -116,6 +116,15 @@ SUITE = [
 ]
 
 
+KEPT = {
+    "qwen_omni": {"audio", "video"},
+    "qwen3_omni": {"audio"},
+    "qwen2_audio": {"audio"},
+    "audio_flamingo3": {"audio"},
+}
+"""Parts of which the encoder's outputs can be kept."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     family: Family
@@ -271,6 +280,38 @@ def test_a_batch_is_its_conversations_one_by_one(tiny: Loaded) -> None:
         together = tiny.model(batch, keep)
         for row, item in enumerate(items):
             torch.testing.assert_close(together[row], tiny.model(tiny.encoder.encode([item]), keep)[0], **TOLERANCE)
+
+
+def test_kept_outputs_of_the_encoders_stand_for_the_clips(tiny: Loaded) -> None:
+    parts = tiny.model.encoders()
+    assert set(parts) == KEPT.get(tiny.family.name, set())
+    assert {id(p) for module in parts.values() for p in module.parameters()} <= {id(p) for p in tiny.model.parameters()}
+
+    def kept(item: Conversation) -> Conversation:
+        alone = Conversation(
+            messages=[],
+            waveform=item.waveform if "audio" in parts else None,
+            frames=item.frames if "video" in parts else None,
+            seconds=item.seconds,
+        )
+        if alone.waveform is None and alone.frames is None:
+            return item
+        outputs = tiny.model.encoder_outputs(tiny.encoder.features([alone]))
+        rest = {"waveform": None if "audio" in outputs else item.waveform}
+        return replace(item, outputs=outputs, frames=None if "video" in outputs else item.frames, **rest)
+
+    items = tiny.items(answers=True)
+    with torch.no_grad():
+        batch, plain = tiny.encoder.encode([kept(item) for item in items]), tiny.encoder.encode(items)
+        assert {f"{part}_states" for part in parts} <= set(batch)
+        torch.testing.assert_close(batch["input_ids"], plain["input_ids"], **TOLERANCE)
+        found, expected = tiny.model(batch, 4), tiny.model(plain, 4)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+    for part in parts:
+        assert tiny.encoder.settings(part)
+        changed = batch | {f"{part}_states": batch[f"{part}_states"].flip(0)}
+        with torch.no_grad():
+            assert (tiny.model(changed, 4) - expected).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2, 3], [3, 3, 0, 2, 1, 1, 0]])

@@ -8,6 +8,8 @@ of them are the most.
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+from torch import nn
 from transformers import AudioFlamingo3ForConditionalGeneration, AudioFlamingo3Processor
 
 from affect.config import NativeConfig
@@ -48,3 +50,12 @@ class AudioFlamingo3(native.Native):
 
     TOWERS: ClassVar = {"audio": ("model.audio_tower",), "projector": ("model.multi_modal_projector",)}
     KEYS = ("input_features", "input_features_mask")
+
+    def encoders(self) -> dict[str, nn.Module]:
+        """The audio tower with its projector."""
+        return native.together(audio=[self.backbone.model.audio_tower, self.backbone.model.multi_modal_projector])
+
+    def encoder_outputs(self, features: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
+        """states[tokens, D] of the audio."""
+        heard = self.backbone.model.get_audio_features(*(features[key] for key in self.KEYS), return_dict=True)
+        return {"audio": {"states": heard.pooler_output}}

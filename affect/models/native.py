@@ -7,6 +7,7 @@ batch is put together from the parts.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -161,6 +162,11 @@ def joined(tensors: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat(padded)
 
 
+def together(**parts: list[nn.Module | None]) -> dict[str, nn.Module]:
+    """By part one module of several, for those parts that the model was loaded with."""
+    return {part: nn.ModuleList(modules) for part, modules in parts.items() if None not in modules}
+
+
 def clip_metadata(conversation: Conversation) -> dict[str, Any]:
     """What processors want to know of a video whose frames have been sampled already: frame i stands at i / fps."""
     num_frames, height, width, _ = conversation.frames.shape
@@ -248,10 +254,29 @@ class NativeEncoder:
             tensors = [made[key] for made in features if key in made]
             if tensors:
                 batch[key] = joined(tensors)
+        states = [c.outputs["audio"]["states"] for c in conversations if "audio" in c.outputs]
+        if states:
+            assert all(c.waveform is None for c in conversations), "a batch has audio in both ways"
+            batch["audio_states"] = torch.cat(states)
         return batch
 
+    def features(self, conversations: list[Conversation]) -> dict[str, Any]:
+        """What the processor makes of the clip of one conversation."""
+        [conversation] = conversations
+        given = {"audio": conversation.waveform, "video": conversation.frames}
+        parts = [{"type": kind} for kind, clip in given.items() if clip is not None]
+        return self._prompt(replace(conversation, messages=[{"role": "user", "content": parts}]))[1]
+
+    def settings(self, part: str) -> str:
+        """Of the sound: what is kept of a picture is the matter of single families."""
+        assert part == "audio", f"a family that keeps {part} says what it depends on"
+        return self.processor.feature_extractor.to_json_string()
+
     def _check(self, conversation: Conversation, where: str) -> None:
-        given = {"audio": conversation.waveform is not None, "video": conversation.frames is not None}
+        given = {
+            "audio": conversation.waveform is not None or "audio" in conversation.outputs,
+            "video": conversation.frames is not None,
+        }
         for kind, letter in KINDS.items():
             count = sum(part["type"] == kind for message in conversation.messages for part in message["content"])
             assert count == 0 or letter in self.modalities, (
@@ -272,6 +297,10 @@ class NativeEncoder:
         """Token ids with the clip's placeholders at their full number, and what the processor made of the clip."""
         num_frames = 1 if conversation.frames is None else len(conversation.frames)
         text = self.render(conversation.messages, num_frames)
+        if "audio" in conversation.outputs:
+            ids, token = self._tokenize(text), self.media_ids["audio"]
+            at, length = ids.index(token), len(conversation.outputs["audio"]["states"])
+            return [*ids[:at], *[token] * length, *ids[at + 1 :]], {}
         if conversation.waveform is None and conversation.frames is None:
             return self._tokenize(text), {}
         made = self.processor(
@@ -382,13 +411,22 @@ class Native(nn.Module):
         """None, unless a family says how what they make of a clip can be kept and given back."""
         return {}
 
+    def with_sound(self, batch: dict, states: torch.Tensor) -> torch.Tensor:
+        """embeddings[B, T, D] of the ids, with states[audio tokens, D] in their places."""
+        embeddings = self.backbone.get_input_embeddings()(batch["input_ids"])
+        here = (batch["input_ids"] == self.backbone.config.audio_token_id)[..., None]
+        return embeddings.masked_scatter(here, states.to(embeddings.dtype))
+
     def _positions(self, batch: dict) -> torch.Tensor:
         """positions[B, T], or positions[AXES, B, T]."""
         return (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
 
     def _media(self, batch: dict) -> dict[str, torch.Tensor]:
-        """What the backbone is given beside ids, mask and positions."""
-        return {key: batch[key] for key in self.KEYS if key in batch}
+        """What the backbone is given beside ids, mask and positions, or instead of the ids."""
+        media = {key: batch[key] for key in self.KEYS if key in batch}
+        if "audio_states" in batch:
+            media |= {"input_ids": None, "inputs_embeds": self.with_sound(batch, batch["audio_states"])}
+        return media
 
     def _body(self, media: dict[str, torch.Tensor]) -> nn.Module:
         """The module that makes hidden states of a batch with this media."""

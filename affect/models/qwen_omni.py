@@ -295,20 +295,12 @@ class QwenOmni(native.Native):
         return positions
 
     def _media(self, batch: dict) -> dict[str, Any]:
-        media = super()._media(batch)
+        # The class finds the places of a video by the ids, also where it is given embeddings.
+        media = super()._media(batch) | {"input_ids": batch["input_ids"]}
         if "pixel_values_videos" not in media:
             # The grid alone would be taken for that of pixels that are missing.
             media.pop("video_grid_thw", None)
-        if "audio_states" in batch:
-            media["inputs_embeds"] = self.with_sound(batch, batch["audio_states"])
         if "video_states" in batch:
             outputs = BaseModelOutputWithPooling(pooler_output=(batch["video_states"],))
             media["mm_encoder_outputs"] = {"video": outputs}
         return media
-
-    def with_sound(self, batch: dict, states: torch.Tensor) -> torch.Tensor:
-        """embeddings[B, T, D] of the ids, with the audio tower's states[audio tokens, D] in their places: there is no
-        argument for them."""
-        embeddings = self.backbone.model.get_input_embeddings()(batch["input_ids"])
-        here = (batch["input_ids"] == self.backbone.config.audio_token_id)[..., None]
-        return embeddings.masked_scatter(here, states.to(embeddings.dtype))

@@ -120,11 +120,9 @@ class Supervised(L.LightningModule):
         else:
             loss = answer_loss(self.model, batch.tensors, weights)
         if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} at step {self.global_step}: lower finetuning.learning_rate"
-                f" (={self.finetuning.learning_rate}) or finetuning.new_learning_rate"
-                f" (={self.finetuning.new_learning_rate})"
-            )
+            rates = (f"{key} (={getattr(self.finetuning, key)})" for key in ("learning_rate", "new_learning_rate"))
+            remedy = " or ".join(f"finetuning.{rate}" for rate in rates)
+            raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}: lower {remedy}")
         self.log("train/loss", loss, prog_bar=True, logger=False, batch_size=len(batch.examples))
         return loss
 
@@ -132,15 +130,8 @@ class Supervised(L.LightningModule):
         self._note_lost(batch)
         self.predictions.update([readout.failed(e, "error", why) for e, why in batch.failed])
         if batch.tensors is not None:
-            made = readout.predict(
-                self.model,
-                self.encoder,
-                batch.tensors,
-                batch.examples,
-                self.evaluation,
-                self.classes.log_priors,
-                self.content_free,
-            )
+            how = (self.evaluation, self.classes.log_priors, self.content_free)
+            made = readout.predict(self.model, self.encoder, batch.tensors, batch.examples, *how)
             self._note_unanswered(made)
             self.predictions.update(made)
 
@@ -164,8 +155,7 @@ class Supervised(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.predictions.reset()
-        # A new one: the model may have been trained since.
-        self.content_free = ContentFree(self.trainer.datamodule.wanted)
+        self.content_free = ContentFree(self.trainer.datamodule.wanted)  # anew: the model may have been trained since
 
     on_test_epoch_start = on_validation_epoch_start
 

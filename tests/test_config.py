@@ -35,6 +35,7 @@ NEEDED = {
     ("model", "qwen3_vl_4b"): ["modalities=tv"],
     ("model", "qwen3_vl_8b"): ["modalities=tv"],
     ("model", "video_llama3_2b"): ["modalities=tv"],
+    ("evaluation", "head"): ["finetuning.target=head"],
     ("knowledge", "file"): ["knowledge.file_path=descriptions.jsonl"],
     ("prompting", "knowledge"): ["knowledge=cues"],
     ("knowledge", "server"): ["knowledge.server_model=omni"],

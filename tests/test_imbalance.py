@@ -19,7 +19,7 @@ from tiny_models import tiny_manifest, tiny_words
 import evaluate
 import train
 from affect import data, imbalance, models, readout, run, splits
-from affect.config import ClassSampling, Config, ConfigError, EvaluationConfig, LabelWeights
+from affect.config import ClassSampling, Config, ConfigError, EvaluationConfig, IntensityReadout, LabelWeights
 from affect.metrics.summary import summarise
 from affect.models.composed import ComposedEncoder
 from affect.module import Supervised, answer_loss
@@ -381,8 +381,8 @@ def test_intensities_are_not_adjusted(words: list[str], configure: Configure) ->
     made = [
         readout.predict(model, encoder, batch, [example(LEVEL, 0.5)], settings)
         for settings in (
-            EvaluationConfig(name="x", intensity_readout="expectation"),
-            EvaluationConfig(name="x", intensity_readout="expectation", logit_adjustment=2.0),
+            EvaluationConfig(name="x", intensity_readout=IntensityReadout.expectation),
+            EvaluationConfig(name="x", intensity_readout=IntensityReadout.expectation, logit_adjustment=2.0),
         )
     ]
     assert made[0] == made[1]

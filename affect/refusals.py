@@ -49,10 +49,9 @@ def explain(error: Exception, given: Sequence[str] | None) -> str:
         group, choice = match.groups()
         options = choices(group)
         if options:
-            return (
-                f"{_place(text, choice, given)}{group}={choice} does not exist{near(choice, options)} Choices:"
-                f" {', '.join(options)}"
-            )
+            others = [f"{other}={choice}" for other in (*GROUPS, *DELTAS) if choice in choices(other)]
+            hint = f", but {' and '.join(others)} does." if others else near(choice, options)
+            return f"{_place(text, choice, given)}{group}={choice} does not exist{hint} Choices: {', '.join(options)}"
     no_group = (
         r"Could not override '([^']+)'\.\s+(?:No match in the defaults list|Did you mean)"
         r"|config group '([^']+)' does not exist"

@@ -106,6 +106,10 @@ MISTAKES = [
     (["dataset=mosie"], "dataset=mosie does not exist, did you mean 'mosi'? Choices: demo, iemocap"),
     (["dataset=[demo,melt]"], "dataset=melt does not exist, did you mean 'meld'?"),
     (["dataset="], "dataset= does not exist. Choices: demo, iemocap"),
+    (
+        ["experiment=knowledge_grid"],
+        "experiment=knowledge_grid does not exist, but sweep=knowledge_grid does. Choices:",
+    ),
     (["experiment=foo"], "experiment=foo does not exist. Choices: cues, cues_shuffled, demo"),
     (["sweep=foo"], "sweep=foo does not exist. Choices: knowledge_grid, learning_rate, modalities"),
     (["model=[smollm2,qwen2_5_omni_3b]"], "two choices of one group do not go together: give a single one"),

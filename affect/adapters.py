@@ -283,9 +283,14 @@ def base_sample(model: nn.Module) -> dict[str, torch.Tensor]:
     return sample
 
 
-def check_base(model: nn.Module, trained_on: dict[str, torch.Tensor], source: str) -> None:
+def check_base(model: nn.Module, trained_on: dict[str, torch.Tensor] | None, source: str) -> None:
     """Raises ConfigError, naming `source`, where `model`, to which `apply` was applied, was loaded from another base
     than the one that the sample `trained_on` is of. A tower that only one of the two was loaded with tells nothing."""
+    if trained_on is None:
+        raise ConfigError(
+            f"{source} was written by an earlier version of affect, which did not note the model it was trained on:"
+            " train again, or evaluate it with that version"
+        )
     both = [name for name in trained_on if name in model.base_sample]
     other = [name for name in both if not _alike(trained_on[name], model.base_sample[name])]
     if other:

@@ -185,7 +185,7 @@ class Supervised(L.LightningModule):
         checkpoint["base"], checkpoint["lost"] = self.model.base_sample, dict(self.lost)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        adapters.check_base(self.model, checkpoint["base"], "the checkpoint")
+        adapters.check_base(self.model, checkpoint.get("base"), "the checkpoint")
         adapters.load_trained_state(self.model, checkpoint["state_dict"], "the checkpoint")
         self.lost |= checkpoint["lost"]
 

@@ -138,7 +138,7 @@ def load_best(model: nn.Module, run: Path) -> None:
         raise ConfigError(f"run={run} has no {BEST}: its training did not get as far as a validation; name another run")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        base, state = checkpoint["base"], checkpoint["state_dict"]
+        base, state = checkpoint.get("base"), checkpoint["state_dict"]
     except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(f"{path} cannot be read ({why}): it is damaged; train again or name another run") from error

@@ -377,16 +377,20 @@ def test_a_fine_tuned_run_describes(made, configure, folder, table, tmp_path):
     state = adapters.trained_state(model)
     torch.manual_seed(0)
     (trained / "checkpoints").mkdir()
-    torch.save({"state_dict": {k: torch.randn_like(v) for k, v in state.items()}}, trained / "checkpoints/best.ckpt")
+    moved = {"state_dict": {k: torch.randn_like(v) for k, v in state.items()}, "base": model.base_sample}
+    torch.save(moved, trained / "checkpoints/best.ckpt")
 
     tuned, records = made(f"knowledge.mllm_run={trained}", "knowledge.modalities=[audio]")
     plain, _ = made("knowledge.modalities=[audio]")
     assert tuned.fingerprint != plain.fingerprint
     assert texts(tuned, records) != texts(plain, records)
-    torch.save({"state_dict": state}, trained / "checkpoints/best.ckpt")  # LoRA begins with no effect
+    torch.save(moved | {"state_dict": state}, trained / "checkpoints/best.ckpt")  # LoRA begins with no effect
     untouched, _ = made(f"knowledge.mllm_run={trained}", "knowledge.modalities=[audio]")
     assert texts(untouched, records) == texts(plain, records)
     assert untouched.fingerprint != tuned.fingerprint
+    torch.save({"state_dict": state}, trained / "checkpoints/best.ckpt")
+    with pytest.raises(ConfigError, match="was written by an earlier version of affect, which did not note the model"):
+        texts(made(f"knowledge.mllm_run={trained}", "knowledge.modalities=[audio]")[0], records)
     (trained / "checkpoints/best.ckpt").unlink()
     with pytest.raises(ConfigError, match=r"has no checkpoints/best.ckpt: its training did not get as far"):
         made(f"knowledge.mllm_run={trained}")

@@ -716,6 +716,7 @@ FAMILIES = {
     "voxtral": NativeConfig,
     "qwen3_vl": NativeConfig,
     "video_llama3": NativeConfig,
+    "nemotron_h_omni": NativeConfig,
     "server": ServerConfig,
 }
 """The schema of each model family."""

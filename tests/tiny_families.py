@@ -23,6 +23,12 @@ from transformers import (
     Gemma4ImageProcessor,
     Gemma4Processor,
     Gemma4VideoProcessor,
+    NemotronH_Omni_Reasoning_V3,
+    NemotronH_Omni_Reasoning_V3_Config,
+    NemotronH_Omni_Reasoning_V3ImageProcessor,
+    NemotronH_Omni_Reasoning_V3Processor,
+    NemotronH_Omni_Reasoning_V3VideoProcessor,
+    ParakeetFeatureExtractor,
     Phi4MultimodalConfig,
     Phi4MultimodalFeatureExtractor,
     Phi4MultimodalForCausalLM,
@@ -448,13 +454,6 @@ def gemma3n(folder: Path) -> Path:
         tokenizer=tokenizer,
         chat_template=GEMMA_3N,
     )
-    inverted = {"block_type": "uir", "out_chs": 16, "stride": 2, "dw_kernel_size_start": 5, "exp_ratio": 2.0}
-    seeing = {"block_type": "mqa", "out_chs": 16, "stride": 1, "dw_kernel_size": 3, "num_heads": 2, "key_dim": 8}
-    stages = [
-        [{"block_type": "er", "out_chs": 16, "stride": 2, "exp_kernel_size": 3, "exp_ratio": 2.0}],
-        [{**inverted, "dw_kernel_size_mid": 5}],
-        [{**inverted, "dw_kernel_size_mid": 5}, {**seeing, "value_dim": 8, "kv_stride": 1}],
-    ]
     config = Gemma3nConfig(
         audio_config={
             "hidden_size": 32,
@@ -465,11 +464,11 @@ def gemma3n(folder: Path) -> Path:
             "sscp_conv_channel_size": [8, 4],
             **RANGE,
         },
-        # Of the real class, with a few of its blocks.
+        # All of its blocks, a sixteenth as wide; where their scales start, nothing but the rest would be seen.
         vision_config={
             "vocab_size": 2,
             "vocab_offset": tokenizer.eoi_token_id,
-            "model_args": {"block_args": stages, "layer_scale_init_value": 1.0, "stem_size": 16},
+            "model_args": {"channel_multiplier": 0.0625, "layer_scale_init_value": 0.1},
             **RANGE,
         },
         # Two layers with a sliding window and two full ones, of which the last of each use the keys of the first.
@@ -534,6 +533,82 @@ def phi4_multimodal(folder: Path) -> Path:
     return saved(folder, Phi4MultimodalForCausalLM, config, processor)
 
 
+def nemotron_h_omni(folder: Path) -> Path:
+    media = {
+        "image_token": "<image>",
+        "image_start_token": "<img>",
+        "image_end_token": "</img>",
+        "audio_token": "<so_embedding>",
+        "audio_start_token": "<so_start>",
+        "audio_end_token": "<so_end>",
+    }
+    tokenizer = tokenizer_with(media)
+    # It thinks unless it is told not to.
+    role, thought = "message.role + '\\n'", "('<think></think>' if message.role == 'assistant' else '')"
+    thinking = "{{ '<think>' if enable_thinking is not defined or enable_thinking else '<think></think>' }}"
+    template = chatml("<so_embedding>", "<video>").replace(role, f"{role} + {thought}")
+    processor = NemotronH_Omni_Reasoning_V3Processor(
+        image_processor=NemotronH_Omni_Reasoning_V3ImageProcessor(),
+        video_processor=NemotronH_Omni_Reasoning_V3VideoProcessor(
+            norm_mean=[0.5] * 3, norm_std=[0.3] * 3, video_target_num_patches=16
+        ),
+        tokenizer=tokenizer,
+        feature_extractor=ParakeetFeatureExtractor(),
+        chat_template=template.replace("assistant\\n' }}", "assistant\\n' }}" + thinking),
+    )
+    config = NemotronH_Omni_Reasoning_V3_Config(
+        audio_config={
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "subsampling_conv_channels": 8,
+            "projection_hidden_size": 32,
+            "projection_bias": False,
+            **RANGE,
+        },
+        vision_config={
+            "model_type": "radio",
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "max_img_size": 128,
+            "video_temporal_patch_size": 2,
+            **RANGE,
+        },
+        text_config={
+            "model_type": "nemotron_h",
+            **text_config(
+                tokenizer,
+                layers_block_type=[
+                    "linear_attention",
+                    "moe",
+                    "full_attention",
+                    "linear_attention",
+                    "full_attention",
+                    "mlp",
+                ],
+                num_hidden_layers=6,
+                head_dim=16,
+                mamba_num_heads=4,
+                mamba_head_dim=8,
+                ssm_state_size=8,
+                n_groups=2,
+                chunk_size=16,
+                n_routed_experts=4,
+                moe_intermediate_size=16,
+                moe_shared_expert_intermediate_size=16,
+            ),
+        },
+        projector_hidden_size=32,
+        vision_hidden_size=32,
+        image_token_id=processor.image_token_id,
+        audio_token_id=processor.audio_token_id,
+        **RANGE,
+    )
+    return saved(folder, NemotronH_Omni_Reasoning_V3, config, processor)
+
+
 BUILD: dict[str, Callable[[Path], Path]] = {
     "qwen_omni": qwen_omni,
     "qwen3_omni": qwen3_omni,
@@ -546,4 +621,5 @@ BUILD: dict[str, Callable[[Path], Path]] = {
     "voxtral": voxtral,
     "qwen3_vl": qwen3_vl,
     "video_llama3": video_llama3,
+    "nemotron_h_omni": nemotron_h_omni,
 }

@@ -721,7 +721,14 @@ FAMILIES = {
 }
 """The schema of each model family."""
 
-LACKING = {"qwen2_audio": "v", "audio_flamingo3": "v", "voxtral": "v", "qwen3_vl": "a", "video_llama3": "a"}
+LACKING = {
+    "qwen2_audio": "v",
+    "audio_flamingo3": "v",
+    "voxtral": "v",
+    "nemotron_h_omni": "v",
+    "qwen3_vl": "a",
+    "video_llama3": "a",
+}
 """Letters of the modalities that no checkpoint of a family takes."""
 
 PACKAGES = {"gemma3n": "timm"}

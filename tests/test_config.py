@@ -30,6 +30,7 @@ NEEDED = {
     ("dataset", "ravdess"): ["modalities=ta"],
     ("model", "audio_flamingo3"): ["modalities=ta"],
     ("model", "gemma4_31b"): ["modalities=tv"],
+    ("model", "nemotron_omni_30b_a3b"): ["modalities=ta"],
     ("model", "qwen2_5_7b_text"): ["modalities=t"],
     ("model", "qwen2_audio_7b"): ["modalities=ta"],
     ("model", "qwen3_vl_2b"): ["modalities=tv"],

@@ -15,7 +15,6 @@ import torch
 from scipy.io import wavfile
 from tiny_families import BUILD
 from transformers import AutoFeatureExtractor, VoxtralProcessor
-from transformers.video_utils import VideoMetadata
 
 from affect import adapters, readout
 from affect.config import FAMILIES, LACKING, ConfigError, FinetuningConfig, ModelConfig, NativeConfig
@@ -84,13 +83,6 @@ def phi4_options(item: Conversation) -> dict[str, Any]:
     return given if item.frames is None else given | {"images": list(item.frames)}
 
 
-def nemotron_options(item: Conversation) -> dict[str, Any]:
-    given: dict[str, Any] = {} if item.waveform is None else {"audio": [item.waveform], "sampling_rate": 16_000}
-    if item.frames is not None:
-        given |= {"videos": [item.frames], "video_metadata": VideoMetadata(**metadata(item)), "do_sample_frames": False}
-    return given
-
-
 def qwen3_vl_options(item: Conversation) -> dict[str, Any]:
     num = len(item.frames)
     how = {"do_sample_frames": False, "cap_pixels_per_frame": False, "video_metadata": [metadata(item)]}
@@ -154,7 +146,7 @@ SUITE = [
     Family("voxtral", "ta", "</s>", AUDIO_ONLY, stock=voxtral_stock, needs=("mistral_common", "soundfile")),
     Family("qwen3_vl", "tv", CHATML_END, qwen3_vl_options),
     Family("video_llama3", "tv", CHATML_END, video_llama3_options),
-    Family("nemotron_h_omni", "tav", CHATML_END, nemotron_options),
+    Family("nemotron_h_omni", "ta", CHATML_END, AUDIO_ONLY),
 ]
 
 

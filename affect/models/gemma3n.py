@@ -74,8 +74,8 @@ class Gemma3n(Gemma4):
 
     def _media(self, batch: dict) -> dict[str, torch.Tensor | None]:
         model, ids = self.backbone.model, batch["input_ids"]
-        # The model takes the root of every token's magnitude, also of the padding's, which its class embeds as zeros: the
-        # gradient of that is no number, and would spread to all weights.
+        # The model takes the root of every token's magnitude, also of the padding's, which may be embedded as zeros:
+        # the gradient of that is no number, and would spread to all weights.
         padding = batch["attention_mask"][..., None] == 0
         embeddings = model.get_input_embeddings()(ids).masked_fill(padding, 1.0)
 

@@ -1,5 +1,5 @@
-"""Nemotron 3 Nano Omni (NVIDIA 2026, arXiv 2604.24954): text and sound in, text out; a mixture of experts. Its picture is
-left out: in transformers 5.23 the class fails on every video, since it joins a tensor as if it were a list of them.
+"""Nemotron 3 Nano Omni (NVIDIA 2026, arXiv 2604.24954): text and sound in, text out; a mixture of experts. Its
+picture is left out: in transformers 5.23 the class fails on every video, joining a tensor as if it were a list of them.
 
 One audio token stands for 80 ms. Most layers are recurrent (Mamba-2) and a few attend, so that what is left of a prompt
 is states of fixed size beside keys and values. The model answers without thinking aloud first.

@@ -708,18 +708,31 @@ FAMILIES = {
     "composed": ComposedConfig,
     "qwen_omni": QwenOmniConfig,
     "qwen3_omni": NativeConfig,
+    "gemma3n": NativeConfig,
     "gemma4": NativeConfig,
     "phi4_multimodal": NativeConfig,
     "qwen2_audio": NativeConfig,
     "audio_flamingo3": NativeConfig,
+    "voxtral": NativeConfig,
     "qwen3_vl": NativeConfig,
     "video_llama3": NativeConfig,
+    "nemotron_h_omni": NativeConfig,
     "server": ServerConfig,
 }
 """The schema of each model family."""
 
-LACKING = {"qwen2_audio": "v", "audio_flamingo3": "v", "qwen3_vl": "a", "video_llama3": "a"}
+LACKING = {
+    "qwen2_audio": "v",
+    "audio_flamingo3": "v",
+    "voxtral": "v",
+    "nemotron_h_omni": "v",
+    "qwen3_vl": "a",
+    "video_llama3": "a",
+}
 """Letters of the modalities that no checkpoint of a family takes."""
+
+PACKAGES = {"gemma3n": "timm"}
+"""What a family needs that is not installed with affect. The extra that installs it has the family's name."""
 
 GROUPS = ("model", "dataset", "prompting", "finetuning", "knowledge", "evaluation", "trainer", "logger")
 """The groups every run has one choice of; experiment and sweep are deltas over them."""

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from importlib.util import find_spec
 
 from affect import serving
 from affect.config import (
     FAMILIES,
     LACKING,
     MODALITIES,
+    PACKAGES,
     ClassSampling,
     ComposedConfig,
     Config,
@@ -53,6 +55,12 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
                 f"model.modalities={cfg.model.modalities} has {MODALITIES[letter]}, which no model of family"
                 f" {cfg.model.family} takes: leave {letter} out"
             )
+    package = PACKAGES.get(cfg.model.family)
+    if package is not None and find_spec(package) is None:
+        yield (
+            f"model.family={cfg.model.family} needs the package {package}, which is not installed: pip install -e"
+            f" '.[{cfg.model.family}]', or choose another model="
+        )
     yield from _projector_conflicts(cfg.model)
     for key, name in [("model.name", cfg.model.name), *(("datasets", name) for name in cfg.datasets)]:
         if not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", name):

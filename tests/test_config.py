@@ -6,12 +6,13 @@ import resource
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from affect import entry, inherit, refusals, run
-from affect.config import GROUPS, ConfigError, Tower, register, to_yaml
+from affect import entry, inherit, refusals, rules, run
+from affect.config import GROUPS, PACKAGES, ConfigError, Tower, register, to_yaml
 from affect.tasks import Kind
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,12 +30,14 @@ NEEDED = {
     ("dataset", "ravdess"): ["modalities=ta"],
     ("model", "audio_flamingo3"): ["modalities=ta"],
     ("model", "gemma4_31b"): ["modalities=tv"],
+    ("model", "nemotron_omni_30b_a3b"): ["modalities=ta"],
     ("model", "qwen2_5_7b_text"): ["modalities=t"],
     ("model", "qwen2_audio_7b"): ["modalities=ta"],
     ("model", "qwen3_vl_2b"): ["modalities=tv"],
     ("model", "qwen3_vl_4b"): ["modalities=tv"],
     ("model", "qwen3_vl_8b"): ["modalities=tv"],
     ("model", "video_llama3_2b"): ["modalities=tv"],
+    ("model", "voxtral_mini_3b"): ["modalities=ta"],
     ("evaluation", "head"): ["finetuning.target=head"],
     ("knowledge", "file"): ["knowledge.file_path=descriptions.jsonl"],
     ("prompting", "knowledge"): ["knowledge=cues"],
@@ -363,6 +366,16 @@ RULES = [
 def test_a_broken_rule_is_named(configure, words, sentence):
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         configure(*words)
+
+
+def test_a_family_without_its_package_is_refused_with_how_to_get_it(configure, monkeypatch):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for family, package in PACKAGES.items():
+        assert any(re.fullmatch(rf"{package}\W.*", requirement) for requirement in extras[family])
+    monkeypatch.setattr(rules, "find_spec", lambda name: None)
+    sentence = "model.family=gemma3n needs the package timm, which is not installed: pip install -e '.[gemma3n]', or"
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        configure("model=gemma3n_e2b")
 
 
 def test_new_encoders_mean_nothing_zero_shot(configure):

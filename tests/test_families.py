@@ -1,6 +1,8 @@
 """What every native family has to keep, against transformers' own processor and forward pass, with the real classes and
 random weights. A family that is shipped and not here fails the last test."""
 
+import base64
+import io
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.io import wavfile
 from tiny_families import BUILD
+from transformers import AutoFeatureExtractor, VoxtralProcessor
 
 from affect import adapters, readout
 from affect.config import FAMILIES, LACKING, ConfigError, FinetuningConfig, ModelConfig, NativeConfig
@@ -69,6 +73,11 @@ def gemma4_options(item: Conversation) -> dict[str, Any]:
     return given
 
 
+def gemma3n_options(item: Conversation) -> dict[str, Any]:
+    given: dict[str, Any] = {} if item.waveform is None else {"audio": [item.waveform]}
+    return given if item.frames is None else given | {"images": list(item.frames)}
+
+
 def phi4_options(item: Conversation) -> dict[str, Any]:
     given: dict[str, Any] = {} if item.waveform is None else {"audio": [item.waveform], "sampling_rate": 16_000}
     return given if item.frames is None else given | {"images": list(item.frames)}
@@ -85,6 +94,24 @@ def video_llama3_options(item: Conversation) -> dict[str, Any]:
     return {"videos": [item.frames], "size": size(28, len(item.frames)), **how}
 
 
+def voxtral_stock(checkpoint: str, item: Conversation) -> dict[str, Any]:
+    """By its messages and the tokenizer of mistral-common: its processor takes sound in no other way."""
+    from transformers import MistralCommonBackend
+
+    def part_of(part: dict[str, Any]) -> dict[str, Any]:
+        if part["type"] == "text":
+            return part
+        file = io.BytesIO()
+        wavfile.write(file, 16_000, item.waveform)
+        return {"type": "audio", "base64": base64.b64encode(file.getvalue()).decode()}
+
+    messages = [{**message, "content": [*map(part_of, message["content"])]} for message in item.messages]
+    messages += [] if item.answer is None else [{"role": "assistant", "content": item.answer}]
+    tokenizer = MistralCommonBackend.from_pretrained(checkpoint, mode="finetuning" if item.answer else "test")
+    processor = VoxtralProcessor(AutoFeatureExtractor.from_pretrained(checkpoint), tokenizer)
+    return processor.apply_chat_template([messages])
+
+
 @dataclass(frozen=True)
 class Family:
     """What the suite has to know of a family."""
@@ -99,6 +126,10 @@ class Family:
     """Module of affect/models, where that is not the name."""
     attention: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     """The linear modules of the language model's attention."""
+    stock: Callable[[str, Conversation], dict[str, Any]] | None = None
+    """What transformers' processor makes of a conversation, where it is not called with a text and a clip."""
+    needs: tuple[str, ...] = ()
+    """Packages that are not installed with affect."""
 
 
 CHATML_END, GEMMA_END = "<|im_end|>", "<turn|>"
@@ -106,13 +137,16 @@ AUDIO_ONLY: Callable[[Conversation], dict[str, Any]] = lambda item: {"audio": [i
 SUITE = [
     Family("qwen_omni", "tav", CHATML_END, qwen_omni_options(28)),
     Family("qwen3_omni", "tav", CHATML_END, qwen_omni_options(32)),
+    Family("gemma3n", "tav", "<end_of_turn>", gemma3n_options, needs=("timm",)),
     Family("gemma4", "tav", GEMMA_END, gemma4_options),
     Family("gemma4_both_ways", "tav", GEMMA_END, gemma4_options, "gemma4"),
     Family("phi4_multimodal", "tav", "<|end|>", phi4_options, attention=("qkv_proj", "o_proj")),
     Family("qwen2_audio", "ta", CHATML_END, AUDIO_ONLY),
     Family("audio_flamingo3", "ta", CHATML_END, AUDIO_ONLY),
+    Family("voxtral", "ta", "</s>", AUDIO_ONLY, stock=voxtral_stock, needs=("mistral_common", "soundfile")),
     Family("qwen3_vl", "tv", CHATML_END, qwen3_vl_options),
     Family("video_llama3", "tv", CHATML_END, video_llama3_options),
+    Family("nemotron_h_omni", "ta", CHATML_END, AUDIO_ONLY),
 ]
 
 
@@ -121,6 +155,7 @@ KEPT = {
     "qwen3_omni": {"audio"},
     "qwen2_audio": {"audio"},
     "audio_flamingo3": {"audio"},
+    "voxtral": {"audio"},
 }
 """Parts of which the encoder's outputs can be kept."""
 
@@ -146,6 +181,8 @@ class Loaded:
 
     def stock(self, item: Conversation, text: str) -> dict[str, Any]:
         """What transformers' processor makes of one conversation, written out as `text`."""
+        if self.family.stock is not None:
+            return {**self.family.stock(self.config.checkpoint, item)}
         clip = {} if item.waveform is None and item.frames is None else self.family.options(item)
         if item.frames is not None and len(item.frames) == 1 and self.family.name == "qwen3_vl":
             # The processor refuses a single frame.
@@ -167,6 +204,8 @@ class Loaded:
 @pytest.fixture(scope="module", params=SUITE, ids=lambda family: family.name)
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     family = request.param
+    for package in family.needs:
+        pytest.importorskip(package)
     folder = BUILD[family.name](tmp_path_factory.mktemp("families") / family.name)
     return Loaded(family, *load_tiny(family, folder, family.modalities))
 
@@ -355,7 +394,8 @@ def test_generation_is_argmax_step_by_step(tiny: Loaded) -> None:
 def test_lora_reaches_the_attention_of_the_language_model_and_is_counted(tiny: Loaded) -> None:
     fresh = again(tiny)
     targets = list(tiny.family.attention)
-    language = getattr(fresh.model.backbone.model, "language_model", fresh.model.backbone.model)
+    language = fresh.model._body({})
+    language = getattr(language, "language_model", language)
     layers = {module for module in language.layers.modules() if isinstance(module, torch.nn.Linear)}
     expected = {
         name for name, module in fresh.model.named_modules() if module in layers and name.rsplit(".", 1)[-1] in targets
@@ -364,7 +404,9 @@ def test_lora_reaches_the_attention_of_the_language_model_and_is_counted(tiny: L
     assert {name for name, module in fresh.model.named_modules() if hasattr(module, "lora_A")} == expected
     # Gemma's last layers have neither keys nor values of their own.
     fewer = 2 * language.config.num_kv_shared_layers if hasattr(language.config, "num_kv_shared_layers") else 0
-    assert len(expected) == len(targets) * len(language.layers) - fewer
+    # Some of Nemotron's layers attend.
+    kinds = getattr(language.config, "layers_block_type", ["full_attention"] * len(language.layers))
+    assert len(expected) == len(targets) * kinds.count("full_attention") - fewer > 0
     by_tower = {count.tower: count for count in counts}
     towers = {"t": {"language"}, "a": {"audio", "projector"}, "v": {"vision", "projector"}}
     assert set(by_tower) == set().union(*(towers[letter] for letter in tiny.family.modalities))

@@ -126,6 +126,69 @@ def test_phi4_projects_sound_by_whether_its_own_conversation_has_images(tmp_path
     assert moved.tolist() == [False, False, False, True]
 
 
+def test_the_rest_of_a_short_sound_is_the_same_token_of_gemma3n(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    loaded = made("gemma3n", tmp_path / "gemma3n", "ta")
+    with torch.no_grad():
+        [short, long] = (
+            loaded.model._heard(loaded.encoder.encode([conversation("a", audio=seconds * 16_000)]))
+            for seconds in (1, 30)
+        )
+    assert short.shape == long.shape == (188, 32)
+    # One token for 160 ms.
+    assert torch.equal(short[7:], short[7:8].expand(181, -1)) and (short[6] - short[7]).abs().max() > 1e-3
+    assert (long[180] - long[181]).abs().max() > 1e-3
+
+
+def test_a_modality_that_gemma3n_is_without_takes_its_projector_along(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    whole = made("gemma3n", tmp_path / "gemma3n")
+    for modalities, row in (("ta", 1), ("tv", 2)):
+        part = made("gemma3n", tmp_path / "gemma3n", modalities)
+        assert len(part.model.towers["projector"]) == 1 and len(part.model.towers) == 3
+        batch = whole.encoder.encode([whole.items()[row]])
+        with torch.no_grad():
+            assert torch.equal(part.model(batch, 1), whole.model(batch, 1))
+
+
+def test_the_system_turn_opens_the_turn_of_the_user_for_voxtral(tmp_path: Path) -> None:
+    pytest.importorskip("mistral_common")
+    pytest.importorskip("soundfile")
+    loaded = made("voxtral", tmp_path / "voxtral")
+    item = conversation("Which emotion?", audio=16_000)
+    system = {"role": "system", "content": [{"type": "text", "text": "You listen."}]}
+    told = replace(item, messages=[system, *item.messages])
+    opened = {"role": "user", "content": [{"type": "text", "text": "You listen.\n\n"}, *item.messages[0]["content"]]}
+    stock = loaded.stock(replace(item, messages=[opened]), "")
+    assert loaded.encoder.encode([told])["input_ids"][0].tolist() == stock["input_ids"][0].tolist()
+
+
+def test_a_sound_of_more_than_30_s_is_several_windows_of_voxtral(tmp_path: Path) -> None:
+    pytest.importorskip("mistral_common")
+    pytest.importorskip("soundfile")
+    loaded = made("voxtral", tmp_path / "voxtral")
+    items = [conversation("Long?", audio=480_001), conversation("Short?", audio=16_000)]
+    batch = loaded.encoder.encode(items)
+    assert batch["input_features"].shape == (3, 128, 3_000)
+    assert (batch["input_ids"] == loaded.encoder.media_ids["audio"]).sum(1).tolist() == [750, 375]
+    stock = loaded.stock(items[0], "")
+    assert batch["input_ids"][0].tolist() == stock["input_ids"][0].tolist()
+    assert torch.equal(batch["input_features"][:2], stock["input_features"])
+
+
+def test_voxtral_is_loaded_from_what_it_saved(tmp_path: Path) -> None:
+    first = made("voxtral", tmp_path / "voxtral")
+    first.model.backbone.save_pretrained(tmp_path / "saved")
+    first.encoder.processor.save_pretrained(tmp_path / "saved")
+    second = made("voxtral", tmp_path / "saved")
+    with torch.no_grad():
+        before, after = (one.model(one.encoder.encode(one.items()), 1) for one in (first, second))
+    assert torch.equal(before, after)
+    (tmp_path / "saved" / "tekken.json").unlink()
+    with pytest.raises(ConfigError, match=r"could not be loaded \(.*tekken\.json.*\): give a folder that exists and"):
+        made("voxtral", tmp_path / "saved")
+
+
 def test_a_checkpoint_without_an_audio_tower_is_refused(tmp_path: Path) -> None:
     folder = BUILD["gemma4"](tmp_path / "gemma4")
     described = json.loads((folder / "config.json").read_text()) | {"audio_config": None}

@@ -1,6 +1,8 @@
 """A checkpoint folder of every native family: the real classes, a few thousand random weights, and a processor made
 here without a network."""
 
+import base64
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,22 @@ from transformers import (
     AudioFlamingo3Config,
     AudioFlamingo3ForConditionalGeneration,
     AudioFlamingo3Processor,
+    Gemma3nAudioFeatureExtractor,
+    Gemma3nConfig,
+    Gemma3nForConditionalGeneration,
+    Gemma3nProcessor,
     Gemma4AudioFeatureExtractor,
     Gemma4Config,
     Gemma4ForConditionalGeneration,
     Gemma4ImageProcessor,
     Gemma4Processor,
     Gemma4VideoProcessor,
+    NemotronH_Omni_Reasoning_V3,
+    NemotronH_Omni_Reasoning_V3_Config,
+    NemotronH_Omni_Reasoning_V3ImageProcessor,
+    NemotronH_Omni_Reasoning_V3Processor,
+    NemotronH_Omni_Reasoning_V3VideoProcessor,
+    ParakeetFeatureExtractor,
     Phi4MultimodalConfig,
     Phi4MultimodalFeatureExtractor,
     Phi4MultimodalForCausalLM,
@@ -36,13 +48,18 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
+    SiglipImageProcessor,
     VideoLlama3Config,
     VideoLlama3ForConditionalGeneration,
     VideoLlama3ImageProcessor,
     VideoLlama3Processor,
     VideoLlama3VideoProcessor,
+    VoxtralConfig,
+    VoxtralForConditionalGeneration,
     WhisperFeatureExtractor,
 )
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+from transformers.integrations.mistral import convert_tekken_tokenizer
 
 CHATML = """\
 {%- for message in messages -%}
@@ -78,6 +95,13 @@ GEMMA = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{ '<|turn>model\\n' }}{%- endif -%}
 """
+GEMMA_3N = (
+    GEMMA.replace("<|turn>", "<start_of_turn>")
+    .replace("<turn|>", "<end_of_turn>")
+    .replace("<|audio|>", "<audio_soft_token>")
+    .replace("video", "image")
+    .replace("\\n\\n<|image|>\\n\\n", "<image_soft_token>")
+)
 # As Phi's: with the tokenizer, and of plain strings.
 PHI = """\
 {%- for message in messages -%}
@@ -258,6 +282,67 @@ def audio_flamingo3(folder: Path) -> Path:
     return saved(folder, AudioFlamingo3ForConditionalGeneration, config, processor)
 
 
+MISTRAL = (
+    "<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS] [TOOL_CALLS]"
+    " [IMG] <pad> [IMG_BREAK] [IMG_END] [PREFIX] [MIDDLE] [SUFFIX] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [TOOL_CONTENT]"
+    " <SPECIAL_20> <SPECIAL_21> [ARGS] [CALL_ID] [AUDIO] [BEGIN_AUDIO] <SPECIAL_26> <SPECIAL_27> [TRANSCRIBE]"
+)
+"""Special tokens, in the order of their ids."""
+WORDS = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def tekken(file: Path) -> Path:
+    """A tokenizer in Mistral's own format, with the ids that Voxtral's special tokens have."""
+    back = {character: byte for byte, character in bytes_to_unicode().items()}
+    ranked = sorted(byte_level_tokenizer([]).get_vocab().items(), key=lambda item: item[1])
+    longer = [bytes(back[character] for character in token) for token, _ in ranked if len(token) > 1]
+    vocabulary = [*(bytes([byte]) for byte in range(256)), *longer]
+    special = MISTRAL.split(" ")
+    described = {
+        "config": {
+            "pattern": WORDS,
+            "num_vocab_tokens": len(vocabulary),
+            "default_vocab_size": len(vocabulary) + len(special),
+            "default_num_special_tokens": len(special),
+            "version": "v11",
+        },
+        "vocab": [
+            {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": None}
+            for rank, token in enumerate(vocabulary)
+        ],
+        "special_tokens": [{"rank": i, "token_str": token, "is_control": True} for i, token in enumerate(special)],
+        "audio": {
+            "sampling_rate": 16_000,
+            "frame_rate": 12.5,
+            "audio_encoding_config": {"num_mel_bins": 128, "hop_length": 160, "window_size": 400},
+            "chunk_length_s": 30.0,
+        },
+    }
+    file.write_text(json.dumps(described))
+    return file
+
+
+def voxtral(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    tokenizer = convert_tekken_tokenizer(str(tekken(folder / "tekken.json")), chat_template="")
+    config = VoxtralConfig(
+        audio_config={
+            "model_type": "voxtral_encoder",
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "hidden_size": 16,
+            **RANGE,
+        },
+        text_config={"model_type": "llama", **text_config(tokenizer, head_dim=16)},
+        audio_token_id=tokenizer.convert_tokens_to_ids("[AUDIO]"),
+    )
+    return saved(folder, VoxtralForConditionalGeneration, config, WhisperFeatureExtractor(feature_size=128))
+
+
 def video_llama3(folder: Path) -> Path:
     tokenizer = tokenizer_with({"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"})
     processor = VideoLlama3Processor(
@@ -351,6 +436,67 @@ def gemma4_both_ways(folder: Path) -> Path:
     return gemma4(folder, "vision")
 
 
+def gemma3n(folder: Path) -> Path:
+    # The special tokens of pictures come after those of the text, and those of sound after them.
+    media = {
+        "boi_token": "<start_of_image>",
+        "boa_token": "<start_of_audio>",
+        "eoi_token": "<end_of_image>",
+        "image_token": "<image_soft_token>",
+        "eoa_token": "<end_of_audio>",
+        "audio_token": "<audio_soft_token>",
+    }
+    ends = ("<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>")
+    tokenizer = tokenizer_with(media, ends, bos_token="<bos>")
+    processor = Gemma3nProcessor(
+        feature_extractor=Gemma3nAudioFeatureExtractor(),
+        image_processor=SiglipImageProcessor(size={"height": 128, "width": 128}),
+        tokenizer=tokenizer,
+        chat_template=GEMMA_3N,
+    )
+    config = Gemma3nConfig(
+        audio_config={
+            "hidden_size": 32,
+            "vocab_size": 4,
+            "vocab_offset": tokenizer.eoa_token_id,
+            "conf_num_hidden_layers": 1,
+            "conf_num_attention_heads": 2,
+            "sscp_conv_channel_size": [8, 4],
+            **RANGE,
+        },
+        # All of its blocks, a sixteenth as wide; where their scales start, nothing but the rest would be seen.
+        vision_config={
+            "vocab_size": 2,
+            "vocab_offset": tokenizer.eoi_token_id,
+            "model_args": {"channel_multiplier": 0.0625, "layer_scale_init_value": 0.1},
+            **RANGE,
+        },
+        # Two layers with a sliding window and two full ones, of which the last of each use the keys of the first.
+        text_config=text_config(
+            tokenizer,
+            vocab_size=len(tokenizer) + 2,
+            num_hidden_layers=4,
+            head_dim=16,
+            layer_types=["sliding_attention", "full_attention"] * 2,
+            num_kv_shared_layers=2,
+            sliding_window=24,
+            hidden_size_per_layer_input=8,
+            vocab_size_per_layer_input=tokenizer.eoi_token_id,
+            activation_sparsity_pattern=[0.95, 0.0, 0.0, 0.0],
+            laurel_rank=8,
+            bos_token_id=tokenizer.bos_token_id,
+        ),
+        boi_token_id=tokenizer.boi_token_id,
+        eoi_token_id=tokenizer.eoi_token_id,
+        image_token_id=processor.image_token_id,
+        boa_token_id=tokenizer.boa_token_id,
+        eoa_token_id=tokenizer.eoa_token_id,
+        audio_token_id=processor.audio_token_id,
+        **RANGE,
+    )
+    return saved(folder, Gemma3nForConditionalGeneration, config, processor)
+
+
 def phi4_multimodal(folder: Path) -> Path:
     ends = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
     tokenizer = tokenizer_with({"image_token": "<|image|>", "audio_token": "<|audio|>"}, ends)
@@ -387,14 +533,93 @@ def phi4_multimodal(folder: Path) -> Path:
     return saved(folder, Phi4MultimodalForCausalLM, config, processor)
 
 
+def nemotron_h_omni(folder: Path) -> Path:
+    media = {
+        "image_token": "<image>",
+        "image_start_token": "<img>",
+        "image_end_token": "</img>",
+        "audio_token": "<so_embedding>",
+        "audio_start_token": "<so_start>",
+        "audio_end_token": "<so_end>",
+    }
+    tokenizer = tokenizer_with(media)
+    # It thinks unless it is told not to.
+    role, thought = "message.role + '\\n'", "('<think></think>' if message.role == 'assistant' else '')"
+    thinking = "{{ '<think>' if enable_thinking is not defined or enable_thinking else '<think></think>' }}"
+    template = chatml("<so_embedding>", "<video>").replace(role, f"{role} + {thought}")
+    processor = NemotronH_Omni_Reasoning_V3Processor(
+        image_processor=NemotronH_Omni_Reasoning_V3ImageProcessor(),
+        video_processor=NemotronH_Omni_Reasoning_V3VideoProcessor(
+            norm_mean=[0.5] * 3, norm_std=[0.3] * 3, video_target_num_patches=16
+        ),
+        tokenizer=tokenizer,
+        feature_extractor=ParakeetFeatureExtractor(),
+        chat_template=template.replace("assistant\\n' }}", "assistant\\n' }}" + thinking),
+    )
+    config = NemotronH_Omni_Reasoning_V3_Config(
+        audio_config={
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "subsampling_conv_channels": 8,
+            "projection_hidden_size": 32,
+            "projection_bias": False,
+            **RANGE,
+        },
+        vision_config={
+            "model_type": "radio",
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "max_img_size": 128,
+            "video_temporal_patch_size": 2,
+            **RANGE,
+        },
+        text_config={
+            "model_type": "nemotron_h",
+            **text_config(
+                tokenizer,
+                layers_block_type=[
+                    "linear_attention",
+                    "moe",
+                    "full_attention",
+                    "linear_attention",
+                    "full_attention",
+                    "mlp",
+                ],
+                num_hidden_layers=6,
+                head_dim=16,
+                mamba_num_heads=4,
+                mamba_head_dim=8,
+                ssm_state_size=8,
+                n_groups=2,
+                chunk_size=16,
+                n_routed_experts=4,
+                moe_intermediate_size=16,
+                moe_shared_expert_intermediate_size=16,
+            ),
+        },
+        projector_hidden_size=32,
+        vision_hidden_size=32,
+        image_token_id=processor.image_token_id,
+        audio_token_id=processor.audio_token_id,
+        **RANGE,
+    )
+    return saved(folder, NemotronH_Omni_Reasoning_V3, config, processor)
+
+
 BUILD: dict[str, Callable[[Path], Path]] = {
     "qwen_omni": qwen_omni,
     "qwen3_omni": qwen3_omni,
+    "gemma3n": gemma3n,
     "gemma4": gemma4,
     "gemma4_both_ways": gemma4_both_ways,
     "phi4_multimodal": phi4_multimodal,
     "qwen2_audio": qwen2_audio,
     "audio_flamingo3": audio_flamingo3,
+    "voxtral": voxtral,
     "qwen3_vl": qwen3_vl,
     "video_llama3": video_llama3,
+    "nemotron_h_omni": nemotron_h_omni,
 }

@@ -40,17 +40,18 @@ def special_strings(tokenizer: Any) -> list[str]:
     return sorted({token.content for token in tokenizer.added_tokens_decoder.values() if token.special})
 
 
-def end_of_turn(templater: Any, tokenizer: Any, text_content: bool) -> int:
+def end_of_turn(templater: Any, tokenizer: Any, text_content: bool, **options: Any) -> int:
     """The token with which this chat template ends the assistant's turn, found by rendering a turn.
 
-    `text_content` says that the template wants a plain string as the content of a message, not a list of parts.
+    `text_content` says that the template wants a plain string as the content of a message, not a list of parts;
+    `options` are what it is told beside the messages.
     """
 
     def turn(role: str, text: str) -> dict:
         return {"role": role, "content": text if text_content else [{"type": "text", "text": text}]}
 
-    prompt = templater.apply_chat_template([turn("user", "a")], tokenize=False, add_generation_prompt=True)
-    full = templater.apply_chat_template([turn("user", "a"), turn("assistant", "b")], tokenize=False)
+    prompt = templater.apply_chat_template([turn("user", "a")], tokenize=False, add_generation_prompt=True, **options)
+    full = templater.apply_chat_template([turn("user", "a"), turn("assistant", "b")], tokenize=False, **options)
     if not full.startswith(prompt + "b"):
         raise ValueError(
             "this chat template does not render prompt + answer as a beginning of the conversation, so a model trained"

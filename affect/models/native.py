@@ -120,8 +120,9 @@ def _weights(
             f"model.checkpoint={config.checkpoint} lacks {len(lost)} of the {whole}'s weights or has them in another"
             f" shape ({', '.join(lost[:3])}, …), which would stay random: download it again, or name another checkpoint"
         )
+    body = getattr(backbone, "model", backbone)
     for letter, names in towers.items():
-        absent = [name for name in names if attrgetter(name)(backbone.model) is None]
+        absent = [name for name in names if attrgetter(name)(body) is None]
         if letter in modalities and absent:
             raise ConfigError(
                 f"modalities={modalities} has {MODALITIES[letter]}, but model.checkpoint={config.checkpoint} is without"
@@ -130,7 +131,7 @@ def _weights(
             )
         for name in names if letter not in modalities else ():
             owner, _, attribute = name.rpartition(".")
-            setattr(backbone.model.get_submodule(owner), attribute, None)
+            setattr(body.get_submodule(owner), attribute, None)
     if config.gradient_checkpointing:
         backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         # The call above also makes the output of every embedding and first convolution require a gradient, which only
@@ -194,6 +195,8 @@ class NativeEncoder:
     tokens_known = True
     TEXT_CONTENT = False
     """Whether the chat template wants a plain string where a message has text alone."""
+    TEMPLATE: Mapping[str, Any] = {}
+    """What the chat template is told beside the messages."""
 
     def __init__(self, processor: Any, config: NativeConfig, modalities: str) -> None:
         """`modalities` is what the model has towers for. Raises ConfigError where the chat template cannot be used."""
@@ -202,7 +205,7 @@ class NativeEncoder:
         self.media_ids = {kind: getattr(processor, name) for kind, name in self.TOKENS.items()}
         self.special = special_strings(self.tokenizer)
         try:
-            self.end = end_of_turn(self.templater, self.tokenizer, text_content=self.TEXT_CONTENT)
+            self.end = end_of_turn(self.templater, self.tokenizer, self.TEXT_CONTENT, **self.TEMPLATE)
             for kind in self.media_ids:
                 self._check_template(kind)
         except (TemplateError, ValueError, TypeError) as error:
@@ -328,7 +331,7 @@ class NativeEncoder:
         """The prompt as a string, with one placeholder for the audio and one for the video, or, in a family that takes
         frames as images, for each of num_frames."""
         safe = self.arranged(neutralise_messages(messages, self.special), num_frames)
-        return self.templater.apply_chat_template(safe, tokenize=False, add_generation_prompt=True)
+        return self.templater.apply_chat_template(safe, tokenize=False, add_generation_prompt=True, **self.TEMPLATE)
 
     def arranged(self, messages: list[dict], num_frames: int) -> list[dict]:
         """The messages in the form that the chat template wants."""
@@ -377,9 +380,7 @@ class Native(nn.Module):
     def prefill(self, batch: dict) -> Prefix:
         """Runs the prompts once and keeps what continuing them needs."""
         positions = self._positions(batch)
-        # Without a configuration every layer keeps everything, so that prompts can be picked from it; a layer with a
-        # sliding window is masked where it has more than it may see.
-        cache = DynamicCache()
+        cache = self._cache()
         hidden = self._run(batch, positions, past_key_values=cache, use_cache=True).last_hidden_state
         # Text goes on after the largest position of any axis; the columns of padding carry a position too.
         positions = positions.masked_fill(batch["attention_mask"] == 0, 0)
@@ -416,6 +417,11 @@ class Native(nn.Module):
         embeddings = self.backbone.get_input_embeddings()(batch["input_ids"])
         here = (batch["input_ids"] == self.backbone.config.audio_token_id)[..., None]
         return embeddings.masked_scatter(here, states.to(embeddings.dtype))
+
+    def _cache(self) -> DynamicCache:
+        # Without a configuration every layer keeps everything, so that prompts can be picked from it; a layer with a
+        # sliding window is masked where it has more than it may see.
+        return DynamicCache()
 
     def _positions(self, batch: dict) -> torch.Tensor:
         """positions[B, T], or positions[AXES, B, T]."""

@@ -1,5 +1,6 @@
 """A batch of prompts that has been run once, to be continued by many answers."""
 
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,11 +22,12 @@ class Prefix:
 
     def select(self, rows: torch.Tensor) -> "Prefix":
         """The prompts `rows[N]`, in that order and as often as they are named. The original stays usable."""
-        layers = [(layer.keys.index_select(0, rows), layer.values.index_select(0, rows)) for layer in self.cache.layers]
+        cache = copy(self.cache)
+        cache.layers = [_picked(layer, rows) for layer in self.cache.layers]
         return replace(
             self,
             logits=self.logits[rows],
-            cache=DynamicCache(layers),
+            cache=cache,
             attention_mask=self.attention_mask[rows],
             position=self.position[rows],
         )
@@ -37,6 +39,16 @@ class Prefix:
     def mask_with(self, length: int) -> torch.Tensor:
         """attention_mask[B, T + length] once `length` tokens follow."""
         return torch.nn.functional.pad(self.attention_mask, (0, length), value=1)
+
+
+def _picked(layer: Any, rows: torch.Tensor) -> Any:
+    """The layer of a cache with these rows, and the original as it was: a recurrent layer has dictionaries of states,
+    any other makes new tensors."""
+    picked = copy(layer)
+    for states in {"conv_states", "recurrent_states"} & vars(picked).keys():
+        setattr(picked, states, dict(getattr(picked, states)))
+    picked.reorder_cache(rows)
+    return picked
 
 
 @torch.no_grad()

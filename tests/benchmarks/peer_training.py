@@ -36,6 +36,8 @@ from pathlib import Path
 from typing import Any
 
 BATCH, FPS, RANK, ALPHA, LEARNING_RATE, SIDE = 4, 2.0, 8, 32, 1e-3, 168
+# Of a clip of 2 s: 4 frames, two of them a patch of 14 × 14.
+PATCHES = 2 * (SIDE // 14) ** 2
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 # Of the language model and of no tower, by whatever name a version of transformers has it.
 LANGUAGE_TARGET = r"^(?!.*(audio_tower|visual)).*\.layers\.\d+\.self_attn\.[qkvo]_proj"
@@ -87,6 +89,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.clips = {"audio_tower": 0, "visual": 0}
+        self.patches = 0
         self.trained: list[str] = []
         self.steps = 0
         self.loss = float("nan")
@@ -121,6 +124,7 @@ class Watch:
                 features = next(iter(value for name, value in given.items() if name != "self"))
                 if features.numel() and bool((features != features.flatten()[0]).any()):
                     self.clips[tower] += len(given[lengths])
+                    self.patches += len(features) if tower == "visual" else 0
 
             module.register_forward_pre_hook(count, with_kwargs=True)
 
@@ -129,6 +133,8 @@ class Watch:
         for tower, seen in self.clips.items():
             if seen != clips:
                 sys.exit(f"{tower} was given {seen} clips in training instead of {clips}: the run is not comparable")
+        if self.patches != clips * PATCHES:
+            sys.exit(f"{self.patches / clips:g} patches of a clip reached the vision tower instead of {PATCHES}")
         pattern = re.compile(LANGUAGE_TARGET + r"\.lora_[AB]\.")
         wrong = [name for name in self.trained if not pattern.search(name)]
         if wrong:
@@ -185,7 +191,15 @@ def trl(folder: Path, out: Path, epochs: int, conversations: list[dict], watch: 
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
-            processor_kwargs={"padding": True, "fps": FPS, "do_sample_frames": True},
+            # The size is said here too: the class has one of its own that comes before that of the checkpoint.
+            processor_kwargs={
+                "padding": True,
+                "videos_kwargs": {
+                    "fps": FPS,
+                    "do_sample_frames": True,
+                    "size": {"shortest_edge": 28**2, "longest_edge": SIDE**2},
+                },
+            },
         )
         missing = [key for key in ("input_features", "pixel_values_videos") if not len(batch.get(key, ()))]
         if missing:
@@ -285,7 +299,7 @@ def ms_swift(folder: Path, out: Path, epochs: int, conversations: list[dict], wa
         FPS=str(FPS),
         VIDEO_MIN_PIXELS=str(28**2),
         VIDEO_MAX_PIXELS=str(SIDE**2),
-        swift_audio_load_backend="soundfile_pyav",
+        SWIFT_AUDIO_LOAD_BACKEND="soundfile_pyav",
     )
     import swift
     from swift.pipelines import SwiftSft

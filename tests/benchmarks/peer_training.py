@@ -2,6 +2,12 @@
 
     /path/to/env/bin/python tests/benchmarks/peer_training.py --peer trl --folder MADE --epochs 1 --threads 2
 
+Environments are made with (each in one of its own, before torch the build for the machine):
+
+    pip install trl==1.16.0 transformers==5.23.0 peft==0.21.2 torchvision torchcodec
+    pip install llamafactory==0.9.5 torchcodec
+    pip install ms_swift==4.6.0 "transformers<5.20" qwen_omni_utils==0.0.9 decord soundfile librosa av torchcodec
+
 Nothing of affect is imported. `folder` was made by peers.py: `full`, a checkpoint of the whole model (ms-swift and
 LLaMA-Factory load no other) with the thinker's weights that affect trains, and `conversations.json`, the turns that
 affect would show, with the clip and the answer. Every peer decodes the mp4 itself, picture and sound, by its own means:

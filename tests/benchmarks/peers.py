@@ -341,9 +341,10 @@ def main() -> None:
                 words = ["--folder", made, "--epochs", options.epochs, "--threads", options.threads]
                 environment = os.environ.copy()
                 if name in peers:
-                    # -P and no PYTHONPATH: a peer finds neither affect nor this folder's modules.
+                    # So that a peer finds neither affect nor this folder's modules.
                     environment.pop("PYTHONPATH", None)
-                    begin = [peers[name], "-P", Path(__file__).with_name("peer_training.py"), "--peer", name]
+                    environment["PYTHONSAFEPATH"] = "1"
+                    begin = [peers[name], Path(__file__).with_name("peer_training.py"), "--peer", name]
                 else:
                     begin = [sys.executable, __file__, "--measure", name]
                 command = [*map(str, begin + words)]

@@ -2,7 +2,7 @@
 
     /path/to/env/bin/python tests/benchmarks/peer_training.py --peer trl --folder MADE --epochs 1 --threads 2
 
-Environments are made with (each in one of its own, before torch the build for the machine):
+Each has an environment of its own, with the build of torch and torchvision for the machine, and then:
 
     pip install trl==1.16.0 transformers==5.23.0 peft==0.21.2 torchvision torchcodec
     pip install llamafactory==0.9.5 torchcodec
@@ -19,8 +19,9 @@ examples for video do, since its own collator takes images only. Where they diff
 same work (rank, targets, batch, learning rate, float32, frames) or less: no gradient checkpointing, no checkpoints, no
 reports. The rest stays theirs, such as the process that loads data in ms-swift.
 
-In the time: preparation of the dataset, the trainer, all epochs. Not in it: imports, loading model and processor, and,
-with LLaMA-Factory, making the adapter, which it does while loading. CPU seconds are with those of the data's processes;
+In the time: preparation of the dataset, the trainer, all epochs; with TRL and ms-swift making the adapter, with
+LLaMA-Factory reading its arguments and writing the adapter, all of it little. Not in it: imports, loading model and
+processor. CPU seconds are with those of the data's processes;
 memory is the largest one process had.
 
 A run in which a tower did not see every clip of every epoch, or in which anything but LoRA on q, k, v and o of the

@@ -21,8 +21,7 @@ reports. The rest stays theirs, such as the process that loads data in ms-swift.
 
 In the time: preparation of the dataset, the trainer, all epochs; with TRL and ms-swift making the adapter, with
 LLaMA-Factory reading its arguments and writing the adapter, all of it little. Not in it: imports, loading model and
-processor. CPU seconds are with those of the data's processes;
-memory is the largest one process had.
+processor. CPU seconds are with those of the data's processes; memory is the largest one process had.
 
 A run in which a tower did not see every clip of every epoch, or in which anything but LoRA on q, k, v and o of the
 language model could learn, is refused.

@@ -1,6 +1,7 @@
 """How fast affect trains and evaluates, with each of its caches on and off, beside a loop over stock transformers.
 
     python tests/benchmarks/peers.py --repetitions 3
+    python tests/benchmarks/peers.py --epochs 3 --chunk-length 30 --only stock,all --peer trl=/path/to/env/bin/python
 
 A Qwen2.5-Omni of random weights and 64 clips of 2 s (160 × 160, 10 frames a second, mono 16 kHz AAC) are made; batches
 of 4, LoRA of rank 8 on q, k, v and o of the language model, float32, 2 frames a second, learning rate 1e-3.
@@ -17,14 +18,16 @@ of 4, LoRA of rank 8 on q, k, v and o of the language model, float32, 2 frames a
 
 Each is measured in a process of its own, in turn, and all begin with cold caches of their own; the time is that of
 checking, decoding, filling and all epochs, without importing and loading. CPU seconds are of the same stretch, memory
-is the largest the process had. LLaMA-Factory, ms-swift and TRL are not started here: they want other versions of the
-same libraries.
+is the largest the process had. LLaMA-Factory, ms-swift and TRL want other versions of the same libraries: `--peer`
+names the interpreter of an environment where one is installed, and peer_training.py, which says what is in its time,
+trains it there on the same weights, clips and turns.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,7 +42,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-NUM_CLIPS, BATCH, SECONDS, FPS = 64, 4, 2.0, 2
+BATCH, SECONDS, FPS = 4, 2.0, 2
+# In pixels: 160 × 160 becomes 168 × 168, a multiple of two patches of 14, instead of the 100,352 pixels of the stock.
+FRAME_AREA = {"shortest_edge": 28**2, "longest_edge": 168**2}
 LABELS = ["anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"]
 OFF = ["trainer.prefetch=0", "trainer.clip_cache_gb=0", "trainer.encoder_cache=off"]
 SETTINGS = {
@@ -51,19 +56,32 @@ SETTINGS = {
     "warm": [],
 }
 IN_MEMORY = ("bare", "module", "bare kept", "module kept")
+PEERS = ("trl", "llamafactory", "ms_swift")
 READOUTS = ("score", "generate", "score kept", "generate kept")
 
 
-def make(folder: Path, chunk_length: int) -> None:
-    """The checkpoint and the table of clips in `folder`."""
+def make(folder: Path, chunk_length: int, num_clips: int) -> None:
+    """The checkpoint and the table of clips in `folder`; for peers, the checkpoint of the whole model and the turns.
+
+    The whole model has the same thinker and no talker, but wants its (empty) list of voices. Its processor is told the
+    size of frames, which not every peer can be.
+    """
     import numpy as np
-    from tiny_models import tiny_qwen_omni
+    import torch
+    from tiny_models import qwen_processor, tiny_qwen_omni
 
     from affect.media import SAMPLING_RATE, write_clip
 
     tiny_qwen_omni(folder / "checkpoint", chunk_length=chunk_length)
+    full = tiny_qwen_omni(folder / "full", chunk_length=chunk_length, full=True)
+    config = json.loads((full / "config.json").read_text())
+    (full / "config.json").write_text(json.dumps({**config, "enable_audio_output": False}))
+    torch.save({}, full / "spk_dict.pt")
+    processor = qwen_processor(chunk_length)
+    processor.video_processor.size = FRAME_AREA
+    processor.save_pretrained(full)
     lines = ["clip,text,label,split"]
-    for i in range(NUM_CLIPS):
+    for i in range(num_clips):
         random = np.random.default_rng(i)
         time_ = np.arange(round(SECONDS * SAMPLING_RATE)) / SAMPLING_RATE
         sound = 0.3 * np.sin(2 * np.pi * (120 + 5 * i) * time_) + 0.02 * random.standard_normal(len(time_))
@@ -73,6 +91,20 @@ def make(folder: Path, chunk_length: int) -> None:
         write_clip(path, frames=frames, fps=10, waveform=sound.astype(np.float32), sampling_rate=SAMPLING_RATE)
         lines.append(f"{path},number {i} is what I said then,{LABELS[i % 7]},train")
     (folder / "clips.csv").write_text("\n".join(lines) + "\n")
+    turns = [
+        {"clip": e.record.media, "messages": e.messages, "answer": e.answer}
+        for e in asked(configuration(folder, folder / "unused", []))
+    ]
+    (folder / "conversations.json").write_text(json.dumps(turns))
+
+
+def asked(cfg: Any) -> list[Any]:
+    """The examples of the configuration, as affect shows them."""
+    from affect import prompts, splits
+
+    [part] = splits.read(cfg, ["train"])
+    task = cfg.datasets["manifest"].task_definitions["label"]
+    return [prompts.example(record, task, cfg.prompting, "tav", lambda messages: 0) for record in part.records]
 
 
 def configuration(folder: Path, cache: Path, words: list[str]) -> Any:
@@ -132,6 +164,7 @@ def affect(folder: Path, cache: Path, words: list[str], measure: str, epochs: in
     adapters.apply(model, cfg.finetuning)
     module = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, lambda predictions: {})
     found: dict[str, float] = {}
+    num_clips = len(parts[0].records)
 
     def prepared() -> data.ClipData:
         source = data.exclude_unusable(parts, cfg)
@@ -159,7 +192,7 @@ def affect(folder: Path, cache: Path, words: list[str], measure: str, epochs: in
             optimizer.step()
 
     if measure in SETTINGS:
-        with measured(found, lambda: NUM_CLIPS * epochs):
+        with measured(found, lambda: num_clips * epochs):
             fit(prepared())
         return found
     clips = prepared()
@@ -168,15 +201,15 @@ def affect(folder: Path, cache: Path, words: list[str], measure: str, epochs: in
         work = loop if measure.startswith("bare") else lambda b: fit(InMemory(b))
         # What is done once (thread pools, imports) is in none of the times.
         work(batches[:2])
-        with measured(found, lambda: NUM_CLIPS * epochs):
+        with measured(found, lambda: num_clips * epochs):
             work(batches)
         return found
     batches = list(clips.val_dataloader())
     cfg.evaluation.readout = type(cfg.evaluation.readout)(measure.split()[0])
     model.eval()
-    for begin in (2, NUM_CLIPS):
-        with measured(found, lambda: NUM_CLIPS):
-            for batch in batches[:begin]:
+    for end in (2, None):
+        with measured(found, lambda: num_clips):
+            for batch in batches[:end]:
                 readout.predict(model, encoder, batch.tensors, batch.examples, cfg.evaluation)
     return found
 
@@ -187,7 +220,7 @@ def stock(folder: Path, epochs: int) -> dict[str, float]:
     from peft import LoraConfig, inject_adapter_in_model
     from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
 
-    from affect import data, prompts, splits
+    from affect import data
     from affect.media import decode
 
     cfg = configuration(folder, folder / "unused", [])
@@ -201,17 +234,16 @@ def stock(folder: Path, epochs: int) -> dict[str, float]:
         parameter.requires_grad_("lora_" in name)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3)
-    [part] = splits.read(cfg, ["train"])
-    task = cfg.datasets["manifest"].task_definitions["label"]
-    asked = [prompts.example(r, task, cfg.prompting, "tav", lambda messages: 0) for r in part.records]
+    examples = asked(cfg)
     wanted = data.sampling(cfg)
     found: dict[str, float] = {}
+    losses = []
     model.train()
-    with measured(found, lambda: NUM_CLIPS * epochs):
+    with measured(found, lambda: len(examples) * epochs):
         for epoch in range(epochs):
-            order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(epoch)).tolist()
+            order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(epoch)).tolist()
             for at in range(0, len(order), BATCH):
-                chosen = [asked[i] for i in order[at : at + BATCH]]
+                chosen = [examples[i] for i in order[at : at + BATCH]]
                 clips = [decode(example.record.media, wanted) for example in chosen]
                 texts = [
                     processor.apply_chat_template(e.messages, tokenize=False, add_generation_prompt=True)
@@ -224,15 +256,19 @@ def stock(folder: Path, epochs: int) -> dict[str, float]:
                     videos=[torch.from_numpy(clip.frames).permute(0, 3, 1, 2) for clip in clips],
                     return_tensors="pt",
                     padding=True,
-                    videos_kwargs={"do_sample_frames": False, "size": {"shortest_edge": 784, "longest_edge": 168**2}},
+                    videos_kwargs={"do_sample_frames": False, "size": FRAME_AREA},
                 )
-                labels = inputs["input_ids"].clone()
-                labels[:, :-6] = -100  # roughly the answer: the position of the loss costs nothing
+                labels = torch.full_like(inputs["input_ids"], -100)
+                for row, length, example in zip(labels, inputs["attention_mask"].sum(1), chosen, strict=True):
+                    answer = torch.tensor(processor.tokenizer(f"{example.answer}<|im_end|>\n")["input_ids"])
+                    row[length - len(answer) : length] = answer
                 loss = model(**inputs, labels=labels).loss
+                losses.append(loss.item())
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(trained, 1.0)
                 optimizer.step()
+    found["loss"] = sum(losses) / len(losses)
     return found
 
 
@@ -271,38 +307,70 @@ def main() -> None:
     parser.add_argument(
         "--chunk-length", type=int, default=300, help="seconds the feature extractor pads to: 300 or 30"
     )
+    parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--only", default="", help="measurements, separated by commas; all without it")
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="NAME=PYTHON",
+        help=f"one of {', '.join(PEERS)} and the interpreter of its environment; may be given several times",
+    )
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         one(options)
         return
-    names = options.only.split(",") if options.only else ["stock", *SETTINGS, *IN_MEMORY, *READOUTS]
+    if options.clips % BATCH:
+        parser.error(f"--clips={options.clips}: whole batches of {BATCH} are compared")
+    peers = dict(given.partition("=")[::2] for given in options.peer)
+    if wrong := [name for name, python in peers.items() if name not in PEERS or not shutil.which(python)]:
+        parser.error(
+            f"--peer: {', '.join(wrong)}: give one of {', '.join(PEERS)} as NAME=PYTHON, PYTHON an interpreter"
+        )
+    everything = ["stock", *SETTINGS, *IN_MEMORY, *READOUTS]
+    names = [*peers, *(options.only.split(",") if options.only else everything)]
+    if unknown := set(names) - {*everything, *peers}:
+        parser.error(f"--only: {', '.join(sorted(unknown))} is none of {', '.join(everything)}")
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as made:
-        make(Path(made), options.chunk_length)
+        make(Path(made), options.chunk_length, options.clips)
         for _ in range(options.repetitions):
             for name in names:
-                words = ["--folder", made, "--measure", name, "--epochs", options.epochs, "--threads", options.threads]
-                done = subprocess.run(
-                    [sys.executable, __file__, *map(str, words)], capture_output=True, text=True, check=False
-                )
+                words = ["--folder", made, "--epochs", options.epochs, "--threads", options.threads]
+                environment = os.environ.copy()
+                if name in peers:
+                    # So that a peer finds neither affect nor this folder's modules.
+                    environment.pop("PYTHONPATH", None)
+                    environment["PYTHONSAFEPATH"] = "1"
+                    begin = [peers[name], Path(__file__).with_name("peer_training.py"), "--peer", name]
+                else:
+                    begin = [sys.executable, __file__, "--measure", name]
+                command = [*map(str, begin + words)]
+                done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
                 if done.returncode:
                     sys.exit(f"{name} failed:\n{done.stdout}{done.stderr}")
                 line = next(line for line in done.stdout.splitlines() if line.startswith("MEASURED "))
                 found[name].append(json.loads(line.removeprefix("MEASURED ")))
     print(
-        f"\n{NUM_CLIPS} clips of {SECONDS:g} s, batches of {BATCH}, {options.epochs} epochs,"
+        f"\n{options.clips} clips of {SECONDS:g} s, batches of {BATCH}, {options.epochs} epochs,"
         f" padding {options.chunk_length} s, {options.threads} threads,"
         f" {options.repetitions} repetitions: median (from-to)\n"
     )
-    print("| | samples/s | × stock | CPU s | peak memory, GB |\n|---|---|---|---|---|")
+    print("| | samples/s | × stock | CPU s | peak memory, GB | mean loss |\n|---|---|---|---|---|---|")
     for name, rows in found.items():
         ratios = [row["rate"] / base["rate"] for row, base in zip(rows, found.get("stock", []), strict=False)]
         cells = [spread([row["rate"] for row in rows]), spread(ratios) if ratios else ""]
         cells += [spread([row[key] for row in rows]) for key in ("cpu", "memory")]
-        print(f"| {name} | {' | '.join(cells)} |")
+        cells += [spread([row["loss"] for row in rows]) if "loss" in rows[0] else ""]
+        version = f" {rows[0]['version']}" if "version" in rows[0] else ""
+        print(f"| {name}{version} | {' | '.join(cells)} |")
+    best = [max(found[name][i]["rate"] for name in peers) for i in range(options.repetitions)] if peers else []
+    for name in found if best else ():
+        if name in ("stock", *SETTINGS):
+            ratios = [row["rate"] / rate for row, rate in zip(found[name], best, strict=True)]
+            print(f"\n{name} / fastest peer: {spread(ratios)}")
     for above, below in (("module", "bare"), ("module kept", "bare kept"), ("score", "generate")):
         if found.get(above) and found.get(below):
             ratios = [a["rate"] / b["rate"] for a, b in zip(found[above], found[below], strict=True)]

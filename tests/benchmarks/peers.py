@@ -7,8 +7,7 @@ A Qwen2.5-Omni of random weights and 64 clips of 2 s (160 × 160, 10 frames a se
 of 4, LoRA of rank 8 on q, k, v and o of the language model, float32, 2 frames a second, learning rate 1e-3.
 
     stock      decodes and processes every batch when it is needed, with the checkpoint's own processor and padding, and
-               takes transformers' own loss: what a trainer around the processor does at the least (its own costs are
-               not in it, so peers are slower than this)
+               takes transformers' own loss: what a trainer around the processor does at the least, in one process
     off        affect with nothing kept and nothing made ahead
     prefetch, clips, encoders, all    with each on, and all of them, from empty caches
     warm       all, with the caches filled by an earlier run

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_models import QWEN_MEDIA_TOKENS, byte_level_tokenizer
+from tiny_models import CHATML, QWEN_MEDIA_TOKENS, byte_level_tokenizer
 from transformers import (
     AudioFlamingo3Config,
     AudioFlamingo3ForConditionalGeneration,
@@ -61,22 +61,6 @@ from transformers import (
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.integrations.mistral import convert_tekken_tokenizer
 
-CHATML = """\
-{%- for message in messages -%}
-{{ '<|im_start|>' + message.role + '\\n' }}
-{%- if message.content is string -%}{{ message.content }}
-{%- else -%}
-{%- for part in message.content -%}
-{%- if part.type == 'audio' -%}{{ 'AUDIO' }}
-{%- elif part.type == 'video' -%}{{ 'VIDEO' }}
-{%- else -%}{{ part.text }}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-{{ '<|im_end|>\\n' }}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}
-"""
 # As Gemma's: it writes the first token of the text itself, and calls the assistant model.
 GEMMA = """\
 {{- bos_token -}}

@@ -45,17 +45,14 @@ QWEN_MEDIA_TOKENS = {
     "vision_bos_token": "<|vision_bos|>",
     "vision_eos_token": "<|vision_eos|>",
 }
-QWEN_TEMPLATE = """\
-{%- if messages[0].role != 'system' -%}
-{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
-{%- endif -%}
+CHATML = """\
 {%- for message in messages -%}
 {{ '<|im_start|>' + message.role + '\\n' }}
 {%- if message.content is string -%}{{ message.content }}
 {%- else -%}
 {%- for part in message.content -%}
-{%- if part.type == 'audio' -%}{{ '<|audio_bos|><|AUDIO|><|audio_eos|>' }}
-{%- elif part.type == 'video' -%}{{ '<|vision_bos|><|VIDEO|><|vision_eos|>' }}
+{%- if part.type == 'audio' -%}{{ 'AUDIO' }}
+{%- elif part.type == 'video' -%}{{ 'VIDEO' }}
 {%- else -%}{{ part.text }}
 {%- endif -%}
 {%- endfor -%}
@@ -64,6 +61,13 @@ QWEN_TEMPLATE = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}
 """
+QWEN_TEMPLATE = """\
+{%- if messages[0].role != 'system' -%}
+{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
+{%- endif -%}
+""" + CHATML.replace("AUDIO", "<|audio_bos|><|AUDIO|><|audio_eos|>").replace(
+    "VIDEO", "<|vision_bos|><|VIDEO|><|vision_eos|>"
+)
 CORPUS = [
     "You are a helpful assistant. system user assistant",
     "Which emotion does the speaker show? Answer with one of: anger, disgust, fear, joy, neutral, sadness, surprise.",

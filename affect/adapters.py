@@ -152,11 +152,11 @@ def _start_from_singular_values(layer: BaseTunerLayer, lora: LoraConfig) -> None
 
 def weight_of(linear: nn.Module) -> torch.Tensor:
     """The weight matrix [outputs, inputs] a linear module computes with, also of one in 4 bits."""
-    if type(linear) is nn.Linear:
+    if getattr(linear.weight, "quant_state", None) is None:
         return linear.weight
     from affect import four_bit
 
-    return four_bit.restored(linear).weight if four_bit.is_quantised(linear) else linear.weight
+    return four_bit.restored(linear).weight
 
 
 def _is_start(name: str) -> bool:

@@ -123,8 +123,13 @@ def load(config: "ModelConfig", *, modalities: str, cache_root: Path) -> tuple[M
     """
     import transformers
 
+    from affect.models import onednn
+
     transformers.utils.logging.disable_progress_bar()  # a second of loading needs none, and it breaks up our own output
-    return import_module(f"affect.models.{config.family}").load(config, modalities=modalities, cache_root=cache_root)
+    family = import_module(f"affect.models.{config.family}")
+    model, encoder = family.load(config, modalities=modalities, cache_root=cache_root)
+    onednn.use(model)
+    return model, encoder
 
 
 def settle(model: Model) -> None:

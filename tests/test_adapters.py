@@ -58,8 +58,8 @@ def test_lora_goes_into_every_linear_module_of_the_language_model_but_its_output
     assert adapted(model) == attention | {f"{layer}.mlp.{name}" for layer in layers for name in LINEAR[4:]}
     assert not hasattr(model.language.lm_head, "lora_A")
     assert (counts["language"].mode, counts["language"].lora_modules) == ("lora", 14)
-    # Rank 2 times inputs and outputs: q and o 32 to 32, k and v 32 to 16, three of 32 and 64.
-    assert counts["language"].trained == 2 * 2 * (2 * 64 + 2 * 48 + 3 * 96)
+    # Rank 2 times inputs and outputs: q and o 64 to 64, k and v 64 to 32, three of 64 and 128.
+    assert counts["language"].trained == 2 * 2 * (2 * 128 + 2 * 96 + 3 * 192)
     for tower in ("audio", "vision", "projector"):
         assert (counts[tower].mode, counts[tower].lora_modules) == ("full", 0)
         assert counts[tower].trained == counts[tower].parameters > 0

@@ -127,7 +127,7 @@ def test_soft_tokens_stand_in_the_prompt_exactly_where_a_modality_is_on(conv: Pa
     assert ids.count(AUDIO) == 3 * ("a" in kinds) and ids.count(VIDEO) == 2 * ("v" in kinds)
     assert ("audio_features" in batch) == ("a" in kinds) and ("frames" in batch) == ("v" in kinds)
     assert {kind: tuple(t.shape) for kind, t in model.soft_tokens(batch).items()} == {
-        kind: (1, count, 32) for kind, count in (("audio", 3), ("video", 2)) if kind[0] in kinds
+        kind: (1, count, 64) for kind, count in (("audio", 3), ("video", 2)) if kind[0] in kinds
     }
 
 

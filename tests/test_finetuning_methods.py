@@ -176,7 +176,7 @@ def test_pissa_starts_from_the_greatest_singular_values_and_leaves_the_weights_a
 def test_pissa_of_a_matrix_with_fewer_singular_values_than_the_rank(folder: Path) -> None:
     model, encoder = text_model(folder)
     before = logits(model, batch(encoder))
-    adapters.apply(model, settings("pissa", rank=20))  # k_proj and v_proj have 16 rows
+    adapters.apply(model, settings("pissa", rank=40))  # k_proj and v_proj have 32 rows
     torch.testing.assert_close(logits(model, batch(encoder)), before, atol=1e-4, rtol=1e-4)
 
 
@@ -200,6 +200,41 @@ def test_four_bits_are_four_bits(folder: Path) -> None:
         assert max(len(block.unique()) for block in blocks) <= 16
     # Output embeddings stay: they are the input embeddings here, and are never rounded.
     assert not isinstance(model.language.lm_head, bitsandbytes.nn.Linear4bit)
+
+
+@pytest.mark.parametrize("whole_blocks", [True, False])
+def test_four_bits_that_would_come_back_wrong_are_refused(whole_blocks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("bitsandbytes")
+    from affect import four_bit
+
+    monkeypatch.setattr(four_bit, "_parts_of_blocks_are_restored", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = nn.Sequential(nn.Linear(128, 8), nn.Linear(128 if whole_blocks else 96, 8))
+    if whole_blocks:
+        four_bit.quantise(model, ["0", "1"])
+        assert all(four_bit.is_quantised(module) for module in model)
+        return
+    said = r"no whole number of 64 weights wrongly .*, as the 96 of 1, one of 1 modules"
+    with pytest.raises(ConfigError, match=said):
+        four_bit.quantise(model, ["0", "1"])
+    assert not any(four_bit.is_quantised(module) for module in model)
+
+
+def test_whether_parts_of_blocks_are_restored_is_tried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("bitsandbytes")
+    from affect import four_bit
+
+    restored = four_bit.dequantize_4bit
+
+    def flat(packed: torch.Tensor, state: Any) -> torch.Tensor:
+        """By a kernel that goes through all weights in a row, which has no such trouble anywhere."""
+        shape, state.shape = state.shape, (1, state.shape.numel())
+        return restored(packed, state).view(shape)
+
+    monkeypatch.setattr(four_bit, "dequantize_4bit", flat)
+    assert four_bit._parts_of_blocks_are_restored.__wrapped__() is True
+    monkeypatch.setattr(four_bit, "dequantize_4bit", lambda *given: flat(*given).roll(four_bit.BLOCK, 1))
+    assert four_bit._parts_of_blocks_are_restored.__wrapped__() is False
 
 
 def test_four_bits_of_what_is_not_adapted_too(folder: Path) -> None:

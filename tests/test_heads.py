@@ -131,7 +131,7 @@ def test_a_head_learns_alone_and_with_lora(pair: Pair, language: Tower) -> None:
     config = replace(config, vision=Tower.frozen, projector=Tower.frozen, new_learning_rate=0.05, learning_rate=0.01)
     counts = {count.tower: count for count in adapters.apply(model, config)}
     assert (counts["head"].mode, counts["head"].learning_rate) == ("full", 0.05)
-    assert counts["head"].trained == counts["head"].parameters == (32 + 1) * (5 + 1 + 3)
+    assert counts["head"].trained == counts["head"].parameters == (64 + 1) * (5 + 1 + 3)
     batch, made = encoder.encode(conversations()), examples(EMOTION)
     optimizer = torch.optim.AdamW(adapters.parameter_groups(model, config))
     losses = []

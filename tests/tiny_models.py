@@ -109,7 +109,7 @@ def qwen_processor(chunk_length: int = 300) -> Qwen2_5OmniProcessor:
 
 
 def qwen_thinker_config(processor: Qwen2_5OmniProcessor) -> Qwen2_5OmniThinkerConfig:
-    """Two layers of width 32 in every tower, with the token ids of `processor`."""
+    """Two layers in every tower, of width 32 and, in the language model, of 64, with the token ids of `processor`."""
     tokenizer = processor.tokenizer
     return Qwen2_5OmniThinkerConfig(
         audio_config={
@@ -117,7 +117,7 @@ def qwen_thinker_config(processor: Qwen2_5OmniProcessor) -> Qwen2_5OmniThinkerCo
             "encoder_attention_heads": 2,
             "encoder_ffn_dim": 64,
             "d_model": 32,
-            "output_dim": 32,
+            "output_dim": 64,
         },
         # One block with attention in windows and one over the whole frame, as in the real model.
         vision_config={
@@ -125,16 +125,16 @@ def qwen_thinker_config(processor: Qwen2_5OmniProcessor) -> Qwen2_5OmniThinkerCo
             "hidden_size": 32,
             "intermediate_size": 64,
             "num_heads": 2,
-            "out_hidden_size": 32,
+            "out_hidden_size": 64,
             "fullatt_block_indexes": [1],
         },
         text_config={
             "vocab_size": len(tokenizer),
-            "hidden_size": 32,
-            "intermediate_size": 64,
+            "hidden_size": 64,
+            "intermediate_size": 128,
             "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
             # A head of 16 has 8 frequencies, shared out to time, height and width.
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]},
             "pad_token_id": tokenizer.pad_token_id,
@@ -201,11 +201,11 @@ def tiny_composed_language(folder: Path, *, template: str | None = CHATML_TEMPLA
     )
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=64,
+        intermediate_size=128,
         num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,

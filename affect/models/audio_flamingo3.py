@@ -13,14 +13,14 @@ from torch import nn
 from transformers import AudioFlamingo3ForConditionalGeneration, AudioFlamingo3Processor
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 
 def load(
     config: NativeConfig, *, modalities: str, cache_root: Path
 ) -> tuple["AudioFlamingo3", "AudioFlamingo3Encoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
-    backbone, processor = native.load(
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("audioflamingo3",),
@@ -29,7 +29,7 @@ def load(
         towers={"a": ("audio_tower", "multi_modal_projector")},
     )
     longest = processor.max_audio_len
-    native.check_longest(config, modalities, longest, f"the processor of model.checkpoint={config.checkpoint}")
+    loading.check_longest(config, modalities, longest, f"the processor of model.checkpoint={config.checkpoint}")
     encoder = AudioFlamingo3Encoder(processor, config, modalities)
     return AudioFlamingo3(backbone, stops=encoder.stops), encoder
 

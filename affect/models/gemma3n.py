@@ -15,7 +15,7 @@ from torch import nn
 from transformers import Gemma3nForConditionalGeneration, Gemma3nProcessor
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 from affect.models.gemma4 import Gemma4
 
 LONGEST = 30.0
@@ -23,8 +23,8 @@ LONGEST = 30.0
 
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Gemma3n", "Gemma3nEncoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
-    backbone, processor = native.load(
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("gemma3n",),
@@ -32,7 +32,7 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["G
         processor=Gemma3nProcessor,
         towers={"a": ("audio_tower", "embed_audio"), "v": ("vision_tower", "embed_vision")},
     )
-    native.check_longest(config, modalities, LONGEST, f"the processor of model.checkpoint={config.checkpoint}")
+    loading.check_longest(config, modalities, LONGEST, f"the processor of model.checkpoint={config.checkpoint}")
     encoder = Gemma3nEncoder(processor, config, modalities)
     return Gemma3n(backbone, stops=encoder.stops), encoder
 

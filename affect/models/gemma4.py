@@ -13,12 +13,12 @@ import torch
 from transformers import Gemma4ForConditionalGeneration, Gemma4Processor
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Gemma4", "Gemma4Encoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
-    backbone, processor = native.load(
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("gemma4",),
@@ -29,7 +29,7 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["G
     )
     who = f"the processor of model.checkpoint={config.checkpoint}"
     longest = processor.audio_seq_length * processor.audio_ms_per_token / 1000
-    native.check_longest(config, modalities, longest, who)
+    loading.check_longest(config, modalities, longest, who)
     encoder = Gemma4Encoder(processor, config, modalities)
     return Gemma4(backbone, stops=encoder.stops), encoder
 

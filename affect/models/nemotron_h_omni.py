@@ -13,17 +13,17 @@ from torch import nn
 from transformers import DynamicCache, NemotronH_Omni_Reasoning_V3, NemotronH_Omni_Reasoning_V3Processor
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["NemotronHOmni", "NemotronHOmniEncoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
 
     def finish(backbone: NemotronH_Omni_Reasoning_V3) -> None:
         if "v" not in modalities:
             backbone.vision_final_layernorm = None  # which only some checkpoints have
 
-    backbone, processor = native.load(
+    backbone, processor = loading.load(
         config,
         modalities,
         # The second is what the checkpoint was released under.

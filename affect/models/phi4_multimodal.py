@@ -19,7 +19,7 @@ from transformers import Phi4MultimodalForCausalLM, Phi4MultimodalProcessor
 from transformers.utils import cached_file
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 ADAPTERS = {"v": "vision-lora", "a": "speech-lora"}
 """Folder inside the checkpoint by modality; the first that a model has decides."""
@@ -28,9 +28,9 @@ ADAPTERS = {"v": "vision-lora", "a": "speech-lora"}
 def load(
     config: NativeConfig, *, modalities: str, cache_root: Path
 ) -> tuple["Phi4Multimodal", "Phi4MultimodalEncoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
     extend = "embed_tokens_extend"
-    backbone, processor = native.load(
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("phi4_multimodal",),

@@ -14,12 +14,12 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from transformers.masking_utils import create_bidirectional_mask
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Qwen2Audio", "Qwen2AudioEncoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
-    backbone, processor = native.load(
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("qwen2_audio",),
@@ -28,7 +28,7 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Q
         towers={"a": ("audio_tower", "multi_modal_projector")},
     )
     chunk = processor.feature_extractor.chunk_length
-    native.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
+    loading.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
     encoder = Qwen2AudioEncoder(processor, config, modalities)
     return Qwen2Audio(backbone, stops=encoder.stops), encoder
 

@@ -18,7 +18,7 @@ from torch import nn
 from transformers import Qwen3OmniMoeProcessor, Qwen3OmniMoeThinkerForConditionalGeneration
 
 from affect.config import NativeConfig
-from affect.models import native
+from affect.models import loading, native
 from affect.models.qwen_omni import PARTS, QwenOmni, QwenOmniEncoder
 
 MODEL_TYPES = ("qwen3_omni_moe", "qwen3_omni_moe_thinker")
@@ -26,7 +26,7 @@ MODEL_TYPES = ("qwen3_omni_moe", "qwen3_omni_moe_thinker")
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Qwen3Omni", "Qwen3OmniEncoder"]:
     """As `affect.models.qwen_omni.load`."""
-    backbone, processor = native.load(
+    backbone, processor = loading.load(
         config,
         modalities,
         types=MODEL_TYPES,
@@ -36,7 +36,7 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Q
         whole="thinker",
     )
     chunk = processor.feature_extractor.chunk_length
-    native.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
+    loading.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
     encoder = Qwen3OmniEncoder(processor, modalities=modalities, frame_size=config.frame_size)
     return Qwen3Omni(backbone, stops=encoder.stops), encoder
 

@@ -22,7 +22,7 @@ from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalG
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from affect.config import QwenOmniConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 from affect.models.chat import end_of_turn, pad_left, special_strings
 from affect.record import DataError
 
@@ -38,7 +38,7 @@ def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple[
 
     Raises ConfigError when the checkpoint cannot be had, is of another model, or lacks weights.
     """
-    backbone, processor = native.load(
+    backbone, processor = loading.load(
         config,
         modalities,
         types=MODEL_TYPES,
@@ -48,7 +48,7 @@ def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple[
         whole="thinker",
     )
     chunk = processor.feature_extractor.chunk_length
-    native.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
+    loading.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
     encoder = QwenOmniEncoder(processor, modalities=modalities, frame_size=config.frame_size)
     return QwenOmni(backbone, stops=encoder.stops), encoder
 

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Processor
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["VideoLlama3", "VideoLlama3Encoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
-    backbone, processor = native.load(
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("video_llama_3",),

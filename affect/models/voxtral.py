@@ -19,7 +19,7 @@ from transformers.integrations.mistral import convert_tekken_tokenizer
 from transformers.utils import cached_file
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 TOKENIZER = "tekken.json"
 FRAMES_A_TOKEN = 8
@@ -39,8 +39,8 @@ TEMPLATE = """\
 
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Voxtral", "VoxtralEncoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
-    backbone, processor = native.load(
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("voxtral",),

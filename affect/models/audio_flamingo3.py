@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
 from transformers import AudioFlamingo3ForConditionalGeneration, AudioFlamingo3Processor
 
 from affect.config import NativeConfig
@@ -49,13 +48,8 @@ class AudioFlamingo3(native.Native):
     """See `affect.models.Model`."""
 
     TOWERS: ClassVar = {"audio": ("model.audio_tower",), "projector": ("model.multi_modal_projector",)}
-    KEYS = ("input_features", "input_features_mask")
+    ENCODERS: ClassVar = {"audio": ("model.audio_tower", "model.multi_modal_projector")}
 
-    def encoders(self) -> dict[str, nn.Module]:
-        """The audio tower with its projector."""
-        return native.together(audio=[self.backbone.model.audio_tower, self.backbone.model.multi_modal_projector])
-
-    def encoder_outputs(self, features: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
-        """states[tokens, D] of the audio."""
-        heard = self.backbone.model.get_audio_features(*(features[key] for key in self.KEYS), return_dict=True)
-        return {"audio": {"states": heard.pooler_output}}
+    def heard(self, batch: dict) -> dict[str, torch.Tensor]:
+        features = (batch[key] for key in AudioFlamingo3Encoder.KEYS)
+        return {"states": self.backbone.model.get_audio_features(*features, return_dict=True).pooler_output}

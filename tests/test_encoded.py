@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_families import BUILD
 from tiny_models import tiny_composed_language, tiny_manifest, tiny_siglip, tiny_wav2vec2, tiny_whisper, tiny_words
 
 import evaluate
@@ -35,7 +36,9 @@ ON = {
     "encoders": (*OFF[:2], "trainer.encoder_cache=on"),
     "all": ("trainer.prefetch=1", "trainer.clip_cache_gb=1", "trainer.encoder_cache=on"),
 }
-FAMILIES = ("qwen_omni", "whisper_siglip", "wav2vec2_siglip")
+NATIVE = {"qwen3_omni": "qwen3_omni_30b_a3b", "gemma4": "gemma4_e2b"}
+"""Families of tiny_families.py, and what of conf/model is of the same."""
+FAMILIES = ("qwen_omni", *NATIVE, "whisper_siglip", "wav2vec2_siglip")
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,11 @@ def family_words(root: Path, family: str) -> list[str]:
     """The words that choose a tiny model of `family` whose encoders are pretrained, without a cache_root."""
     if family == "qwen_omni":
         words = tiny_words(root, family)
+    elif family in NATIVE:
+        if not (root / family).exists():
+            BUILD[family](root / family)
+        _model, _checkpoint, *rest = tiny_words(root, "qwen_omni")
+        words = [f"model={NATIVE[family]}", f"model.checkpoint={root / family}", *rest]
     else:
         audio = family.split("_")[0]
         makers = {"whisper": tiny_whisper, "wav2vec2": tiny_wav2vec2, "siglip": tiny_siglip}
@@ -135,7 +143,8 @@ def test_what_is_there_is_not_computed_again(
 
     monkeypatch.setattr(decoded, "decode", forbidden)
     monkeypatch.setattr(data, "decode", forbidden)
-    monkeypatch.setattr("affect.models.qwen_omni.QwenOmni.encoder_outputs", forbidden)
+    for name in ("heard", "seen"):
+        monkeypatch.setattr(f"affect.models.qwen_omni.QwenOmni.{name}", forbidden)
     monkeypatch.setattr("affect.models.qwen_omni.log_mel", forbidden)
     kind = "transformers.models.qwen2_5_omni.modeling_qwen2_5_omni.{}.forward"
     for name in ("Qwen2_5OmniAudioEncoder", "Qwen2_5OmniVisionEncoder"):

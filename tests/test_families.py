@@ -4,7 +4,7 @@ random weights. A family that is shipped and not here fails the last test."""
 import base64
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from transformers import AutoFeatureExtractor, VoxtralProcessor
 from affect import adapters, readout
 from affect.config import FAMILIES, LACKING, ConfigError, FinetuningConfig, ModelConfig, NativeConfig
 from affect.models import Conversation, describe, load
+from affect.models.native import KINDS
 from affect.module import answer_loss
 from affect.record import DataError
 
@@ -150,16 +151,6 @@ SUITE = [
 ]
 
 
-KEPT = {
-    "qwen_omni": {"audio", "video"},
-    "qwen3_omni": {"audio"},
-    "qwen2_audio": {"audio"},
-    "audio_flamingo3": {"audio"},
-    "voxtral": {"audio"},
-}
-"""Parts of which the encoder's outputs can be kept."""
-
-
 @dataclass(frozen=True)
 class Loaded:
     family: Family
@@ -192,7 +183,12 @@ class Loaded:
         return {key: value for key, value in made.items() if isinstance(value, torch.Tensor)}
 
     def render(self, item: Conversation) -> str:
-        return self.encoder.render(item.messages, 1 if item.frames is None else len(item.frames))
+        """The prompt as transformers' processor takes it: with a placeholder for every image."""
+        text = self.encoder.render(item.messages)
+        if item.frames is None or "images" not in self.family.options(item):
+            return text
+        image = self.encoder.processor.image_token
+        return text.replace(image, image * len(item.frames))
 
     def reference(self, item: Conversation, labels: torch.Tensor | None = None) -> Any:
         """transformers' own forward pass over prompt and answer."""
@@ -321,36 +317,66 @@ def test_a_batch_is_its_conversations_one_by_one(tiny: Loaded) -> None:
             torch.testing.assert_close(together[row], tiny.model(tiny.encoder.encode([item]), keep)[0], **TOLERANCE)
 
 
-def test_kept_outputs_of_the_encoders_stand_for_the_clips(tiny: Loaded) -> None:
-    parts = tiny.model.encoders()
-    assert set(parts) == KEPT.get(tiny.family.name, set())
-    assert {id(p) for module in parts.values() for p in module.parameters()} <= {id(p) for p in tiny.model.parameters()}
-
-    def kept(item: Conversation) -> Conversation:
-        alone = Conversation(
-            messages=[],
-            waveform=item.waveform if "audio" in parts else None,
-            frames=item.frames if "video" in parts else None,
-            seconds=item.seconds,
-        )
-        if alone.waveform is None and alone.frames is None:
-            return item
-        outputs = tiny.model.encoder_outputs(tiny.encoder.features([alone]))
-        rest = {"waveform": None if "audio" in outputs else item.waveform}
-        return replace(item, outputs=outputs, frames=None if "video" in outputs else item.frames, **rest)
-
-    items = tiny.items(answers=True)
+def kept(loaded: Loaded, item: Conversation, parts: Collection[str]) -> Conversation:
+    """With what the encoders of these parts make of its clip in the place of the clip."""
+    alone = Conversation(
+        messages=[],
+        waveform=item.waveform if "audio" in parts else None,
+        frames=item.frames if "video" in parts else None,
+        seconds=item.seconds,
+    )
+    if alone.waveform is None and alone.frames is None:
+        return item
     with torch.no_grad():
-        batch, plain = tiny.encoder.encode([kept(item) for item in items]), tiny.encoder.encode(items)
+        outputs = loaded.model.encoder_outputs(loaded.encoder.features([alone]))
+    rest = {"waveform": None if "audio" in outputs else item.waveform}
+    return replace(item, outputs=outputs, frames=None if "video" in outputs else item.frames, **rest)
+
+
+def test_kept_outputs_of_the_encoders_stand_for_the_clips(tiny: Loaded) -> None:
+    modules = tiny.model.encoders()
+    assert modules.keys() == {part for part, letter in KINDS.items() if letter in tiny.family.modalities}
+    own = {id(parameter) for parameter in tiny.model.parameters()}
+    assert {id(parameter) for module in modules.values() for parameter in module.parameters()} <= own
+    items = tiny.items(answers=True)
+    plain, prompts = tiny.encoder.encode(items), tiny.encoder.encode(tiny.items())
+    with torch.no_grad():
+        expected, prefilled = tiny.model(plain, 4), tiny.model.prefill(prompts).logits
+        generated = tiny.model.generate(prompts, 3)
+    for parts in {tuple(modules), *((part,) for part in modules)}:
+        batch = tiny.encoder.encode([kept(tiny, item, parts) for item in items])
         assert {f"{part}_states" for part in parts} <= set(batch)
-        torch.testing.assert_close(batch["input_ids"], plain["input_ids"], **TOLERANCE)
-        found, expected = tiny.model(batch, 4), tiny.model(plain, 4)
-    torch.testing.assert_close(found, expected, **TOLERANCE)
-    for part in parts:
-        assert tiny.encoder.settings(part)
-        changed = batch | {f"{part}_states": batch[f"{part}_states"].flip(0)}
+        assert not {tiny.model.CLIPS[part] for part in parts} & set(batch)
+        assert torch.equal(batch["input_ids"], plain["input_ids"])
+        asked = tiny.encoder.encode([kept(tiny, item, parts) for item in tiny.items()])
         with torch.no_grad():
-            assert (tiny.model(changed, 4) - expected).abs().max() > 1e-4
+            torch.testing.assert_close(tiny.model(batch, 4), expected, **TOLERANCE)
+            torch.testing.assert_close(tiny.model.prefill(asked).logits, prefilled, **TOLERANCE)
+            assert tiny.model.generate(asked, 3) == generated
+            for name in [name for name in batch if name.endswith(("_states", "_deep"))]:
+                changed = batch | {name: batch[name].flip(0)}
+                assert (tiny.model(changed, 4) - expected).abs().max() > 1e-4, f"{name} is not looked at"
+    assert all(tiny.encoder.settings(part) for part in modules)
+
+
+def test_kept_outputs_train_the_language_model_alike(tiny: Loaded) -> None:
+    fresh, items = again(tiny), tiny.items(answers=True)
+    adapters.apply(fresh.model, FinetuningConfig(name="test", rank=2, targets=list(tiny.family.attention)))
+    trained = {name: p for name, p in fresh.model.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        for parameter in trained.values():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    losses, gradients = [], []
+    for parts in ((), tuple(fresh.model.encoders())):
+        # Without dropout, as towers that are not trained are in a training.
+        loss = answer_loss(fresh.model.eval(), fresh.encoder.encode([kept(fresh, item, parts) for item in items]))
+        gradients.append(torch.autograd.grad(loss, list(trained.values())))
+        losses.append(loss.detach())
+    torch.testing.assert_close(*losses, **TOLERANCE)
+    for expected, found in zip(*gradients, strict=True):
+        largest = expected.abs().max()
+        assert largest > 0
+        torch.testing.assert_close(found, expected, atol=1e-4 * float(largest), rtol=0)
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2, 3], [3, 3, 0, 2, 1, 1, 0]])
@@ -394,7 +420,7 @@ def test_generation_is_argmax_step_by_step(tiny: Loaded) -> None:
 def test_lora_reaches_the_attention_of_the_language_model_and_is_counted(tiny: Loaded) -> None:
     fresh = again(tiny)
     targets = list(tiny.family.attention)
-    language = fresh.model._body({})
+    language = fresh.model._body()
     language = getattr(language, "language_model", language)
     layers = {module for module in language.layers.modules() if isinstance(module, torch.nn.Linear)}
     expected = {
@@ -447,7 +473,7 @@ def test_gradients_reach_the_adapters_and_not_the_frozen_towers(tiny: Loaded) ->
 
 def test_a_modality_that_is_off_has_no_tower_and_is_refused(tiny: Loaded) -> None:
     text_only = again(tiny, "t")
-    assert set(text_only.model.towers) == {"language"}
+    assert set(text_only.model.towers) == {"language"} and text_only.model.encoders() == {}
     batch = tiny.encoder.encode(tiny.items()[:1])
     with torch.no_grad():
         torch.testing.assert_close(text_only.model(batch, 1), tiny.model(batch, 1), **TOLERANCE)

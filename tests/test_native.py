@@ -131,7 +131,7 @@ def test_the_rest_of_a_short_sound_is_the_same_token_of_gemma3n(tmp_path: Path) 
     loaded = made("gemma3n", tmp_path / "gemma3n", "ta")
     with torch.no_grad():
         [short, long] = (
-            loaded.model._heard(loaded.encoder.encode([conversation("a", audio=seconds * 16_000)]))
+            loaded.model.heard(loaded.encoder.encode([conversation("a", audio=seconds * 16_000)]))["states"]
             for seconds in (1, 30)
         )
     assert short.shape == long.shape == (188, 32)

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
 from transformers import AudioFlamingo3ForConditionalGeneration, AudioFlamingo3Processor
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 
 def load(
     config: NativeConfig, *, modalities: str, cache_root: Path
 ) -> tuple["AudioFlamingo3", "AudioFlamingo3Encoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
-    backbone, processor = native.load(
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("audioflamingo3",),
@@ -29,7 +28,7 @@ def load(
         towers={"a": ("audio_tower", "multi_modal_projector")},
     )
     longest = processor.max_audio_len
-    native.check_longest(config, modalities, longest, f"the processor of model.checkpoint={config.checkpoint}")
+    loading.check_longest(config, modalities, longest, f"the processor of model.checkpoint={config.checkpoint}")
     encoder = AudioFlamingo3Encoder(processor, config, modalities)
     return AudioFlamingo3(backbone, stops=encoder.stops), encoder
 
@@ -49,13 +48,8 @@ class AudioFlamingo3(native.Native):
     """See `affect.models.Model`."""
 
     TOWERS: ClassVar = {"audio": ("model.audio_tower",), "projector": ("model.multi_modal_projector",)}
-    KEYS = ("input_features", "input_features_mask")
+    ENCODERS: ClassVar = {"audio": ("model.audio_tower", "model.multi_modal_projector")}
 
-    def encoders(self) -> dict[str, nn.Module]:
-        """The audio tower with its projector."""
-        return native.together(audio=[self.backbone.model.audio_tower, self.backbone.model.multi_modal_projector])
-
-    def encoder_outputs(self, features: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
-        """states[tokens, D] of the audio."""
-        heard = self.backbone.model.get_audio_features(*(features[key] for key in self.KEYS), return_dict=True)
-        return {"audio": {"states": heard.pooler_output}}
+    def heard(self, batch: dict) -> dict[str, torch.Tensor]:
+        features = (batch[key] for key in AudioFlamingo3Encoder.KEYS)
+        return {"states": self.backbone.model.get_audio_features(*features, return_dict=True).pooler_output}

@@ -6,7 +6,6 @@ an input that is looked up by token; the special tokens around a clip are embedd
 The vision tower is a MobileNetV5, which the package timm has.
 """
 
-from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +14,7 @@ from torch import nn
 from transformers import Gemma3nForConditionalGeneration, Gemma3nProcessor
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 from affect.models.gemma4 import Gemma4
 
 LONGEST = 30.0
@@ -23,8 +22,8 @@ LONGEST = 30.0
 
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Gemma3n", "Gemma3nEncoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
-    backbone, processor = native.load(
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("gemma3n",),
@@ -32,24 +31,22 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["G
         processor=Gemma3nProcessor,
         towers={"a": ("audio_tower", "embed_audio"), "v": ("vision_tower", "embed_vision")},
     )
-    native.check_longest(config, modalities, LONGEST, f"the processor of model.checkpoint={config.checkpoint}")
+    loading.check_longest(config, modalities, LONGEST, f"the processor of model.checkpoint={config.checkpoint}")
     encoder = Gemma3nEncoder(processor, config, modalities)
     return Gemma3n(backbone, stops=encoder.stops), encoder
 
 
 class Gemma3nEncoder(native.NativeEncoder):
-    """See `affect.models.Encoder`. `audio_frames[A]` is how many log-mel frames each conversation with a sound has."""
+    """See `affect.models.Encoder`."""
 
     KEYS = ("input_features", "input_features_mask", "audio_frames", "pixel_values")
     TOKENS: ClassVar = {"audio": "audio_token_id", "video": "image_token_id"}
+    UNPADDED = "input_features"
 
-    def arranged(self, messages: list[dict], num_frames: int) -> list[dict]:
-        """With an image for every frame."""
-        made = []
-        for message in messages:
-            parts = [[{"type": "image"}] * num_frames if p["type"] == "video" else [p] for p in message["content"]]
-            made.append({**message, "content": list(chain.from_iterable(parts))})
-        return made
+    def arranged(self, messages: list[dict]) -> list[dict]:
+        """With images for videos."""
+        kinds = {"video": {"type": "image"}}
+        return [{**m, "content": [kinds.get(part["type"], part) for part in m["content"]]} for m in messages]
 
     def of_clip(self, conversation: Conversation) -> dict[str, Any]:
         options: dict[str, Any] = {}
@@ -59,53 +56,47 @@ class Gemma3nEncoder(native.NativeEncoder):
             options |= {"images": list(conversation.frames), "images_kwargs": {"input_data_format": "channels_last"}}
         return options
 
-    def _prompt(self, conversation: Conversation) -> tuple[list[int], dict[str, torch.Tensor]]:
-        ids, made = super()._prompt(conversation)
-        if conversation.waveform is not None:
-            made["audio_frames"] = torch.tensor([made["input_features"].shape[1]])
-        return ids, made
-
 
 class Gemma3n(Gemma4):
     """See `affect.models.Model`. Its language model is asked directly: the whole would let the audio tower look at what
     a sound is padded with in a batch, and needs both projectors whatever the batch has."""
 
-    KEYS = Gemma3nEncoder.KEYS
+    TOKENS = Gemma3nEncoder.TOKENS
+    CLIPS: ClassVar = {"audio": "input_features", "video": "pixel_values"}
 
-    def _media(self, batch: dict) -> dict[str, torch.Tensor | None]:
-        model, ids = self.backbone.model, batch["input_ids"]
-        # The model takes the root of every token's magnitude, also of the padding's, which may be embedded as zeros:
-        # the gradient of that is no number, and would spread to all weights.
-        padding = batch["attention_mask"][..., None] == 0
-        embeddings = model.get_input_embeddings()(ids).masked_fill(padding, 1.0)
-
-        def put(here: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-            return embeddings.masked_scatter(here[..., None], states.to(embeddings.dtype))
-
-        for projector in (model.embed_vision, model.embed_audio):
-            if projector is not None:
-                own = (ids >= projector.vocab_offset) & (ids < projector.vocab_offset + projector.vocab_size)
-                embeddings = put(own, projector(input_ids=ids[own]))
-        if "pixel_values" in batch:
-            seen = model.get_image_features(batch["pixel_values"], return_dict=True).pooler_output
-            embeddings = put(ids == model.config.image_token_id, seen)
-        if "input_features" in batch:
-            embeddings = put(ids == model.config.audio_token_id, self._heard(batch))
-        by_layer = model.language_model.get_per_layer_inputs(ids)
-        return {"input_ids": None, "inputs_embeds": embeddings, "per_layer_inputs": by_layer}
-
-    def _heard(self, batch: dict) -> torch.Tensor:
-        """states[A * 188, D] of A sounds, each by itself: the convolutions look ahead, past the end of a sound."""
+    def heard(self, batch: dict) -> dict[str, torch.Tensor]:
+        """188 states a sound. The convolutions look ahead, past the end of a sound."""
         model, states = self.backbone.model, []
-        for i, length in enumerate(batch["audio_frames"].tolist()):
-            frames, mask = (batch[key][i : i + 1, :length] for key in ("input_features", "input_features_mask"))
+        for frames, mask in native.one_by_one(batch, "input_features", "input_features_mask"):
             heard = model.get_audio_features(frames, ~mask, return_dict=True)
             # The last of the vocabulary stands for silence.
             rest = model.embed_audio(input_ids=frames.new_full((1, 1), model.vocab_size - 1, dtype=torch.long))
             own = torch.where(heard.audio_mel_mask[..., None], rest, heard.pooler_output)[0]
             missing = model.config.audio_soft_tokens_per_image - len(own)
             states.append(torch.cat([own, rest[0].expand(missing, -1)]))
-        return torch.cat(states)
+        return {"states": torch.cat(states)}
 
-    def _body(self, media: dict[str, torch.Tensor]) -> nn.Module:
+    def seen(self, batch: dict) -> dict[str, torch.Tensor]:
+        """256 states a frame."""
+        seen = self.backbone.model.get_image_features(batch["pixel_values"], return_dict=True)
+        return {"states": seen.pooler_output.flatten(0, 1)}
+
+    def _embedded(self, batch: dict) -> torch.Tensor:
+        model, ids = self.backbone.model, batch["input_ids"]
+        # The model takes the root of every token's magnitude, also of the padding's, which may be embedded as zeros:
+        # the gradient of that is no number, and would spread to all weights.
+        padding = batch["attention_mask"][..., None] == 0
+        embeddings = model.get_input_embeddings()(ids).masked_fill(padding, 1.0)
+        for projector in (model.embed_vision, model.embed_audio):
+            if projector is not None:
+                own = (ids >= projector.vocab_offset) & (ids < projector.vocab_offset + projector.vocab_size)
+                embedded = projector(input_ids=ids[own]).to(embeddings.dtype)
+                embeddings = embeddings.masked_scatter(own[..., None], embedded)
+        return embeddings
+
+    def _media(self, batch: dict) -> dict[str, Any]:
+        by_layer = self.backbone.model.language_model.get_per_layer_inputs(batch["input_ids"])
+        return native.Native._media(self, batch) | {"per_layer_inputs": by_layer}
+
+    def _body(self) -> nn.Module:
         return self.backbone.model.language_model

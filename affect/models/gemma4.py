@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 from transformers import Gemma4ForConditionalGeneration, Gemma4Processor
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Gemma4", "Gemma4Encoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
-    backbone, processor = native.load(
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("gemma4",),
@@ -29,7 +30,7 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["G
     )
     who = f"the processor of model.checkpoint={config.checkpoint}"
     longest = processor.audio_seq_length * processor.audio_ms_per_token / 1000
-    native.check_longest(config, modalities, longest, who)
+    loading.check_longest(config, modalities, longest, who)
     encoder = Gemma4Encoder(processor, config, modalities)
     return Gemma4(backbone, stops=encoder.stops), encoder
 
@@ -70,14 +71,40 @@ class Gemma4(native.Native):
         "vision": ("model.vision_tower",),
         "projector": ("model.embed_audio", "model.embed_vision"),
     }
-    KEYS = Gemma4Encoder.KEYS
+    ENCODERS: ClassVar = {
+        "audio": ("model.audio_tower", "model.embed_audio"),
+        "video": ("model.vision_tower", "model.embed_vision"),
+    }
 
-    def _media(self, batch: dict) -> dict[str, torch.Tensor]:
-        media = super()._media(batch)
-        if "pixel_values_videos" in media:
+    def heard(self, batch: dict) -> dict[str, torch.Tensor]:
+        features = batch["input_features"], batch["input_features_mask"]
+        heard = self.backbone.model.get_audio_features(*features, return_dict=True)
+        return {"states": heard.pooler_output[heard.attention_mask]}
+
+    def seen(self, batch: dict) -> dict[str, torch.Tensor]:
+        features = (batch[key] for key in ("pixel_values_videos", "video_position_ids", "num_frames_per_video"))
+        return {"states": torch.cat(self.backbone.model.get_video_features(*features, return_dict=True).pooler_output)}
+
+    def _embedded(self, batch: dict) -> torch.Tensor:
+        return super()._embedded({"input_ids": self._text(batch)})
+
+    def _text(self, batch: dict) -> torch.Tensor:
+        """The ids with padding in the places of clips, whose own the vocabulary need not have."""
+        clips = self._here(batch, "audio") | self._here(batch, "video")
+        return batch["input_ids"].masked_fill(clips, self.backbone.config.text_config.pad_token_id)
+
+    def _media(self, batch: dict) -> dict[str, Any]:
+        media, language = super()._media(batch), self.backbone.model.language_model
+        if language.hidden_size_per_layer_input:
+            media["per_layer_inputs"] = language.get_per_layer_inputs(self._text(batch))
+        if "video_states" in batch:
             # 2 is a video. The model looks at it where frames see each other in both directions.
-            media["mm_token_type_ids"] = 2 * (batch["input_ids"] == self.backbone.config.video_token_id).int()
+            media["mm_token_type_ids"] = 2 * self._here(batch, "video").int()
         return media
+
+    def _body(self) -> nn.Module:
+        # Which frames see each other is the matter of the whole.
+        return self.backbone.model
 
     def _head(self, hidden: torch.Tensor) -> torch.Tensor:
         logits = self.backbone.lm_head(hidden)

@@ -1,156 +1,34 @@
-"""What the families have in common that transformers has whole: one class with its own towers, and one processor.
+"""What the families have in common whose model and processor are one class each of transformers (loading.py gets them).
 
-A family's module says what sets it apart: its classes, how its processor is told of a clip, and what of the clip its
-model is given. Each conversation goes through the processor alone, so nothing of it depends on the batch it is in; the
-batch is put together from the parts.
+A family's module says what sets it apart: its classes, how its processor is told of a clip, and what its towers make of
+one. Each clip goes through the processor alone, so nothing of it depends on the prompt or the batch it is in: what the
+processor writes for it is put in the place of the prompt's placeholder, and what the towers make of it in the places of
+its tokens. So it does not matter whether that was just made or has been kept.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
 import torch
 from jinja2 import TemplateError
-from safetensors import SafetensorError
 from torch import nn
-from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
+from transformers import DynamicCache
 
-from affect.config import MODALITIES, ConfigError, ModelConfig, NativeConfig
-from affect.models import Conversation, keep, precision
+from affect.config import ConfigError, NativeConfig
+from affect.models import Conversation
 from affect.models.chat import end_of_turn, neutralise, neutralise_messages, pad_left, special_strings
 from affect.models.prefix import Prefix, greedy
+from affect.models.pretrained import first_line
 from affect.record import DataError
 
 KINDS = {"audio": "a", "video": "v"}
 """Types of the parts of a message that are media, with their modalities."""
 
-
-def load(
-    config: NativeConfig,
-    modalities: str,
-    *,
-    types: tuple[str, ...],
-    model: type[PreTrainedModel],
-    processor: Any,
-    towers: Mapping[str, tuple[str, ...]],
-    whole: str = "model",
-    eager: tuple[str, ...] = (),
-    finish: Callable[[Any], None] = lambda backbone: None,
-) -> tuple[Any, Any]:
-    """The model of transformers' class, on the CPU, and its processor.
-
-    types: the model_type a checkpoint may have. towers: by modality, the attributes of `model.model` that nothing else
-    needs; they are dropped where `modalities` lacks the letter. whole: what the checkpoint is called whose weights have
-    to be complete. eager: parts of the configuration whose class has no other attention. finish: what is done to the
-    model once it is loaded.
-
-    Raises ConfigError when the checkpoint cannot be had, is of another model, or lacks weights.
-    """
-    key = (config.checkpoint, config.revision)
-    with refusals(config):
-        described, _ = PreTrainedConfig.get_config_dict(config.checkpoint, revision=config.revision)
-        # Another model's folder would be read as one of random weights, with no more than a warning.
-        if "model_type" not in described or described["model_type"] not in types:
-            kind = f"of type '{described['model_type']}'" if "model_type" in described else "without a model_type"
-            raise ConfigError(
-                f"model.checkpoint={config.checkpoint} is a model {kind} and family {config.family} loads"
-                f" {' or '.join(types)}: name such a checkpoint, or choose another model="
-            )
-        made = keep.part(
-            (processor, *key), lambda: processor.from_pretrained(config.checkpoint, revision=config.revision)
-        )
-        how = (precision.dtype(config), precision.attention(config), config.gradient_checkpointing, modalities)
-
-        def loaded() -> PreTrainedModel:
-            backbone = _weights(config, modalities, model, towers, whole, eager)
-            finish(backbone)
-            return backbone
-
-        backbone = keep.part((model, *key, *how), loaded)
-    return backbone, made
-
-
-@contextmanager
-def refusals(config: NativeConfig) -> Iterator[None]:
-    """Makes ConfigErrors of what transformers raises while a checkpoint is loaded in the block."""
-    checkpoint = config.checkpoint
-    try:
-        yield
-    except SafetensorError as error:
-        raise ConfigError(
-            f"model.checkpoint={checkpoint} has a damaged file of weights ({_first_line(error)}): download it again; a"
-            " file of a few hundred bytes is a git-lfs pointer, to be replaced with `git lfs pull`"
-        ) from error
-    except ImportError as error:
-        raise ConfigError(
-            f"model.attention={config.attention.value} or the processor of model.checkpoint={checkpoint} needs a"
-            f" package that is not installed ({_first_line(error)}): install it, or set model.attention=auto"
-        ) from error
-    except OSError as error:
-        raise ConfigError(
-            f"model.checkpoint={checkpoint} could not be loaded ({_first_line(error)}): give a folder that exists and"
-            " is complete, or the name of a hub's model while the machine is online and has access to it, or has"
-            " downloaded it before"
-        ) from error
-
-
-def _weights(
-    config: NativeConfig,
-    modalities: str,
-    model: Any,
-    towers: Mapping[str, tuple[str, ...]],
-    whole: str,
-    eager: tuple[str, ...],
-) -> PreTrainedModel:
-    attention = precision.attention(config)
-    backbone, found = model.from_pretrained(
-        config.checkpoint,
-        revision=config.revision,
-        dtype=precision.dtype(config),
-        attn_implementation={"": attention, **dict.fromkeys(eager, "eager")} if eager else attention,
-        output_loading_info=True,
-        # So that they are listed with those that are missing, and refused below.
-        ignore_mismatched_sizes=True,
-    )
-    lost = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
-    if lost:
-        raise ConfigError(
-            f"model.checkpoint={config.checkpoint} lacks {len(lost)} of the {whole}'s weights or has them in another"
-            f" shape ({', '.join(lost[:3])}, …), which would stay random: download it again, or name another checkpoint"
-        )
-    body = getattr(backbone, "model", backbone)
-    for letter, names in towers.items():
-        absent = [name for name in names if attrgetter(name)(body) is None]
-        if letter in modalities and absent:
-            raise ConfigError(
-                f"modalities={modalities} has {MODALITIES[letter]}, but model.checkpoint={config.checkpoint} is without"
-                f" {' and '.join(absent)}: leave {letter} out, also of model.modalities, or name a checkpoint that has"
-                " it"
-            )
-        for name in names if letter not in modalities else ():
-            owner, _, attribute = name.rpartition(".")
-            setattr(body.get_submodule(owner), attribute, None)
-    if config.gradient_checkpointing:
-        backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-        # The call above also makes the output of every embedding and first convolution require a gradient, which only
-        # the reentrant kind needs: the backward pass would go through frozen audio and vision towers for nothing.
-        backbone.disable_input_require_grads()
-    return backbone
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def check_longest(config: ModelConfig, modalities: str, seconds: float, who: str) -> None:
-    """Raises ConfigError where clips may last longer than the `seconds` of sound that `who` takes."""
-    if "a" in modalities and config.max_seconds > seconds:
-        raise ConfigError(
-            f"model.max_seconds={config.max_seconds:g} and {who} takes {seconds:g} s at most: set model.max_seconds to"
-            f" {seconds:g} or less"
-        )
+WRITTEN = "written"
+"""What is kept of a part beside what its tower makes: the tokens that stand for it in a prompt, times and all."""
 
 
 def joined(tensors: list[torch.Tensor]) -> torch.Tensor:
@@ -163,9 +41,27 @@ def joined(tensors: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat(padded)
 
 
-def together(**parts: list[nn.Module | None]) -> dict[str, nn.Module]:
-    """By part one module of several, for those parts that the model was loaded with."""
-    return {part: nn.ModuleList(modules) for part, modules in parts.items() if None not in modules}
+def kept(conversations: list[Conversation], part: str) -> dict[str, torch.Tensor]:
+    """The keys of a batch in the place of a part's clips: each name of what was kept, after that of the part."""
+    outputs = [c.outputs[part] for c in conversations if part in c.outputs]
+    clips = [c.waveform if part == "audio" else c.frames for c in conversations]
+    assert not outputs or all(clip is None for clip in clips), f"a batch has {part} in both ways"
+    names = outputs[0].keys() - {WRITTEN} if outputs else ()
+    return {f"{part}_{name}": torch.cat([tensors[name] for tensors in outputs]) for name in names}
+
+
+def on_all_layers(seen: Any) -> dict[str, torch.Tensor]:
+    """states[tokens, D] of what a class of Qwen makes of videos; deep[tokens, layers, D] too where there is some."""
+    made = {"states": torch.cat(seen.pooler_output)}
+    if layers := getattr(seen, "deepstack_features", None):
+        made["deep"] = torch.stack([torch.cat(layer) for layer in layers], dim=1)
+    return made
+
+
+def one_by_one(batch: dict, *keys: str) -> Iterator[tuple[torch.Tensor, ...]]:
+    """The sounds of a batch, each without what it was padded with, for towers that would look at that."""
+    for i, length in enumerate(batch["audio_frames"].tolist()):
+        yield tuple(batch[key][i : i + 1, :length] for key in keys)
 
 
 def clip_metadata(conversation: Conversation) -> dict[str, Any]:
@@ -189,6 +85,9 @@ class NativeEncoder:
     """What the processor makes of media and the model takes; beside the keys every batch has."""
     TOKENS: Mapping[str, str] = {"audio": "audio_token_id", "video": "video_token_id"}
     """Attribute of the processor that is the id which stands for a part, by the type of the part."""
+    UNPADDED = ""
+    """The key of sounds, where the tower looks at what they are padded with in a batch. `audio_frames[A]` is then how
+    many frames of each are its own."""
     LEAST_SAMPLES = 800
     """Shorter sounds are refused: 50 ms, from which every family makes a token."""
     audio_tokens_per_second = 0.0
@@ -211,7 +110,7 @@ class NativeEncoder:
         except (TemplateError, ValueError, TypeError) as error:
             raise ConfigError(
                 f"model.checkpoint={config.checkpoint} has a chat template that cannot be used"
-                f" ({_first_line(error)}): it has to write out every part of a turn; name an instruction-tuned"
+                f" ({first_line(error)}): it has to write out every part of a turn; name an instruction-tuned"
                 " checkpoint"
             ) from error
         self.pad = self.end if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
@@ -239,7 +138,7 @@ class NativeEncoder:
 
     def encode(self, conversations: list[Conversation]) -> dict[str, Any]:
         """The batch: the keys every batch has, and KEYS where conversations have media, each joined over those that
-        have them, in their order.
+        have them, in their order. What is kept of a part goes by `audio_` or `video_` and its own name.
 
         Raises AssertionError where placeholders and media do not match, DataError for a sound too short for a token.
         """
@@ -248,37 +147,49 @@ class NativeEncoder:
         prompts, features = [], []
         for i, conversation in enumerate(conversations):
             self._check(conversation, f"conversation {i} of the batch")
-            ids, made = self._prompt(conversation)
-            prompts.append(ids)
-            features.append(made)
+            features.append(self.features([conversation]))
+            prompts.append(self._prompt(conversation, features[-1]))
         targets = None if answers[0] is None else [self.answer_ids(answer) for answer in answers]
         batch = pad_left(prompts, targets, self.pad)
         for key in self.KEYS:
             tensors = [made[key] for made in features if key in made]
             if tensors:
                 batch[key] = joined(tensors)
-        states = [c.outputs["audio"]["states"] for c in conversations if "audio" in c.outputs]
-        if states:
-            assert all(c.waveform is None for c in conversations), "a batch has audio in both ways"
-            batch["audio_states"] = torch.cat(states)
-        return batch
+        return batch | kept(conversations, "audio") | kept(conversations, "video")
 
     def features(self, conversations: list[Conversation]) -> dict[str, Any]:
-        """What the processor makes of the clip of one conversation."""
+        """What the processor makes of the clip of one conversation: KEYS, and the tokens that it writes in the place of
+        a placeholder, `audio_written` and `video_written`."""
         [conversation] = conversations
-        given = {"audio": conversation.waveform, "video": conversation.frames}
-        parts = [{"type": kind} for kind, clip in given.items() if clip is not None]
-        return self._prompt(replace(conversation, messages=[{"role": "user", "content": parts}]))[1]
+        alone = {"audio": replace(conversation, frames=None), "video": replace(conversation, waveform=None)}
+        made: dict[str, Any] = {}
+        for kind in self.media_ids:
+            if alone[kind].waveform is None and alone[kind].frames is None:
+                continue
+            clip = self.of_clip(alone[kind])
+            # Frames that go in as images are as many placeholders.
+            text = self._placeholder(kind) * len(clip.get("images", "1"))
+            # Without padding, as when the prompt is tokenised: that is a setting of a tokenizer which threads share.
+            how = {"add_special_tokens": False, "padding": False}
+            processed = self.processor(text=[text], return_tensors="pt", text_kwargs=how, **clip)
+            made |= {key: torch.as_tensor(processed[key]) for key in self.KEYS if key in processed}
+            written = processed["input_ids"][0]
+            assert self.media_ids[kind] in written, f"the processor wrote no tokens for the part '{kind}'"
+            text = self._text(written.tolist())
+            assert self._tokenize(text) == written.tolist(), f"the tokenizer does not read {text[:40]!r} as it wrote it"
+            made[f"{kind}_{WRITTEN}"] = written
+        if self.UNPADDED in made:
+            made["audio_frames"] = torch.tensor([made[self.UNPADDED].shape[1]])
+        return made
 
     def settings(self, part: str) -> str:
-        """Of the sound: what is kept of a picture is the matter of single families."""
-        assert part == "audio", f"a family that keeps {part} says what it depends on"
-        return self.processor.feature_extractor.to_json_string()
+        """The processor's, and the special tokens that it writes."""
+        return json.dumps([self.processor.to_json_string(), self.special])
 
     def _check(self, conversation: Conversation, where: str) -> None:
         given = {
             "audio": conversation.waveform is not None or "audio" in conversation.outputs,
-            "video": conversation.frames is not None,
+            "video": conversation.frames is not None or "video" in conversation.outputs,
         }
         for kind, letter in KINDS.items():
             count = sum(part["type"] == kind for message in conversation.messages for part in message["content"])
@@ -296,28 +207,21 @@ class NativeEncoder:
             f"{where} has frames and does not say how many seconds they span"
         )
 
-    def _prompt(self, conversation: Conversation) -> tuple[list[int], dict[str, torch.Tensor]]:
-        """Token ids with the clip's placeholders at their full number, and what the processor made of the clip."""
-        num_frames = 1 if conversation.frames is None else len(conversation.frames)
-        text = self.render(conversation.messages, num_frames)
-        if "audio" in conversation.outputs:
-            ids, token = self._tokenize(text), self.media_ids["audio"]
-            at, length = ids.index(token), len(conversation.outputs["audio"]["states"])
-            return [*ids[:at], *[token] * length, *ids[at + 1 :]], {}
-        if conversation.waveform is None and conversation.frames is None:
-            return self._tokenize(text), {}
-        made = self.processor(
-            text=[text],
-            return_tensors="pt",
-            # The template has written it.
-            add_special_tokens=False,
-            **self.of_clip(conversation),
-        )
-        ids = made["input_ids"][0].tolist()
-        for kind, given in (("audio", conversation.waveform), ("video", conversation.frames)):
-            if given is not None:
-                assert self.media_ids[kind] in ids, f"the processor wrote no tokens for the part '{kind}'"
-        return ids, {key: torch.as_tensor(made[key]) for key in self.KEYS if key in made}
+    def _prompt(self, conversation: Conversation, made: Mapping[str, torch.Tensor]) -> list[int]:
+        """Token ids, with what the processor wrote for the clip in the places of the placeholders."""
+        text = self.render(conversation.messages)
+        written = {kind: outputs[WRITTEN] for kind, outputs in conversation.outputs.items()}
+        written |= {kind: made[f"{kind}_{WRITTEN}"] for kind in self.media_ids if f"{kind}_{WRITTEN}" in made}
+        for kind, ids in written.items():
+            # As text, since a time in it may become one token with what stands before.
+            text = text.replace(self._placeholder(kind), self._text(ids.tolist()))
+        return self._tokenize(text)
+
+    def _placeholder(self, kind: str) -> str:
+        return self.tokenizer.convert_ids_to_tokens(self.media_ids[kind])
+
+    def _text(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
     def answer_ids(self, answer: str) -> list[int]:
         """The tokens of an answer, end of turn included."""
@@ -327,13 +231,12 @@ class NativeEncoder:
         """The text of generated tokens, without special ones."""
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
-    def render(self, messages: list[dict], num_frames: int = 1) -> str:
-        """The prompt as a string, with one placeholder for the audio and one for the video, or, in a family that takes
-        frames as images, for each of num_frames."""
-        safe = self.arranged(neutralise_messages(messages, self.special), num_frames)
+    def render(self, messages: list[dict]) -> str:
+        """The prompt as a string, with one placeholder for the audio and one for the video."""
+        safe = self.arranged(neutralise_messages(messages, self.special))
         return self.templater.apply_chat_template(safe, tokenize=False, add_generation_prompt=True, **self.TEMPLATE)
 
-    def arranged(self, messages: list[dict], num_frames: int) -> list[dict]:
+    def arranged(self, messages: list[dict]) -> list[dict]:
         """The messages in the form that the chat template wants."""
         return messages
 
@@ -356,8 +259,12 @@ class Native(nn.Module):
     LANGUAGE: tuple[str, ...] = ("model.language_model", "lm_head")
     TOWERS: Mapping[str, tuple[str, ...]] = {}
     """Module names below the backbone by tower, projector included. Those that were dropped do not count."""
-    KEYS: tuple[str, ...] = ()
-    """The keys of a batch beside input_ids, attention_mask and positions that the backbone takes."""
+    ENCODERS: Mapping[str, tuple[str, ...]] = {}
+    """By part, the modules below the backbone that what stands for a clip comes out of."""
+    CLIPS: Mapping[str, str] = {"audio": "input_features", "video": "pixel_values_videos"}
+    """By part, a key of a batch that has clips which still have to go through the encoders."""
+    TOKENS: Mapping[str, str] = NativeEncoder.TOKENS
+    """By part, where the backbone's configuration has the id that stands for it."""
     AXES = 1
     """Of a position: 3 where it is time, height and width."""
 
@@ -395,7 +302,7 @@ class Native(nn.Module):
         """logits[B, L, V] at tokens[B, L] that continue the prefix; its cache is consumed."""
         length = tokens.shape[1]
         positions = prefix.next_positions(length)
-        hidden = self._body({})(
+        hidden = self._body()(
             input_ids=tokens,
             attention_mask=prefix.mask_with(length),
             position_ids=positions if self.AXES == 1 else positions.expand(self.AXES, -1, -1),
@@ -409,14 +316,33 @@ class Native(nn.Module):
         return greedy(self, batch, max_new_tokens, self.stops)
 
     def encoders(self) -> dict[str, nn.Module]:
-        """None, unless a family says how what they make of a clip can be kept and given back."""
-        return {}
+        """By part, what ENCODERS names, as far as the model was loaded with it."""
+        there = dict(self.backbone.named_modules())
+        found = {part: [there.get(name) for name in names] for part, names in self.ENCODERS.items()}
+        return {
+            part: modules[0] if len(modules) == 1 else nn.ModuleList(modules)
+            for part, modules in found.items()
+            if None not in modules
+        }
 
-    def with_sound(self, batch: dict, states: torch.Tensor) -> torch.Tensor:
-        """embeddings[B, T, D] of the ids, with states[audio tokens, D] in their places."""
-        embeddings = self.backbone.get_input_embeddings()(batch["input_ids"])
-        here = (batch["input_ids"] == self.backbone.config.audio_token_id)[..., None]
-        return embeddings.masked_scatter(here, states.to(embeddings.dtype))
+    def heard(self, batch: dict) -> dict[str, torch.Tensor]:
+        """Of the sounds of a batch: states[audio tokens, D], and what else a family needs of them in their place."""
+        raise NotImplementedError
+
+    def seen(self, batch: dict) -> dict[str, torch.Tensor]:
+        """Of the videos of a batch: states[video tokens, D], and what else a family needs of them in their place; so
+        deep[video tokens, layers, D], which is added to them after the first layers of the language model."""
+        raise NotImplementedError
+
+    def encoder_outputs(self, features: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
+        """By part, what `heard` or `seen` give, and how it stands in a prompt where the encoder says so."""
+        made = {}
+        for part, encode in (("audio", self.heard), ("video", self.seen)):
+            if self.CLIPS[part] in features:
+                made[part] = encode(features)
+                if (written := f"{part}_{WRITTEN}") in features:
+                    made[part][WRITTEN] = features[written]
+        return made
 
     def _cache(self) -> DynamicCache:
         # Without a configuration every layer keeps everything, so that prompts can be picked from it; a layer with a
@@ -427,21 +353,40 @@ class Native(nn.Module):
         """positions[B, T], or positions[AXES, B, T]."""
         return (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
 
-    def _media(self, batch: dict) -> dict[str, torch.Tensor]:
-        """What the backbone is given beside ids, mask and positions, or instead of the ids."""
-        media = {key: batch[key] for key in self.KEYS if key in batch}
-        if "audio_states" in batch:
-            media |= {"input_ids": None, "inputs_embeds": self.with_sound(batch, batch["audio_states"])}
+    def _embedded(self, batch: dict) -> torch.Tensor:
+        """embeddings[B, T, D] of the ids; those in the places of clips do not matter."""
+        return self._body().get_input_embeddings()(batch["input_ids"])
+
+    def _here(self, batch: dict, part: str) -> torch.Tensor:
+        """[B, T], where a token stands for the part."""
+        return batch["input_ids"] == attrgetter(self.TOKENS[part])(self.backbone.config)
+
+    def _media(self, batch: dict) -> dict[str, Any]:
+        """What the body is given in the place of the ids of a batch whose clips have gone through the encoders."""
+        embeddings = self._embedded(batch)
+        for part in KINDS:
+            if (key := f"{part}_states") in batch:
+                here, states = self._here(batch, part), batch[key].to(embeddings.dtype)
+                assert int(here.sum()) == len(states), f"{int(here.sum())} tokens stand for {len(states)} of the {part}"
+                embeddings = embeddings.masked_scatter(here[..., None], states)
+        media: dict[str, Any] = {"inputs_embeds": embeddings}
+        if "video_deep" in batch:
+            deep = batch["video_deep"].unbind(1)
+            media |= {"visual_pos_masks": self._here(batch, "video"), "deepstack_visual_embeds": deep}
         return media
 
-    def _body(self, media: dict[str, torch.Tensor]) -> nn.Module:
-        """The module that makes hidden states of a batch with this media."""
-        return self.backbone.model
+    def _body(self) -> nn.Module:
+        """The module that makes hidden states of embeddings."""
+        return self.backbone.model.language_model
 
     def _run(self, batch: dict, positions: torch.Tensor, **options: Any) -> Any:
-        media = self._media(batch)
-        given = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "position_ids": positions}
-        return self._body(media)(**{**given, **media, "use_cache": False, **options})
+        made = {
+            f"{part}_{name}": tensor
+            for part, outputs in self.encoder_outputs(batch).items()
+            for name, tensor in outputs.items()
+        }
+        given = {"attention_mask": batch["attention_mask"], "position_ids": positions, "use_cache": False}
+        return self._body()(**{**given, **self._media(batch | made), **options})
 
     def _head(self, hidden: torch.Tensor) -> torch.Tensor:
         return self.backbone.lm_head(hidden)

@@ -13,17 +13,17 @@ from torch import nn
 from transformers import DynamicCache, NemotronH_Omni_Reasoning_V3, NemotronH_Omni_Reasoning_V3Processor
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["NemotronHOmni", "NemotronHOmniEncoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
 
     def finish(backbone: NemotronH_Omni_Reasoning_V3) -> None:
         if "v" not in modalities:
             backbone.vision_final_layernorm = None  # which only some checkpoints have
 
-    backbone, processor = native.load(
+    backbone, processor = loading.load(
         config,
         modalities,
         # The second is what the checkpoint was released under.
@@ -38,21 +38,16 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["N
 
 
 class NemotronHOmniEncoder(native.NativeEncoder):
-    """See `affect.models.Encoder`. `audio_frames[A]` is how many log-mel frames each conversation with a sound has."""
+    """See `affect.models.Encoder`."""
 
     KEYS = ("input_features", "input_features_mask", "audio_frames")
     TOKENS: ClassVar = {"audio": "audio_token_id"}
+    UNPADDED = "input_features"
     TEMPLATE: ClassVar = {"enable_thinking": False}
     audio_tokens_per_second = 12.5
 
     def of_clip(self, conversation: Conversation) -> dict[str, Any]:
         return {"audio": [conversation.waveform], "audio_kwargs": {"sampling_rate": self.sampling_rate}}
-
-    def _prompt(self, conversation: Conversation) -> tuple[list[int], dict[str, torch.Tensor]]:
-        ids, made = super()._prompt(conversation)
-        if conversation.waveform is not None:
-            made["audio_frames"] = torch.tensor([made["input_features"].shape[1]])
-        return ids, made
 
 
 class NemotronHOmni(native.Native):
@@ -60,24 +55,17 @@ class NemotronHOmni(native.Native):
 
     LANGUAGE = ("language_model",)
     TOWERS: ClassVar = {"audio": ("audio_tower",), "projector": ("embed_audio",)}
+    ENCODERS: ClassVar = {"audio": ("audio_tower", "embed_audio")}
 
-    def _media(self, batch: dict) -> dict[str, torch.Tensor | None]:
-        """Sounds one at a time, since the audio tower looks at what they are padded with."""
-        ids, keys = batch["input_ids"], ("input_features", "input_features_mask")
-        embeddings = self.backbone.language_model.get_input_embeddings()(ids)
-        if "audio_frames" in batch:
-            states = []
-            for i, length in enumerate(batch["audio_frames"].tolist()):
-                heard = (batch[key][i : i + 1, :length] for key in keys)
-                states.append(self.backbone.get_audio_features(*heard, return_dict=True).pooler_output)
-            here = (ids == self.backbone.config.audio_token_id)[..., None]
-            embeddings = embeddings.masked_scatter(here, torch.cat(states).to(embeddings.dtype))
-        return {"input_ids": None, "inputs_embeds": embeddings}
+    def heard(self, batch: dict) -> dict[str, torch.Tensor]:
+        sounds = native.one_by_one(batch, "input_features", "input_features_mask")
+        states = [self.backbone.get_audio_features(*heard, return_dict=True).pooler_output for heard in sounds]
+        return {"states": torch.cat(states)}
 
     def _cache(self) -> DynamicCache:
         return DynamicCache(config=self.backbone.config.text_config)
 
-    def _body(self, media: dict[str, torch.Tensor]) -> nn.Module:
+    def _body(self) -> nn.Module:
         return self.backbone.language_model.model
 
     def _head(self, hidden: torch.Tensor) -> torch.Tensor:

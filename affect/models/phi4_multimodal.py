@@ -15,11 +15,13 @@ from typing import Any, ClassVar
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+from torch.nn.functional import gelu
 from transformers import Phi4MultimodalForCausalLM, Phi4MultimodalProcessor
 from transformers.utils import cached_file
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 ADAPTERS = {"v": "vision-lora", "a": "speech-lora"}
 """Folder inside the checkpoint by modality; the first that a model has decides."""
@@ -28,9 +30,9 @@ ADAPTERS = {"v": "vision-lora", "a": "speech-lora"}
 def load(
     config: NativeConfig, *, modalities: str, cache_root: Path
 ) -> tuple["Phi4Multimodal", "Phi4MultimodalEncoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
     extend = "embed_tokens_extend"
-    backbone, processor = native.load(
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("phi4_multimodal",),
@@ -60,8 +62,8 @@ def merge_own_adapter(backbone: Phi4MultimodalForCausalLM, config: NativeConfig,
 
 
 class Phi4MultimodalEncoder(native.NativeEncoder):
-    """See `affect.models.Encoder`. `image_counts[V]` is how many images each conversation with a video has, and
-    `audio_frames[A]` how many log-mel frames each one with a sound."""
+    """See `affect.models.Encoder`. Of each conversation with a video, `image_counts[V]` is how many images it has, and
+    `image_tokens[V]` how many tokens they are."""
 
     KEYS = (
         "audio_input_features",
@@ -71,14 +73,16 @@ class Phi4MultimodalEncoder(native.NativeEncoder):
         "image_sizes",
         "image_attention_mask",
         "image_counts",
+        "image_tokens",
     )
     TOKENS: ClassVar = {"audio": "audio_token_id", "video": "image_token_id"}
+    UNPADDED = "audio_input_features"
     audio_tokens_per_second = 12.5
     TEXT_CONTENT = True
 
-    def arranged(self, messages: list[dict], num_frames: int) -> list[dict]:
-        """With one string a message, and in it an image for every frame."""
-        written = {"audio": self.processor.audio_token, "video": self.processor.image_token * num_frames}
+    def arranged(self, messages: list[dict]) -> list[dict]:
+        """With one string a message, and in it an image for a video."""
+        written = {"audio": self.processor.audio_token, "video": self.processor.image_token}
         return [
             {
                 "role": message["role"],
@@ -95,13 +99,12 @@ class Phi4MultimodalEncoder(native.NativeEncoder):
             options |= {"images": list(conversation.frames), "images_kwargs": {"input_data_format": "channels_last"}}
         return options
 
-    def _prompt(self, conversation: Conversation) -> tuple[list[int], dict[str, torch.Tensor]]:
-        ids, made = super()._prompt(conversation)
-        if conversation.waveform is not None:
-            made["audio_frames"] = torch.tensor([made["audio_input_features"].shape[1]])
-        if conversation.frames is not None:
-            made["image_counts"] = torch.tensor([len(conversation.frames)])
-        return ids, made
+    def features(self, conversations: list[Conversation]) -> dict[str, Any]:
+        made = super().features(conversations)
+        if "video_written" in made:
+            made["image_counts"] = torch.tensor([len(conversations[0].frames)])
+            made["image_tokens"] = torch.tensor([len(made["video_written"])])
+        return made
 
 
 class Phi4Multimodal(native.Native):
@@ -121,42 +124,60 @@ class Phi4Multimodal(native.Native):
         ),
     }
 
-    def _media(self, batch: dict) -> dict[str, Any]:
-        """The embeddings of a batch, made a conversation at a time: the class would project the sound of all of them
-        in the way that images anywhere in the batch ask for, and its audio tower looks at what a sound is padded
-        with."""
-        if "audio_frames" not in batch and "image_counts" not in batch:
-            return {}
-        model, ids = self.backbone.model, batch["input_ids"]
-        sounds, pictures = self._sounds(batch), self._pictures(batch)
-        rows = []
-        for row in ids:
-            media: dict[str, torch.Tensor] = {}
-            if (row == model.embed_tokens_extend.audio_token_id).any():
-                media |= next(sounds)
-            if (row == model.embed_tokens_extend.image_token_id).any():
-                media |= next(pictures)
-            rows.append(model.embed_tokens_extend(row[None], model.embed_tokens(row[None]), **media))
-        return {"input_ids": None, "inputs_embeds": torch.cat(rows)}
+    # Without the two projectors of sound: which of them it goes through depends on the rest of its conversation.
+    ENCODERS: ClassVar = {
+        "audio": ("model.embed_tokens_extend.audio_embed.encoder",),
+        "video": ("model.embed_tokens_extend.image_embed",),
+    }
+    CLIPS: ClassVar = {"audio": "audio_input_features", "video": "image_pixel_values"}
+    TOKENS: ClassVar = {"audio": "audio_config.audio_token_id", "video": "vision_config.image_token_id"}
 
-    @staticmethod
-    def _sounds(batch: dict) -> Any:
-        for i, length in enumerate(batch["audio_frames"].tolist() if "audio_frames" in batch else []):
-            yield {
-                "audio_input_features": batch["audio_input_features"][i : i + 1, :length],
-                "audio_embed_sizes": batch["audio_embed_sizes"][i : i + 1],
-            }
+    def heard(self, batch: dict) -> dict[str, torch.Tensor]:
+        """Before the projector. Each alone: the audio tower looks at what a sound is padded with."""
+        tower, states = self.backbone.model.embed_tokens_extend.audio_embed.encoder, []
+        sounds = native.one_by_one(batch, "audio_input_features")
+        for (sound,), tokens in zip(sounds, batch["audio_embed_sizes"].tolist(), strict=True):
+            states.append(tower(sound.to(tower.dtype), None)[0, :tokens])
+        return {"states": torch.cat(states)}
 
-    def _pictures(self, batch: dict) -> Any:
-        start = 0
-        for count in batch["image_counts"].tolist() if "image_counts" in batch else []:
+    def seen(self, batch: dict) -> dict[str, torch.Tensor]:
+        """The images of a conversation at a time, put in the places of nothing else, since that is what the class has a
+        method for."""
+        embed, states, start = self.backbone.model.embed_tokens_extend.image_embed, [], 0
+        token, width = self.backbone.config.vision_config.image_token_id, self.backbone.config.hidden_size
+        counts, lengths = batch["image_counts"].tolist(), batch["image_tokens"].tolist()
+        for count, tokens in zip(counts, lengths, strict=True):
             at = slice(start, start + count)
-            sizes = batch["image_sizes"][at]
+            start += count
+            sizes, pixels = batch["image_sizes"][at], batch["image_pixel_values"]
             # The whole and its parts; what another conversation has more is padding here.
             parts = int((sizes // self.backbone.config.vision_config.crop_size).prod(-1).max()) + 1
-            yield {
-                "image_pixel_values": batch["image_pixel_values"][at, :parts],
-                "image_sizes": sizes,
-                "image_attention_mask": batch["image_attention_mask"][at, :parts],
-            }
-            start += count
+            seen = embed(
+                sizes.new_full((1, tokens), token),
+                embed.global_img_feature_extensor.new_zeros(1, tokens, width),
+                image_pixel_values=pixels[at, :parts],
+                image_sizes=sizes,
+                image_attention_mask=batch["image_attention_mask"][at, :parts],
+            )
+            states.append(seen[0])
+        return {"states": torch.cat(states)}
+
+    def _media(self, batch: dict) -> dict[str, Any]:
+        """Sound is projected in the one way in conversations with images, and in the other in those without. The class
+        would do so by whether there are images anywhere in the batch."""
+        if "audio_states" in batch:
+            embed, states = self.backbone.model.embed_tokens_extend.audio_embed, batch["audio_states"]
+            pictures = self._here(batch, "video").any(1, keepdim=True).expand_as(batch["input_ids"])
+            beside = pictures[self._here(batch, "audio")]
+            projected = states.new_empty(len(states), self.backbone.config.hidden_size)
+            for own, up, down in (
+                (~beside, embed.up_proj_for_speech, embed.down_proj_for_speech),
+                (beside, embed.up_proj_for_vision_speech, embed.down_proj_for_vision_speech),
+            ):
+                if own.any():
+                    projected[own] = down(gelu(up(states[own]))).to(projected.dtype)
+            batch = batch | {"audio_states": projected}
+        return super()._media(batch)
+
+    def _body(self) -> nn.Module:
+        return self.backbone.model

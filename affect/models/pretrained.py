@@ -22,12 +22,12 @@ def refusals(key: str, name: str, wanted: str) -> Iterator[None]:
         yield
     except SafetensorError as error:
         raise ConfigError(
-            f"{key}={name} has a damaged file of weights ({_first_line(error)}): download it again; a file of a few"
+            f"{key}={name} has a damaged file of weights ({first_line(error)}): download it again; a file of a few"
             " hundred bytes is a git-lfs pointer, to be replaced with `git lfs pull`"
         ) from error
     except ImportError as error:
         raise ConfigError(
-            f"model.attention or {key}={name} needs a package that is not installed ({_first_line(error)}): install it,"
+            f"model.attention or {key}={name} needs a package that is not installed ({first_line(error)}): install it,"
             " or set model.attention=auto"
         ) from error
     # KeyError is how transformers says that it does not know a kind of model.
@@ -38,7 +38,7 @@ def refusals(key: str, name: str, wanted: str) -> Iterator[None]:
                 " it, set model.trust_remote_code=true; otherwise name another model"
             ) from error
         raise ConfigError(
-            f"{key}={name} cannot be loaded ({_first_line(error)}): give {wanted} in a"
+            f"{key}={name} cannot be loaded ({first_line(error)}): give {wanted} in a"
             " folder that exists and is complete,"
             " complete, or a model hub's name that can be reached from here"
         ) from error
@@ -62,5 +62,6 @@ def _load(kind: Any, key: str, name: str, **how: Any) -> PreTrainedModel:
     return model
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Of what an error says, without the full stop."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

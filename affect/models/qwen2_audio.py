@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from transformers.masking_utils import create_bidirectional_mask
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Qwen2Audio", "Qwen2AudioEncoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
-    backbone, processor = native.load(
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("qwen2_audio",),
@@ -28,7 +27,7 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Q
         towers={"a": ("audio_tower", "multi_modal_projector")},
     )
     chunk = processor.feature_extractor.chunk_length
-    native.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
+    loading.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
     encoder = Qwen2AudioEncoder(processor, config, modalities)
     return Qwen2Audio(backbone, stops=encoder.stops), encoder
 
@@ -52,23 +51,15 @@ class Qwen2Audio(native.Native):
     """See `affect.models.Model`."""
 
     TOWERS: ClassVar = {"audio": ("model.audio_tower",), "projector": ("model.multi_modal_projector",)}
-    KEYS = ("input_features", "feature_attention_mask")
+    ENCODERS: ClassVar = {"audio": ("model.audio_tower", "model.multi_modal_projector")}
 
-    def encoders(self) -> dict[str, nn.Module]:
-        """The audio tower with its projector."""
-        return native.together(audio=[self.backbone.model.audio_tower, self.backbone.model.multi_modal_projector])
-
-    def encoder_outputs(self, features: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
-        """states[tokens, D] of the audio. The class has this in its forward alone: there is no method to call."""
+    def heard(self, batch: dict) -> dict[str, torch.Tensor]:
+        """The class has this in its forward alone: there is no method to call."""
         tower = self.backbone.model.audio_tower
-        steps, tokens = tower._get_feat_extract_output_lengths(features["feature_attention_mask"].sum(-1))
-        heard = features["input_features"]
+        steps, tokens = tower._get_feat_extract_output_lengths(batch["feature_attention_mask"].sum(-1))
+        heard = batch["input_features"]
         seen = torch.arange((heard.shape[-1] - 2) // 2 + 1, device=heard.device) < steps[:, None]
         like = torch.zeros(*seen.shape, 1, dtype=tower.dtype, device=heard.device)
         mask = create_bidirectional_mask(config=tower.config, inputs_embeds=like, attention_mask=seen.long())
         states = self.backbone.model.multi_modal_projector(tower(heard, attention_mask=mask).last_hidden_state)
-        return {"audio": {"states": states[0, : int(tokens)]}}
-
-    def _body(self, media: dict[str, torch.Tensor]) -> nn.Module:
-        # The whole asks its audio tower for its device, also where there is no audio and the tower was dropped.
-        return self.backbone.model if media else self.backbone.model.language_model
+        return {"states": states[torch.arange(states.shape[1], device=heard.device) < tokens[:, None]]}

@@ -14,11 +14,10 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import Qwen3OmniMoeProcessor, Qwen3OmniMoeThinkerForConditionalGeneration
 
 from affect.config import NativeConfig
-from affect.models import native
+from affect.models import loading, native
 from affect.models.qwen_omni import PARTS, QwenOmni, QwenOmniEncoder
 
 MODEL_TYPES = ("qwen3_omni_moe", "qwen3_omni_moe_thinker")
@@ -26,7 +25,7 @@ MODEL_TYPES = ("qwen3_omni_moe", "qwen3_omni_moe_thinker")
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Qwen3Omni", "Qwen3OmniEncoder"]:
     """As `affect.models.qwen_omni.load`."""
-    backbone, processor = native.load(
+    backbone, processor = loading.load(
         config,
         modalities,
         types=MODEL_TYPES,
@@ -36,7 +35,7 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Q
         whole="thinker",
     )
     chunk = processor.feature_extractor.chunk_length
-    native.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
+    loading.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
     encoder = Qwen3OmniEncoder(processor, modalities=modalities, frame_size=config.frame_size)
     return Qwen3Omni(backbone, stops=encoder.stops), encoder
 
@@ -90,19 +89,11 @@ class Qwen3Omni(QwenOmni):
         ),
     }
 
-    def encoders(self) -> dict[str, nn.Module]:
-        """The audio tower. What the vision tower makes is more than there is a place for in what is kept: it goes to
-        several layers."""
-        return {part: tower for part, tower in super().encoders().items() if part == "audio"}
-
-    def _media(self, batch: dict) -> dict[str, torch.Tensor]:
-        """As the class takes it, but with the sound already in its place among the embeddings. The audio tower pads the
-        pieces of a second that it cuts clips into, and its second convolution sees more than zeros there: a clip of
-        less than a second would depend on whether a longer one is in its batch, so it goes through the tower alone."""
-        media = super()._media(batch)
-        if "input_features" not in media:
-            return media
-        features, mask = media.pop("input_features"), media.pop("feature_attention_mask")
+    def heard(self, batch: dict) -> dict[str, torch.Tensor]:
+        """With frames[A] of each. The audio tower pads the pieces of a second that it cuts clips into, and its second
+        convolution sees more than zeros there: a clip of less than a second would depend on whether a longer one is in
+        its batch, so it goes through the tower alone."""
+        features, mask = batch["input_features"], batch["feature_attention_mask"]
         model, lengths = self.backbone.model, mask.sum(-1).tolist()
         short = [i for i, length in enumerate(lengths) if length < 2 * model.audio_tower.n_window]
         groups = [[i] for i in short] + [[i for i in range(len(lengths)) if i not in short]]
@@ -111,5 +102,4 @@ class Qwen3Omni(QwenOmni):
             taken = model.get_audio_features(features[rows], feature_attention_mask=mask[rows], return_dict=True)
             tokens = [num_audio_tokens(lengths[i], model.audio_tower.n_window) for i in rows]
             outputs |= dict(zip(rows, taken.last_hidden_state.split(tokens), strict=True))
-        sound = torch.cat([outputs[i] for i in range(len(lengths))])
-        return media | {"inputs_embeds": self.with_sound(batch, sound)}
+        return {"states": torch.cat([outputs[i] for i in range(len(lengths))]), "frames": mask.sum(-1)}

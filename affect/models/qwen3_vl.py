@@ -13,12 +13,12 @@ import torch
 from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Qwen3VL", "Qwen3VLEncoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
-    backbone, processor = native.load(
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("qwen3_vl",),
@@ -62,8 +62,14 @@ class Qwen3VL(native.Native):
         "vision": ("model.visual",),
         "projector": ("model.visual.merger", "model.visual.deepstack_merger_list"),
     }
-    KEYS = ("pixel_values_videos", "video_grid_thw")
+    ENCODERS: ClassVar = {"video": ("model.visual",)}
     AXES = 3
+
+    def seen(self, batch: dict) -> dict[str, torch.Tensor]:
+        """With grid_thw[V, 3], of which the positions are made."""
+        pixels, grid = (batch[key] for key in Qwen3VLEncoder.KEYS)
+        seen = self.backbone.model.get_video_features(pixels, grid, return_dict=True)
+        return native.on_all_layers(seen) | {"grid_thw": grid}
 
     def _positions(self, batch: dict) -> torch.Tensor:
         ids = batch["input_ids"]

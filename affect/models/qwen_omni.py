@@ -11,18 +11,15 @@ be left out without changing how the other is written.
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration, WhisperFeatureExtractor
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from affect.config import QwenOmniConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 from affect.models.chat import end_of_turn, pad_left, special_strings
 from affect.record import DataError
 
@@ -38,7 +35,7 @@ def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple[
 
     Raises ConfigError when the checkpoint cannot be had, is of another model, or lacks weights.
     """
-    backbone, processor = native.load(
+    backbone, processor = loading.load(
         config,
         modalities,
         types=MODEL_TYPES,
@@ -48,7 +45,7 @@ def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple[
         whole="thinker",
     )
     chunk = processor.feature_extractor.chunk_length
-    native.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
+    loading.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
     encoder = QwenOmniEncoder(processor, modalities=modalities, frame_size=config.frame_size)
     return QwenOmni(backbone, stops=encoder.stops), encoder
 
@@ -85,14 +82,6 @@ def num_audio_tokens(frames: int) -> int:
     return ((frames - 1) // 2 + 1 - 2) // 2 + 1
 
 
-def _outputs(conversations: list[Conversation], part: str) -> tuple[list[Mapping[str, torch.Tensor]], list[int | None]]:
-    """The tower's outputs in the conversations that have them, and by conversation their number of tokens."""
-    kept = [c.outputs.get(part) for c in conversations]
-    given = [c.waveform if part == "audio" else c.frames for c in conversations]
-    assert all(k is None for k in kept) or all(g is None for g in given), f"a batch has {part} in both ways"
-    return [k for k in kept if k is not None], [None if k is None else len(k["states"]) for k in kept]
-
-
 class QwenOmniEncoder(native.NativeEncoder):
     """See `affect.models.Encoder`. Prompts are rendered by the checkpoint's own chat template, which puts its default
     system message before conversations that have none."""
@@ -122,7 +111,8 @@ class QwenOmniEncoder(native.NativeEncoder):
 
         With the towers' outputs in the conversations, instead of features and patches
 
-            audio_states[audio tokens, D], audio_frames[A]; video_states[video tokens, D]
+            audio_states[audio tokens, D], audio_frames[A]
+            video_states[video tokens, D], video_deep[video tokens, layers, D] in Qwen3-Omni, beside grid and seconds
 
         Raises AssertionError where placeholders and media do not match, DataError for a clip that is too short or too
         long for the model.
@@ -156,12 +146,8 @@ class QwenOmniEncoder(native.NativeEncoder):
 
     def _audio(self, conversations: list[Conversation]) -> tuple[dict[str, torch.Tensor], list[int | None]]:
         """The audio keys of the batch, and by conversation the number of audio tokens, None without audio."""
-        kept, lengths = _outputs(conversations, "audio")
-        if kept:
-            return {
-                "audio_states": torch.cat([outputs["states"] for outputs in kept]),
-                "audio_frames": torch.cat([outputs["frames"] for outputs in kept]),
-            }, lengths
+        if kept := native.kept(conversations, "audio"):
+            return kept, [len(c.outputs["audio"]["states"]) if "audio" in c.outputs else None for c in conversations]
         extractor = self.processor.feature_extractor
         for i, conversation in enumerate(conversations):
             if conversation.waveform is None:
@@ -191,13 +177,8 @@ class QwenOmniEncoder(native.NativeEncoder):
 
     def _video(self, conversations: list[Conversation]) -> tuple[dict[str, torch.Tensor], list[int | None]]:
         """The video keys of the batch, and by conversation the number of video tokens, None without video."""
-        kept, lengths = _outputs(conversations, "video")
-        if kept:
-            return {
-                "video_states": torch.cat([outputs["states"] for outputs in kept]),
-                "video_grid_thw": torch.cat([outputs["grid"] for outputs in kept]),
-                "video_second_per_grid": torch.cat([outputs["step"] for outputs in kept]),
-            }, lengths
+        if kept := native.kept(conversations, "video"):
+            return kept, [len(c.outputs["video"]["states"]) if "video" in c.outputs else None for c in conversations]
         given = [c for c in conversations if c.frames is not None]
         if not given:
             return {}, [None] * len(conversations)
@@ -257,27 +238,22 @@ class QwenOmni(native.Native):
         "vision": ("model.visual",),
         "projector": ("model.audio_tower.proj", "model.visual.merger"),
     }
-    KEYS = ("input_features", "feature_attention_mask", "pixel_values_videos", "video_grid_thw")
+    ENCODERS: ClassVar = {"audio": ("model.audio_tower",), "video": ("model.visual",)}
     AXES = 3
 
-    def encoders(self) -> dict[str, nn.Module]:
-        """The towers, each with its projector."""
-        model = self.backbone.model
-        towers = {"audio": model.audio_tower, "video": model.visual}
-        return {part: tower for part, tower in towers.items() if tower is not None}
+    def heard(self, batch: dict) -> dict[str, torch.Tensor]:
+        """With frames[A] of each."""
+        mask = batch["feature_attention_mask"]
+        states = self.backbone.model.get_audio_features(
+            batch["input_features"], mask, return_dict=True
+        ).last_hidden_state
+        return {"states": states, "frames": mask.sum(-1)}
 
-    def encoder_outputs(self, features: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
-        """By part: states[tokens, D], with frames[1] of an audio, and grid[1, 3] and step[1] (s) of a video."""
-        model, made = self.backbone.model, {}
-        if "input_features" in features:
-            mask = features["feature_attention_mask"]
-            states = model.get_audio_features(features["input_features"], mask).last_hidden_state
-            made["audio"] = {"states": states, "frames": mask.sum(-1)}
-        if "pixel_values_videos" in features:
-            grid = features["video_grid_thw"]
-            states = torch.cat(model.get_video_features(features["pixel_values_videos"], grid).pooler_output)
-            made["video"] = {"states": states, "grid": grid, "step": features["video_second_per_grid"]}
-        return made
+    def seen(self, batch: dict) -> dict[str, torch.Tensor]:
+        """With grid_thw[V, 3] and second_per_grid[V] of each, of which the positions are made."""
+        grid, seconds = batch["video_grid_thw"], batch["video_second_per_grid"]
+        seen = self.backbone.model.get_video_features(batch["pixel_values_videos"], grid, return_dict=True)
+        return native.on_all_layers(seen) | {"grid_thw": grid, "second_per_grid": seconds}
 
     def _positions(self, batch: dict) -> torch.Tensor:
         """positions[3, B, T]: time, height, width."""
@@ -293,14 +269,3 @@ class QwenOmni(native.Native):
             batch["input_ids"], attention_mask=batch["attention_mask"], **media
         )
         return positions
-
-    def _media(self, batch: dict) -> dict[str, Any]:
-        # The class finds the places of a video by the ids, also where it is given embeddings.
-        media = super()._media(batch) | {"input_ids": batch["input_ids"]}
-        if "pixel_values_videos" not in media:
-            # The grid alone would be taken for that of pixels that are missing.
-            media.pop("video_grid_thw", None)
-        if "video_states" in batch:
-            outputs = BaseModelOutputWithPooling(pooler_output=(batch["video_states"],))
-            media["mm_encoder_outputs"] = {"video": outputs}
-        return media

@@ -7,15 +7,16 @@ differs from the frame before is left out of the prompt, so the number of tokens
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Processor
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["VideoLlama3", "VideoLlama3Encoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
-    backbone, processor = native.load(
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("video_llama_3",),
@@ -52,4 +53,9 @@ class VideoLlama3(native.Native):
     """See `affect.models.Model`."""
 
     TOWERS: ClassVar = {"vision": ("model.vision_model",), "projector": ("model.projector",)}
-    KEYS = ("pixel_values_videos", "video_grid_thw", "video_merge_sizes", "video_compression_mask")
+    ENCODERS: ClassVar = {"video": ("model.vision_model", "model.projector")}
+
+    def seen(self, batch: dict) -> dict[str, torch.Tensor]:
+        *features, moves = (batch[key] for key in VideoLlama3Encoder.KEYS)
+        seen = self.backbone.model.get_video_features(*features, return_dict=True)
+        return {"states": torch.cat(seen.pooler_output)[moves]}

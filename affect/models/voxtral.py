@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
 from transformers import AutoFeatureExtractor, VoxtralForConditionalGeneration, VoxtralProcessor
 from transformers.integrations.mistral import convert_tekken_tokenizer
 from transformers.utils import cached_file
 
 from affect.config import NativeConfig
-from affect.models import Conversation, native
+from affect.models import Conversation, loading, native
 
 TOKENIZER = "tekken.json"
 FRAMES_A_TOKEN = 8
@@ -39,8 +38,8 @@ TEMPLATE = """\
 
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Voxtral", "VoxtralEncoder"]:
-    """The model, on the CPU, and its encoder. Raises what `native.load` raises."""
-    backbone, processor = native.load(
+    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
+    backbone, processor = loading.load(
         config,
         modalities,
         types=("voxtral",),
@@ -73,7 +72,7 @@ class VoxtralEncoder(native.NativeEncoder):
     KEYS = ("input_features",)
     TOKENS: ClassVar = {"audio": "audio_token_id"}
 
-    def arranged(self, messages: list[dict], num_frames: int) -> list[dict]:
+    def arranged(self, messages: list[dict]) -> list[dict]:
         """With the text of a system turn at the beginning of the turn that follows."""
         if messages[0]["role"] != "system":
             return messages
@@ -81,9 +80,10 @@ class VoxtralEncoder(native.NativeEncoder):
         text = "".join(part["text"] for part in system["content"])
         return [{**first, "content": [{"type": "text", "text": f"{text}\n\n"}, *first["content"]]}, *others]
 
-    def _prompt(self, conversation: Conversation) -> tuple[list[int], dict[str, torch.Tensor]]:
+    def features(self, conversations: list[Conversation]) -> dict[str, Any]:
+        [conversation] = conversations
         if conversation.waveform is None:
-            return super()._prompt(conversation)
+            return {}
         extractor = self.processor.feature_extractor
         [heard] = extractor(
             conversation.waveform,
@@ -93,23 +93,18 @@ class VoxtralEncoder(native.NativeEncoder):
             pad_to_multiple_of=extractor.n_samples,
             return_tensors="pt",
         ).input_features
-        ids, token = self._tokenize(self.render(conversation.messages)), self.media_ids["audio"]
-        at, length = ids.index(token), heard.shape[-1] // FRAMES_A_TOKEN
-        windows = heard.reshape(len(heard), -1, extractor.nb_max_frames).transpose(0, 1)
-        return [*ids[:at], *[token] * length, *ids[at + 1 :]], {"input_features": windows}
+        return {
+            "input_features": heard.reshape(len(heard), -1, extractor.nb_max_frames).transpose(0, 1),
+            "audio_written": torch.full((heard.shape[-1] // FRAMES_A_TOKEN,), self.media_ids["audio"]),
+        }
 
 
 class Voxtral(native.Native):
     """See `affect.models.Model`."""
 
     TOWERS: ClassVar = {"audio": ("model.audio_tower",), "projector": ("model.multi_modal_projector",)}
-    KEYS = VoxtralEncoder.KEYS
+    ENCODERS: ClassVar = {"audio": ("model.audio_tower", "model.multi_modal_projector")}
 
-    def encoders(self) -> dict[str, nn.Module]:
-        """The audio tower with its projector."""
-        return native.together(audio=[self.backbone.model.audio_tower, self.backbone.model.multi_modal_projector])
-
-    def encoder_outputs(self, features: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
-        """states[tokens, D] of the audio."""
-        heard = self.backbone.model.get_audio_features(features["input_features"], return_dict=True)
-        return {"audio": {"states": heard.pooler_output}}
+    def heard(self, batch: dict) -> dict[str, torch.Tensor]:
+        heard = self.backbone.model.get_audio_features(batch["input_features"], return_dict=True)
+        return {"states": heard.pooler_output}

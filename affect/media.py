@@ -7,6 +7,8 @@ short or damaged would otherwise be trained on as if it were whole.
 import os
 import stat
 import uuid
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -47,6 +49,14 @@ INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "wav", "flac", 
 """Formats that know where their key frames are. Others are read from their beginning, since a jump into them can land
 behind the key frame that the clip's first picture needs."""
 
+INDEPENDENT = frozenset({"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"})
+"""Codecs whose decoders leave out, when told so between two packets, what no other picture is made of."""
+
+HASTY = {"skip_frame": "all", "max_probe_packets": "8"}
+"""Options of opening a file without decoding its first picture, which FFmpeg would throw away, and without looking for
+another format in more than the first packets of plain samples (some wav files hold DTS). This is most of the work on a
+sound file of a few seconds."""
+
 
 class MediaError(Exception):
     """A clip that cannot be used. `outcome` is a key of OUTCOMES, `detail` says what is wrong in a few words."""
@@ -74,6 +84,9 @@ class Sampling:
     """Longest side of a frame in pixels. The aspect is kept; smaller frames are not enlarged."""
     max_seconds: float
     """Longer clips are refused."""
+    only_needed: bool = False
+    """Whether only those pictures are decoded that are wanted, or that others are made of: the same waveform and frames
+    for less work, for who measures. Damage of the pictures in between goes unnoticed, missing ends do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +112,8 @@ def decode(path: str | Path, sampling: Sampling, start: float | None = None, end
     size = _file_size(path)
     try:
         # Without "file:", FFmpeg takes names with a colon for addresses of other protocols.
-        with av.open(f"file:{path}", metadata_errors="ignore") as container:
+        options = HASTY if sampling.only_needed else {}
+        with av.open(f"file:{path}", metadata_errors="ignore", options=options) as container:
             return _decode(container, path, size, sampling, start, end)
     except av.FFmpegError as error:
         outcome = "unreadable" if isinstance(error, OSError) else "corrupt"
@@ -165,12 +179,23 @@ def _decode(
 
     damage: list[str] = []
     last_packet = 0.0
-    for packet in _packets(container, read, damage):
+    packets = _packets(container, read, damage)
+    if sampling.only_needed and frames is not None and frames.timed and video_stream.name in INDEPENDENT:
+        told = _sorted_out(packets, video_stream.index, frames.moments, origin)
+    else:
+        told = ((packet, True) for packet in packets)
+    for packet, needed in told:
         if packet.pts is not None:
-            last_packet = max(last_packet, float((packet.pts + (packet.duration or 0)) * packet.time_base) - origin)
+            last_packet = max(last_packet, _seconds(packet.pts + (packet.duration or 0), packet) - origin)
         if packet.stream_index not in tracks:
             continue
         track = tracks[packet.stream_index]
+        if track is frames and sampling.only_needed:
+            if frames.complete:
+                frames.pass_over(packet, origin)
+                continue
+            # What other pictures are made of is decoded all the same.
+            video_stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
         try:
             for frame in packet.decode():
                 track.add(frame, origin)
@@ -229,13 +254,53 @@ def _packets(container: InputContainer, streams: list, damage: list[str]) -> Ite
         damage.append(f"in the order of its packets: {error.strerror}")
 
 
+def _seconds(stamp: int, source: av.Packet | av.VideoFrame) -> float:
+    """What `float(stamp * source.time_base)` is, without the arithmetic of fractions."""
+    base = source.time_base
+    return stamp * base.numerator / base.denominator
+
+
+def _sorted_out(
+    packets: Iterator[av.Packet], index: int, moments: list[float], origin: float
+) -> Iterator[tuple[av.Packet, bool]]:
+    """Tells of each packet of the video track `index` whether its picture is on display at one of `moments`, in their
+    order.
+
+    A picture is on display until the next one is, and that one can lie behind it in the file. So packets are held, ten
+    or so, until it is there for certain: no later packet is displayed before its own time of decoding. True where that
+    cannot be told.
+    """
+    held: deque[av.Packet] = deque()
+    stamps: list[int] = []  # of all pictures so far, sorted
+    for packet in packets:
+        if packet.stream_index != index:
+            yield packet, True
+            continue
+        held.append(packet)
+        if packet.pts is None or packet.dts is None or packet.pts < packet.dts:  # the last packet, empty, has neither
+            yield from ((one, True) for one in held)
+            held.clear()
+            continue
+        insort(stamps, packet.pts)
+        while held:
+            stamp = held[0].pts
+            after = bisect_right(stamps, stamp)
+            if after == len(stamps) or stamps[after] > packet.dts:
+                break
+            # Before the first picture the first one is shown.
+            begin = 0 if stamp == stamps[0] else bisect_left(moments, _seconds(stamp, packet) - origin)
+            shown = begin < len(moments) and moments[begin] < _seconds(stamps[after], packet) - origin
+            yield held.popleft(), shown
+    yield from ((one, True) for one in held)
+
+
 def _scanned_seconds(path: str | Path, origin: float) -> float:
     """Duration of a file that does not declare one, from its packets' times; nothing is decoded."""
     last = 0.0
     with av.open(f"file:{path}", metadata_errors="ignore") as container:
         for packet in container.demux():
             if packet.pts is not None:
-                last = max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base) - origin)
+                last = max(last, _seconds(packet.pts + (packet.duration or 0), packet) - origin)
     return last
 
 
@@ -269,19 +334,24 @@ class _Waveform:
             return
         if self.first is None:
             self.first = time
-        self.pieces += [piece.to_ndarray().ravel() for piece in self.resampler.resample(frame)]
+        self.pieces += [_samples(piece) for piece in self.resampler.resample(frame)]
 
     def finish(self, path: str | Path, upper: float | None) -> np.ndarray:
         """float32[samples] from `lower` to `upper`, where None is the end of the track."""
         waveform = np.zeros(0, dtype=np.int16)
         if self.first is not None:
-            self.pieces += [piece.to_ndarray().ravel() for piece in self.resampler.resample(None)]
+            self.pieces += [_samples(piece) for piece in self.resampler.resample(None)]
             begin = max(0, round((self.lower - self.first) * SAMPLING_RATE))
             stop = None if upper is None else max(begin, round((upper - self.first) * SAMPLING_RATE))
             waveform = np.concatenate(self.pieces)[begin:stop]
         if waveform.size == 0:
             raise MediaError("empty", path, "its audio track holds no samples")
         return waveform.astype(np.float32) / 32768  # 2**15, full scale of 16 bits
+
+
+def _samples(piece: av.AudioFrame) -> np.ndarray:
+    """int16[samples] of what _Waveform resamples to."""
+    return np.frombuffer(piece.planes[0], dtype=np.int16, count=piece.samples).copy()  # the buffer is FFmpeg's
 
 
 class _Frames:
@@ -301,15 +371,26 @@ class _Frames:
         self.time = 0.0
         self.reached: float | None = None
 
+    @property
+    def complete(self) -> bool:
+        """Whether all that comes is later than the last moment."""
+        return len(self.picked) == len(self.moments)
+
+    def pass_over(self, packet: av.Packet, origin: float) -> None:
+        """Notes that a picture is there which is not decoded, since it is later than all that are wanted."""
+        if packet.pts is not None:
+            end = _seconds(packet.pts + (packet.duration or 0), packet) - origin
+            self.reached = max(self.reached or 0.0, end)
+
     def add(self, frame: av.VideoFrame, origin: float) -> None:
         stamp = frame.pts if self.timed else frame.dts
-        time = (self.reached or 0.0) if stamp is None else float(stamp * frame.time_base) - origin
+        time = (self.reached or 0.0) if stamp is None else _seconds(stamp, frame) - origin
         if self.last is None:
             self.last, self.time = frame, time
         while len(self.picked) < len(self.moments) and self.moments[len(self.picked)] < time:
             self._pick()
         self.last, self.time, self.small = frame, time, None
-        self.reached = time + float(frame.duration * frame.time_base if frame.duration else 0)
+        self.reached = time + (_seconds(frame.duration, frame) if frame.duration else 0.0)
 
     def _pick(self) -> None:
         if self.small is None:

@@ -5,12 +5,15 @@ import pickle
 import struct
 import wave
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from affect import media
 from affect.media import OUTCOMES, SAMPLING_RATE, MediaError, Sampling, decode, write_clip
 
 FPS = 10
@@ -132,6 +135,46 @@ def test_windows_in_other_containers(tmp_path, format_name):
     assert found == sorted(found)
 
 
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> list[Path]:
+    """Pictures stored out of order, some of which others are made of, in several containers; and at uneven times."""
+    folder = tmp_path_factory.mktemp("films")
+    formats = ["mp4", "matroska", "mpegts", "avi", "uneven.mp4"]
+    for name in formats:
+        with av.open(str(folder / name), "w", format=name.removeprefix("uneven.")) as container:
+            order = "bframes=5:b-adapt=0:b-pyramid=normal:scenecut=0:keyint=24:open-gop=1"
+            options = {"threads": "1", "x264-params": order}
+            video = container.add_stream("libx264", rate=25, options=options)
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+            video.codec_context.time_base = Fraction(1, 25)
+            for i, pixels in enumerate(noise(75)):
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                frame.pts = i + (i // 2 * 2 if name == "uneven.mp4" else 0)
+                container.mux(video.encode(frame))
+            container.mux(video.encode(None))
+    return [folder / name for name in formats]
+
+
+@pytest.mark.parametrize("window", [(None, None), (0.5, 1.9), (1.33, None), (2.02, 2.3)])
+def test_decoding_only_what_is_needed_gives_the_same(films, clip, window, monkeypatch):
+    counts = []
+    add = media._Frames.add
+    monkeypatch.setattr(media._Frames, "add", lambda *args: (counts.append(1), add(*args))[1])
+    for path in [*films, clip]:
+        for num_frames in (3, 6, 16, 40):
+            for sampling in (VIDEO, AUDIO, BOTH) if path is clip else (VIDEO,):
+                sampling = replace(sampling, num_frames=num_frames)
+                counts.clear()
+                whole, all_frames = decode(path, sampling, *window), len(counts)
+                counts.clear()
+                needed = decode(path, replace(sampling, only_needed=True), *window)
+                np.testing.assert_array_equal(needed.frames, whole.frames)
+                np.testing.assert_array_equal(needed.waveform, whole.waveform)
+                assert needed.seconds == whole.seconds and len(counts) <= all_frames
+                if path in films and path.name != "avi" and window == (None, None) and num_frames <= 6:
+                    assert len(counts) < 0.7 * all_frames
+
+
 def test_frames_are_not_enlarged_and_few_frames_are_repeated(tmp_path):
     path = tmp_path / "short.mp4"
     write_clip(path, frames=picture(3, 20, 12), fps=FPS, waveform=None, sampling_rate=SAMPLING_RATE)
@@ -208,7 +251,10 @@ def test_a_file_that_may_not_be_read(tmp_path):
 def test_truncated_files(tmp_path, noisy):
     path = tmp_path / "cut.mp4"
     path.write_bytes(noisy[: len(noisy) // 2])
-    assert outcome(path, BOTH, "should last until 3.0. s but ends at 1") == "truncated"
+    for sampling in (BOTH, AUDIO, VIDEO):
+        for only_needed in (False, True):
+            wanted = replace(sampling, only_needed=only_needed)
+            assert outcome(path, wanted, "should last until 3.0. s but ends at 1") == "truncated"
     whole = write_wav(tmp_path / "cut.wav", tone(3)).read_bytes()
     (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
     assert outcome(tmp_path / "cut.wav", AUDIO, "should last until 3.00 s but ends at 1.50 s") == "truncated"
@@ -227,6 +273,7 @@ def test_damage_in_the_middle(tmp_path, noisy):
     hole = np.random.default_rng(0).bytes(4000)
     path.write_bytes(noisy[:middle] + hole + noisy[middle + len(hole) :])
     assert outcome(path, BOTH, "damaged") == "corrupt"
+    assert outcome(path, replace(BOTH, only_needed=True), "damaged") == "corrupt"
 
 
 def test_headers_of_programs_that_stream(tmp_path):

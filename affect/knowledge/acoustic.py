@@ -11,11 +11,12 @@ Research Methods 41(2), 2009; brightness is the alpha ratio of eGeMAPS (Eyben et
 Computing 7(2), 2016), with the opposite sign, in decibels.
 """
 
+import cv2
 import numpy as np
 
 from affect.media import SAMPLING_RATE
 
-VERSION = 1
+VERSION = 2
 """To be raised when a clip is measured differently; what was kept before is then not used."""
 
 HOP = 160
@@ -36,8 +37,8 @@ NUM_CANDIDATES = 6
 VOICING, SILENCE, OCTAVE, JUMP, TRANSITION = 0.45, 0.03, 0.01, 0.35, 0.14
 """Boersma's voicing threshold, silence threshold, octave cost, octave jump cost and voiced/unvoiced cost."""
 
-CHUNK = 1000
-"""Frames transformed at a time: a few megabytes, however long the clip."""
+CHUNK = 128
+"""Frames transformed at a time: half a megabyte, which stays in a processor's cache, however long the clip."""
 
 LEVEL_FRAME = 320
 """Samples of a frame whose level is measured: 20 ms, so that a pause keeps its length."""
@@ -137,20 +138,19 @@ def pitch_track(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP][: _num_frames(waveform)]
     peak = float(np.abs(waveform).max(initial=0.0))
     window = np.hanning(FRAME + 1)[:-1].astype(np.float32)
-    own = np.fft.irfft(np.abs(np.fft.rfft(window, FFT)) ** 2, FFT)
+    own = _autocorrelation(_power(window[None]))[0]
     lags = np.arange(int(SAMPLING_RATE / MAX_PITCH) - 1, int(SAMPLING_RATE / MIN_PITCH) + 2)
     hertz = np.fft.rfftfreq(FFT, 1 / SAMPLING_RATE)
-    dark, bright = (hertz >= 50) & (hertz < 1000), (hertz >= 1000) & (hertz < 5000)
+    dark, bright = (slice(*np.searchsorted(hertz, bounds)) for bounds in ((50, 1000), (1000, 5000)))
     pieces = []
     for at in range(0, len(frames), CHUNK):
         part = frames[at : at + CHUNK]
         part = part - part.mean(axis=1, keepdims=True)
-        spectrum = np.fft.rfft(part * window, FFT)
-        power = spectrum.real**2 + spectrum.imag**2
-        correlation = np.fft.irfft(power, FFT)[:, : lags[-1] + 1]
+        power = _power(part * window)
+        correlation = _autocorrelation(power)
         # Digital silence correlates with nothing; dividing by one step of 16 bits leaves it at zero.
-        correlation /= np.maximum(correlation[:, :1], FRAME / 32768**2)
-        correlation = correlation[:, lags] / (own[lags] / own[0])
+        silence = np.float32(FRAME / 32768**2)
+        correlation = correlation[:, lags] / np.maximum(correlation[:, :1], silence) / (own[lags] / own[0])
         local = np.abs(part).max(axis=1) / max(peak, 1e-9)
         tilt = 10 * np.log10((power[:, bright].sum(axis=1) + 1e-9) / (power[:, dark].sum(axis=1) + 1e-9))
         pieces.append((*_candidates(correlation, lags), _unvoiced(local), tilt))
@@ -162,6 +162,25 @@ def pitch_track(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return frequency, np.clip(strength, 1e-3, 1 - 1e-4), tilt  # -30 to 40 dB
 
 
+def _power(frames: np.ndarray) -> np.ndarray:
+    """float32[frames, FFT // 2 + 1] of float32[frames, FRAME]. OpenCV transforms five to ten times as fast as NumPy."""
+    padded = np.zeros((len(frames), FFT), dtype=np.float32)
+    padded[:, :FRAME] = frames
+    # A row: the real part at 0 Hz, real and imaginary parts of the others, the real part at half the sampling rate.
+    squares = np.square(cv2.dft(padded, flags=cv2.DFT_ROWS))
+    power = np.empty((len(frames), FFT // 2 + 1), dtype=np.float32)
+    power[:, 0], power[:, -1] = squares[:, 0], squares[:, -1]
+    np.add(squares[:, 1:-1:2], squares[:, 2:-1:2], out=power[:, 1:-1])
+    return power
+
+
+def _autocorrelation(power: np.ndarray) -> np.ndarray:
+    """float32[frames, FFT], by lag, of float32[frames, FFT // 2 + 1]."""
+    spectrum = np.zeros((len(power), FFT), dtype=np.float32)
+    spectrum[:, 0], spectrum[:, 1:-1:2], spectrum[:, -1] = power[:, 0], power[:, 1:-1], power[:, -1]
+    return cv2.dft(spectrum, flags=cv2.DFT_ROWS | cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
+
+
 def _num_frames(waveform: np.ndarray) -> int:
     return waveform.size // HOP + 1
 
@@ -169,21 +188,22 @@ def _num_frames(waveform: np.ndarray) -> int:
 def _candidates(correlation: np.ndarray, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Frequency in Hz and height of the NUM_CANDIDATES highest peaks of correlation[frames, lags]; where there are
     fewer, 0 Hz with a height of -inf."""
-    before, middle, after = correlation[:, :-2], correlation[:, 1:-1], correlation[:, 2:]
-    is_peak = (middle > before) & (middle >= after) & (middle > VOICING / 2)
+    middle = correlation[:, 1:-1]
+    row, at = np.nonzero((middle > correlation[:, :-2]) & (middle >= correlation[:, 2:]) & (middle > VOICING / 2))
+    before, middle, after = (correlation[row, at + i] for i in range(3))
     # A parabola through a peak and its neighbours finds it between two lags, which at 500 Hz are half a semitone apart.
-    bend = np.where(is_peak, before - 2 * middle + after, -1)
-    shift = 0.5 * (before - after) / bend
+    shift = 0.5 * (before - after) / (before - 2 * middle + after)
     height = np.minimum(middle - 0.25 * (before - after) * shift, 1)
-    frequency = SAMPLING_RATE / (lags[1:-1] + shift)
+    frequency = SAMPLING_RATE / (lags[at + 1] + shift)
     # Of equal peaks (a period, and two) the shortest is meant.
-    rank = np.where(is_peak, height + OCTAVE * np.log2(frequency / MIN_PITCH), -np.inf)
-    best = np.argpartition(rank, -NUM_CANDIDATES, axis=1)[:, -NUM_CANDIDATES:]
-    there = np.take_along_axis(is_peak, best, axis=1)
-    return (
-        np.where(there, np.take_along_axis(frequency, best, axis=1), 0),
-        np.where(there, np.take_along_axis(height, best, axis=1), -np.inf),
-    )
+    best = np.lexsort((-height - OCTAVE * np.log2(frequency / MIN_PITCH), row))
+    row = row[best]
+    rank = np.arange(row.size) - np.searchsorted(row, row)
+    best, row, rank = (values[rank < NUM_CANDIDATES] for values in (best, row, rank))
+    frequencies = np.zeros((len(correlation), NUM_CANDIDATES))
+    heights = np.full((len(correlation), NUM_CANDIDATES), -np.inf)
+    frequencies[row, rank], heights[row, rank] = frequency[best], height[best]
+    return frequencies, heights
 
 
 def _unvoiced(local_peak: np.ndarray) -> np.ndarray:
@@ -200,18 +220,15 @@ def _path(frequency: np.ndarray, strength: np.ndarray, unvoiced: np.ndarray) -> 
     cost = np.full((num_frames, num_states, num_states), TRANSITION)
     cost[:, -1, -1] = 0
     cost[1:, :-1, :-1] = JUMP * np.abs(octaves[:-1, :, None] - octaves[1:, None, :])
-    came_from = np.zeros((num_frames, num_states), dtype=np.int64)
-    total = gain[0]
-    columns = np.arange(num_states)
+    totals = np.empty((num_frames, num_states))
+    totals[0] = gain[0]
     for i in range(1, num_frames):
-        ways = total[:, None] - cost[i]
-        came_from[i] = ways.argmax(axis=0)
-        total = ways[came_from[i], columns] + gain[i]
-    chosen = np.empty(num_frames, dtype=np.int64)
-    chosen[-1] = total.argmax()
-    for i in range(num_frames - 1, 0, -1):
-        chosen[i - 1] = came_from[i, chosen[i]]
-    return chosen
+        totals[i] = (totals[i - 1][:, None] - cost[i]).max(axis=0) + gain[i]
+    came_from = (totals[:-1, :, None] - cost[1:]).argmax(axis=1).tolist()
+    chosen = [int(totals[-1].argmax())]
+    for ways in reversed(came_from):
+        chosen.append(ways[chosen[-1]])
+    return np.array(chosen[::-1])
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:

@@ -27,6 +27,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -53,21 +54,23 @@ MIN_CLIPS = 10
 """Of a speaker, to be told relative to them: two clips for each of the five phrases."""
 
 SAMPLINGS = {
-    "audio": Sampling(audio=True, video=False, num_frames=1, frame_size=1, max_seconds=MAX_SECONDS),
+    "audio": Sampling(audio=True, video=False, num_frames=1, frame_size=1, max_seconds=MAX_SECONDS, only_needed=True),
     "video": Sampling(
         audio=False,
         video=True,
         num_frames=visual.NUM_FRAMES,
         frame_size=visual.FRAME_SIZE,
         max_seconds=MAX_SECONDS,
+        only_needed=True,
     ),
 }
 
 NAMES = {
-    "audio": f"cues audio {acoustic.VERSION} av {av.__version__}",
+    "audio": f"cues audio {acoustic.VERSION} av {av.__version__} {visual.LIBRARY}",
     "video": f"cues video {visual.VERSION} av {av.__version__} {visual.LIBRARY}",
 }
-"""What measurements are kept under. With the versions of what decodes and detects: another may find something else."""
+"""What measurements are kept under. With the versions of what decodes, transforms and detects: another may find
+something else."""
 
 Population = tuple[str, str, str | None]
 """Dataset, split, and speaker; None is everybody."""
@@ -302,6 +305,8 @@ def _as_text(record: Record, modality: str) -> tuple[str, bool]:
     """What measure_clips keeps of a clip. Numbers have six digits: more are not measured, and on another processor the
     last ones differ."""
     begin = time.thread_time()
+    # Clips are measured in parallel already; OpenCV's own threads would only get into each other's way.
+    cv2.setNumThreads(1)
     if record.media is None:
         outcome, detail = "missing", "the dataset has no file for it"
         return json.dumps({"cues": None, "outcome": outcome, "detail": detail, "seconds": 0.0}), False

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/cues.py --clips 100
 
-Clips of 3 to 4 s, 640 × 360 pixels at 25 frames a second (H.264) with a voice (AAC), from files to text, with two
-threads. Processor time is what to compare where the machine has other things to do. The second run finds all
-measurements kept.
+Clips of 3 to 4 s, 640 × 360 pixels (--height for others) at 25 frames a second (H.264) with a voice (AAC), from files
+to text, with two threads. Processor time is what to compare where the machine has other things to do. The second run
+finds all measurements kept.
 """
 
 import argparse
@@ -33,14 +33,17 @@ NUM_FILES = 8
 """Different files; the clips are cut out of them with different ends."""
 
 
-def make(root: Path, count: int) -> Path:
+def make(root: Path, count: int, height: int) -> Path:
+    width = height * 16 // 9
     random = np.random.default_rng(0)
     for i in range(NUM_FILES):
         # A landscape that drifts, and noise as of a camera: neither still, which decodes too fast, nor white noise. It
         # has no face in it, which is when looking for one takes longest.
-        wide = landscape(random)
-        frames = np.stack([np.roll(wide, 3 * k, axis=1)[:, :640] for k in range(100)])
-        frames = np.clip(frames + random.normal(0, 4, frames.shape).astype(np.float32), 0, 255).astype(np.uint8)
+        wide = landscape(random, height)
+        frames = np.empty((100, height, width, 3), dtype=np.uint8)
+        for k in range(100):
+            frame = np.roll(wide, 3 * k * height // 360, axis=1)[:, :width]
+            frames[k] = np.clip(frame + random.normal(0, 4, frame.shape), 0, 255)
         write_clip(
             root / f"{i}.mp4",
             frames=frames,
@@ -56,11 +59,13 @@ def make(root: Path, count: int) -> Path:
     return root / "clips.csv"
 
 
-def landscape(random: np.random.Generator) -> np.ndarray:
-    """float32[360, 960, 3]: noise with the spectrum of photographs, an amplitude of one over the frequency."""
-    down, across = np.fft.fftfreq(360)[:, None], np.fft.fftfreq(960)[None]
-    amplitude = 1 / np.maximum(np.hypot(down, across), 1 / 960)
-    layers = [np.fft.ifft2(np.fft.fft2(random.normal(size=(360, 960))) * amplitude).real for _ in range(3)]
+def landscape(random: np.random.Generator, height: int) -> np.ndarray:
+    """float32[height, 8 / 3 height, 3]: noise with the spectrum of photographs, an amplitude of one over the
+    frequency."""
+    width = height * 8 // 3
+    down, across = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]
+    amplitude = 1 / np.maximum(np.hypot(down, across), 1 / width)
+    layers = [np.fft.ifft2(np.fft.fft2(random.normal(size=(height, width))) * amplitude).real for _ in range(3)]
     return np.stack([128 + 45 * layer / layer.std() for layer in layers], axis=2).astype(np.float32)
 
 
@@ -81,11 +86,14 @@ def timed(function: Callable[[], list[str]]) -> tuple[float, float, list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=100)
-    count = parser.parse_args().clips
+    parser.add_argument("--height", type=int, default=360, help="of the pictures, 16:9")
+    args = parser.parse_args()
+    count = args.clips
     register()
     with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(entry.CONF), version_base="1.3"):
-        table = make(Path(folder), count)
-        print(f"{count} clips of 3 to 4 s; load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+        table = make(Path(folder), count, args.height)
+        load_of = f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+        print(f"{count} clips of 3 to 4 s, {args.height} pixels high; {load_of}")
         for modalities in ("audio", "audio,video"):
             words = [
                 *("dataset=manifest", f"datasets.manifest.root={table}", "modalities=tav", "knowledge=cues"),

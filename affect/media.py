@@ -459,7 +459,8 @@ def _encode(
     # its bits differently with every number of threads.
     flags = {"threads": "1", "flags": "+bitexact"}
     if frames is not None:
-        options = {"preset": "veryfast", "crf": "23", **flags}
+        # With mbtree the bytes differ from one call to the next where x264 uses AVX-512.
+        options = {"preset": "veryfast", "crf": "23", "mbtree": "0", **flags}
         video = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         video.height, video.width = frames.shape[1:3]
         video.pix_fmt = "yuv420p"

@@ -343,9 +343,11 @@ def test_the_error_travels_between_processes():
 
 
 def test_the_same_input_gives_the_same_file(tmp_path):
-    for name in ("one.mp4", "two.mp4"):
+    written = set()
+    for name in ("one.mp4", "two.mp4", "three.mp4", "four.mp4"):
         write_clip(tmp_path / name, frames=noise(12), fps=FPS, waveform=sweep(1.2), sampling_rate=SAMPLING_RATE)
-    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
+        written.add((tmp_path / name).read_bytes())
+    assert len(written) == 1
 
 
 def test_a_refused_write_leaves_nothing(tmp_path):

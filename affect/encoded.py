@@ -1,8 +1,8 @@
 """What pretrained encoders that are not trained make of clips, computed once and then read from `cache_root`/encoders.
 
 An encoder that does not change makes the same of a clip in every epoch, run, ablation and evaluation, and it is where
-most of the time goes. A clip is put through it alone: what else is in a batch changes the last bits of its rows (about
-1e-6 of their size in float32), and what is kept must not depend on which run was the first to need it.
+most of the time goes. Clips of like length go through it together, as many as in a batch of an evaluation. What else is
+among them changes the last bits of what is kept (about 1e-6 of its size in float32); once kept, it stays as it is.
 """
 
 import hashlib
@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,6 @@ from affect.tensor_files import GIGABYTE, TensorFiles
 
 VERSION = 2
 """To be raised when a family gives its encoders something else, or keeps something else of what they give."""
-
-MEASURED = 8
-"""Clips from whose outputs the size of all is estimated before they are computed."""
 
 PARTS = {"audio": "a", "video": "v"}
 
@@ -185,22 +181,46 @@ def _distinct(by_split: Mapping[str, list[Example]], outputs: Outputs) -> list[t
     return list(found.values())
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Clips that go through the encoders together."""
+
+    records: list[Record]
+    parts: list[str]
+    """What is made of them."""
+
+
+def _groups(missing: list[Record], outputs: Outputs, size: int) -> list[_Group]:
+    """Of up to `size` clips of which the same is missing, like in length so that little is padded. Which are together
+    depends on the clips alone."""
+    by_parts: dict[tuple[str, ...], list[Record]] = {}
+    for record in sorted(missing, key=lambda record: (outputs.source.seconds.get(record.id, 0.0), record.id)):
+        by_parts.setdefault(tuple(outputs.missing(record)), []).append(record)
+    by_parts.pop((), None)  # another process has computed them
+    return [
+        _Group(alike[at : at + size], list(parts))
+        for parts, alike in by_parts.items()
+        for at in range(0, len(alike), size)
+    ]
+
+
 def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, encoder: Encoder, cfg: Config) -> bool:
     """Computes what is missing; False where it cannot all be kept."""
+    groups = _groups(missing, outputs, cfg.evaluation.batch_size)
     # Each process in an order of its own, so that those that fill the cache at once seldom compute the same.
-    random.Random().shuffle(missing)
+    random.Random().shuffle(groups)
     device = _device(cfg)
     model.eval().to(device)
-    batches = _features(missing, outputs, encoder, sampling(cfg), cfg.trainer.check_workers)
-    sizes = []
-    for record, features in islice(batches, MEASURED):
-        sizes.append(_compute(outputs, record, features, model, device, cfg))
-    if not sizes:
-        return True  # another process has computed them, or they have gone since they were checked
-    total = sum(sizes) / len(sizes) * len(missing)
+    batches = _features(groups, outputs, encoder, sampling(cfg), cfg.trainer.check_workers)
+    first = next(batches, None)
+    if first is None:
+        return True  # they have come, or gone, since they were looked at
+    done = len(first[0])
+    # From the first of them, the size of all.
+    total = _compute(outputs, *first, model, device, cfg) / done * len(missing)
     there = f", {count - len(missing)} are there" if count > len(missing) else ""
     about = f"{total / GIGABYTE:.1f} GB" if total > GIGABYTE / 10 else f"{total / 1e6:.1f} MB"
-    if total - sum(sizes) > outputs.files.room():
+    if total * (1 - done / len(missing)) > outputs.files.room():
         sentence = (
             f"the encoder cache would need {about} for {len(missing)} clips, and there is room for"
             f" {outputs.files.room() / GIGABYTE:.1f} GB in {outputs.files.folder}: raise trainer.encoder_cache_gb"
@@ -213,12 +233,12 @@ def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, enc
             f" clips are computed once{there}, {about} in {outputs.files.folder}"
         )
     with progress(cfg.trainer.progress and is_first()) as bar:
-        task = bar.add_task("encoding clips", total=len(missing), completed=len(sizes))
-        for record, features in batches:
+        task = bar.add_task("encoding clips", total=len(missing), completed=done)
+        for records, features in batches:
             if outputs.files.closed:
                 break
-            _compute(outputs, record, features, model, device, cfg)
-            bar.update(task, advance=1)
+            _compute(outputs, records, features, model, device, cfg)
+            bar.update(task, advance=len(records))
     if outputs.files.closed:
         return _refuse(
             f"the encoder cache cannot be filled: make room in {outputs.files.folder}, or set cache_root=…", cfg
@@ -235,48 +255,44 @@ def _refuse(sentence: str, cfg: Config) -> bool:
 
 
 def _features(
-    records: list[Record], outputs: Outputs, encoder: Encoder, wanted: Sampling, num_threads: int
-) -> Iterator[tuple[Record, dict[str, Any]]]:
-    """What the encoders get, a clip at a time, some ahead of what is asked for: of the parts that are not there then,
+    groups: list[_Group], outputs: Outputs, encoder: Encoder, wanted: Sampling, num_threads: int
+) -> Iterator[tuple[list[Record], dict[str, Any]]]:
+    """What the encoders get, a group at a time, some ahead of what is asked for: of the clips that are not there then,
     since another process may have computed them in the meantime."""
 
-    def one(record: Record) -> dict[str, Any] | None:
-        parts = outputs.missing(record)
-        if not parts:
-            return None
-        asked = replace(wanted, audio="audio" in parts, video="video" in parts)
-        try:
-            clip = outputs.source.clip(record, asked)
-        except MediaError:  # its batch will fail by it, and say so
-            return None
-        conversation = Conversation(messages=[], waveform=clip.waveform, frames=clip.frames, seconds=clip.seconds)
-        return encoder.features([conversation])
+    def one(group: _Group) -> tuple[list[Record], dict[str, Any]] | None:
+        asked = replace(wanted, audio="audio" in group.parts, video="video" in group.parts)
+        records, conversations = [], []
+        for record in filter(outputs.missing, group.records):
+            try:
+                clip = outputs.source.clip(record, asked)
+            except MediaError:  # its batch will fail by it, and say so
+                continue
+            records.append(record)
+            conversations.append(
+                Conversation(messages=[], waveform=clip.waveform, frames=clip.frames, seconds=clip.seconds)
+            )
+        return (records, encoder.features(conversations)) if records else None
 
     pool = ThreadPoolExecutor(num_threads)
     try:
-        ahead: deque[tuple[Record, Future[dict[str, Any] | None]]] = deque()
-        for record in records:
-            ahead.append((record, pool.submit(one, record)))
-            if len(ahead) > 2 * num_threads:
-                yield from _done(*ahead.popleft())
+        ahead: deque[Future[tuple[list[Record], dict[str, Any]] | None]] = deque()
+        for group in groups:
+            ahead.append(pool.submit(one, group))
+            if len(ahead) > num_threads and (made := ahead.popleft().result()) is not None:
+                yield made
         while ahead:
-            yield from _done(*ahead.popleft())
+            if (made := ahead.popleft().result()) is not None:
+                yield made
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _done(record: Record, made: Future[dict[str, Any] | None]) -> Iterator[tuple[Record, dict[str, Any]]]:
-    features = made.result()
-    if features is not None:
-        yield record, features
-
-
 @torch.no_grad()
 def _compute(
-    outputs: Outputs, record: Record, features: dict[str, Any], model: Model, device: torch.device, cfg: Config
+    outputs: Outputs, records: list[Record], features: dict[str, Any], model: Model, device: torch.device, cfg: Config
 ) -> int:
-    """Puts a clip through the encoders and keeps what comes out; gives its size in bytes."""
-    keys = outputs.keys(record)
+    """Puts clips through the encoders and keeps what comes out; gives its size in bytes."""
     moved = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in features.items()}
     kind = dtype(cfg.model)
     # As in the Trainer, whose steps are in mixed precision where the weights are not float32.
@@ -284,10 +300,12 @@ def _compute(
     with mixed:
         made = model.encoder_outputs(moved)
     size = 0
-    for part, tensors in made.items():
-        size += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-        if keys is not None:
-            outputs.files.put(keys[part], tensors)
+    for record, by_part in zip(records, made, strict=True):
+        keys = outputs.keys(record)
+        for part, tensors in by_part.items():
+            size += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+            if keys is not None:
+                outputs.files.put(keys[part], tensors)
     return size
 
 

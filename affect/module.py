@@ -123,7 +123,8 @@ class Supervised(L.LightningModule):
             rates = (f"{key} (={getattr(self.finetuning, key)})" for key in ("learning_rate", "new_learning_rate"))
             remedy = " or ".join(f"finetuning.{rate}" for rate in rates)
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}: lower {remedy}")
-        self.log("train/loss", loss, prog_bar=True, logger=False, batch_size=len(batch.examples))
+        if self.trainer.progress_bar_callback is not None:  # trainer.LogLoss has it for the loggers
+            self.log("train/loss", loss, prog_bar=True, logger=False, batch_size=len(batch.examples))
         return loss
 
     def _read(self, batch: Batch) -> None:

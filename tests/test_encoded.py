@@ -280,9 +280,9 @@ def test_several_fill_it_at_once(
     computed: list[str] = []
     compute = encoded._compute
 
-    def counting(outputs: Outputs, record: Record, *rest: object) -> int:
-        computed.append(record.id)
-        return compute(outputs, record, *rest)
+    def counting(outputs: Outputs, records: list[Record], *rest: object) -> int:
+        computed.extend(record.id for record in records)
+        return compute(outputs, records, *rest)
 
     monkeypatch.setattr(encoded, "_compute", counting)
     with ThreadPoolExecutor(3) as pool:
@@ -293,8 +293,9 @@ def test_several_fill_it_at_once(
         assert all(future.result() for future in each)
     assert set(computed) == {record.id for record in records}
     found = outputs.of(records)
+    # Which clips went through the encoders together depends on who was first.
     assert all(
-        torch.equal(found[i][part][name], tensor)
+        torch.allclose(found[i][part][name], tensor, rtol=0, atol=1e-5)
         for i, parts in enumerate(expected)
         for part, tensors in parts.items()
         for name, tensor in tensors.items()
@@ -336,7 +337,7 @@ def test_auto_leaves_out_what_is_trained_and_what_is_tried_out(
 def test_without_room_auto_goes_on_and_on_refuses(
     root: Path, table: Path, tmp_path: Path, configure: Configure, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = "trainer.encoder_cache_gb=0.00003"  # 30 kB: room for the eight clips that are measured
+    small = "trainer.encoder_cache_gb=0.00009"  # 90 kB: room for the first clips alone
     assert made(root, table, configure, tmp_path / "auto", small)[1] is None
     said = capsys.readouterr().out
     assert "the encoder cache would need 0." in said and "The encoders compute every clip each time" in said

@@ -328,7 +328,7 @@ def kept(loaded: Loaded, item: Conversation, parts: Collection[str]) -> Conversa
     if alone.waveform is None and alone.frames is None:
         return item
     with torch.no_grad():
-        outputs = loaded.model.encoder_outputs(loaded.encoder.features([alone]))
+        [outputs] = loaded.model.encoder_outputs(loaded.encoder.features([alone]))
     rest = {"waveform": None if "audio" in outputs else item.waveform}
     return replace(item, outputs=outputs, frames=None if "video" in outputs else item.frames, **rest)
 

@@ -42,7 +42,7 @@ class Conversation:
     seconds: float = 0.0
     """Duration the frames were sampled from."""
     outputs: "Mapping[str, Mapping[str, torch.Tensor]]" = field(default_factory=dict)
-    """What Model.encoder_outputs made of the clip, by part (audio, video), in the place of waveform and frames. It is
+    """What Model.encoder_outputs made of this clip, by part (audio, video), in the place of waveform and frames. It is
     given for a part in all conversations of a batch or in none."""
 
 
@@ -68,7 +68,7 @@ class Encoder(Protocol):
         """The batch. Raises AssertionError where a modality's tokens are not exactly as many as its features."""
 
     def features(self, conversations: list[Conversation]) -> dict[str, Any]:
-        """The keys of the batch that come from waveforms and frames alone; messages are not looked at."""
+        """What Model.encoder_outputs takes, of clips that all have the same parts; messages are not looked at."""
 
     def settings(self, part: str) -> str:
         """Everything beside the clip itself that the features of `part`, audio or video, depend on."""
@@ -99,9 +99,9 @@ class Model(Protocol):
         """By part, audio or video, the module that everything encoder_outputs gives comes out of. A part is absent
         where nothing would be worth keeping."""
 
-    def encoder_outputs(self, features: dict[str, Any]) -> "dict[str, dict[str, torch.Tensor]]":
-        """By part, what a Conversation takes in the place of the clip, from the features of one clip. One at a time,
-        since what a batch is made of changes the last bits of its rows."""
+    def encoder_outputs(self, features: dict[str, Any]) -> "list[dict[str, dict[str, torch.Tensor]]]":
+        """By clip and part, what a Conversation takes in the place of the clip, from the features of clips that all
+        have the same parts."""
 
     def forward(self, batch: dict, keep: int) -> "torch.Tensor":
         """logits[B, keep, V] at the last `keep` positions."""

@@ -184,11 +184,13 @@ class Composed(nn.Module):
         pretrained = towers.PretrainedAudio | towers.PretrainedVision
         return {part: tower for part, tower in towers_here.items() if isinstance(tower, pretrained)}
 
-    def encoder_outputs(self, features: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
-        """By part: states[num_tokens, width], before the projector, which is trained on top of them."""
+    def encoder_outputs(self, features: dict[str, Any]) -> list[dict[str, dict[str, torch.Tensor]]]:
+        """By clip and part: states[num_tokens, width], before the projector, which is trained on top of them."""
         encoders = self.encoders()
         here = {"audio": "audio_features", "video": "frames"}
-        return {part: {"states": encoders[part](features)[0]} for part in encoders if here[part] in features}
+        made = {part: encoders[part](features) for part in encoders if here[part] in features}
+        rows = zip(*made.values(), strict=True)
+        return [{part: {"states": own} for part, own in zip(made, row, strict=True)} for row in rows]
 
     def soft_token_modules(self) -> dict[str, list[nn.Module]]:
         """The modules that make the soft tokens of each modality, in the order in which a clip goes through them."""

@@ -50,6 +50,16 @@ def kept(conversations: list[Conversation], part: str) -> dict[str, torch.Tensor
     return {f"{part}_{name}": torch.cat([tensors[name] for tensors in outputs]) for name in names}
 
 
+BY_TOKEN = ("states", "deep")
+"""What a family makes of clips and is as long as they are in tokens; of everything else there is one a clip."""
+
+
+def apart(made: Mapping[str, torch.Tensor], num_tokens: list[int]) -> list[dict[str, torch.Tensor]]:
+    """What was made of several clips at once, clip by clip; `num_tokens` is how many tokens each has."""
+    split = {name: tensor.split(num_tokens if name in BY_TOKEN else 1) for name, tensor in made.items()}
+    return [dict(zip(split, own, strict=True)) for own in zip(*split.values(), strict=True)]
+
+
 def on_all_layers(seen: Any) -> dict[str, torch.Tensor]:
     """states[tokens, D] of what a class of Qwen makes of videos; deep[tokens, layers, D] too where there is some."""
     made = {"states": torch.cat(seen.pooler_output)}
@@ -147,20 +157,30 @@ class NativeEncoder:
         prompts, features = [], []
         for i, conversation in enumerate(conversations):
             self._check(conversation, f"conversation {i} of the batch")
-            features.append(self.features([conversation]))
+            features.append(self.processed(conversation))
             prompts.append(self._prompt(conversation, features[-1]))
         targets = None if answers[0] is None else [self.answer_ids(answer) for answer in answers]
-        batch = pad_left(prompts, targets, self.pad)
-        for key in self.KEYS:
-            tensors = [made[key] for made in features if key in made]
-            if tensors:
-                batch[key] = joined(tensors)
+        batch = pad_left(prompts, targets, self.pad) | self._together(features)
         return batch | kept(conversations, "audio") | kept(conversations, "video")
 
     def features(self, conversations: list[Conversation]) -> dict[str, Any]:
-        """What the processor makes of the clip of one conversation: KEYS, and the tokens that it writes in the place of
-        a placeholder, `audio_written` and `video_written`."""
-        [conversation] = conversations
+        """KEYS; and by clip, in lists, what is written for it (`audio_written`, `video_written`) and how many of that
+        stand for it (`audio_tokens`, `video_tokens`)."""
+        made = [self.processed(conversation) for conversation in conversations]
+        batch = self._together(made)
+        for kind, token in self.media_ids.items():
+            if (key := f"{kind}_{WRITTEN}") in made[0]:
+                batch[key] = [own[key] for own in made]
+                batch[f"{kind}_tokens"] = [int((written == token).sum()) for written in batch[key]]
+        return batch
+
+    def _together(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        found = {key: [made[key] for made in features if key in made] for key in self.KEYS}
+        return {key: joined(tensors) for key, tensors in found.items() if tensors}
+
+    def processed(self, conversation: Conversation) -> dict[str, Any]:
+        """What the processor makes of one clip: KEYS, and the tokens that it writes in the place of a placeholder,
+        `audio_written` and `video_written`."""
         alone = {"audio": replace(conversation, frames=None), "video": replace(conversation, waveform=None)}
         made: dict[str, Any] = {}
         for kind in self.media_ids:
@@ -334,15 +354,19 @@ class Native(nn.Module):
         deep[video tokens, layers, D], which is added to them after the first layers of the language model."""
         raise NotImplementedError
 
-    def encoder_outputs(self, features: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
-        """By part, what `heard` or `seen` give, and how it stands in a prompt where the encoder says so."""
-        made = {}
-        for part, encode in (("audio", self.heard), ("video", self.seen)):
-            if self.CLIPS[part] in features:
-                made[part] = encode(features)
-                if (written := f"{part}_{WRITTEN}") in features:
-                    made[part][WRITTEN] = features[written]
-        return made
+    def encoder_outputs(self, features: dict[str, Any]) -> list[dict[str, dict[str, torch.Tensor]]]:
+        """By clip and part, what `heard` or `seen` give, and how it stands in a prompt where the encoder says so."""
+        by_part = {}
+        for part, made in self._encoded(features).items():
+            by_part[part] = apart(made, features[f"{part}_tokens"])
+            for own, written in zip(by_part[part], features.get(f"{part}_{WRITTEN}", ()), strict=False):
+                own[WRITTEN] = written
+        return [dict(zip(by_part, own, strict=True)) for own in zip(*by_part.values(), strict=True)]
+
+    def _encoded(self, batch: dict) -> dict[str, dict[str, torch.Tensor]]:
+        """By part, what `heard` or `seen` give."""
+        how = {"audio": self.heard, "video": self.seen}
+        return {part: encode(batch) for part, encode in how.items() if self.CLIPS[part] in batch}
 
     def _cache(self) -> DynamicCache:
         # Without a configuration every layer keeps everything, so that prompts can be picked from it; a layer with a
@@ -382,7 +406,7 @@ class Native(nn.Module):
     def _run(self, batch: dict, positions: torch.Tensor, **options: Any) -> Any:
         made = {
             f"{part}_{name}": tensor
-            for part, outputs in self.encoder_outputs(batch).items()
+            for part, outputs in self._encoded(batch).items()
             for name, tensor in outputs.items()
         }
         given = {"attention_mask": batch["attention_mask"], "position_ids": positions, "use_cache": False}

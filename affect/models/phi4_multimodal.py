@@ -99,10 +99,10 @@ class Phi4MultimodalEncoder(native.NativeEncoder):
             options |= {"images": list(conversation.frames), "images_kwargs": {"input_data_format": "channels_last"}}
         return options
 
-    def features(self, conversations: list[Conversation]) -> dict[str, Any]:
-        made = super().features(conversations)
+    def processed(self, conversation: Conversation) -> dict[str, Any]:
+        made = super().processed(conversation)
         if "video_written" in made:
-            made["image_counts"] = torch.tensor([len(conversations[0].frames)])
+            made["image_counts"] = torch.tensor([len(conversation.frames)])
             made["image_tokens"] = torch.tensor([len(made["video_written"])])
         return made
 

@@ -208,8 +208,11 @@ class QwenOmniEncoder(native.NativeEncoder):
         )
 
     def features(self, conversations: list[Conversation]) -> dict[str, Any]:
-        """The keys of the batch that come from waveforms and frames alone."""
-        return self._audio(conversations)[0] | self._video(conversations)[0]
+        """The keys of the batch that come from waveforms and frames alone; and by clip, in lists, how many tokens stand
+        for it (`audio_tokens`, `video_tokens`)."""
+        audio, audio_lengths = self._audio(conversations)
+        video, video_lengths = self._video(conversations)
+        return audio | video | {"audio_tokens": audio_lengths, "video_tokens": video_lengths}
 
     def settings(self, part: str) -> str:
         """Everything beside the clip itself that the features of `part` depend on."""

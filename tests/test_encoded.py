@@ -337,12 +337,13 @@ def test_auto_leaves_out_what_is_trained_and_what_is_tried_out(
 def test_without_room_auto_goes_on_and_on_refuses(
     root: Path, table: Path, tmp_path: Path, configure: Configure, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = "trainer.encoder_cache_gb=0.00009"  # 90 kB: room for the first clips alone
-    assert made(root, table, configure, tmp_path / "auto", small)[1] is None
+    # 60 kB: room for the first of them alone.
+    small = ("trainer.encoder_cache_gb=0.00006", "evaluation.batch_size=4")
+    assert made(root, table, configure, tmp_path / "auto", *small)[1] is None
     said = capsys.readouterr().out
     assert "the encoder cache would need 0." in said and "The encoders compute every clip each time" in said
     with pytest.raises(ConfigError, match=r"would need .* for 15 clips, and there is room for 0.0 GB in .*: raise tra"):
-        made(root, table, configure, tmp_path / "on", small, "trainer.encoder_cache=on")
+        made(root, table, configure, tmp_path / "on", *small, "trainer.encoder_cache=on")
 
 
 def test_a_damaged_file_is_computed_again_and_one_of_another_model_refused(

@@ -1,9 +1,35 @@
 """Chat messages to token ids: what every family does alike. Training and scoring tokenise prompt and answer apart, so
 the ids of a label are the same wherever it stands."""
 
+import hashlib
+import json
+from array import array
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
+
+REMEMBERED = 2**17
+"""Prompts whose ids an encoder remembers at the most, four bytes a token."""
+
+
+def remembered(make: Callable[..., list[int]]) -> Callable[..., list[int]]:
+    """A method of an encoder that turns messages (and whatever else JSON can write) into ids, and does so once: the
+    same prompts are counted, and come again in every epoch, and rendering them takes longer than reading what an
+    encoder made of their clips."""
+
+    @wraps(make)
+    def known(encoder: Any, *given: Any) -> list[int]:
+        kept: dict[bytes, array] = encoder.__dict__.setdefault(f"_{make.__name__}_remembered", {})
+        key = hashlib.blake2b(json.dumps(given).encode(), digest_size=16).digest()
+        if (ids := kept.get(key)) is None:
+            ids = array("i", make(encoder, *given))
+            if len(kept) < REMEMBERED:
+                kept[key] = ids
+        return ids.tolist()
+
+    return known
 
 
 def neutralise(text: str, special: list[str]) -> str:

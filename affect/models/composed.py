@@ -13,7 +13,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from affect.config import ComposedConfig, ConfigError, ProjectorKind
 from affect.models import Conversation, smollm2, towers
-from affect.models.chat import end_of_turn, neutralise, neutralise_messages, pad_left, special_strings
+from affect.models.chat import (
+    end_of_turn,
+    neutralise,
+    neutralise_messages,
+    pad_left,
+    remembered,
+    special_strings,
+)
 from affect.models.precision import attention, dtype
 from affect.models.prefix import Prefix, greedy
 from affect.models.pretrained import refusals, weights
@@ -65,6 +72,7 @@ class ComposedEncoder:
         ]
         return self.tokenizer.apply_chat_template(flat, tokenize=False, add_generation_prompt=True)
 
+    @remembered
     def _ids(self, messages: list[dict]) -> list[int]:
         ids: list[int] = []
         for piece in re.split("(" + "|".join(map(re.escape, PLACEHOLDERS.values())) + ")", self.render(messages)):

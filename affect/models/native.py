@@ -19,7 +19,14 @@ from transformers import DynamicCache
 
 from affect.config import ConfigError, NativeConfig
 from affect.models import Conversation
-from affect.models.chat import end_of_turn, neutralise, neutralise_messages, pad_left, special_strings
+from affect.models.chat import (
+    end_of_turn,
+    neutralise,
+    neutralise_messages,
+    pad_left,
+    remembered,
+    special_strings,
+)
 from affect.models.prefix import Prefix, greedy
 from affect.models.pretrained import first_line
 from affect.record import DataError
@@ -229,12 +236,17 @@ class NativeEncoder:
 
     def _prompt(self, conversation: Conversation, made: Mapping[str, torch.Tensor]) -> list[int]:
         """Token ids, with what the processor wrote for the clip in the places of the placeholders."""
-        text = self.render(conversation.messages)
         written = {kind: outputs[WRITTEN] for kind, outputs in conversation.outputs.items()}
         written |= {kind: made[f"{kind}_{WRITTEN}"] for kind in self.media_ids if f"{kind}_{WRITTEN}" in made}
+        return self._ids(conversation.messages, {kind: ids.tolist() for kind, ids in written.items()})
+
+    @remembered
+    def _ids(self, messages: list[dict], written: Mapping[str, list[int]]) -> list[int]:
+        """The ids of the messages with `written` in the places of the placeholders."""
+        text = self.render(messages)
         for kind, ids in written.items():
             # As text, since a time in it may become one token with what stands before.
-            text = text.replace(self._placeholder(kind), self._text(ids.tolist()))
+            text = text.replace(self._placeholder(kind), self._text(ids))
         return self._tokenize(text)
 
     def _placeholder(self, kind: str) -> str:
@@ -262,7 +274,7 @@ class NativeEncoder:
 
     def count_text(self, messages: list[dict]) -> int:
         """Number of tokens of the prompt without those that stand for audio and video."""
-        return sum(token not in self.media_ids.values() for token in self._tokenize(self.render(messages)))
+        return sum(token not in self.media_ids.values() for token in self._ids(messages, {}))
 
     def _tokenize(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]

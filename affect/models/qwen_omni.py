@@ -123,7 +123,7 @@ class QwenOmniEncoder(native.NativeEncoder):
         video, video_lengths = self._video(conversations)
         prompts = []
         for i, conversation in enumerate(conversations):
-            ids = self._tokenize(self.render(conversation.messages))
+            ids = self._ids(conversation.messages, {})
             for name, letter, token, length in (
                 ("audio", "a", self.processor.audio_token_id, audio_lengths[i]),
                 ("video", "v", self.processor.video_token_id, video_lengths[i]),

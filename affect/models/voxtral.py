@@ -80,8 +80,7 @@ class VoxtralEncoder(native.NativeEncoder):
         text = "".join(part["text"] for part in system["content"])
         return [{**first, "content": [{"type": "text", "text": f"{text}\n\n"}, *first["content"]]}, *others]
 
-    def features(self, conversations: list[Conversation]) -> dict[str, Any]:
-        [conversation] = conversations
+    def processed(self, conversation: Conversation) -> dict[str, Any]:
         if conversation.waveform is None:
             return {}
         extractor = self.processor.feature_extractor

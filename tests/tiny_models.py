@@ -108,8 +108,8 @@ def qwen_processor(chunk_length: int = 300) -> Qwen2_5OmniProcessor:
     )
 
 
-def qwen_thinker_config(processor: Qwen2_5OmniProcessor) -> Qwen2_5OmniThinkerConfig:
-    """Two layers in every tower, of width 32 and, in the language model, of 64, with the token ids of `processor`."""
+def qwen_thinker_config(processor: Qwen2_5OmniProcessor, width: int = 64) -> Qwen2_5OmniThinkerConfig:
+    """Two layers in every tower, of width 32 and, in the language model, of `width`, with the token ids of `processor`."""
     tokenizer = processor.tokenizer
     return Qwen2_5OmniThinkerConfig(
         audio_config={
@@ -117,7 +117,7 @@ def qwen_thinker_config(processor: Qwen2_5OmniProcessor) -> Qwen2_5OmniThinkerCo
             "encoder_attention_heads": 2,
             "encoder_ffn_dim": 64,
             "d_model": 32,
-            "output_dim": 64,
+            "output_dim": width,
         },
         # One block with attention in windows and one over the whole frame, as in the real model.
         vision_config={
@@ -125,16 +125,16 @@ def qwen_thinker_config(processor: Qwen2_5OmniProcessor) -> Qwen2_5OmniThinkerCo
             "hidden_size": 32,
             "intermediate_size": 64,
             "num_heads": 2,
-            "out_hidden_size": 64,
+            "out_hidden_size": width,
             "fullatt_block_indexes": [1],
         },
         text_config={
             "vocab_size": len(tokenizer),
-            "hidden_size": 64,
-            "intermediate_size": 128,
+            "hidden_size": width,
+            "intermediate_size": 2 * width,
             "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
+            "num_attention_heads": width // 16,
+            "num_key_value_heads": width // 32,
             # A head of 16 has 8 frequencies, shared out to time, height and width.
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]},
             "pad_token_id": tokenizer.pad_token_id,
@@ -154,14 +154,14 @@ def qwen_thinker_config(processor: Qwen2_5OmniProcessor) -> Qwen2_5OmniThinkerCo
     )
 
 
-def tiny_qwen_omni(folder: Path, *, chunk_length: int = 300, full: bool = False) -> Path:
+def tiny_qwen_omni(folder: Path, *, chunk_length: int = 300, full: bool = False, width: int = 64) -> Path:
     """A Qwen2.5-Omni checkpoint in `folder`: of the thinker alone, or, with `full`, as the hub has it.
 
     The full one has the thinker's keys under `thinker.`, named as when it was released, a talker's key beside them, the
     configuration of the whole model, and no spk_dict.pt.
     """
     processor = qwen_processor(chunk_length)
-    config = qwen_thinker_config(processor)
+    config = qwen_thinker_config(processor, width)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         thinker = Qwen2_5OmniThinkerForConditionalGeneration(config)
@@ -190,7 +190,7 @@ CHATML_TEMPLATE = """\
 
 
 def tiny_composed_language(folder: Path, *, template: str | None = CHATML_TEMPLATE) -> Path:
-    """A Llama of two layers of width 32 in `folder`, with a tokenizer and chat template in the manner of SmolLM2."""
+    """A Llama of two layers of width 64 in `folder`, with a tokenizer and chat template in the manner of SmolLM2."""
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=byte_level_tokenizer(["<|endoftext|>", "<|im_start|>", "<|im_end|>"]),
         bos_token="<|im_start|>",

@@ -42,6 +42,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 BATCH, SECONDS, FPS = 4, 2.0, 2
+WIDTH = 32
+"""Of the language model's hidden states."""
 # In pixels: 160 × 160 becomes 168 × 168, a multiple of two patches of 14, instead of the 100,352 pixels of the stock.
 FRAME_AREA = {"shortest_edge": 28**2, "longest_edge": 168**2}
 LABELS = ["anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"]
@@ -71,8 +73,8 @@ def make(folder: Path, chunk_length: int, num_clips: int) -> None:
 
     from affect.media import SAMPLING_RATE, write_clip
 
-    tiny_qwen_omni(folder / "checkpoint", chunk_length=chunk_length)
-    full = tiny_qwen_omni(folder / "full", chunk_length=chunk_length, full=True)
+    tiny_qwen_omni(folder / "checkpoint", chunk_length=chunk_length, width=WIDTH)
+    full = tiny_qwen_omni(folder / "full", chunk_length=chunk_length, width=WIDTH, full=True)
     config = json.loads((full / "config.json").read_text())
     (full / "config.json").write_text(json.dumps({**config, "enable_audio_output": False}))
     torch.save({}, full / "spk_dict.pt")

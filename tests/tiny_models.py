@@ -109,7 +109,7 @@ def qwen_processor(chunk_length: int = 300) -> Qwen2_5OmniProcessor:
 
 
 def qwen_thinker_config(processor: Qwen2_5OmniProcessor, width: int = 64) -> Qwen2_5OmniThinkerConfig:
-    """Two layers in every tower, of width 32 and, in the language model, of `width`, with the token ids of `processor`."""
+    """Two layers in every tower, of 32 and, in the language model, of `width`, with the token ids of `processor`."""
     tokenizer = processor.tokenizer
     return Qwen2_5OmniThinkerConfig(
         audio_config={

@@ -1,10 +1,10 @@
 """How much `readout.score` saves: prompts run once and all labels continued from there, against one full forward pass a
-label that computes logits only at the label's own tokens.
+label that computes logits only at the label's own tokens; and against generating four tokens.
 
     python tests/benchmarks/score_prefix.py
 
-SmolLM2-135M on CPU, MELD's seven emotions, text prompts with three turns of context as in experiment=meld_text. The two
-alternate, so that what else the machine does falls on both. Tokenising is outside of both times.
+SmolLM2-135M on CPU, MELD's seven emotions, text prompts with three turns of context as in experiment=meld_text. The
+three alternate, so that what else the machine does falls on all. Tokenising is outside of their times.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from affect import entry, models, prompts, readout
 from affect.config import register
 from affect.models import Conversation
+from affect.models.prefix import greedy
 from affect.record import Record
 
 # Lines of everyday talk, of the lengths that those of a series have.
@@ -51,7 +53,11 @@ def records(count: int) -> list[Record]:
     ]
 
 
-def seconds(function: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
+GENERATED = 4
+"""Tokens, in every row: none ends a row early."""
+
+
+def seconds(function: Callable[[], Any]) -> tuple[float, Any]:
     begin = time.perf_counter()
     result = function()
     return time.perf_counter() - begin, result
@@ -89,12 +95,17 @@ def main() -> None:
     def shared() -> torch.Tensor:
         return readout.score(model, batch, candidates)
 
-    shared(), one_by_one()  # what is done once (thread pools, caches) is in none of the times
-    ratios, times, difference = [], [], 0.0
+    def generated() -> list[list[int]]:
+        return greedy(model, batch, GENERATED, frozenset())
+
+    shared(), one_by_one(), generated()  # what is done once (thread pools, caches) is in none of the times
+    ratios, generating, times, difference = [], [], [], 0.0
     for _ in range(options.repetitions):
-        (slow, expected), (fast, found) = seconds(one_by_one), seconds(shared)
+        (slow, expected), (fast, found), (written, answers) = map(seconds, (one_by_one, shared, generated))
+        assert all(len(answer) == GENERATED for answer in answers)
         ratios.append(slow / fast)
-        times.append((slow, fast))
+        generating.append(written / fast)
+        times.append((slow, fast, written))
         difference = max(difference, float((found - expected).abs().max()))
     lengths = batch["attention_mask"].sum(1).tolist()
     print(
@@ -102,10 +113,15 @@ def main() -> None:
     )
     print(
         f"one forward pass a label {median(t[0] for t in times):.2f} s,"
-        f" shared prefix {median(t[1] for t in times):.2f} s"
+        f" shared prefix {median(t[1] for t in times):.2f} s,"
+        f" generating {GENERATED} tokens {median(t[2] for t in times):.2f} s"
     )
     print(
         f"ratio: median {median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} repetitions"
+    )
+    print(
+        f"generating / shared prefix: median {median(generating):.2f}, from {min(generating):.2f} to"
+        f" {max(generating):.2f}"
     )
     print(f"largest difference of a score: {difference:.1e} nats")
 

@@ -12,6 +12,7 @@ from affect import answers, heads, prompts
 from affect.calibrate import ContentFree
 from affect.config import Calibration, EvaluationConfig, IntensityReadout, Readout
 from affect.models import Encoder, Model, Unanswered
+from affect.models.prefix import Branches, Prefix
 from affect.prompts import Example
 from affect.record import Prediction
 from affect.tasks import Kind, Task
@@ -26,17 +27,42 @@ def score(model: Model, batch: dict[str, Any], candidates: list[list[int]]) -> t
     scored by the prompts' own last position, so a candidate of n tokens costs n - 1 further positions.
     """
     prefix = model.prefill(batch)
-    num_prompts, device = prefix.logits.shape[0], prefix.logits.device
+    device = prefix.logits.device
     first = prefix.logits.float().log_softmax(-1)
     scores = first[:, torch.tensor([tokens[0] for tokens in candidates], device=device)]
     longer = [k for k, tokens in enumerate(candidates) if len(tokens) > 1]
     if not longer:
         return scores
-    width = max(len(candidates[k]) for k in longer) - 1
+    lengths = [len(candidates[k]) - 1 for k in longer]
+    if model.takes_branches:
+        found = _side_by_side(model, prefix, [candidates[k] for k in longer], lengths)
+    else:
+        found = _row_by_row(model, prefix, [candidates[k] for k in longer], max(lengths))
+    scores[:, longer] += found
+    return scores
+
+
+def _side_by_side(model: Model, prefix: Prefix, longer: list[list[int]], lengths: list[int]) -> torch.Tensor:
+    """[B, K], all candidates of a prompt in one row."""
+    device = prefix.logits.device
+    given, wanted = (
+        torch.tensor([token for tokens in longer for token in tokens[part]], device=device).expand(
+            len(prefix.logits), -1
+        )
+        for part in (slice(None, -1), slice(1, None))
+    )
+    logits = model.extend(prefix, given, Branches.of(lengths, device)).float()
+    scored = logits.log_softmax(-1).gather(2, wanted[..., None])[..., 0]
+    return torch.stack([own.sum(-1) for own in scored.split(lengths, 1)], 1)
+
+
+def _row_by_row(model: Model, prefix: Prefix, longer: list[list[int]], width: int) -> torch.Tensor:
+    """[B, K], every candidate in a row of its own with a copy of the prompt's keys and values."""
+    num_prompts, device = prefix.logits.shape[0], prefix.logits.device
     given = torch.zeros((len(longer), width), dtype=torch.long, device=device)
     wanted = torch.full((len(longer), width), -100, device=device)
-    for row, k in enumerate(longer):
-        tokens = torch.tensor(candidates[k], device=device)
+    for row, ids in enumerate(longer):
+        tokens = torch.tensor(ids, device=device)
         given[row, : len(tokens) - 1] = tokens[:-1]
         wanted[row, : len(tokens) - 1] = tokens[1:]
     rows = torch.arange(num_prompts, device=device).repeat_interleave(len(longer))
@@ -47,9 +73,7 @@ def score(model: Model, batch: dict[str, Any], candidates: list[list[int]]) -> t
     scored = logits.log_softmax(-1).gather(2, wanted.clamp(min=0)[..., None])[..., 0]
     # Tokens after a candidate's end are padding: they follow it, so nothing before them sees them, and they are not
     # counted.
-    scored = scored.masked_fill(wanted == -100, 0.0)
-    scores[:, longer] += scored.sum(-1).view(num_prompts, len(longer))
-    return scores
+    return scored.masked_fill(wanted == -100, 0.0).sum(-1).view(num_prompts, len(longer))
 
 
 @torch.no_grad()

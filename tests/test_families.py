@@ -462,6 +462,19 @@ def test_what_was_trained_is_saved_and_loaded_with_the_same_scores(tiny: Loaded,
     assert (scores(trained) - scores(tiny)).abs().max() > 1e-3
 
 
+BRANCHING = ("qwen_omni", "qwen3_omni", "qwen3_vl", "qwen2_audio", "audio_flamingo3", "voxtral", "video_llama3")
+
+
+def test_labels_side_by_side_score_as_in_rows_of_their_own(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    candidates = [tiny.encoder.answer_ids(label) for label in LABELS]
+    assert len({len(ids) for ids in candidates}) > 1
+    batch = tiny.encoder.encode(tiny.items())
+    assert tiny.model.takes_branches == (tiny.family.name in BRANCHING), tiny.family.name
+    found = readout.score(tiny.model, batch, candidates)
+    monkeypatch.setattr(type(tiny.model), "takes_branches", False)
+    torch.testing.assert_close(readout.score(tiny.model, batch, candidates), found, atol=1e-4, rtol=1e-5)
+
+
 def test_gradients_reach_the_adapters_and_not_the_frozen_towers(tiny: Loaded) -> None:
     fresh = again(tiny)
     adapters.apply(fresh.model, FinetuningConfig(name="test", rank=2, targets=list(tiny.family.attention)))

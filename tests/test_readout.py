@@ -92,9 +92,14 @@ def by_hand(model: Model, encoder: Encoder, items: list[Conversation], texts: li
     return torch.stack(rows)
 
 
+@pytest.mark.parametrize("side_by_side", [True, False])
 @pytest.mark.parametrize("kinds", ["", "av"])
-def test_scores_are_those_of_one_forward_pass_a_label(pair: Pair, kinds: str) -> None:
+def test_scores_are_those_of_one_forward_pass_a_label(
+    pair: Pair, kinds: str, side_by_side: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, encoder = pair
+    assert model.takes_branches
+    monkeypatch.setattr(type(model), "takes_branches", side_by_side)
     items, texts = conversations(kinds), [EMOTION.answer(label, "en") for label in EMOTION.labels]
     candidates = [encoder.answer_ids(text) for text in texts]
     assert len({len(ids) for ids in candidates}) > 2

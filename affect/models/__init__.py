@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from affect.config import ModelConfig
-    from affect.models.prefix import Prefix
+    from affect.models.prefix import Branches, Prefix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +109,12 @@ class Model(Protocol):
     def prefill(self, batch: dict) -> "Prefix":
         """Runs the prompts once and keeps what continuing them needs."""
 
-    def extend(self, prefix: "Prefix", tokens: "torch.Tensor") -> "torch.Tensor":
-        """logits[B, L, V] at tokens[B, L] that continue the prefix; its cache is consumed."""
+    takes_branches: bool
+    """Whether `extend` can be given branches."""
+
+    def extend(self, prefix: "Prefix", tokens: "torch.Tensor", branches: "Branches | None" = None) -> "torch.Tensor":
+        """logits[B, L, V] at tokens[B, L] that continue the prefix, one after the other or in branches; its cache is
+        consumed."""
 
     def generate(self, batch: dict, max_new_tokens: int) -> "list[list[int] | Unanswered]":
         """Greedy continuation of every prompt, up to and without its end of turn: ids that the encoder decodes."""

@@ -22,7 +22,7 @@ from affect.models.chat import (
     special_strings,
 )
 from affect.models.precision import attention, dtype
-from affect.models.prefix import Prefix, greedy
+from affect.models.prefix import Branches, Prefix, greedy, takes_branches
 from affect.models.pretrained import refusals, weights
 
 AUDIO, VIDEO = -1, -2
@@ -236,12 +236,16 @@ class Composed(nn.Module):
             position=inputs["position_ids"][:, -1] + 1,
         )
 
-    def extend(self, prefix: Prefix, tokens: torch.Tensor) -> torch.Tensor:
+    @property
+    def takes_branches(self) -> bool:
+        return takes_branches(self.language.config)
+
+    def extend(self, prefix: Prefix, tokens: torch.Tensor, branches: Branches | None = None) -> torch.Tensor:
         length = tokens.shape[1]
         return self.language(
             input_ids=tokens,
-            attention_mask=prefix.mask_with(length),
-            position_ids=prefix.next_positions(length),
+            attention_mask=prefix.mask_with(length, branches),
+            position_ids=prefix.next_positions(length, branches),
             past_key_values=prefix.cache,
             use_cache=True,
         ).logits

@@ -27,7 +27,7 @@ from affect.models.chat import (
     remembered,
     special_strings,
 )
-from affect.models.prefix import Prefix, greedy
+from affect.models.prefix import Branches, Prefix, greedy, takes_branches
 from affect.models.pretrained import first_line
 from affect.record import DataError
 
@@ -330,13 +330,18 @@ class Native(nn.Module):
             position=positions.reshape(-1, *positions.shape[-2:]).amax(dim=(0, 2)) + 1,
         )
 
-    def extend(self, prefix: Prefix, tokens: torch.Tensor) -> torch.Tensor:
+    @property
+    def takes_branches(self) -> bool:
+        """Whether `extend` can be given branches."""
+        return takes_branches(self._body().config)
+
+    def extend(self, prefix: Prefix, tokens: torch.Tensor, branches: Branches | None = None) -> torch.Tensor:
         """logits[B, L, V] at tokens[B, L] that continue the prefix; its cache is consumed."""
         length = tokens.shape[1]
-        positions = prefix.next_positions(length)
+        positions = prefix.next_positions(length, branches)
         hidden = self._body()(
             input_ids=tokens,
-            attention_mask=prefix.mask_with(length),
+            attention_mask=prefix.mask_with(length, branches),
             position_ids=positions if self.AXES == 1 else positions.expand(self.AXES, -1, -1),
             past_key_values=prefix.cache,
             use_cache=True,

@@ -7,6 +7,36 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+BRANCHING = frozenset(
+    {"llama", "qwen2", "qwen3", "qwen2_5_omni_text", "qwen3_omni_moe_text", "qwen3_vl_text"},
+)
+"""Types of language models that were held to give the same for branches as for rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """Continuations of a prompt that stand one behind the other in a single row and do not see each other, so that its
+    keys and values need not be copied for each."""
+
+    depth: torch.Tensor
+    """[L], how many tokens of its own continuation come before each."""
+    sees: torch.Tensor
+    """bool[L, L], which of them each token sees: those before it in its own continuation, and itself."""
+
+    @classmethod
+    def of(cls, lengths: list[int], device: torch.device) -> "Branches":
+        """Continuations of so many tokens each."""
+        depth = torch.cat([torch.arange(length, device=device) for length in lengths])
+        which = torch.arange(len(lengths), device=device).repeat_interleave(torch.tensor(lengths, device=device))
+        return cls(depth, (which[:, None] == which) & (depth[:, None] >= depth))
+
+
+def takes_branches(config: Any) -> bool:
+    """Whether a language model of this configuration can be told what every token sees: of those whose layers are all
+    alike, and not by kernels that know nothing but what came before."""
+    windows = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    return config.model_type in BRANCHING and not windows and config._attn_implementation in ("sdpa", "eager")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefix:
@@ -32,13 +62,21 @@ class Prefix:
             position=self.position[rows],
         )
 
-    def next_positions(self, length: int) -> torch.Tensor:
+    def next_positions(self, length: int, branches: Branches | None = None) -> torch.Tensor:
         """positions[B, length] of the tokens that follow."""
-        return self.position[:, None] + torch.arange(length, device=self.position.device)
+        depth = torch.arange(length, device=self.position.device) if branches is None else branches.depth
+        return self.position[:, None] + depth
 
-    def mask_with(self, length: int) -> torch.Tensor:
-        """attention_mask[B, T + length] once `length` tokens follow."""
-        return torch.nn.functional.pad(self.attention_mask, (0, length), value=1)
+    def mask_with(self, length: int, branches: Branches | None = None) -> torch.Tensor:
+        """attention_mask[B, T + length] once `length` tokens follow; of branches [B, 1, length, T + length], which is
+        added to what attention makes of keys."""
+        if branches is None:
+            return torch.nn.functional.pad(self.attention_mask, (0, length), value=1)
+        num_prompts = len(self.attention_mask)
+        prompt = self.attention_mask.bool()[:, None].expand(-1, length, -1)
+        seen = torch.cat([prompt, branches.sees.expand(num_prompts, -1, -1)], -1)[:, None]
+        kind = self.cache.layers[0].keys.dtype
+        return torch.zeros(seen.shape, dtype=kind, device=seen.device).masked_fill(~seen, torch.finfo(kind).min)
 
 
 def _picked(layer: Any, rows: torch.Tensor) -> Any:

@@ -361,6 +361,7 @@ def test_kept_outputs_of_the_encoders_stand_for_the_clips(tiny: Loaded) -> None:
 
 def test_kept_outputs_train_the_language_model_alike(tiny: Loaded) -> None:
     fresh, items = again(tiny), tiny.items(answers=True)
+    torch.manual_seed(0)
     adapters.apply(fresh.model, FinetuningConfig(name="test", rank=2, targets=list(tiny.family.attention)))
     trained = {name: p for name, p in fresh.model.named_parameters() if p.requires_grad}
     with torch.no_grad():

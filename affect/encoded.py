@@ -304,7 +304,8 @@ def _compute(
         keys = outputs.keys(record)
         for part, tensors in by_part.items():
             size += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-            if keys is not None:
+            # What another process has put there meanwhile stays: it may have been read already.
+            if keys is not None and not outputs.files.has(keys[part]):
                 outputs.files.put(keys[part], tensors)
     return size
 

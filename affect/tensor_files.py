@@ -2,7 +2,7 @@
 
 A file holds its key and a checksum of its tensors, and appears under its name when it is whole, so that any number of
 threads, processes and machines can use a folder at once. Nothing is locked: what two of them compute at the same time
-is the same, and the second to be ready replaces it. Everything can be deleted at any time.
+is the same but for rounding, and the second to be ready replaces it. Everything can be deleted at any time.
 
 What was last used longest ago goes first, but nothing that was used since this run began. A run goes through its clips
 in another order every epoch; were they to push each other out, hardly one would be there when its turn comes again.

@@ -114,7 +114,8 @@ def test_a_merged_model_says_what_the_adapter_said(folder: Path, make: Any, meth
     torch.testing.assert_close(logits(model, tensors), adapted, atol=1e-4, rtol=1e-4)
     assert set(model.state_dict()) == names
     assert not layers(model)
-    assert {type(m).__name__ for m in model.modules() if isinstance(m, nn.Linear)} <= {"Linear", "OneDnnLinear"}
+    kinds = {type(m).__name__ for m in model.modules() if isinstance(m, nn.Linear)}
+    assert kinds and kinds <= {"Linear", "OneDnnLinear"}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -266,7 +267,7 @@ def test_a_base_in_four_bits_is_not_given_to_the_next_job(folder: Path, configur
         adapters.apply(model, cfg.finetuning)
     with keep.borrowed(cfg) as (model, _):
         kinds = {type(m).__name__ for m in model.modules() if isinstance(m, nn.Linear)}
-    assert kinds <= {"Linear", "OneDnnLinear"}
+    assert kinds in ({"Linear"}, {"OneDnnLinear"})
 
 
 def test_a_base_with_pissa_is_given_on_as_it_was(folder: Path, configure: Any) -> None:

@@ -58,6 +58,35 @@ def test_the_experts_of_qwen3_omni_are_used_and_one_token_does_not_use_all(tmp_p
     assert set(torch.cat([chosen.flatten() for chosen in seen]).tolist()) == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("name", ["qwen_omni", "qwen3_omni", "qwen3_vl"])
+@pytest.mark.parametrize("answers", [False, True])
+def test_positions_are_those_that_transformers_counts(tmp_path: Path, name: str, answers: bool) -> None:
+    loaded = made(name, tmp_path / name)
+    longer = [
+        replace(conversation("Wider than high, and odd seconds?", video=count), seconds=seconds, answer=answer)
+        for count, seconds, answer in ((8, 7.3, "joy"), (5, 29.99, "a long answer"), (2, 0.12, "anger"))
+    ]
+    longer = [replace(item, frames=item.frames[:, :32] if answers else item.frames) for item in longer]
+    items = [*loaded.items(answers=True), *longer]
+    items = items if answers else [replace(item, answer=None) for item in items]
+    batch = loaded.encoder.encode(items)
+    media = {"video_grid_thw": batch["video_grid_thw"], "attention_mask": batch["attention_mask"]}
+    if name == "qwen3_vl":
+        ids = batch["input_ids"]
+        media["mm_token_type_ids"] = 2 * (ids == loaded.encoder.media_ids["video"]).int()
+    else:
+        media["audio_seqlens"] = batch["feature_attention_mask"].sum(-1)
+        media["second_per_grids"] = batch["video_second_per_grid"]
+    expected, _ = loaded.model.backbone.model.get_rope_index(batch["input_ids"], **media)
+    there = batch["attention_mask"].bool()
+    positions = batch["positions"]
+    assert positions.dtype is expected.dtype and positions.shape == expected.shape
+    assert torch.equal(positions[:, there], expected[:, there])
+    # Text alone is counted one by one.
+    alone = loaded.encoder.encode(items[:1])["positions"]
+    assert torch.equal(alone, torch.arange(alone.shape[-1]).expand(3, 1, -1).to(alone.dtype))
+
+
 def test_the_number_of_audio_tokens_of_qwen3_omni_is_transformers() -> None:
     from transformers.models.qwen3_omni_moe.processing_qwen3_omni_moe import _get_feat_extract_output_lengths
 

@@ -336,7 +336,7 @@ def test_an_encoder_survives_pickling(tiny: tuple[QwenOmni, QwenOmniEncoder]) ->
     ],
 )
 def test_frames_stay_near_their_own_size(folder: Path, shape: tuple, frame_size: int, grid: tuple) -> None:
-    encoder = QwenOmniEncoder(qwen_processor(), modalities="tv", frame_size=frame_size)
+    encoder = QwenOmniEncoder(qwen_processor(), modalities="tv", frame_size=frame_size, positions_per_second=25)
     item = replace(conversation("a", video=1), frames=frames(*shape), seconds=3.0)
     batch = encoder.encode([item])
     assert tuple(batch["video_grid_thw"][0].tolist()) == grid

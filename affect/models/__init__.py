@@ -127,12 +127,13 @@ def load(config: "ModelConfig", *, modalities: str, cache_root: Path) -> tuple[M
     """
     import transformers
 
-    from affect.models import onednn
+    from affect.models import onednn, patches
 
     transformers.utils.logging.disable_progress_bar()  # a second of loading needs none, and it breaks up our own output
     family = import_module(f"affect.models.{config.family}")
     model, encoder = family.load(config, modalities=modalities, cache_root=cache_root)
     onednn.use(model)
+    patches.use(model)
     return model, encoder
 
 

@@ -391,8 +391,8 @@ class Native(nn.Module):
         return DynamicCache()
 
     def _positions(self, batch: dict) -> torch.Tensor:
-        """positions[B, T], or positions[AXES, B, T]."""
-        return (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        """positions[B, T], or positions[AXES, B, T]: what the encoder made where there are several axes."""
+        return batch["positions"] if self.AXES > 1 else (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
 
     def _embedded(self, batch: dict) -> torch.Tensor:
         """embeddings[B, T, D] of the ids; those in the places of clips do not matter."""

@@ -23,18 +23,23 @@ class OneDnnLinear(nn.Linear):
     """nn.Linear, whose large products are oneDNN's. On a GPU and in other types it is nn.Linear."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.device.type != "cpu" or x.dtype is not torch.float32 or torch.compiler.is_compiling():
-            return super().forward(x)
-        # Two axes: a batch of which only the last positions are asked for is not contiguous, and torch would multiply
-        # it row by row.
-        rows = x.reshape(-1, self.in_features)
-        if len(rows) >= MIN_ROWS and len(rows) * self.weight.numel() >= MIN_WORK:
-            # Rows are the pixels of one picture, and features its channels, which stand last in memory.
-            pixels = rows[None, None].permute(0, 3, 1, 2)
-            made = F.conv2d(pixels, self.weight[:, :, None, None], self.bias).permute(0, 2, 3, 1)
-        else:
-            made = F.linear(rows, self.weight, self.bias)
-        return made.reshape(*x.shape[:-1], self.out_features)
+        return linear(x, self.weight, self.bias)
+
+
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """As torch.nn.functional.linear."""
+    if x.device.type != "cpu" or x.dtype is not torch.float32 or torch.compiler.is_compiling():
+        return F.linear(x, weight, bias)
+    # Two axes: a batch of which only the last positions are asked for is not contiguous, and torch would multiply it
+    # row by row.
+    rows = x.reshape(-1, x.shape[-1])
+    if len(rows) >= MIN_ROWS and len(rows) * weight.numel() >= MIN_WORK:
+        # Rows are the pixels of one picture, and features its channels, which stand last in memory.
+        pixels = rows[None, None].permute(0, 3, 1, 2)
+        made = F.conv2d(pixels, weight[:, :, None, None], bias).permute(0, 2, 3, 1)
+    else:
+        made = F.linear(rows, weight, bias)
+    return made.reshape(*x.shape[:-1], len(weight))
 
 
 def use(model: nn.Module) -> None:

@@ -36,7 +36,12 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Q
     )
     chunk = processor.feature_extractor.chunk_length
     loading.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
-    encoder = Qwen3OmniEncoder(processor, modalities=modalities, frame_size=config.frame_size)
+    encoder = Qwen3OmniEncoder(
+        processor,
+        modalities=modalities,
+        frame_size=config.frame_size,
+        positions_per_second=backbone.config.position_id_per_seconds,
+    )
     return Qwen3Omni(backbone, stops=encoder.stops), encoder
 
 
@@ -53,6 +58,7 @@ class Qwen3OmniEncoder(QwenOmniEncoder):
     """See `affect.models.Encoder`."""
 
     audio_tokens_per_second = 13.0
+    POSITION = np.float32
 
     def log_mel(self, waveforms: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """As the stock processor extracts each clip alone. In a batch it would mirror a clip's end where the longest
@@ -90,9 +96,9 @@ class Qwen3Omni(QwenOmni):
     }
 
     def heard(self, batch: dict) -> dict[str, torch.Tensor]:
-        """With frames[A] of each. The audio tower pads the pieces of a second that it cuts clips into, and its second
-        convolution sees more than zeros there: a clip of less than a second would depend on whether a longer one is in
-        its batch, so it goes through the tower alone."""
+        """The audio tower pads the pieces of a second that it cuts clips into, and its second convolution sees more
+        than zeros there: a clip of less than a second would depend on whether a longer one is in its batch, so it goes
+        through the tower alone."""
         features, mask = batch["input_features"], batch["feature_attention_mask"]
         model, lengths = self.backbone.model, mask.sum(-1).tolist()
         short = [i for i, length in enumerate(lengths) if length < 2 * model.audio_tower.n_window]
@@ -102,4 +108,4 @@ class Qwen3Omni(QwenOmni):
             taken = model.get_audio_features(features[rows], feature_attention_mask=mask[rows], return_dict=True)
             tokens = [num_audio_tokens(lengths[i], model.audio_tower.n_window) for i in rows]
             outputs |= dict(zip(rows, taken.last_hidden_state.split(tokens), strict=True))
-        return {"states": torch.cat([outputs[i] for i in range(len(lengths))]), "frames": mask.sum(-1)}
+        return {"states": torch.cat([outputs[i] for i in range(len(lengths))])}

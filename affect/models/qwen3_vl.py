@@ -13,7 +13,7 @@ import torch
 from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 from affect.config import NativeConfig
-from affect.models import Conversation, loading, native
+from affect.models import Conversation, loading, native, positions
 
 
 def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Qwen3VL", "Qwen3VLEncoder"]:
@@ -54,6 +54,19 @@ class Qwen3VLEncoder(native.NativeEncoder):
         }
         return {"videos": [frames], "videos_kwargs": options}
 
+    def encode(self, conversations: list[Conversation]) -> dict[str, Any]:
+        """As every native family's, and positions[3, B, T]."""
+        batch = super().encode(conversations)
+        merge = self.processor.video_processor.merge_size
+        # Every step stands alone, after its time in words.
+        shown = [
+            positions.Shown(np.zeros(1), height // merge, width // merge)
+            for steps, height, width in batch.get("video_grid_thw", torch.empty(0, 3)).tolist()
+            for _ in range(steps)
+        ]
+        rows = [ids[mask.bool()] for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
+        return batch | {"positions": positions.three_axes(rows, self.media_ids["video"], shown)}
+
 
 class Qwen3VL(native.Native):
     """See `affect.models.Model`."""
@@ -70,14 +83,3 @@ class Qwen3VL(native.Native):
         pixels, grid = (batch[key] for key in Qwen3VLEncoder.KEYS)
         seen = self.backbone.model.get_video_features(pixels, grid, return_dict=True)
         return native.on_all_layers(seen) | {"grid_thw": grid}
-
-    def _positions(self, batch: dict) -> torch.Tensor:
-        ids = batch["input_ids"]
-        positions, _ = self.backbone.model.get_rope_index(
-            ids,
-            # 2 is a video.
-            mm_token_type_ids=2 * (ids == self.backbone.config.video_token_id).int(),
-            video_grid_thw=batch.get("video_grid_thw"),
-            attention_mask=batch["attention_mask"],
-        )
-        return positions

@@ -19,7 +19,7 @@ import torch
 from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration, WhisperFeatureExtractor
 
 from affect.config import QwenOmniConfig
-from affect.models import Conversation, loading, native
+from affect.models import Conversation, loading, native, positions
 from affect.models.chat import end_of_turn, pad_left, special_strings
 from affect.record import DataError
 
@@ -46,7 +46,12 @@ def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple[
     )
     chunk = processor.feature_extractor.chunk_length
     loading.check_longest(config, modalities, chunk, f"the feature extractor of model.checkpoint={config.checkpoint}")
-    encoder = QwenOmniEncoder(processor, modalities=modalities, frame_size=config.frame_size)
+    encoder = QwenOmniEncoder(
+        processor,
+        modalities=modalities,
+        frame_size=config.frame_size,
+        positions_per_second=backbone.config.position_id_per_seconds,
+    )
     return QwenOmni(backbone, stops=encoder.stops), encoder
 
 
@@ -87,9 +92,15 @@ class QwenOmniEncoder(native.NativeEncoder):
     system message before conversations that have none."""
 
     audio_tokens_per_second = 25.0
+    POSITION: type[np.number] = np.int64
+    """What positions are; times are cut off to it."""
 
-    def __init__(self, processor: Qwen2_5OmniProcessor, *, modalities: str, frame_size: int):
-        """`frame_size` is the longest side of a frame in pixels; `modalities` is what the model has towers for."""
+    def __init__(
+        self, processor: Qwen2_5OmniProcessor, *, modalities: str, frame_size: int, positions_per_second: float
+    ):
+        """`frame_size` is the longest side of a frame in pixels; `modalities` is what the model has towers for;
+        `positions_per_second` is how fast its positions count the time of a video."""
+        self.positions_per_second = positions_per_second
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.modalities = modalities
@@ -104,14 +115,14 @@ class QwenOmniEncoder(native.NativeEncoder):
         self.size = {"shortest_edge": side**2, "longest_edge": (-(-frame_size // side) * side) ** 2}
 
     def encode(self, conversations: list[Conversation]) -> dict[str, Any]:
-        """The batch: the keys every batch has, and where a conversation has audio or video
+        """The batch: the keys every batch has, positions[3, B, T], and where a conversation has audio or video
 
             input_features[A, mel, frames], feature_attention_mask[A, frames]       A conversations with audio
             pixel_values_videos[patches, values], video_grid_thw[V, 3], video_second_per_grid[V]      V with video
 
         With the towers' outputs in the conversations, instead of features and patches
 
-            audio_states[audio tokens, D], audio_frames[A]
+            audio_states[audio tokens, D]
             video_states[video tokens, D], video_deep[video tokens, layers, D] in Qwen3-Omni, beside grid and seconds
 
         Raises AssertionError where placeholders and media do not match, DataError for a clip that is too short or too
@@ -142,7 +153,24 @@ class QwenOmniEncoder(native.NativeEncoder):
                     assert ids.count(token) == length > 0, f"{where} has no tokens for its part '{name}'"
             prompts.append(ids)
         targets = None if answers[0] is None else [self.answer_ids(answer) for answer in answers]
-        return pad_left(prompts, targets, self.tokenizer.pad_token_id) | audio | video
+        batch = pad_left(prompts, targets, self.tokenizer.pad_token_id) | audio | video
+        rows = prompts if targets is None else [p + a for p, a in zip(prompts, targets, strict=True)]
+        return batch | {"positions": self._positions(rows, video)}
+
+    def _positions(self, rows: list[list[int]], video: dict[str, torch.Tensor]) -> torch.Tensor:
+        """[3, B, T]"""
+        grids = video["video_grid_thw"].tolist() if video else []
+        seconds = video["video_second_per_grid"].numpy() if video else []
+        merge = self.processor.video_processor.merge_size
+        shown = [
+            positions.Shown(self.times(steps, step), height // merge, width // merge)
+            for (steps, height, width), step in zip(grids, seconds, strict=True)
+        ]
+        return positions.three_axes(rows, self.media_ids["video"], shown, self.POSITION)
+
+    def times(self, num_steps: int, seconds: np.float32) -> np.ndarray:
+        """Positions at which the steps of a video are that are `seconds` apart, after the first."""
+        return np.arange(num_steps, dtype=np.float32) * seconds * np.float32(self.positions_per_second)
 
     def _audio(self, conversations: list[Conversation]) -> tuple[dict[str, torch.Tensor], list[int | None]]:
         """The audio keys of the batch, and by conversation the number of audio tokens, None without audio."""
@@ -245,30 +273,11 @@ class QwenOmni(native.Native):
     AXES = 3
 
     def heard(self, batch: dict) -> dict[str, torch.Tensor]:
-        """With frames[A] of each."""
-        mask = batch["feature_attention_mask"]
-        states = self.backbone.model.get_audio_features(
-            batch["input_features"], mask, return_dict=True
-        ).last_hidden_state
-        return {"states": states, "frames": mask.sum(-1)}
+        features, mask = batch["input_features"], batch["feature_attention_mask"]
+        return {"states": self.backbone.model.get_audio_features(features, mask, return_dict=True).last_hidden_state}
 
     def seen(self, batch: dict) -> dict[str, torch.Tensor]:
         """With grid_thw[V, 3] and second_per_grid[V] of each, of which the positions are made."""
         grid, seconds = batch["video_grid_thw"], batch["video_second_per_grid"]
         seen = self.backbone.model.get_video_features(batch["pixel_values_videos"], grid, return_dict=True)
         return native.on_all_layers(seen) | {"grid_thw": grid, "second_per_grid": seconds}
-
-    def _positions(self, batch: dict) -> torch.Tensor:
-        """positions[3, B, T]: time, height, width."""
-        media = {}
-        if "input_features" in batch:
-            media["audio_seqlens"] = batch["feature_attention_mask"].sum(-1)
-        if "audio_frames" in batch:
-            media["audio_seqlens"] = batch["audio_frames"]
-        if "video_grid_thw" in batch:
-            media["video_grid_thw"] = batch["video_grid_thw"]
-            media["second_per_grids"] = batch["video_second_per_grid"]
-        positions, _ = self.backbone.model.get_rope_index(
-            batch["input_ids"], attention_mask=batch["attention_mask"], **media
-        )
-        return positions

@@ -61,7 +61,7 @@ def build_model() -> tuple[QwenOmni, QwenOmniEncoder]:
     plain["vision_config"]["out_hidden_size"] = WIDTH
     torch.manual_seed(0)
     backbone = Qwen2_5OmniThinkerForConditionalGeneration(Qwen2_5OmniThinkerConfig(**plain))
-    encoder = QwenOmniEncoder(processor, modalities="tav", frame_size=64)
+    encoder = QwenOmniEncoder(processor, modalities="tav", frame_size=64, positions_per_second=25)
     return QwenOmni(backbone, stops=encoder.stops), encoder
 
 

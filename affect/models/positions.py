@@ -1,0 +1,61 @@
+"""Positions with three axes (time, height, width), as the models of the Qwen family count them.
+
+transformers makes them of a batch's tensors, in some hundred small operations a prompt. Here they are made of the ids,
+before there are tensors.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What of a video stands in a prompt without text between."""
+
+    times: np.ndarray
+    """[steps], positions after the first."""
+    height: int
+    width: int
+    """Tokens of a step."""
+
+
+def three_axes(
+    rows: Sequence[Sequence[int]], video: int, shown: Iterable[Shown], kind: type[np.number] = np.int64
+) -> torch.Tensor:
+    """positions[3, B, T] of left-padded rows of ids.
+
+    Tokens are counted one by one on all axes. Those of `shown`, for each of which as many tokens `video` stand one
+    after the other, are at the time, row and column that they show, counted from where it begins; what follows goes on
+    after the largest position so far. Padding is at 0.
+    """
+    shown = iter(shown)
+    width = max(map(len, rows))
+    placed = np.zeros((3, len(rows), width), kind)
+    for i, row in enumerate(rows):
+        placed[:, i, width - len(row) :] = _of_row(np.asarray(row), video, shown, kind)
+    assert next(shown, None) is None, "there are more videos than places for them"
+    return torch.from_numpy(placed)
+
+
+def _of_row(ids: np.ndarray, video: int, shown: Iterator[Shown], kind: type[np.number]) -> np.ndarray:
+    pieces, done, following = [], 0, kind(0)
+    places = np.flatnonzero(ids == video)
+    while len(places):
+        begin, one = int(places[0]), next(shown)
+        axes = np.meshgrid(one.times, np.arange(one.height), np.arange(one.width), indexing="ij")
+        block = np.stack(axes).reshape(3, -1).astype(kind)
+        end = begin + block.shape[1]
+        own, places = places[: end - begin], places[end - begin :]
+        assert own[-1] == end - 1, "the tokens of a video do not stand one after the other"
+        pieces.append(_counted(begin - done, following))
+        pieces.append(block + (following + kind(begin - done)))
+        following, done = pieces[-1].max() + kind(1), end
+    pieces.append(_counted(len(ids) - done, following))
+    return np.concatenate(pieces, 1)
+
+
+def _counted(length: int, begin: np.number) -> np.ndarray:
+    return np.broadcast_to(np.arange(length, dtype=begin.dtype) + begin, (3, length))

@@ -278,9 +278,12 @@ def base_sample(model: nn.Module) -> dict[str, torch.Tensor]:
         tower = tower_of(name, model.towers)
         if tower != HEAD and tower not in model.new:
             flat = parameter.detach().flatten()
-            # A copy: training goes on with the parameter itself.
-            sample[name] = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float().cpu().clone()
-    return sample
+            sample[name] = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float().cpu()
+    if not sample:
+        return {}
+    # A copy: training goes on with the parameters themselves. In one piece, which every checkpoint writes at once.
+    together = torch.cat(list(sample.values()))
+    return dict(zip(sample, together.split([len(values) for values in sample.values()]), strict=True))
 
 
 def check_base(model: nn.Module, trained_on: dict[str, torch.Tensor] | None, source: str) -> None:

@@ -211,13 +211,17 @@ def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, enc
     random.Random().shuffle(groups)
     device = _device(cfg)
     model.eval().to(device)
-    batches = _features(groups, outputs, encoder, sampling(cfg), cfg.trainer.check_workers)
+    # On a CPU the encoders themselves take all cores, and a second thread beside them is in their way.
+    num_threads = 1 if device.type == "cpu" else cfg.trainer.check_workers
+    batches = _features(groups, outputs, encoder, sampling(cfg), num_threads)
     first = next(batches, None)
     if first is None:
         return True  # they have come, or gone, since they were looked at
     done = len(first[0])
+    made = _compute(first[1], model, device, cfg)
     # From the first of them, the size of all.
-    total = _compute(outputs, *first, model, device, cfg) / done * len(missing)
+    size = sum(t.nbytes for by_part in made for tensors in by_part.values() for t in tensors.values())
+    total = size / done * len(missing)
     there = f", {count - len(missing)} are there" if count > len(missing) else ""
     about = f"{total / GIGABYTE:.1f} GB" if total > GIGABYTE / 10 else f"{total / 1e6:.1f} MB"
     if total * (1 - done / len(missing)) > outputs.files.room():
@@ -232,13 +236,18 @@ def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, enc
             f"encoder cache: the outputs of the {_names(outputs.identities)} encoder for {len(missing)} of {count}"
             f" clips are computed once{there}, {about} in {outputs.files.folder}"
         )
-    with progress(cfg.trainer.progress and is_first()) as bar:
+    with progress(cfg.trainer.progress and is_first()) as bar, ThreadPoolExecutor(1) as writer:
         task = bar.add_task("encoding clips", total=len(missing), completed=done)
+        # Written while the next ones are computed, and no more than one group behind.
+        written = writer.submit(_keep, outputs, first[0], made)
         for records, features in batches:
+            made = _compute(features, model, device, cfg)
+            written.result()
             if outputs.files.closed:
                 break
-            _compute(outputs, records, features, model, device, cfg)
+            written = writer.submit(_keep, outputs, records, made)
             bar.update(task, advance=len(records))
+        written.result()
     if outputs.files.closed:
         return _refuse(
             f"the encoder cache cannot be filled: make room in {outputs.files.folder}, or set cache_root=…", cfg
@@ -290,24 +299,24 @@ def _features(
 
 @torch.no_grad()
 def _compute(
-    outputs: Outputs, records: list[Record], features: dict[str, Any], model: Model, device: torch.device, cfg: Config
-) -> int:
-    """Puts clips through the encoders and keeps what comes out; gives its size in bytes."""
+    features: dict[str, Any], model: Model, device: torch.device, cfg: Config
+) -> list[dict[str, dict[str, torch.Tensor]]]:
+    """Puts clips through the encoders."""
     moved = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in features.items()}
     kind = dtype(cfg.model)
     # As in the Trainer, whose steps are in mixed precision where the weights are not float32.
     mixed = nullcontext() if kind is torch.float32 else torch.autocast(device.type, kind)
     with mixed:
-        made = model.encoder_outputs(moved)
-    size = 0
+        return model.encoder_outputs(moved)
+
+
+def _keep(outputs: Outputs, records: list[Record], made: list[dict[str, dict[str, torch.Tensor]]]) -> None:
     for record, by_part in zip(records, made, strict=True):
         keys = outputs.keys(record)
         for part, tensors in by_part.items():
-            size += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
             # What another process has put there meanwhile stays: it may have been read already.
             if keys is not None and not outputs.files.has(keys[part]):
                 outputs.files.put(keys[part], tensors)
-    return size
 
 
 def _device(cfg: Config) -> torch.device:

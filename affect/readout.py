@@ -23,42 +23,43 @@ def score(model: Model, batch: dict[str, Any], candidates: list[list[int]]) -> t
     """log p(candidate | prompt) in nats, [B, K] float32: the sum over the tokens of each candidate, end of turn
     included.
 
-    The prompts are run once; all candidates continue from the same keys and values. The first token of a candidate is
+    The prompts are run once, and all candidates continue from the same keys and values: with the prompts, each in its
+    row, where the model can be told what every token sees, and after them elsewhere. The first token of a candidate is
     scored by the prompts' own last position, so a candidate of n tokens costs n - 1 further positions.
     """
-    prefix = model.prefill(batch)
-    device = prefix.logits.device
-    first = prefix.logits.float().log_softmax(-1)
-    scores = first[:, torch.tensor([tokens[0] for tokens in candidates], device=device)]
     longer = [k for k, tokens in enumerate(candidates) if len(tokens) > 1]
-    if not longer:
-        return scores
-    lengths = [len(candidates[k]) - 1 for k in longer]
-    if model.takes_branches:
-        found = _side_by_side(model, prefix, [candidates[k] for k in longer], lengths)
+    if longer and model.takes_branches:
+        first, rest = _with_the_prompts(model, batch, [candidates[k] for k in longer])
     else:
-        found = _row_by_row(model, prefix, [candidates[k] for k in longer], max(lengths))
-    scores[:, longer] += found
+        prefix = model.prefill(batch)
+        first = prefix.logits.float().log_softmax(-1)
+        rest = _after_the_prompts(model, prefix, [candidates[k] for k in longer]) if longer else None
+    scores = first[:, torch.tensor([tokens[0] for tokens in candidates], device=first.device)]
+    if rest is not None:
+        scores[:, longer] += rest
     return scores
 
 
-def _side_by_side(model: Model, prefix: Prefix, longer: list[list[int]], lengths: list[int]) -> torch.Tensor:
-    """[B, K], all candidates of a prompt in one row."""
-    device = prefix.logits.device
+def _with_the_prompts(
+    model: Model, batch: dict[str, Any], longer: list[list[int]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """log p [B, V] of the first token, and [B, K] of the other tokens of each candidate."""
+    device = batch["input_ids"].device
     given, wanted = (
-        torch.tensor([token for tokens in longer for token in tokens[part]], device=device).expand(
-            len(prefix.logits), -1
-        )
+        torch.tensor([token for tokens in longer for token in tokens[part]], device=device)
         for part in (slice(None, -1), slice(1, None))
     )
-    logits = model.extend(prefix, given, Branches.of(lengths, device)).float()
-    scored = logits.log_softmax(-1).gather(2, wanted[..., None])[..., 0]
-    return torch.stack([own.sum(-1) for own in scored.split(lengths, 1)], 1)
+    lengths = [len(tokens) - 1 for tokens in longer]
+    scored = model.branch(batch, given, Branches.of(lengths, device)).float().log_softmax(-1)
+    rest = scored[:, 1:].gather(2, wanted.expand(len(scored), -1)[..., None])[..., 0]
+    return scored[:, 0], torch.stack([own.sum(-1) for own in rest.split(lengths, 1)], 1)
 
 
-def _row_by_row(model: Model, prefix: Prefix, longer: list[list[int]], width: int) -> torch.Tensor:
-    """[B, K], every candidate in a row of its own with a copy of the prompt's keys and values."""
+def _after_the_prompts(model: Model, prefix: Prefix, longer: list[list[int]]) -> torch.Tensor:
+    """log p [B, K] of all tokens of each candidate but the first, every candidate in a row of its own with a copy of
+    the prompt's keys and values."""
     num_prompts, device = prefix.logits.shape[0], prefix.logits.device
+    width = max(map(len, longer)) - 1
     given = torch.zeros((len(longer), width), dtype=torch.long, device=device)
     wanted = torch.full((len(longer), width), -100, device=device)
     for row, ids in enumerate(longer):

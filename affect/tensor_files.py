@@ -69,7 +69,8 @@ class TensorFiles:
     def path(self, key: str) -> Path:
         """Where the tensors of `key` are, or would be."""
         name = hashlib.sha256(key.encode()).hexdigest()[:40]
-        return self.folder / name[:2] / f"{name}.safetensors"  # thousands of files in one folder are slow to list
+        # Many thousands of files in one folder are slow to list, and many folders slow to make.
+        return self.folder / name[:1] / f"{name}.safetensors"
 
     def has(self, key: str) -> bool:
         """Whether the tensors of `key` are there in full length. Their checksum is looked at when they are read. Raises

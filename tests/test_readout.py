@@ -244,8 +244,10 @@ def constrained_by_hand(model: Model, batch: dict, candidates: list[list[int]]) 
         given = {key: value[i : i + 1] for key, value in batch.items() if key in ("input_ids", "attention_mask")}
         node = tree
         while "end" not in node:
+            # Of text alone, on three axes where the family has them.
+            counted = (given["attention_mask"].cumsum(-1) - 1).clamp(min=0).expand(3, -1, -1)
             with torch.no_grad():
-                logits = model(given | {"answer_length": 0}, 1)[0, -1]
+                logits = model(given | {"answer_length": 0, "positions": counted}, 1)[0, -1]
             token = max(node, key=lambda t: logits[t].item())
             node = node[token]
             step = torch.tensor([[token]])

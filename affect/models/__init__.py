@@ -109,12 +109,14 @@ class Model(Protocol):
     def prefill(self, batch: dict) -> "Prefix":
         """Runs the prompts once and keeps what continuing them needs."""
 
-    takes_branches: bool
-    """Whether `extend` can be given branches."""
+    def extend(self, prefix: "Prefix", tokens: "torch.Tensor") -> "torch.Tensor":
+        """logits[B, L, V] at tokens[B, L] that continue the prefix; its cache is consumed."""
 
-    def extend(self, prefix: "Prefix", tokens: "torch.Tensor", branches: "Branches | None" = None) -> "torch.Tensor":
-        """logits[B, L, V] at tokens[B, L] that continue the prefix, one after the other or in branches; its cache is
-        consumed."""
+    takes_branches: bool
+    """Whether `branch` can be called."""
+
+    def branch(self, batch: dict, tokens: "torch.Tensor", branches: "Branches") -> "torch.Tensor":
+        """logits[B, 1 + L, V] at the end of every prompt, and at tokens[L] that continue it in branches."""
 
     def generate(self, batch: dict, max_new_tokens: int) -> "list[list[int] | Unanswered]":
         """Greedy continuation of every prompt, up to and without its end of turn: ids that the encoder decodes."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+import numpy as np
 import torch
 
 REMEMBERED = 2**17
@@ -91,15 +92,18 @@ def pad_left(prompts: list[list[int]], answers: list[list[int]] | None, pad: int
     """The keys every batch has, from the ids of prompts and, for training, of answers."""
     rows = prompts if answers is None else [p + a for p, a in zip(prompts, answers, strict=True)]
     width = max(map(len, rows))
-    input_ids = torch.full((len(rows), width), pad)
-    attention_mask = torch.zeros((len(rows), width), dtype=torch.long)
+    attention_mask = np.zeros((len(rows), width), np.int64)
     for i, row in enumerate(rows):
-        input_ids[i, width - len(row) :] = torch.tensor(row)
         attention_mask[i, width - len(row) :] = 1
-    batch = {"input_ids": input_ids, "attention_mask": attention_mask, "answer_length": 0}
+    batch: dict[str, Any] = {"input_ids": _at_the_right(rows, width, pad), "answer_length": 0}
+    batch["attention_mask"] = torch.from_numpy(attention_mask)
     if answers is not None:
-        labels = torch.full((len(rows), width), -100)
-        for i, answer in enumerate(answers):
-            labels[i, width - len(answer) :] = torch.tensor(answer)
-        batch |= {"labels": labels, "answer_length": max(map(len, answers))}
+        batch |= {"labels": _at_the_right(answers, width, -100), "answer_length": max(map(len, answers))}
     return batch
+
+
+def _at_the_right(rows: list[list[int]], width: int, fill: int) -> torch.Tensor:
+    table = np.full((len(rows), width), fill, np.int64)
+    for i, row in enumerate(rows):
+        table[i, width - len(row) :] = row
+    return torch.from_numpy(table)

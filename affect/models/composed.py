@@ -236,19 +236,28 @@ class Composed(nn.Module):
             position=inputs["position_ids"][:, -1] + 1,
         )
 
+    def extend(self, prefix: Prefix, tokens: torch.Tensor) -> torch.Tensor:
+        length = tokens.shape[1]
+        return self.language(
+            input_ids=tokens,
+            attention_mask=prefix.mask_with(length),
+            position_ids=prefix.next_positions(length),
+            past_key_values=prefix.cache,
+            use_cache=True,
+        ).logits
+
     @property
     def takes_branches(self) -> bool:
         return takes_branches(self.language.config)
 
-    def extend(self, prefix: Prefix, tokens: torch.Tensor, branches: Branches | None = None) -> torch.Tensor:
-        length = tokens.shape[1]
-        return self.language(
-            input_ids=tokens,
-            attention_mask=prefix.mask_with(length, branches),
-            position_ids=prefix.next_positions(length, branches),
-            past_key_values=prefix.cache,
-            use_cache=True,
-        ).logits
+    def branch(self, batch: dict[str, Any], tokens: torch.Tensor, branches: Branches) -> torch.Tensor:
+        ids = batch["input_ids"]
+        inputs = self._inputs({**batch, "input_ids": torch.cat([ids, tokens.expand(len(ids), -1)], 1)})
+        positions = inputs["position_ids"]
+        inputs["position_ids"] = torch.cat([positions, positions[:, -1:] + 1 + branches.depth], 1)
+        inputs["attention_mask"] = branches.mask(batch["attention_mask"], inputs["inputs_embeds"].dtype)
+        keep = 1 + len(tokens)
+        return self.language(**inputs, logits_to_keep=keep, use_cache=False).logits[:, -keep:]
 
     def generate(self, batch: dict[str, Any], max_new_tokens: int) -> list[list[int]]:
         # Not transformers' own, which would apply what the checkpoint's generation_config.json asks for: a penalty on

@@ -255,6 +255,7 @@ class NativeEncoder:
     def _text(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
+    @remembered
     def answer_ids(self, answer: str) -> list[int]:
         """The tokens of an answer, end of turn included."""
         return [*self._tokenize(neutralise(answer, self.special)), self.end]
@@ -321,32 +322,49 @@ class Native(nn.Module):
         positions = self._positions(batch)
         cache = self._cache()
         hidden = self._run(batch, positions, past_key_values=cache, use_cache=True).last_hidden_state
-        # Text goes on after the largest position of any axis; the columns of padding carry a position too.
-        positions = positions.masked_fill(batch["attention_mask"] == 0, 0)
         return Prefix(
             logits=self._head(hidden[:, -1]),
             cache=cache,
             attention_mask=batch["attention_mask"],
-            position=positions.reshape(-1, *positions.shape[-2:]).amax(dim=(0, 2)) + 1,
+            position=self._following(batch, positions),
         )
 
-    @property
-    def takes_branches(self) -> bool:
-        """Whether `extend` can be given branches."""
-        return takes_branches(self._body().config)
-
-    def extend(self, prefix: Prefix, tokens: torch.Tensor, branches: Branches | None = None) -> torch.Tensor:
+    def extend(self, prefix: Prefix, tokens: torch.Tensor) -> torch.Tensor:
         """logits[B, L, V] at tokens[B, L] that continue the prefix; its cache is consumed."""
         length = tokens.shape[1]
-        positions = prefix.next_positions(length, branches)
         hidden = self._body()(
             input_ids=tokens,
-            attention_mask=prefix.mask_with(length, branches),
-            position_ids=positions if self.AXES == 1 else positions.expand(self.AXES, -1, -1),
+            attention_mask=prefix.mask_with(length),
+            position_ids=self._on_all_axes(prefix.next_positions(length)),
             past_key_values=prefix.cache,
             use_cache=True,
         ).last_hidden_state
         return self._head(hidden)
+
+    @property
+    def takes_branches(self) -> bool:
+        """Whether `branch` can be called."""
+        return takes_branches(self._body().config)
+
+    def branch(self, batch: dict, tokens: torch.Tensor, branches: Branches) -> torch.Tensor:
+        """logits[B, 1 + L, V] at the end of every prompt, and at tokens[L] that continue it in branches."""
+        ids, positions = batch["input_ids"], self._positions(batch)
+        further = self._following(batch, positions)[:, None] + branches.depth
+        hidden = self._run(
+            {**batch, "input_ids": torch.cat([ids, tokens.expand(len(ids), -1)], 1)},
+            torch.cat([positions, self._on_all_axes(further)], -1),
+            attention_mask=branches.mask(batch["attention_mask"], self._body().get_input_embeddings().weight.dtype),
+        ).last_hidden_state
+        return self._head(hidden[:, ids.shape[1] - 1 :])
+
+    def _following(self, batch: dict, positions: torch.Tensor) -> torch.Tensor:
+        """[B] position of what comes after each prompt: text goes on after the largest of any axis."""
+        # The columns of padding carry a position too.
+        positions = positions.masked_fill(batch["attention_mask"] == 0, 0)
+        return positions.reshape(-1, *positions.shape[-2:]).amax(dim=(0, 2)) + 1
+
+    def _on_all_axes(self, positions: torch.Tensor) -> torch.Tensor:
+        return positions if self.AXES == 1 else positions.expand(self.AXES, -1, -1)
 
     def generate(self, batch: dict, max_new_tokens: int) -> list[list[int]]:
         """Greedy continuation of every prompt, up to and without its end of turn."""

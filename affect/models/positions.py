@@ -41,21 +41,19 @@ def three_axes(
 
 
 def _of_row(ids: np.ndarray, video: int, shown: Iterator[Shown], kind: type[np.number]) -> np.ndarray:
-    pieces, done, following = [], 0, kind(0)
+    positions = np.empty((3, len(ids)), kind)
+    positions[:] = np.arange(len(ids))
     places = np.flatnonzero(ids == video)
     while len(places):
-        begin, one = int(places[0]), next(shown)
-        axes = np.meshgrid(one.times, np.arange(one.height), np.arange(one.width), indexing="ij")
-        block = np.stack(axes).reshape(3, -1).astype(kind)
-        end = begin + block.shape[1]
+        begin, one = places[0], next(shown)
+        steps, size = len(one.times), one.height * one.width
+        end = begin + steps * size
         own, places = places[: end - begin], places[end - begin :]
         assert own[-1] == end - 1, "the tokens of a video do not stand one after the other"
-        pieces.append(_counted(begin - done, following))
-        pieces.append(block + (following + kind(begin - done)))
-        following, done = pieces[-1].max() + kind(1), end
-    pieces.append(_counted(len(ids) - done, following))
-    return np.concatenate(pieces, 1)
-
-
-def _counted(length: int, begin: np.number) -> np.ndarray:
-    return np.broadcast_to(np.arange(length, dtype=begin.dtype) + begin, (3, length))
+        first = positions[0, begin]
+        positions[0, begin:end] = np.repeat(one.times, size).astype(kind) + first
+        positions[1, begin:end] = np.tile(np.repeat(np.arange(one.height), one.width), steps) + first
+        positions[2, begin:end] = np.tile(np.arange(one.width), steps * one.height) + first
+        # What follows was counted as if the video were text.
+        positions[:, end:] += positions[:, begin:end].max() - kind(end - 1 - begin) - first
+    return positions

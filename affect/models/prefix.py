@@ -15,8 +15,8 @@ BRANCHING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Branches:
-    """Continuations of a prompt that stand one behind the other in a single row and do not see each other, so that its
-    keys and values need not be copied for each."""
+    """Continuations that stand one behind the other in the row of their prompt and do not see each other, so that
+    prompt and continuations are run at once."""
 
     depth: torch.Tensor
     """[L], how many tokens of its own continuation come before each."""
@@ -29,6 +29,18 @@ class Branches:
         depth = torch.cat([torch.arange(length, device=device) for length in lengths])
         which = torch.arange(len(lengths), device=device).repeat_interleave(torch.tensor(lengths, device=device))
         return cls(depth, (which[:, None] == which) & (depth[:, None] >= depth))
+
+    def mask(self, attention_mask: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+        """[B, 1, T + L, T + L], which is added to what attention makes of keys, from the attention_mask[B, T] of the
+        prompts."""
+        num_prompts, width = attention_mask.shape
+        whole = width + len(self.depth)
+        sees = torch.zeros((num_prompts, whole, whole), dtype=torch.bool, device=attention_mask.device)
+        sees[:, :, :width] = attention_mask.bool()[:, None]
+        sees[:, :width, :width] &= torch.ones(width, width, dtype=torch.bool, device=sees.device).tril()
+        sees[:, width:, width:] = self.sees
+        added = torch.zeros(sees.shape, dtype=kind, device=sees.device)
+        return added.masked_fill_(~sees, torch.finfo(kind).min)[:, None]
 
 
 def takes_branches(config: Any) -> bool:
@@ -62,21 +74,13 @@ class Prefix:
             position=self.position[rows],
         )
 
-    def next_positions(self, length: int, branches: Branches | None = None) -> torch.Tensor:
+    def next_positions(self, length: int) -> torch.Tensor:
         """positions[B, length] of the tokens that follow."""
-        depth = torch.arange(length, device=self.position.device) if branches is None else branches.depth
-        return self.position[:, None] + depth
+        return self.position[:, None] + torch.arange(length, device=self.position.device)
 
-    def mask_with(self, length: int, branches: Branches | None = None) -> torch.Tensor:
-        """attention_mask[B, T + length] once `length` tokens follow; of branches [B, 1, length, T + length], which is
-        added to what attention makes of keys."""
-        if branches is None:
-            return torch.nn.functional.pad(self.attention_mask, (0, length), value=1)
-        num_prompts = len(self.attention_mask)
-        prompt = self.attention_mask.bool()[:, None].expand(-1, length, -1)
-        seen = torch.cat([prompt, branches.sees.expand(num_prompts, -1, -1)], -1)[:, None]
-        kind = self.cache.layers[0].keys.dtype
-        return torch.zeros(seen.shape, dtype=kind, device=seen.device).masked_fill(~seen, torch.finfo(kind).min)
+    def mask_with(self, length: int) -> torch.Tensor:
+        """attention_mask[B, T + length] once `length` tokens follow."""
+        return torch.nn.functional.pad(self.attention_mask, (0, length), value=1)
 
 
 def _picked(layer: Any, rows: torch.Tensor) -> Any:

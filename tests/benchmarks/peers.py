@@ -48,13 +48,15 @@ WIDTH = 32
 FRAME_AREA = {"shortest_edge": 28**2, "longest_edge": 168**2}
 LABELS = ["anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"]
 OFF = ["trainer.prefetch=0", "trainer.clip_cache_gb=0", "trainer.encoder_cache=off"]
+# Clips that go through the encoders at a time: as many as in a batch of an evaluation, which is 16 if nothing is said.
+TOGETHER = ["evaluation.batch_size=8"]
 SETTINGS = {
     "off": OFF,
     "prefetch": [*OFF[1:]],
     "clips": [OFF[0], OFF[2]],
     "encoders": OFF[:2],
-    "all": [],
-    "warm": [],
+    "all": TOGETHER,
+    "warm": TOGETHER,
 }
 IN_MEMORY = ("bare", "module", "bare kept", "module kept")
 PEERS = ("trl", "llamafactory", "ms_swift")
@@ -283,10 +285,9 @@ def one(options: argparse.Namespace) -> None:
         cache = Path(empty)
         if measure == "stock":
             found = stock(folder, options.epochs)
-        elif measure in ("warm", "all"):
-            if measure == "warm":
-                affect(folder, cache, [], "all", 1)
-            found = affect(folder, cache, [], measure, options.epochs)
+        elif measure == "warm":
+            affect(folder, cache, SETTINGS["all"], "all", 1)
+            found = affect(folder, cache, SETTINGS[measure], measure, options.epochs)
         elif measure in SETTINGS:
             found = affect(folder, cache, SETTINGS[measure], measure, options.epochs)
         else:

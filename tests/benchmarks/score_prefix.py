@@ -1,4 +1,4 @@
-"""How much `readout.score` saves: prompts run once and all labels continued from there, against one full forward pass a
+"""How much `readout.score` saves: prompts run once with all labels behind them, against one full forward pass a
 label that computes logits only at the label's own tokens; and against generating four tokens.
 
     python tests/benchmarks/score_prefix.py
@@ -113,14 +113,14 @@ def main() -> None:
     )
     print(
         f"one forward pass a label {median(t[0] for t in times):.2f} s,"
-        f" shared prefix {median(t[1] for t in times):.2f} s,"
+        f" scoring {median(t[1] for t in times):.2f} s,"
         f" generating {GENERATED} tokens {median(t[2] for t in times):.2f} s"
     )
     print(
         f"ratio: median {median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} repetitions"
     )
     print(
-        f"generating / shared prefix: median {median(generating):.2f}, from {min(generating):.2f} to"
+        f"generating / scoring: median {median(generating):.2f}, from {min(generating):.2f} to"
         f" {max(generating):.2f}"
     )
     print(f"largest difference of a score: {difference:.1e} nats")

@@ -186,7 +186,7 @@ def affect(folder: Path, cache: Path, words: list[str], measure: str, epochs: in
 
     def loop(batches: list[data.Batch]) -> None:
         model.train()
-        optimizer = torch.optim.AdamW(adapters.parameter_groups(model, cfg.finetuning))
+        optimizer = torch.optim.AdamW(adapters.parameter_groups(model, cfg.finetuning), fused=True)
         for batch in batches * epochs:
             loss = answer_loss(model, batch.tensors)
             optimizer.zero_grad()

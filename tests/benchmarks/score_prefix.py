@@ -119,10 +119,7 @@ def main() -> None:
     print(
         f"ratio: median {median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} repetitions"
     )
-    print(
-        f"generating / scoring: median {median(generating):.2f}, from {min(generating):.2f} to"
-        f" {max(generating):.2f}"
-    )
+    print(f"generating / scoring: median {median(generating):.2f}, from {min(generating):.2f} to {max(generating):.2f}")
     print(f"largest difference of a score: {difference:.1e} nats")
 
 

@@ -220,18 +220,17 @@ def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, enc
     done = len(first[0])
     made = _compute(first[1], model, device, cfg)
     # From the first of them, the size of all.
-    size = sum(t.nbytes for by_part in made for tensors in by_part.values() for t in tensors.values())
-    total = size / done * len(missing)
+    total = sum(t.nbytes for by_part in made for own in by_part.values() for t in own.values()) / done * len(missing)
     there = f", {count - len(missing)} are there" if count > len(missing) else ""
     about = f"{total / GIGABYTE:.1f} GB" if total > GIGABYTE / 10 else f"{total / 1e6:.1f} MB"
-    if total * (1 - done / len(missing)) > outputs.files.room():
+    if total > outputs.files.room():
         sentence = (
             f"the encoder cache would need {about} for {len(missing)} clips, and there is room for"
             f" {outputs.files.room() / GIGABYTE:.1f} GB in {outputs.files.folder}: raise trainer.encoder_cache_gb"
             f" (={cfg.trainer.encoder_cache_gb:g}), make room on the disk, or name another folder, cache_root=…"
         )
         return _refuse(sentence, cfg)
-    if is_first() and not outputs.files.closed:
+    if is_first():
         say(
             f"encoder cache: the outputs of the {_names(outputs.identities)} encoder for {len(missing)} of {count}"
             f" clips are computed once{there}, {about} in {outputs.files.folder}"

@@ -22,7 +22,7 @@ import transformers
 from torch import nn
 
 from affect.adapters import tower_of
-from affect.config import Accelerator, ComposedConfig, Config, ConfigError, EncoderCache, ServerConfig
+from affect.config import Accelerator, Config, ConfigError, EncoderCache, ServerConfig
 from affect.data import progress, sampling
 from affect.decoded import Source
 from affect.media import SAMPLING_RATE, MediaError, Sampling
@@ -97,10 +97,8 @@ def prepare(
         return None
     encoders, reasons = model.encoders(), {}
     for part in parts:
-        if part not in encoders and isinstance(cfg.model, ComposedConfig):
+        if part not in encoders:
             reasons[part] = f"the {part} encoder of model={cfg.model.name} is new and has to be trained"
-        elif part not in encoders:
-            reasons[part] = f"what the {part} encoder of family {cfg.model.family} makes cannot be given back to it"
         elif trained := _trained(model, encoders[part]):
             reasons[part] = f"finetuning.{trained}={getattr(cfg.finetuning, trained).value} changes its outputs"
     if asked is EncoderCache.on and reasons:
@@ -112,7 +110,7 @@ def prepare(
         return None
     if is_first():
         # Whoever has new encoders knows that they are trained.
-        for part in set(reasons) & set(encoders) if isinstance(cfg.model, ComposedConfig) else reasons:
+        for part in set(reasons) & set(encoders):
             say(f"encoder cache: {reasons[part]}, so the {part} encoder computes every clip each time")
     encoders = {part: encoders[part] for part in parts if part not in reasons}
     if not encoders:

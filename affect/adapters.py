@@ -328,3 +328,9 @@ def parameter_groups(model: nn.Module, config: FinetuningConfig) -> list[dict]:
         )
         groups.setdefault(key, []).append(parameter)
     return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
+
+
+def optimizer(model: nn.Module, config: FinetuningConfig, precision: str) -> torch.optim.AdamW:
+    """AdamW over the parameter groups; `precision` is the Trainer's."""
+    # Fused, a step on a CPU takes a third of the time. In mixed precision Lightning cannot clip gradients for it.
+    return torch.optim.AdamW(parameter_groups(model, config), fused=precision == "32-true" or None)

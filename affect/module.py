@@ -170,10 +170,7 @@ class Supervised(L.LightningModule):
                 self.log(f"val/{name}/{numbers['headline']}", numbers["value"], prog_bar=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        groups = adapters.parameter_groups(self.model, self.finetuning)
-        # A third of the time on a CPU, and less. In mixed precision Lightning cannot clip gradients for it.
-        fused = True if self.trainer.precision == "32-true" else None
-        optimizer = torch.optim.AdamW(groups, fused=fused)
+        optimizer = adapters.optimizer(self.model, self.finetuning, self.trainer.precision)
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = max(1, round(self.finetuning.warmup * steps))
 

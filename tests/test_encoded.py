@@ -278,13 +278,13 @@ def test_several_fill_it_at_once(
     for path in (tmp_path / "encoders").glob("**/*.safetensors"):
         path.unlink()
     computed: list[str] = []
-    compute = encoded._compute
+    keep = encoded._keep
 
-    def counting(outputs: Outputs, records: list[Record], *rest: object) -> int:
+    def counting(outputs: Outputs, records: list[Record], computed_now: list) -> None:
         computed.extend(record.id for record in records)
-        return compute(outputs, records, *rest)
+        keep(outputs, records, computed_now)
 
-    monkeypatch.setattr(encoded, "_compute", counting)
+    monkeypatch.setattr(encoded, "_keep", counting)
     with ThreadPoolExecutor(3) as pool:
         each = [
             pool.submit(encoded._fill, pickle.loads(pickle.dumps(outputs)), list(records), 15, model, encoder, cfg)

@@ -280,9 +280,9 @@ def test_several_fill_it_at_once(
     computed: list[str] = []
     keep = encoded._keep
 
-    def counting(outputs: Outputs, records: list[Record], computed_now: list) -> None:
+    def counting(outputs: Outputs, records: list[Record], made: list) -> None:
         computed.extend(record.id for record in records)
-        keep(outputs, records, computed_now)
+        keep(outputs, records, made)
 
     monkeypatch.setattr(encoded, "_keep", counting)
     with ThreadPoolExecutor(3) as pool:

@@ -174,6 +174,7 @@ def say(text: str) -> None:
 
 LOG = logging.getLogger("affect")
 LOG.setLevel(logging.INFO)
+LOG.propagate = False  # what affect says is printed already
 LOG_LINES = 20
 """Last lines of the log that a failed run's status.json repeats."""
 
@@ -297,11 +298,9 @@ def _log_file(folder: Path) -> Iterator[None]:
     for each in added:
         root.addHandler(each)
     LOG.addHandler(handler)
-    LOG.propagate = False  # what affect says is printed already
     try:
         yield
     finally:
-        LOG.propagate = True
         LOG.removeHandler(handler)
         for each in added:
             root.removeHandler(each)

@@ -227,6 +227,7 @@ def test_wrong_model_name(fake, source):
 def test_the_key_is_sent_and_written_nowhere(fake, source, monkeypatch, caplog):
     monkeypatch.setenv("OMNI_KEY", KEY + "\n")
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(logging.getLogger("affect"), "propagate", True)  # to where it is looked for below
     made, records = source("knowledge.server_key_variable=OMNI_KEY", "knowledge.modalities=[audio]")
     kept, _ = described(made, records)
     assert {authorization for _, authorization, _ in fake.requests} == {f"Bearer {KEY}"}

@@ -697,6 +697,9 @@ def test_the_program_fills_and_shows_a_store(tmp_path, monkeypatch, capsys):
     assert "3 descriptions" in look("export", str(tmp_path / "all.csv"))
     with pytest.raises(SystemExit, match="says nothing about 'manifest/train/9'"):
         look("show", "manifest/train/9")
+    with pytest.raises(SystemExit):
+        program.look(["ls", f"knowledge.store={folder}"])
+    assert f"here it is --store {folder}" in capsys.readouterr().err
     shards(folder)[0].write_bytes(b"")
     with pytest.raises(SystemExit) as ended:
         look("verify")

@@ -229,6 +229,7 @@ def test_the_key_is_sent_and_written_nowhere(
 ) -> None:
     monkeypatch.setenv("OMNI_KEY", KEY + "\n")
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(logging.getLogger("affect"), "propagate", True)  # to where it is looked for below
     fake.behaviour = lambda number, body: answer(perceived(body))
     words = (*MODEL, f"model.url={fake.url}", "model.key_variable=OMNI_KEY")
     folder = start(*words)

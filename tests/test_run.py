@@ -2,8 +2,10 @@
 
 import csv
 import json
+import logging
 import multiprocessing
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -196,6 +198,18 @@ def test_a_run_that_was_killed_at_once_can_be_read(cfg):
     summary = run.read(run.create(cfg, "train", None))
     assert summary.status == {"state": "not begun"}
     assert summary.metrics is None
+
+
+def test_a_line_is_said_once_where_the_root_logger_prints_too(cfg, monkeypatch, capsys):
+    # Hydra's prints what reaches the root, in programs without a run folder too.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(sys.stdout)])
+    run.say("outside")
+    folder = run.create(cfg, "train", None)
+    with run.running(folder):
+        run.say("inside")
+    said = capsys.readouterr().out
+    assert said.count("outside") == said.count("inside") == 1
+    assert "inside" in (folder / "log" / "run.log").read_text()
 
 
 # ---------------------------------------------------------------- what is kept

@@ -132,6 +132,9 @@ def look(arguments: list[str]) -> None:
     parser.add_argument("of", nargs="?", metavar="ID|FILE", help="show: id of a record. export: the file to write")
     parser.add_argument("--store", type=Path, help="folder of the store")
     parser.add_argument("--generator", default="", help="export: only generators that begin with this")
+    for word in arguments:
+        if word.startswith("knowledge.store="):
+            parser.error(f"{word}: here it is --store {word.partition('=')[2]}")
     given = parser.parse_args(arguments)
     if (given.of is not None) != (given.what in ("show", "export")):
         parser.error(

@@ -25,6 +25,8 @@ from affect.record import DataError
 
 MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
 PARTS = {"a": ("audio_tower",), "v": ("visual",)}
+VIDEOS_AT_ONCE = 2
+"""Videos that the processor is given together: for a moment it holds five copies of their pixels."""
 
 
 def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple["QwenOmni", "QwenOmniEncoder"]:
@@ -212,23 +214,26 @@ class QwenOmniEncoder(native.NativeEncoder):
             return {}, [None] * len(conversations)
         assert all(c.seconds > 0 for c in given), "a conversation with frames does not say how many seconds they span"
         processor = self.processor.video_processor
-        video = processor(
-            [c.frames for c in given],
-            input_data_format="channels_last",
-            do_sample_frames=False,
-            size=self.size,
-            # It would shrink long videos to a share of 115,000 tokens: max_seconds and num_frames are the limits here.
-            cap_pixels_per_frame=False,
-            return_tensors="pt",
-        )
-        grid = video["video_grid_thw"]
+        videos = [
+            processor(
+                [c.frames for c in given[start : start + VIDEOS_AT_ONCE]],
+                input_data_format="channels_last",
+                do_sample_frames=False,
+                size=self.size,
+                # It would shrink long videos to a share of 115,000 tokens: max_seconds and num_frames are the limits.
+                cap_pixels_per_frame=False,
+                return_tensors="pt",
+            )
+            for start in range(0, len(given), VIDEOS_AT_ONCE)
+        ]
+        grid = torch.cat([video["video_grid_thw"] for video in videos])
         lengths = iter((grid.prod(-1) // processor.merge_size**2).tolist())
         # The processor joins temporal_patch_size frames to one and repeats the last where one is missing, so a step of
         # the time axis is always that many distances between frames.
         steps = [processor.temporal_patch_size * c.seconds / len(c.frames) for c in given]
         return (
             {
-                "pixel_values_videos": video["pixel_values_videos"],
+                "pixel_values_videos": torch.cat([video["pixel_values_videos"] for video in videos]),
                 "video_grid_thw": grid,
                 "video_second_per_grid": torch.tensor(steps),
             },

@@ -57,8 +57,8 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
                 print(help_text(program, about))
                 return
             register()
-            # peft imports bitsandbytes in every run, which then asks for kernels that only a run in 4 bits could use.
-            logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+            # peft imports it in every run, and it then asks for kernels, which it would fetch from the hub as code.
+            logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
             # Hydra hands exceptions on, instead of printing its own shortened stack trace, only when this is set.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             os.environ.setdefault("AFFECT_STAMP", f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}")

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from affect.config import Accelerator, Config, FinetuningConfig
+from affect.config import Config, FinetuningConfig
 from affect.data import Collate, progress, sampling
 from affect.decoded import Source
 from affect.encoded import Outputs
-from affect.models import Encoder, Model
+from affect.models import Encoder, Model, precision
 from affect.prompts import Example
 
 BATCH_SIZE = 16
@@ -74,8 +74,7 @@ def align(
     answers = {key: known for key, known in answers.items() if len(known) > 1}
     if not answers:
         return []
-    on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator is not Accelerator.cpu
-    device = torch.device("cuda" if on_gpu else "cpu")
+    device = precision.device(cfg.trainer.accelerator)
     model.to(device)
     collate = Collate(encoder, sampling(cfg), False, source, outputs)
     with torch.no_grad():

@@ -22,6 +22,9 @@ from affect.tensor_files import GIGABYTE, TensorFiles
 VERSION = 1
 """To be raised when media.decode gives other samples or pixels; what was kept before is then not used."""
 
+DECODING = [VERSION, av.__version__]
+"""What the samples and pixels of a clip depend on beside the clip and what is asked of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -94,8 +97,8 @@ def _kept(files: TensorFiles, key: list, wanted: Sampling) -> Clip | None:
 
 
 def _sound(key: list) -> str:
-    return json.dumps(["sound", VERSION, av.__version__, *key, SAMPLING_RATE])
+    return json.dumps(["sound", *DECODING, *key, SAMPLING_RATE])
 
 
 def _picture(key: list, wanted: Sampling) -> str:
-    return json.dumps(["picture", VERSION, av.__version__, *key, wanted.num_frames, wanted.frame_size])
+    return json.dumps(["picture", *DECODING, *key, wanted.num_frames, wanted.frame_size])

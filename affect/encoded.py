@@ -7,33 +7,33 @@ among them changes the last bits of what is kept (about 1e-6 of its size in floa
 
 import hashlib
 import json
-import os
 import random
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from torch import nn
+from transformers import PreTrainedConfig
 
 from affect.adapters import tower_of
-from affect.config import Accelerator, Config, ConfigError, EncoderCache, ServerConfig
+from affect.config import Config, ConfigError, EncoderCache, ServerConfig
 from affect.data import progress, sampling
-from affect.decoded import Source
+from affect.decoded import DECODING, Source
 from affect.media import SAMPLING_RATE, MediaError, Sampling
-from affect.models import Conversation, Encoder, Model
-from affect.models.precision import attention, dtype
+from affect.models import Conversation, Encoder, Model, precision
 from affect.prompts import Example
 from affect.record import Record
 from affect.run import is_first, say
 from affect.tensor_files import GIGABYTE, TensorFiles
 
-VERSION = 3
+VERSION = 4
 """To be raised when a family gives its encoders something else, or keeps something else of what they give."""
 
 PARTS = {"audio": "a", "video": "v"}
@@ -147,16 +147,18 @@ def _identity(part: str, module: nn.Module, encoder: Encoder, cfg: Config) -> st
     """What the outputs of a part depend on beside the clip, as a hash."""
     wanted = sampling(cfg)
     taken = [SAMPLING_RATE] if part == "audio" else [wanted.num_frames, wanted.frame_size]
-    what = [VERSION, part, encoder.settings(part), taken, _weights_hash(module), str(dtype(cfg.model))]
+    what = [VERSION, part, encoder.settings(part), taken, _weights_hash(module), str(precision.dtype(cfg.model))]
     # Kernels differ in the last bits, and a library may change what it computes.
-    how = [
-        _device(cfg).type,
-        attention(cfg.model),
-        torch.__version__,
-        transformers.__version__,
-        type(module).__qualname__,
-    ]
+    versions = [*DECODING, torch.__version__, transformers.__version__]
+    device, kernels = precision.device(cfg.trainer.accelerator).type, precision.attention(cfg.model)
+    how = [device, kernels, versions, type(module).__qualname__, _configs(module)]
     return hashlib.sha256(json.dumps([what, how]).encode()).hexdigest()
+
+
+def _configs(module: nn.Module) -> list[str]:
+    """The configurations of a module and of its parts: activations and the like, which the weights do not tell."""
+    configs = (part.config for part in module.modules() if isinstance(getattr(part, "config", None), PreTrainedConfig))
+    return sorted({config.to_json_string() for config in configs})  # which leaves out where it was loaded from
 
 
 def _weights_hash(module: nn.Module) -> str:
@@ -188,68 +190,105 @@ class _Group:
     """What is made of them."""
 
 
-def _groups(missing: list[Record], outputs: Outputs, size: int) -> list[_Group]:
-    """Of up to `size` clips of which the same is missing, like in length so that little is padded. Which are together
-    depends on the clips alone."""
+def _groups(missing: list[Record], outputs: Outputs, size: int) -> list[list[_Group]]:
+    """Of up to `size` clips of which the same is missing, like in length so that little is padded: a list, shortest
+    first, for each set of parts. Which are together depends on the clips alone."""
     by_parts: dict[tuple[str, ...], list[Record]] = {}
     for record in sorted(missing, key=lambda record: (outputs.source.seconds.get(record.id, 0.0), record.id)):
         by_parts.setdefault(tuple(outputs.missing(record)), []).append(record)
     by_parts.pop((), None)  # another process has computed them
     return [
-        _Group(alike[at : at + size], list(parts))
+        [_Group(alike[at : at + size], list(parts)) for at in range(0, len(alike), size)]
         for parts, alike in by_parts.items()
-        for at in range(0, len(alike), size)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """What the encoders have made of a group: of its records that could be read, by part."""
+
+    records: list[Record]
+    made: list[dict[str, dict[str, torch.Tensor]]]
+
+
+def _total_bytes(alike: list[_Group], ends: list[_Computed], outputs: Outputs) -> float:
+    """Of the outputs for all clips of groups of which the first and the last are computed. Sizes are taken to lie on a
+    line over the seconds of the clips: sound has so many tokens a second, a fixed number of frames as many always."""
+
+    def seconds(records: list[Record]) -> float:
+        return sum(outputs.source.seconds.get(record.id, 0.0) for record in records) / len(records)
+
+    sizes = [
+        (
+            seconds(end.records),
+            sum(t.nbytes for by_part in end.made for own in by_part.values() for t in own.values()) / len(end.records),
+        )
+        for end in ends
+    ]
+    if not sizes:
+        return 0.0  # their clips can no longer be read; what the others need is seen when they are written
+    records = [record for group in alike for record in group.records]
+    (short, least), (long, most) = sizes[0], sizes[-1]
+    slope = (most - least) / (long - short) if long > short else 0.0
+    return len(records) * (least + slope * (seconds(records) - short))
 
 
 def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, encoder: Encoder, cfg: Config) -> bool:
     """Computes what is missing; False where it cannot all be kept."""
     groups = _groups(missing, outputs, cfg.evaluation.batch_size)
-    # Each process in an order of its own, so that those that fill the cache at once seldom compute the same.
-    random.Random().shuffle(groups)
-    device = _device(cfg)
+    if not groups:
+        return True  # another process has computed them
+    device = precision.device(cfg.trainer.accelerator)
     model.eval().to(device)
     # On a CPU the encoders themselves take all cores, and a second thread beside them is in their way.
     num_threads = 1 if device.type == "cpu" else cfg.trainer.check_workers
-    batches = _features(groups, outputs, encoder, sampling(cfg), num_threads)
-    first = next(batches, None)
-    if first is None:
-        return True  # they have come, or gone, since they were looked at
-    done = len(first[0])
-    made = _compute(first[1], model, device, cfg)
-    # From the first of them, the size of all.
-    total = sum(t.nbytes for by_part in made for own in by_part.values() for t in own.values()) / done * len(missing)
+
+    def computed(some: list[_Group], also_there: bool = False) -> Iterator[_Computed]:
+        for records, features in _features(some, outputs, encoder, sampling(cfg), num_threads, also_there):
+            yield _Computed(records, _compute(features, model, device, cfg))
+
+    # The shortest and the longest tell how large all will be, before anything is written: to every process the same.
+    ends = [[*computed(alike[:1] + alike[1:][-1:], also_there=True)] for alike in groups]
+    total = sum(_total_bytes(alike, own, outputs) for alike, own in zip(groups, ends, strict=True))
     there = f", {count - len(missing)} are there" if count > len(missing) else ""
-    about = f"{total / GIGABYTE:.1f} GB" if total > GIGABYTE / 10 else f"{total / 1e6:.1f} MB"
-    if total > outputs.files.room():
+    if total > (room := outputs.files.room()):
         sentence = (
-            f"the encoder cache would need {about} for {len(missing)} clips, and there is room for"
-            f" {outputs.files.room() / GIGABYTE:.1f} GB in {outputs.files.folder}: raise trainer.encoder_cache_gb"
+            f"the encoder cache would need {_amount(total)} for {len(missing)} clips, and there is room for"
+            f" {_amount(room)} in {outputs.files.folder}: raise trainer.encoder_cache_gb"
             f" (={cfg.trainer.encoder_cache_gb:g}), make room on the disk, or name another folder, cache_root=…"
         )
         return _refuse(sentence, cfg)
     if is_first():
         say(
             f"encoder cache: the outputs of the {_names(outputs.identities)} encoder for {len(missing)} of {count}"
-            f" clips are computed once{there}, {about} in {outputs.files.folder}"
+            f" clips are computed once{there}, {_amount(total)} in {outputs.files.folder}"
         )
+    ready = [group for own in ends for group in own]
+    del ends
+    rest = [group for alike in groups for group in alike[1:-1]]
+    # Each process in an order of its own, so that those that fill the cache at once seldom compute the same.
+    random.Random().shuffle(rest)
     with progress(cfg.trainer.progress and is_first()) as bar, ThreadPoolExecutor(1) as writer:
-        task = bar.add_task("encoding clips", total=len(missing), completed=done)
+        task = bar.add_task("encoding clips", total=len(missing))
         # Written while the next ones are computed, and no more than one group behind.
-        written = writer.submit(_keep, outputs, first[0], made)
-        for records, features in batches:
-            made = _compute(features, model, device, cfg)
+        written = writer.submit(lambda: None)
+        for group in chain((ready.pop() for _ in range(len(ready))), computed(rest)):
             written.result()
             if outputs.files.closed:
                 break
-            written = writer.submit(_keep, outputs, records, made)
-            bar.update(task, advance=len(records))
+            written = writer.submit(_keep, outputs, group)
+            bar.update(task, advance=len(group.records))
         written.result()
     if outputs.files.closed:
         return _refuse(
             f"the encoder cache cannot be filled: make room in {outputs.files.folder}, or set cache_root=…", cfg
         )
     return True
+
+
+def _amount(num_bytes: float) -> str:
+    unit, size = next((u, s) for u, s in (("GB", GIGABYTE), ("MB", 1e6), ("kB", 1e3)) if num_bytes >= s or s == 1e3)
+    return f"{num_bytes / size:.1f} {unit}"
 
 
 def _refuse(sentence: str, cfg: Config) -> bool:
@@ -261,15 +300,22 @@ def _refuse(sentence: str, cfg: Config) -> bool:
 
 
 def _features(
-    groups: list[_Group], outputs: Outputs, encoder: Encoder, wanted: Sampling, num_threads: int
+    groups: list[_Group],
+    outputs: Outputs,
+    encoder: Encoder,
+    wanted: Sampling,
+    num_threads: int,
+    also_there: bool,
 ) -> Iterator[tuple[list[Record], dict[str, Any]]]:
-    """What the encoders get, a group at a time, some ahead of what is asked for: of the clips that are not there then,
-    since another process may have computed them in the meantime."""
+    """What the encoders get, a group at a time, some ahead of what is asked for: unless `also_there`, of the clips that
+    are not there then, since another process may have computed them in the meantime."""
 
     def one(group: _Group) -> tuple[list[Record], dict[str, Any]] | None:
         asked = replace(wanted, audio="audio" in group.parts, video="video" in group.parts)
         records, conversations = [], []
-        for record in filter(outputs.missing, group.records):
+        for record in group.records:
+            if not also_there and not outputs.missing(record):
+                continue
             try:
                 clip = outputs.source.clip(record, asked)
             except MediaError:  # its batch will fail by it, and say so
@@ -300,24 +346,17 @@ def _compute(
 ) -> list[dict[str, dict[str, torch.Tensor]]]:
     """Puts clips through the encoders."""
     moved = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in features.items()}
-    kind = dtype(cfg.model)
+    kind = precision.dtype(cfg.model)
     # As in the Trainer, whose steps are in mixed precision where the weights are not float32.
     mixed = nullcontext() if kind is torch.float32 else torch.autocast(device.type, kind)
     with mixed:
         return model.encoder_outputs(moved)
 
 
-def _keep(outputs: Outputs, records: list[Record], made: list[dict[str, dict[str, torch.Tensor]]]) -> None:
-    for record, by_part in zip(records, made, strict=True):
+def _keep(outputs: Outputs, group: _Computed) -> None:
+    for record, by_part in zip(group.records, group.made, strict=True):
         keys = outputs.keys(record)
         for part, tensors in by_part.items():
             # What another process has put there meanwhile stays: it may have been read already.
             if keys is not None and not outputs.files.has(keys[part]):
                 outputs.files.put(keys[part], tensors)
-
-
-def _device(cfg: Config) -> torch.device:
-    """Where the Trainer will put the model of this process."""
-    if not torch.cuda.is_available() or cfg.trainer.accelerator is Accelerator.cpu:
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

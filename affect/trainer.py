@@ -16,7 +16,7 @@ from torch import nn
 from affect import adapters
 from affect.compiled import CompiledLayers
 from affect.config import Accelerator, Config, ConfigError, ServerConfig
-from affect.models.precision import dtype
+from affect.models import precision
 from affect.resume import AtomicCheckpoints, SaveState
 from affect.run import Stop, is_first
 
@@ -67,7 +67,7 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         raise ConfigError("trainer.accelerator=cuda, but torch finds no CUDA device: trainer.accelerator=cpu (or auto)")
     # A server of the same machine may want all of the GPU, and nothing is computed here.
     served = isinstance(cfg.model, ServerConfig)
-    on_gpu = not served and torch.cuda.is_available() and cfg.trainer.accelerator is not Accelerator.cpu
+    on_gpu = not served and precision.device(cfg.trainer.accelerator).type == "cuda"
     if on_gpu and cfg.trainer.devices > torch.cuda.device_count():
         raise ConfigError(
             f"trainer.devices={cfg.trainer.devices}, but torch finds {torch.cuda.device_count()} CUDA devices: give as"
@@ -97,7 +97,7 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         devices=cfg.trainer.devices,
         strategy="ddp" if cfg.trainer.devices > 1 else "auto",
         plugins=[AtomicCheckpoints()],
-        precision="32-true" if served else mixed[dtype(cfg.model)],
+        precision="32-true" if served else mixed[precision.dtype(cfg.model)],
         max_epochs=cfg.trainer.max_epochs,
         limit_train_batches=cfg.trainer.max_batches,
         limit_val_batches=cfg.trainer.max_batches,

@@ -5,12 +5,15 @@ import csv
 import json
 import os
 import pickle
+import re
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_families import BUILD
@@ -21,10 +24,11 @@ import train
 from affect import adapters, data, decoded, encoded, models, splits
 from affect.config import Config, ConfigError
 from affect.encoded import Outputs
+from affect.media import write_clip
 from affect.models import Encoder
 from affect.prefetch import Prefetching
 from affect.prompts import Example
-from affect.record import DataError, Record
+from affect.record import DataError
 from affect.tensor_files import TensorFiles
 
 Configure = Callable[..., Config]
@@ -210,6 +214,55 @@ def test_the_outputs_of_other_settings_are_others(
     assert {part for part in base if base[part] != other[part]} == {*parts}
 
 
+QFORMER = ("model.projector=qformer", "model.qformer_heads=2", "model.qformer_steps=8")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "parts"),
+    [
+        ((), QFORMER, ("audio", "video")),
+        (QFORMER, (*QFORMER, "model.qformer_steps=9"), ("audio", "video")),
+        (QFORMER, (*QFORMER, "model.audio_tokens=3"), ()),
+        ((), ("model.audio_tokens=3",), ("audio",)),
+        ((), ("model.qformer_steps=9",), ()),
+    ],
+)
+def test_the_outputs_for_another_projector_are_others_where_it_looks_at_other_states(
+    first: tuple[str, ...],
+    second: tuple[str, ...],
+    parts: tuple[str, ...],
+    root: Path,
+    table: Path,
+    tmp_path: Path,
+    configure: Configure,
+) -> None:
+    outputs = [made(root, table, configure, tmp_path, *w, family="whisper_siglip")[:4] for w in (first, second)]
+    base, other = (found.identities for _, found, *_ in outputs)
+    assert {part for part in base if base[part] != other[part]} == {*parts}
+    if "audio" in parts:  # and were one to be given the other's, it would say so
+        (_, _, by_split, encoder), (cfg, kept, *_) = outputs
+        with pytest.raises(AssertionError, match="outputs for audio are of another projector"):
+            data.Collate(encoder, data.sampling(cfg), True, kept.source, kept)(by_split["train"][:2])
+
+
+def test_the_outputs_of_another_decoder_and_of_another_activation_are_others(
+    root: Path, table: Path, tmp_path: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = made(root, table, configure, tmp_path, family="whisper_siglip")[1].identities
+    for name, part in (("whisper", "audio"), ("siglip", "video")):
+        shutil.copytree(root / name, tmp_path / name)
+        word = f"model.{'vision' if part == 'video' else part}={tmp_path / name}"
+        moved = made(root, table, configure, tmp_path, word, family="whisper_siglip")[1].identities
+        assert moved == base, "where it is loaded from is nothing to it"
+        path = tmp_path / name / "config.json"
+        path.write_text(path.read_text(encoding="utf-8").replace('"gelu', '"relu').replace("relu_pytorch_tanh", "relu"))
+        other = made(root, table, configure, tmp_path, word, family="whisper_siglip")[1].identities
+        assert [changed for changed in base if base[changed] != other[changed]] == [part]
+    monkeypatch.setattr(encoded, "DECODING", [*decoded.DECODING[:-1], "99.0"])
+    other = made(root, table, configure, tmp_path, family="whisper_siglip")[1].identities
+    assert not {*base.values()} & {*other.values()}
+
+
 def test_the_outputs_of_other_weights_are_others(root: Path, table: Path, tmp_path: Path, configure: Configure) -> None:
     *_, model = made(root, table, configure, tmp_path)
     modules = model.encoders()
@@ -280,9 +333,9 @@ def test_several_fill_it_at_once(
     computed: list[str] = []
     keep = encoded._keep
 
-    def counting(outputs: Outputs, records: list[Record], made: list) -> None:
-        computed.extend(record.id for record in records)
-        keep(outputs, records, made)
+    def counting(outputs: Outputs, group: encoded._Computed) -> None:
+        computed.extend(record.id for record in group.records)
+        keep(outputs, group)
 
     monkeypatch.setattr(encoded, "_keep", counting)
     with ThreadPoolExecutor(3) as pool:
@@ -341,9 +394,35 @@ def test_without_room_auto_goes_on_and_on_refuses(
     small = ("trainer.encoder_cache_gb=0.00006", "evaluation.batch_size=4")
     assert made(root, table, configure, tmp_path / "auto", *small)[1] is None
     said = capsys.readouterr().out
-    assert "the encoder cache would need 0." in said and "The encoders compute every clip each time" in said
-    with pytest.raises(ConfigError, match=r"would need .* for 15 clips, and there is room for 0.0 GB in .*: raise tra"):
+    assert re.search(r"the encoder cache would need [\d.]+ kB for 15 clips, and there is room for 60.0 kB in", said)
+    assert "The encoders compute every clip each time" in said
+    with pytest.raises(
+        ConfigError, match=r"would need .* for 15 clips, and there is room for 60.0 kB in .*: raise tra"
+    ):
         made(root, table, configure, tmp_path / "on", *small, "trainer.encoder_cache=on")
+
+
+@pytest.mark.parametrize("family", ["qwen_omni", "whisper_siglip"])
+def test_the_size_is_known_before_where_clips_differ_in_length(
+    family: str, root: Path, tmp_path: Path, configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sound of Qwen2.5-Omni has so many tokens a second, that of a composed model as many for every clip."""
+    rng = np.random.default_rng(1)
+    rows = [("clip", "text", "label", "split")]
+    for i, (seconds, split) in enumerate([(1, "train")] * 7 + [(2, "train"), (12, "train"), (9, "train"), (3, "val")]):
+        sound = (0.1 * rng.standard_normal(seconds * 16_000)).astype(np.float32)
+        frames = np.zeros((8, 32, 32, 3), np.uint8)
+        write_clip(tmp_path / f"{i}.mp4", frames=frames, fps=8 / seconds, waveform=sound, sampling_rate=16_000)
+        rows.append((f"{i}.mp4", "well", ("joy", "anger")[i % 2], split))
+    table = tmp_path / "clips.csv"
+    table.write_text("".join(",".join(row) + "\n" for row in rows), encoding="utf-8")
+    few = "evaluation.batch_size=2"
+    _, outputs, by_split, *_ = made(root, table, configure, tmp_path / "cache", few, family=family)
+    [(number, unit)] = re.findall(r"for 11 of 11 clips are computed once, ([\d.]+) ([kM])B in", capsys.readouterr().out)
+    kept = outputs.of([example.record for examples in by_split.values() for example in examples])
+    sizes = [sum(t.nbytes for own in by_part.values() for t in own.values()) for by_part in kept]
+    assert (len({*sizes}) > 1) == (family == "qwen_omni")
+    assert float(number) * {"k": 1e3, "M": 1e6}[unit] == pytest.approx(sum(sizes), rel=0.02)
 
 
 def test_a_damaged_file_is_computed_again_and_one_of_another_model_refused(

@@ -15,7 +15,7 @@ from transformers import Qwen2_5OmniForConditionalGeneration, Qwen2_5OmniThinker
 from transformers import WhisperFeatureExtractor as Extractor
 from transformers.models.qwen2_5_omni.processing_qwen2_5_omni import _get_feat_extract_output_lengths
 
-from affect.config import Attention, ConfigError, Precision, QwenOmniConfig
+from affect.config import Attention, Config, ConfigError, Precision, QwenOmniConfig
 from affect.models import Conversation, load, precision
 from affect.models.qwen_omni import QwenOmni, QwenOmniEncoder, log_mel, num_audio_tokens
 from affect.record import DataError
@@ -486,6 +486,20 @@ def test_precision_and_attention_follow_the_machine(folder: Path, monkeypatch: p
     assert precision.dtype(configuration(folder, precision=Precision.float16)) is torch.float16
     assert precision.attention(config) == "sdpa"
     assert precision.attention(configuration(folder, attention=Attention.flash)) == "flash_attention_2"
+
+
+def test_a_cpu_beside_a_gpu_computes_in_float32(
+    configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    words = ("model=qwen2_5_omni_3b", "knowledge=mllm", "model@knowledge.mllm_models.main=qwen2_5_omni_3b")
+    for accelerator, kind in (("auto", torch.bfloat16), ("cpu", torch.float32)):
+        cfg = configure(*words, f"trainer.accelerator={accelerator}")
+        assert {precision.dtype(model) for model in (cfg.model, cfg.knowledge.mllm_models["main"])} == {kind}
+        assert precision.device(cfg.trainer.accelerator).type == ("cuda" if accelerator == "auto" else "cpu")
+    asked = configure("model=qwen2_5_omni_3b", "model.precision=bfloat16", "trainer.accelerator=cpu")
+    assert precision.dtype(asked.model) is torch.bfloat16
 
 
 @pytest.mark.parametrize("kind", [Precision.bfloat16, Precision.float16])

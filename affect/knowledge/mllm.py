@@ -35,12 +35,12 @@ from affect.config import (
     KnowledgeConfig,
     ModelConfig,
     new_modalities,
+    settle_precision,
 )
 from affect.knowledge import Description, Failure, checkpoints, instructions
 from affect.knowledge.clips import clips
 from affect.media import Clip
-from affect.models import Conversation, Encoder
-from affect.models.precision import dtype
+from affect.models import Conversation, Encoder, precision
 from affect.record import DataError, Record
 from affect.splits import Part
 
@@ -107,7 +107,7 @@ def generators(cfg: Config) -> list[Generator]:
     and where an encoder would be a new one."""
     knowledge = cfg.knowledge
     if knowledge.mllm_run is not None:
-        made = [_of_run(Path(knowledge.mllm_run), knowledge)]
+        made = [_of_run(Path(knowledge.mllm_run), knowledge, cfg.trainer.accelerator)]
     else:
         made = [
             Generator(name=name, config=config, modalities=_takes(config, knowledge))
@@ -144,11 +144,12 @@ def _takes(config: ModelConfig, knowledge: KnowledgeConfig) -> tuple[str, ...]:
     return tuple(m for m in knowledge.modalities if set(DESCRIPTIONS[m]) <= set(config.modalities))
 
 
-def _of_run(folder: Path, knowledge: KnowledgeConfig) -> Generator:
+def _of_run(folder: Path, knowledge: KnowledgeConfig, accelerator: Accelerator) -> Generator:
     from affect.inherit import run_config  # a run is the one case that needs Hydra's configuration of another run
 
     cfg = OmegaConf.to_object(run_config(folder))
     assert isinstance(cfg, Config)
+    settle_precision(cfg.model, accelerator)
     return Generator(
         name=cfg.model.name,
         config=cfg.model,
@@ -172,8 +173,7 @@ class Mllm:
         self.knowledge = cfg.knowledge
         self.cache_root = Path(cfg.cache_root).expanduser()
         self.decoding_threads = cfg.trainer.check_workers
-        on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator is not Accelerator.cpu
-        self.device = torch.device("cuda" if on_gpu else "cpu")
+        self.device = precision.device(cfg.trainer.accelerator)
         self.settings: dict[str, Any] = {
             "source": "mllm",
             "version": VERSION,
@@ -321,7 +321,7 @@ class Mllm:
             return [outcome for outcomes in alone for outcome in outcomes]
         tensors = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in tensors.items()}
         limit, temperature = self.knowledge.max_new_tokens, self.knowledge.temperature
-        number = dtype(generator.config)
+        number = precision.dtype(generator.config)
         # As in training and evaluation, where Lightning does it: features come in float32, weights may not be.
         with torch.autocast(self.device.type, number, enabled=number is not torch.float32):
             if temperature > 0:

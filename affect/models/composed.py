@@ -43,6 +43,7 @@ class ComposedEncoder:
         """`end` is the token that ends a turn."""
         self.tokenizer, self.end = tokenizer, end
         self.num_tokens = {"audio": config.audio_tokens, "video": config.video_tokens}
+        self.num_states = _num_states(config)
         self.waveforms = self.frames = None
         trust = config.trust_remote_code
         if "a" in modalities:
@@ -109,6 +110,8 @@ class ComposedEncoder:
                 assert found == wanted, f"conversation {i} has {found} {kind} tokens where {wanted} belong"
             if kept:
                 assert len(kept) == len(conversations), f"only some conversations of a batch have outputs for {kind}"
+                found = {len(states) for states in kept}
+                assert found == {self.num_states[kind]}, f"outputs for {kind} are of another projector: {found}"
                 batch[towers.STATES[kind]] = torch.stack(kept)
             elif any(given):
                 assert extract is not None, f"the model was loaded without a tower for {kind}"
@@ -122,7 +125,7 @@ class ComposedEncoder:
 
     def settings(self, part: str) -> str:
         extract = self.waveforms if part == "audio" else self.frames
-        return json.dumps([extract.settings(), self.num_tokens[part]])
+        return json.dumps([extract.settings(), self.num_states[part]])
 
 
 class Composed(nn.Module):
@@ -135,10 +138,7 @@ class Composed(nn.Module):
         embeddings = language.get_input_embeddings().weight
         scale = float(embeddings.detach().float().pow(2).mean().sqrt())
         load = _how(config)
-        qformer = config.projector is ProjectorKind.qformer
-        steps = {"audio": config.audio_tokens, "video": config.video_tokens}
-        if qformer:
-            steps = dict.fromkeys(steps, config.qformer_steps)
+        qformer, steps = config.projector is ProjectorKind.qformer, _num_states(config)
 
         def projector(width: int, num_tokens: int) -> towers.Projector:
             shape = (width, num_tokens, config.qformer_layers, config.qformer_heads)
@@ -193,7 +193,7 @@ class Composed(nn.Module):
         return {part: tower for part, tower in towers_here.items() if isinstance(tower, pretrained)}
 
     def encoder_outputs(self, features: dict[str, Any]) -> list[dict[str, dict[str, torch.Tensor]]]:
-        """By clip and part: states[num_tokens, width], before the projector, which is trained on top of them."""
+        """By clip and part: states[num_states, width], before the projector, which is trained on top of them."""
         encoders = self.encoders()
         here = {"audio": "audio_features", "video": "frames"}
         made = {part: encoders[part](features) for part in encoders if here[part] in features}
@@ -263,6 +263,14 @@ class Composed(nn.Module):
         # Not transformers' own, which would apply what the checkpoint's generation_config.json asks for: a penalty on
         # repetition there counts against every label that the question has named.
         return greedy(self, batch, max_new_tokens, self.stops)
+
+
+def _num_states(config: ComposedConfig) -> dict[str, int]:
+    """By part, how many states an encoder gives its projector of a clip: as many as there are soft tokens, unless a
+    Q-Former makes those out of more."""
+    if config.projector is ProjectorKind.qformer:
+        return {"audio": config.qformer_steps, "video": config.qformer_steps}
+    return {"audio": config.audio_tokens, "video": config.video_tokens}
 
 
 def _how(config: ComposedConfig) -> dict[str, Any]:

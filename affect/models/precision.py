@@ -1,8 +1,17 @@
-"""What `precision` and `attention` of the configuration mean on this machine, for every family alike."""
+"""What `precision`, `attention` and `accelerator` of the configuration mean on this machine, for every family alike."""
+
+import os
 
 import torch
 
-from affect.config import Attention, ModelConfig, Precision
+from affect.config import Accelerator, Attention, ModelConfig, Precision
+
+
+def device(accelerator: Accelerator) -> torch.device:
+    """Where this process computes; the Trainer puts the model there too."""
+    if accelerator is Accelerator.cpu or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def dtype(config: ModelConfig) -> torch.dtype:

@@ -27,7 +27,7 @@ from affect.models.pretrained import refusals, weights
 SAMPLING_RATE = 16_000
 
 STATES = {"audio": "audio_states", "video": "video_states"}
-"""Keys of a batch with what a pretrained encoder made of its clips before, tokens[B, num_tokens, width]."""
+"""Keys of a batch with what a pretrained encoder made of its clips before, states[B, num_states, width]."""
 
 AUDIO_WANTED = "conv, or an encoder of the Whisper or wav2vec 2.0 kind"
 VISION_WANTED = "conv, or an image encoder"

@@ -103,10 +103,10 @@ class Supervised(L.LightningModule):
         trained = {
             adapters.tower_of(name, self.model.towers) for name, p in self.model.named_parameters() if p.requires_grad
         }
-        for tower, prefixes in self.model.towers.items():
-            if tower not in trained:
-                for prefix in prefixes:
-                    self.model.get_submodule(prefix).eval()
+        for prefix in (prefix for prefixes in self.model.towers.values() for prefix in prefixes):
+            for name, part in self.model.get_submodule(prefix).named_modules(prefix=prefix):
+                # Not eval() of the whole: a trained projector may lie within a frozen tower.
+                part.training = adapters.tower_of(name, self.model.towers) in trained
 
     def training_step(self, batch: Batch, _: int) -> torch.Tensor | None:
         self._note_lost(batch)

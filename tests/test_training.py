@@ -415,9 +415,9 @@ def test_a_frozen_tower_stays_bit_identical(start: Start) -> None:
 
 
 def supervised(
-    root: Path, table: Path, configure: Callable[..., Config], *words: str
+    root: Path, table: Path, configure: Callable[..., Config], *words: str, family: str = "composed"
 ) -> tuple[Supervised, data.ClipData, Config]:
-    cfg = configure(*tiny_words(root), "dataset=manifest", f"datasets.manifest.root={table}", *words)
+    cfg = configure(*tiny_words(root, family), "dataset=manifest", f"datasets.manifest.root={table}", *words)
     parts = splits.read(cfg, ["train", "val"])
     torch.manual_seed(cfg.seed)
     model, encoder = models.load(cfg.model, modalities=cfg.modalities, cache_root=Path(cfg.cache_root))
@@ -485,6 +485,30 @@ def test_only_trained_towers_are_in_training_mode(
     module.train()
     trainer.build(cfg, tmp_path, run.Stop(tmp_path)).fit(module, clips)
     assert modes == [(False, True)] * 4  # also in the second epoch, after a validation
+
+
+def test_a_projector_within_a_frozen_tower_is_trained_like_any_other(
+    root: Path, table: Path, tmp_path: Path, configure: Callable[..., Config]
+) -> None:
+    """Where Qwen2.5-Omni has them; its adapters' dropout has to be on."""
+    words = ("finetuning.projector=lora", "finetuning.dropout=0.1", "trainer.max_epochs=1", "trainer.batch_size=5")
+    module, clips, cfg = supervised(root, table, configure, *words, family="qwen_omni")
+    modes: dict[str, bool] = {}
+    step = module.training_step
+
+    def noted(batch: data.Batch, batch_idx: int) -> torch.Tensor:
+        modes.update({name: part.training for name, part in module.model.named_modules()})
+        return step(batch, batch_idx)
+
+    module.training_step = noted
+    module.train()
+    trainer.build(cfg, tmp_path, run.Stop(tmp_path)).fit(module, clips)
+    towers = module.model.towers
+    dropouts = {adapters.tower_of(name, towers): on for name, on in modes.items() if name.endswith("dropout.default")}
+    assert dropouts == {"language": True, "projector": True}
+    frozen = {name: on for name, on in modes.items() if name.startswith(tuple(towers["audio"] + towers["vision"]))}
+    assert {adapters.tower_of(name, towers) for name in frozen} == {"audio", "vision", "projector"}
+    assert all(on == (adapters.tower_of(name, towers) == "projector") for name, on in frozen.items())
 
 
 def test_a_learning_rate_rises_and_falls(

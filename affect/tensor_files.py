@@ -194,9 +194,10 @@ class TensorFiles:
             except FileNotFoundError:  # another process has made room
                 continue
             if path.name.startswith(".") and time.time() - status.st_mtime > ABANDONED:
-                path.unlink(missing_ok=True)
-            else:
-                found.append((status.st_mtime, status.st_size, path))
+                with contextlib.suppress(OSError):  # it may not be ours to delete, and then it goes on taking room
+                    path.unlink(missing_ok=True)
+                    continue
+            found.append((status.st_mtime, status.st_size, path))
         return found
 
     def _touch(self, path: Path, status: os.stat_result) -> None:

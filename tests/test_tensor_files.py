@@ -62,6 +62,26 @@ def test_a_checksum_is_of_names_types_shapes_and_bytes() -> None:
     assert len(set(sums)) == 5 and checksum({"x": x.clone()}) == sums[0]
 
 
+def test_what_a_killed_process_left_in_a_folder_of_others_takes_room_and_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = Kept(tmp_path)
+    files.put("a", numbers(1))
+    whole = files.size()
+    left = files.path("a").with_name(f".{files.path('a').name}-0")
+    left.write_bytes(bytes(1000))
+    os.utime(left, (0, 0))
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        assert files.size() == whole + 1000 and files.room() == files.limit - whole
+        assert same(files.get("a"), numbers(1))
+    assert files.size() == whole and not left.exists()
+
+
 @pytest.mark.parametrize("left", [0, 5, 40, 300])
 def test_a_truncated_file_is_said_and_made_again(tmp_path: Path, left: int) -> None:
     for read in ("has", "get"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,7 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> decoded.Source:
         if bad:
             say(
                 f"{part.dataset} {part.split}: {len(bad)} of {len(checks)} clips cannot be"
-                " used and are left out, see exclusions.csv"
+                " used and are left out; a run lists them in exclusions.csv"
             )
     if files is not None and is_first():
         say(
@@ -234,10 +235,8 @@ class EpochSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         order = self.order()
-        # All shares have to be equally long, since every step waits for all processes: some clips come twice.
-        order += order[: len(self) * self.num_processes - len(order)]
         skip = self.skip if self.epoch == self.skip_epoch else 0
-        return iter(order[self.rank :: self.num_processes][skip:])
+        return iter(share(order, self.rank, self.num_processes)[skip:])
 
     def order(self) -> list[int]:
         """The clips of the present epoch, of all processes together."""
@@ -257,11 +256,11 @@ class EpochSampler(Sampler[int]):
         return order
 
 
-def share(batches: list[list[int]], rank: int, num_processes: int) -> list[list[int]]:
-    """One process's part of the batches of an evaluation. All get as many, some of them twice, which Predictions
-    counts once; a batch stays as it is, so that its numbers do too."""
-    missing = -len(batches) % num_processes
-    return [*batches, *batches[:missing]][rank::num_processes]
+def share(whole: list[Any], rank: int, num_processes: int) -> list[Any]:
+    """One process's part of the clips of an epoch or the batches of an evaluation. All get as many, since every step
+    waits for all processes; so some come twice, in an evaluation too, where Predictions counts them once."""
+    count = len(whole) + -len(whole) % num_processes
+    return [*islice(cycle(whole), count)][rank::num_processes]
 
 
 CHARACTERS = 4

@@ -255,7 +255,8 @@ def test_clips_that_cannot_be_used_are_excluded_and_accounted_for(
     assert (account["expected"], account["excluded"], account["used"]) == (6, 4, 2)
     assert [record.id for record in parts[0].records] == ["manifest/train/6", "manifest/train/7"]
     assert all(str(clips) in item.source for item in parts[0].excluded[1:])
-    assert "manifest train: 4 of 6 clips cannot be used and are left out, see exclusions.csv" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "manifest train: 4 of 6 clips cannot be used and are left out; a run lists them in exclusions.csv" in said
     assert parts[1].account()["excluded"] == 0
 
 

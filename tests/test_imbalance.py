@@ -143,6 +143,18 @@ def test_classes_are_drawn_as_often_as_the_setting_says() -> None:
     assert drawn(asked, ClassSampling.square_root)["emotion", "anger"] == pytest.approx(root_share, abs=0.04)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_every_process_has_a_share_of_the_same_size_however_few_there_are(count: int) -> None:
+    whole = [[i] for i in range(count)]
+    shares = [data.share(whole, rank, 4) for rank in range(4)]
+    assert {len(own) for own in shares} == {-(-count // 4)}
+    assert [*{i: None for own in zip(*shares, strict=True) for [i] in own}] == [*range(count)], "none is left out"
+    assert [data.share(whole, 0, 1)] == [whole]
+    samplers = [data.EpochSampler([1.0] * count, 3, step_size=4, rank=rank, num_processes=4) for rank in range(4)]
+    assert {len(list(sampler)) for sampler in samplers} == {len(samplers[0])} == {-(-count // 4)}
+    assert {i for sampler in samplers for i in sampler} == {*range(count)}
+
+
 def test_a_task_without_classes_keeps_its_share_of_an_epoch() -> None:
     asked = of_task({"joy": 60, "anger": 4}, EMOTION) + [example(LEVEL, 0.5, i) for i in range(36)]
     shares = drawn(asked, ClassSampling.balanced)

@@ -142,7 +142,10 @@ def _found(
                 if record.id in gaps
             ]
             part.records = [record for record in part.records if record.id not in gaps]
-        say(f"{len(gaps):,} clips have no description by {generator} and are left out, see exclusions.csv")
+        say(
+            f"{len(gaps):,} clips have no description by {generator} and are left out; a run lists them in"
+            " exclusions.csv"
+        )
     elif gaps:
         raise DataError(_report(parts, cfg, source, generator, names, gaps, found, filled))
     return found.descriptions
@@ -174,8 +177,8 @@ def _exclude_unusable(
         part.records = [record for record in part.records if record.id not in bad]
         if bad:
             say(
-                f"{part.dataset} {part.split}: {len(bad)} clips cannot be described and are left out, see"
-                " exclusions.csv"
+                f"{part.dataset} {part.split}: {len(bad)} clips cannot be described and are left out; a"
+                " run lists them in exclusions.csv"
             )
         if bad and not part.records:
             raise DataError(

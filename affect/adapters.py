@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from affect.config import ConfigError, FinetuningConfig, LoraMethod, Tower, near
@@ -237,12 +239,18 @@ def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """The tensors a checkpoint has to hold: parameters with a gradient, and buffers beside them in the same module's
     tower (running statistics of an encoder that is trained change too); and the start of PiSSA, since singular vectors
     come out with another sign elsewhere."""
-    parameters = {name for name, p in model.named_parameters() if p.requires_grad or _is_start(name)}
-    trained_towers = {tower_of(name, model.towers) for name in parameters if ADAPTER_MARK not in name}
-    state = model.state_dict()
-    buffers = set(state) - {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    kept = parameters | {name for name in buffers if tower_of(name, model.towers) in trained_towers}
-    return {name: state[name] for name in state if name in kept}
+    kept = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad or _is_start(name)}
+    whole = {tower_of(name, model.towers) for name in kept if ADAPTER_MARK not in name}
+    if whole:  # else there is no need to go through everything, which takes longer than the rest of a checkpoint
+        parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        buffers = {name: tensor for name, tensor in model.state_dict().items() if name not in parameters}
+        kept |= {name: tensor for name, tensor in buffers.items() if tower_of(name, model.towers) in whole}
+    return kept
+
+
+def trained_towers(model: nn.Module) -> set[str]:
+    """Those of which any parameter has a gradient."""
+    return {tower_of(name, model.towers) for name, p in model.named_parameters() if p.requires_grad}
 
 
 def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
@@ -269,33 +277,40 @@ SAMPLED = 8
 """Values of each frozen tensor that tell one base from another."""
 
 
-def base_sample(model: nn.Module) -> dict[str, torch.Tensor]:
-    """By name, a few values of each parameter that came from a checkpoint, float32[SAMPLED] or fewer: enough to know
-    the base of an adapter again, in another precision too, where hashing gigabytes would take longer than the rest of
-    an evaluation. To be taken before anything is put into the model."""
-    sample = {}
+class BaseSample(TypedDict):
+    """A few values of each parameter that came from a checkpoint."""
+
+    names: list[str]
+    values: torch.Tensor
+    """float32[N, SAMPLED], zeros behind the values of a smaller parameter. One tensor, since every checkpoint has it,
+    and a small tensor takes as long to write as a large one."""
+
+
+def base_sample(model: nn.Module) -> BaseSample:
+    """Enough to know the base of an adapter again, in another precision too, where hashing gigabytes would take longer
+    than the rest of an evaluation. To be taken before anything is put into the model."""
+    names, rows = [], []
     for name, parameter in model.named_parameters():
         tower = tower_of(name, model.towers)
         if tower != HEAD and tower not in model.new:
             flat = parameter.detach().flatten()
-            sample[name] = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float().cpu()
-    if not sample:
-        return {}
-    # A copy: training goes on with the parameters themselves. In one piece, which every checkpoint writes at once.
-    together = torch.cat(list(sample.values()))
-    return dict(zip(sample, together.split([len(values) for values in sample.values()]), strict=True))
+            row = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float().cpu()
+            names.append(name)
+            rows.append(pad(row, (0, SAMPLED - len(row))))
+    return BaseSample(names=names, values=torch.stack(rows) if rows else torch.zeros(0, SAMPLED))
 
 
-def check_base(model: nn.Module, trained_on: dict[str, torch.Tensor] | None, source: str) -> None:
+def check_base(model: nn.Module, trained_on: BaseSample | None, source: str) -> None:
     """Raises ConfigError, naming `source`, where `model`, to which `apply` was applied, was loaded from another base
     than the one that the sample `trained_on` is of. A tower that only one of the two was loaded with tells nothing."""
-    if trained_on is None:
+    if trained_on is None or "names" not in trained_on:
         raise ConfigError(
-            f"{source} was written by an earlier version of affect, which did not note the model it was trained on:"
-            " train again, or evaluate it with that version"
+            f"{source} was written by an earlier version of affect, which noted the model it was trained on otherwise"
+            " or not at all: train again, or evaluate it with that version"
         )
-    both = [name for name in trained_on if name in model.base_sample]
-    other = [name for name in both if not _alike(trained_on[name], model.base_sample[name])]
+    then, now = (dict(zip(base["names"], base["values"], strict=True)) for base in (trained_on, model.base_sample))
+    both = [name for name in then if name in now]
+    other = [name for name in both if not _alike(then[name], now[name])]
     if other:
         raise ConfigError(
             f"{source} was trained on another base: {len(other)} of {len(both)} tensors of this model have other values"

@@ -100,9 +100,7 @@ class Supervised(L.LightningModule):
         self.shows_progress = self.trainer.progress_bar_callback is not None
         # Not at the start of an epoch, which Lightning passes over when a run is taken up in its middle.
         # Dropout in a tower that is not trained would be noise on its features, which nothing could learn to ignore.
-        trained = {
-            adapters.tower_of(name, self.model.towers) for name, p in self.model.named_parameters() if p.requires_grad
-        }
+        trained = adapters.trained_towers(self.model)
         for prefix in (prefix for prefixes in self.model.towers.values() for prefix in prefixes):
             for name, part in self.model.get_submodule(prefix).named_modules(prefix=prefix):
                 # Not eval() of the whole: a trained projector may lie within a frozen tower.
@@ -182,8 +180,10 @@ class Supervised(L.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:
+        return adapters.trained_state(self.model)  # what a checkpoint holds
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"] = adapters.trained_state(self.model)
         checkpoint["base"], checkpoint["lost"] = self.model.base_sample, dict(self.lost)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -337,7 +337,7 @@ def test_a_checkpoint_of_another_base_is_refused(trained, monkeypatch, root) -> 
     made = trained("thinker", "modalities=t")
     path = made.folder / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path)
-    checkpoint["base"] = {name: values + 1 for name, values in checkpoint["base"].items()}
+    checkpoint["base"]["values"] += 1
     torch.save(checkpoint, path)
     _, said = export(monkeypatch, made)
     assert re.search(rf"{path} was trained on another base: (\d+) of \1 tensors", said)

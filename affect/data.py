@@ -375,7 +375,7 @@ class ClipData(L.LightningDataModule):
         return self._evaluation_loader(self.eval_split)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        if batch.tensors is None:
+        if batch.tensors is None or device.type == "cpu":  # where they are made
             return batch
         moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.tensors.items()}
         return Batch(examples=batch.examples, tensors=moved, failed=batch.failed)

@@ -122,7 +122,7 @@ class Supervised(L.LightningModule):
             rates = (f"{key} (={getattr(self.finetuning, key)})" for key in ("learning_rate", "new_learning_rate"))
             remedy = " or ".join(f"finetuning.{rate}" for rate in rates)
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}: lower {remedy}")
-        if self.shows_progress:  # trainer.LogLoss has it for the loggers
+        if self.shows_progress:  # trainer.LogSteps has it for the loggers
             self.log("train/loss", loss, prog_bar=True, logger=False, batch_size=len(batch.examples))
         return loss
 

@@ -2,15 +2,20 @@
 
 import csv
 import logging
+import math
+import os
 import pickle
+import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.profilers import PassThroughProfiler
 from torch import nn
 
 from affect import adapters
@@ -23,14 +28,27 @@ from affect.run import Stop, is_first
 BEST = Path("checkpoints") / "best.ckpt"
 
 
-class LogLoss(L.Callback):
-    """Logs `train/loss`, the mean over the batches of an optimiser step, at the first step and at every `every`th.
-    Lightning would log it only when all callbacks are through, and a run that was killed after saving would lack the
-    row."""
+class LogSteps(L.Callback):
+    """Logs `train/loss`, the mean over the batches of an optimiser step, and the learning rate of each group of
+    parameters in it, at the first step and at every `every`th. Lightning would log the loss only when all callbacks are
+    through, and a run that was killed after saving would lack the row.
+
+    Rows are written at once where they are seldom, else every WRITE_EVERY seconds, and before anything is saved."""
+
+    WRITE_EVERY = 1.0
 
     def __init__(self, every: int) -> None:
         self.every = every
         self.loss: torch.Tensor | None = None
+        self.rates: dict[str, float] = {}
+        self.written_at = -math.inf
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, index: int) -> None:
+        [optimizer] = trainer.optimizers
+        groups, name = optimizer.param_groups, f"lr-{type(optimizer).__name__}"
+        several = len(groups) > 1
+        # Before the step, since the scheduler's is behind it.
+        self.rates = {f"{name}/pg{i}" if several else name: group["lr"] for i, group in enumerate(groups, 1)}
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
@@ -41,10 +59,25 @@ class LogLoss(L.Callback):
         if (index + 1) % trainer.accumulate_grad_batches and index + 1 < trainer.num_training_batches:
             return
         if self.loss is not None and (trainer.global_step == 1 or trainer.global_step % self.every == 0):
-            values = {"train/loss": float(self.loss), "epoch": trainer.current_epoch}
+            values = {"train/loss": float(self.loss), **self.rates, "epoch": trainer.current_epoch}
+            write = time.monotonic() - self.written_at >= self.WRITE_EVERY
             for logger in trainer.loggers:
                 logger.log_metrics(values, step=trainer.global_step - 1)
+                if write:
+                    logger.save()
+            if write:
+                self.written_at = time.monotonic()
         self.loss = None
+
+
+class Unprofiled(PassThroughProfiler):
+    """Lightning asks for a context seventy times a step, and those of its own profiler that does nothing are made by a
+    generator each: 0.1 ms a step."""
+
+    nothing = nullcontext()
+
+    def profile(self, action_name: str) -> nullcontext:
+        return self.nothing
 
 
 def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, step: int = 0) -> L.Trainer:
@@ -65,6 +98,9 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
     warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
     if cfg.trainer.accelerator is Accelerator.cuda and not torch.cuda.is_available():
         raise ConfigError("trainer.accelerator=cuda, but torch finds no CUDA device: trainer.accelerator=cpu (or auto)")
+    if not torch.cuda.is_available():
+        # Lightning has torch look for NVIDIA's library, and an optimiser does so at every step, for 0.3 ms.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     # A server of the same machine may want all of the GPU, and nothing is computed here.
     served = isinstance(cfg.model, ServerConfig)
     on_gpu = not served and precision.device(cfg.trainer.accelerator).type == "cuda"
@@ -84,9 +120,8 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         ),
-        LogLoss(cfg.trainer.log_every),  # before what saves, so that a saved step is a logged one
+        LogSteps(cfg.trainer.log_every),  # before what saves, so that a saved step is a logged one
         SaveState(folder, cfg.trainer, stop),
-        LearningRateMonitor(logging_interval="step"),
     ]
     if cfg.trainer.compile:
         callbacks.append(CompiledLayers())
@@ -107,6 +142,7 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         log_every_n_steps=cfg.trainer.log_every,
         logger=[_csv_logger(folder, step), *([] if tracker is None else [tracker])],
         callbacks=callbacks,
+        profiler=Unprofiled(),
         enable_progress_bar=cfg.trainer.progress and is_first(),
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -116,7 +152,7 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
 
 def _csv_logger(folder: Path, step: int) -> CSVLogger:
     """The logger of log/metrics.csv, which keeps the rows before optimiser step `step` of a run that is taken up."""
-    logger = CSVLogger(save_dir=folder, name="log", version="", flush_logs_every_n_steps=1)
+    logger = CSVLogger(save_dir=folder, name="log", version="")
     path = folder / "log" / "metrics.csv"
     if not is_first() or not path.is_file():
         return logger

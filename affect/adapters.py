@@ -248,9 +248,14 @@ def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
     return kept
 
 
-def trained_towers(model: nn.Module) -> set[str]:
-    """Those of which any parameter has a gradient."""
-    return {tower_of(name, model.towers) for name, p in model.named_parameters() if p.requires_grad}
+def set_training_mode(model: nn.Module) -> None:
+    """Training mode in the towers that are trained, evaluation mode in the others, whose dropout would be noise that
+    nothing could learn to ignore."""
+    trained = {tower_of(name, model.towers) for name, p in model.named_parameters() if p.requires_grad}
+    for prefix in (prefix for prefixes in model.towers.values() for prefix in prefixes):
+        # One by one, since a trained projector may lie within a frozen tower.
+        for name, part in model.get_submodule(prefix).named_modules(prefix=prefix):
+            part.training = tower_of(name, model.towers) in trained
 
 
 def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:

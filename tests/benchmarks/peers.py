@@ -145,11 +145,13 @@ def affect(folder: Path, cache: Path, words: list[str], measure: str, epochs: in
     import lightning as L
     import torch
     from lightning.pytorch.callbacks import ModelCheckpoint
-    from torch.utils.data import DataLoader
 
     from affect import adapters, data, encoded, models, readout, splits, trainer
     from affect.module import Supervised, answer_loss
     from affect.run import Stop
+
+    class Ready(list):
+        """As a list of its own kind, since Lightning takes a plain one for a list of loaders."""
 
     class InMemory(data.ClipData):
         """ClipData whose batches are there already."""
@@ -158,8 +160,8 @@ def affect(folder: Path, cache: Path, words: list[str], measure: str, epochs: in
             L.LightningDataModule.__init__(self)
             self.batches = batches
 
-        def train_dataloader(self) -> DataLoader:
-            return DataLoader(self.batches, batch_size=None)
+        def train_dataloader(self) -> Ready:
+            return Ready(self.batches)
 
     cfg = configuration(folder, cache, [*words, f"trainer.max_epochs={epochs}"])
     L.seed_everything(cfg.seed, verbose=False)

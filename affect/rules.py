@@ -359,6 +359,13 @@ def _training_conflicts(cfg: Config) -> Iterator[str]:
             )
     if cfg.trainer.encoder_cache is EncoderCache.on:
         yield from _encoder_cache_conflicts(cfg, used)
+    # In a composed model, only the language model has it.
+    layered = ["language", *(() if isinstance(cfg.model, ComposedConfig) else used)]
+    if cfg.model.gradient_checkpointing and not {getattr(modes, tower) for tower in layered} & {Tower.lora, Tower.full}:
+        yield (
+            "model.gradient_checkpointing=true saves memory only in towers that are trained, and finetuning.language="
+            f"{modes.language.value} trains no layers of one: leave it out, or set finetuning.language=lora"
+        )
     trained = [modes.language, *(getattr(modes, tower) for tower in used), *([modes.projector] if used else [])]
     if modes.target is Target.head:
         return  # which is trained whatever the towers are

@@ -307,6 +307,10 @@ RULES = [
         "prompting.transcript.en lacks its placeholder {text}: what it should show",
     ),
     (["prompting.context.en='Before: {turns'"], "prompting.context.en has a placeholder that is not {turns}"),
+    (
+        ["finetuning.language=frozen", "model.gradient_checkpointing=true"],
+        "model.gradient_checkpointing=true saves memory only in towers that are trained, and finetuning.language=",
+    ),
     (["finetuning.audio=frozen"], "finetuning.audio=frozen, but model.audio=conv is new and has to be trained whole"),
     (["finetuning.vision=lora"], "finetuning.vision=lora, but model.vision=conv is new and has to be trained whole"),
     (["finetuning.projector=frozen"], "finetuning.projector=frozen, but the projector of model=smollm2 is new"),

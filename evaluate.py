@@ -28,7 +28,6 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     folder = run.create(cfg, "evaluate", job_folder)
     with run.running(folder) as stop, tracking.open(cfg, folder, "evaluate", job_folder) as tracker:
-        L.seed_everything(cfg.seed, verbose=False)
         evaluated = [part for part in parts if part.split == cfg.evaluation.split]
         source = data.exclude_unusable(evaluated, cfg)
         described = attach.attach(parts, cfg)
@@ -36,6 +35,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
         # A model trained with more modalities than it is evaluated with keeps the towers of all it was trained with.
         trained = "" if cfg.run is None else run.read(Path(cfg.run)).config["modalities"]
         letters = "".join(m for m in "tav" if m in trained + cfg.modalities)
+        # After descriptions may have been made, which another run finds made.
+        L.seed_everything(cfg.seed, verbose=False)
         with processes.spread(cfg, folder), keep.borrowed(cfg, letters) as (model, encoder):
             if cfg.run is not None:
                 if cfg.finetuning.target is Target.head:

@@ -25,12 +25,13 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     folder = run.create(cfg, "train", job_folder)
     with run.running(folder) as stop, tracking.open(cfg, folder, "train", job_folder) as tracker:
-        L.seed_everything(cfg.seed, verbose=False)
         source = data.exclude_unusable(parts, cfg)
         described = attach.attach(parts, cfg)
         run.check_same_data(folder, parts)
         run.write_data(folder, parts, {})
         classes = imbalance.of_training(folder, parts, cfg)
+        # After descriptions may have been made, which another run finds made.
+        L.seed_everything(cfg.seed, verbose=False)
         with processes.spread(cfg, folder), keep.borrowed(cfg) as (model, encoder):
             if cfg.finetuning.target is Target.head:
                 heads.attach(model, chosen_tasks(cfg))

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import random
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,17 +12,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import transformers
 from omegaconf import OmegaConf
-from tiny_models import TINY_LABELS, tiny_manifest, tiny_words
+from tiny_models import TINY_LABELS, tiny_composed_language, tiny_manifest, tiny_words
 
 import evaluate
 import train
 from affect import adapters, alignment, data, decoded, inherit, models, run, splits, trainer
 from affect.config import Config, ConfigError
 from affect.corpus import Settings, generate
+from affect.knowledge import attach
 from affect.metrics.summary import summarise
+from affect.models import smollm2
 from affect.module import Predictions, Supervised, answer_loss
 from affect.record import Prediction
 
@@ -95,6 +100,35 @@ def two_tasks(start: Start, with_two_tasks: list[str]) -> Path:
     """A run of Qwen2.5-Omni with a classification and an intensity."""
     short = ("trainer.max_epochs=1", "trainer.batch_size=4", "evaluation.intensity_readout=expectation")
     return start("train", *with_two_tasks, *short, family="qwen_omni")
+
+
+def test_new_towers_begin_alike_whatever_had_to_be_made_before(
+    start: Start, one_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Descriptions by an MLLM, for one, which is loaded for them only where they are not there."""
+    attached = attach.attach
+
+    def drawing(*rest: object) -> object:
+        torch.rand(3), np.random.rand(3), random.random()
+        return attached(*rest)
+
+    monkeypatch.setattr(attach, "attach", drawing)
+    words = ("trainer.max_epochs=2", "trainer.batch_size=4", "trainer.log_every=1", "model.max_seconds=5")
+    again = start("train", *words)
+    for name in ("predictions.jsonl", "log/metrics.csv"):
+        assert (again / name).read_text() == (one_task / name).read_text()
+
+
+def test_converting_smollm2_draws_no_random_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_composed_language(tmp_path / "tiny")
+    for kind in (transformers.AutoModelForCausalLM, transformers.AutoTokenizer):
+        load = kind.from_pretrained
+        monkeypatch.setattr(kind, "from_pretrained", lambda *_, load=load, **__: load(folder))
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    smollm2._convert(tmp_path / "weights.gguf", tmp_path / "made")
+    assert torch.equal(torch.rand(3), expected) and (tmp_path / "made" / "model.safetensors").is_file()
 
 
 @pytest.fixture(params=["one_task", "two_tasks"])

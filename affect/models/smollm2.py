@@ -106,12 +106,16 @@ def _convert(gguf: Path, target: Path) -> None:
 
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**source)
-    quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-    # The de-quantised model still calls itself quantised and refuses to be saved; a plain one takes over its weights.
-    config = quantised.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    # A plain model draws random weights before it is given others, and the run that is the first to need it would begin
+    # with other new towers than those that find it.
+    with torch.random.fork_rng(devices=[]):
+        quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        # The de-quantised model still calls itself quantised and refuses to be saved; a plain one takes over its
+        # weights.
+        config = quantised.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     plain.load_state_dict(quantised.state_dict())
     plain.save_pretrained(target)
     tokenizer.save_pretrained(target)

@@ -9,6 +9,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from torch.nn.functional import pad
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 
 from affect.config import ConfigError, FinetuningConfig, LoraMethod, Tower, near
@@ -142,6 +143,7 @@ def _start_from_singular_values(layer: BaseTunerLayer, lora: LoraConfig) -> None
     u, s, v = torch.linalg.svd(weight, full_matrices=False)
     root = (s[: lora.r] / layer.scaling[TRAINED]).sqrt()
     layer.update_layer(START, lora.r, lora_alpha=lora.lora_alpha, config=lora)
+    layer.lora_dropout[START] = nn.Identity()  # it stands for weights, which have none
     layer.set_adapter([TRAINED, START])
     for adapter, sign in ((TRAINED, 1.0), (START, -1.0)):
         a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
@@ -236,8 +238,8 @@ def _counts(
 
 
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors a checkpoint has to hold: parameters with a gradient, and buffers beside them in the same module's
-    tower (running statistics of an encoder that is trained change too); and the start of PiSSA, since singular vectors
+    """The tensors a checkpoint has to hold: parameters with a gradient, and buffers in the same tower where it is
+    trained whole (running statistics change too); and the start of PiSSA, since singular vectors
     come out with another sign elsewhere."""
     kept = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad or _is_start(name)}
     whole = {tower_of(name, model.towers) for name in kept if ADAPTER_MARK not in name}
@@ -250,12 +252,15 @@ def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def set_training_mode(model: nn.Module) -> None:
     """Training mode in the towers that are trained, evaluation mode in the others, whose dropout would be noise that
-    nothing could learn to ignore."""
-    trained = {tower_of(name, model.towers) for name, p in model.named_parameters() if p.requires_grad}
+    nothing could learn to ignore. Batch normalisation beside adapters keeps the statistics it came with, as it keeps
+    its weights: a checkpoint has those of towers alone that are trained whole."""
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    whole = {tower_of(name, model.towers) for name in trained if ADAPTER_MARK not in name}
+    trained = {tower_of(name, model.towers) for name in trained}
     for prefix in (prefix for prefixes in model.towers.values() for prefix in prefixes):
         # One by one, since a trained projector may lie within a frozen tower.
         for name, part in model.get_submodule(prefix).named_modules(prefix=prefix):
-            part.training = tower_of(name, model.towers) in trained
+            part.training = tower_of(name, model.towers) in (whole if isinstance(part, _BatchNorm) else trained)
 
 
 def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
@@ -294,25 +299,30 @@ class BaseSample(TypedDict):
 def base_sample(model: nn.Module) -> BaseSample:
     """Enough to know the base of an adapter again, in another precision too, where hashing gigabytes would take longer
     than the rest of an evaluation. To be taken before anything is put into the model."""
-    names, rows = [], []
+    sample = {}
     for name, parameter in model.named_parameters():
         tower = tower_of(name, model.towers)
         if tower != HEAD and tower not in model.new:
             flat = parameter.detach().flatten()
-            row = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float().cpu()
-            names.append(name)
-            rows.append(pad(row, (0, SAMPLED - len(row))))
-    return BaseSample(names=names, values=torch.stack(rows) if rows else torch.zeros(0, SAMPLED))
+            sample[name] = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float().cpu()
+    return _together(sample)
+
+
+def _together(sample: dict[str, torch.Tensor]) -> BaseSample:
+    rows = [pad(values, (0, SAMPLED - len(values))) for values in sample.values()]
+    return BaseSample(names=[*sample], values=torch.stack(rows) if rows else torch.zeros(0, SAMPLED))
 
 
 def check_base(model: nn.Module, trained_on: BaseSample | None, source: str) -> None:
     """Raises ConfigError, naming `source`, where `model`, to which `apply` was applied, was loaded from another base
     than the one that the sample `trained_on` is of. A tower that only one of the two was loaded with tells nothing."""
-    if trained_on is None or "names" not in trained_on:
+    if trained_on is None:
         raise ConfigError(
-            f"{source} was written by an earlier version of affect, which noted the model it was trained on otherwise"
-            " or not at all: train again, or evaluate it with that version"
+            f"{source} was written by an earlier version of affect, which did not note the model it was trained on:"
+            " train again, or evaluate it with that version"
         )
+    if "names" not in trained_on:
+        trained_on = _together(trained_on)  # as it was written first, a tensor for each parameter
     then, now = (dict(zip(base["names"], base["values"], strict=True)) for base in (trained_on, model.base_sample))
     both = [name for name in then if name in now]
     other = [name for name in both if not _alike(then[name], now[name])]
@@ -325,7 +335,7 @@ def check_base(model: nn.Module, trained_on: BaseSample | None, source: str) -> 
 
 def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
     # bfloat16 has eight bits: its rounding moves a value by up to 0.4 %.
-    return one.shape == other.shape and torch.allclose(one, other, rtol=0.01, atol=1e-6)
+    return torch.allclose(one, other, rtol=0.01, atol=1e-6)
 
 
 def learning_rate(tower: str, model: nn.Module, config: FinetuningConfig) -> float:

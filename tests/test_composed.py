@@ -19,7 +19,7 @@ from tiny_models import (
     tiny_wav2vec2,
     tiny_whisper,
 )
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from affect.adapters import tower_of
 from affect.config import ComposedConfig, ConfigError, ProjectorKind
@@ -84,6 +84,19 @@ def qformer(folder: Path) -> Pair:
 @pytest.fixture(params=["conv", "whisper", "wav2vec2", "qformer"])
 def pair(request: pytest.FixtureRequest) -> Pair:
     return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize("name", ["wav2vec2", "hubert"])
+def test_no_layer_of_a_trained_encoder_is_left_out(folder: Path, name: str) -> None:
+    assert AutoConfig.from_pretrained(folder / name).layerdrop == 0.1
+    model, encoder = load_tiny(folder, audio=str(folder / name), vision=None, modalities="ta")
+    [layer] = model.audio.encoder.encoder.layers
+    calls: list[int] = []
+    layer.register_forward_hook(lambda *_: calls.append(1))
+    batch = encoder.encode([conversation("Well?", "a")])
+    for _ in range(60):  # of which one in ten would be without it
+        model.train().audio(batch)
+    assert len(calls) == 60
 
 
 def sound(samples: int, seed: int = 0) -> np.ndarray:

@@ -283,6 +283,53 @@ def test_a_base_with_pissa_is_given_on_as_it_was(folder: Path, configure: Any) -
         assert torch.equal(logits(model, batch(encoder)), before)
 
 
+class Normalised(nn.Module):
+    """Two towers, one of which has batch normalisation, as Parakeet's convolutions do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.language, self.audio = nn.ModuleDict({"q_proj": nn.Linear(8, 8)}), nn.ModuleDict()
+        self.audio["q_proj"], self.audio["norm"] = nn.Linear(8, 8), nn.BatchNorm1d(8)
+        self.towers, self.new = {"language": ["language"], "audio": ["audio"]}, frozenset()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.language["q_proj"](self.audio["norm"](self.audio["q_proj"](x)))
+
+
+@pytest.mark.parametrize("mode", [Tower.frozen, Tower.lora, Tower.full])
+def test_what_training_changes_is_in_a_checkpoint(mode: Tower) -> None:
+    torch.manual_seed(0)
+    model, again = Normalised(), Normalised()
+    again.load_state_dict(model.state_dict())
+    config = settings("lora", audio=mode, targets=["q_proj"])
+    for made in (model, again):
+        adapters.apply(made, config)
+    adapters.set_training_mode(model.train())
+    optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.randn(16, 8) + 1).square().mean().backward()
+        optimizer.step()
+    assert model.audio["norm"].training == (mode is Tower.full)
+    adapters.load_trained_state(again, adapters.trained_state(model), "best.ckpt")
+    x = torch.randn(4, 8)
+    with torch.no_grad():
+        assert model.eval()(x).isfinite().all() and torch.equal(again.eval()(x), model(x))
+
+
+def test_the_start_of_pissa_has_no_dropout(folder: Path) -> None:
+    model, encoder = text_model(folder)
+    tensors = batch(encoder)
+    before = logits(model, tensors)
+    adapters.apply(model, settings("pissa", dropout=0.3))
+    adapters.set_training_mode(model.train())
+    with torch.no_grad():
+        assert (model(tensors, keep=6) - before).abs().max() > 0.01, "dropout of what is trained"
+        for layer in layers(model).values():
+            layer.lora_dropout[adapters.TRAINED].eval()
+        torch.testing.assert_close(model(tensors, keep=6), before, atol=1e-4, rtol=1e-4)
+
+
 # ---------------------------------------------------------------- the base
 
 
@@ -309,9 +356,14 @@ def test_another_base_is_refused_and_another_precision_is_not(folder: Path) -> N
         r" example language\.model\.layers\.1\.mlp\.up_proj\.weight: name the checkpoint",
     ):
         adapters.check_base(other, sample, "best.ckpt")
-    for earlier in (None, {"language.model.norm.weight": torch.ones(8)}):
-        with pytest.raises(ConfigError, match=r"best\.ckpt was written by an earlier version of affect, which noted"):
-            adapters.check_base(again, earlier, "best.ckpt")
+    earlier = dict(zip(sample["names"], sample["values"], strict=True))
+    adapters.check_base(again, earlier, "best.ckpt")
+    with pytest.raises(ConfigError, match="was trained on another base: 1 of"):
+        adapters.check_base(other, earlier, "best.ckpt")
+    with pytest.raises(
+        ConfigError, match=r"best\.ckpt was written by an earlier version of affect, which did not note"
+    ):
+        adapters.check_base(again, None, "best.ckpt")
 
 
 def test_new_towers_are_no_base(folder: Path) -> None:

@@ -389,7 +389,7 @@ def test_a_fine_tuned_run_describes(made, configure, folder, table, tmp_path):
     assert texts(untouched, records) == texts(plain, records)
     assert untouched.fingerprint != tuned.fingerprint
     torch.save({"state_dict": state}, trained / "checkpoints/best.ckpt")
-    with pytest.raises(ConfigError, match="was written by an earlier version of affect, which noted the model"):
+    with pytest.raises(ConfigError, match="was written by an earlier version of affect, which did not note the model"):
         texts(made(f"knowledge.mllm_run={trained}", "knowledge.modalities=[audio]")[0], records)
     (trained / "checkpoints/best.ckpt").unlink()
     with pytest.raises(ConfigError, match=r"has no checkpoints/best.ckpt: its training did not get as far"):

@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from affect.config import MODALITIES, ConfigError, ModelConfig, NativeConfig
 from affect.models import keep, precision
-from affect.models.pretrained import first_line
+from affect.models.pretrained import first_line, keep_all_layers
 
 
 def load(
@@ -118,6 +118,7 @@ def _weights(
         for name in names if letter not in modalities else ():
             owner, _, attribute = name.rpartition(".")
             setattr(body.get_submodule(owner), attribute, None)
+    keep_all_layers(backbone)
     if config.gradient_checkpointing:
         backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         # The call above also makes the output of every embedding and first convolution require a gradient, which only

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from safetensors import SafetensorError
+from torch import nn
 from transformers import PreTrainedModel
 
 from affect.config import ConfigError
@@ -59,7 +60,17 @@ def _load(kind: Any, key: str, name: str, **how: Any) -> PreTrainedModel:
             f"{key}={name} lacks {len(lost)} of the weights of a {type(model).__name__} or has them in another shape"
             f" ({', '.join(lost[:3])}), and they would stay random: download it again, or name another model"
         )
+    keep_all_layers(model)
     return model
+
+
+def keep_all_layers(model: nn.Module) -> None:
+    """Turns off layerdrop, by which wav2vec 2.0 and its like leave out layers at random while they are trained: of
+    processes that train together, one would wait for gradients of a layer that the other has left out."""
+    for part in model.modules():
+        for owner in (part, getattr(part, "config", None)):
+            if getattr(owner, "layerdrop", 0.0):
+                owner.layerdrop = 0.0
 
 
 def first_line(error: Exception) -> str:

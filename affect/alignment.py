@@ -74,7 +74,7 @@ def align(
     answers = {key: known for key, known in answers.items() if len(known) > 1}
     if not answers:
         return []
-    device = precision.device(cfg.trainer.accelerator)
+    device = precision.device(cfg.trainer)
     model.to(device)
     collate = Collate(encoder, sampling(cfg), False, source, outputs)
     with torch.no_grad():

@@ -763,12 +763,6 @@ def near(word: str, options: Iterable[str]) -> str:
 MODALITIES = {"t": "text", "a": "audio", "v": "video"}
 
 
-def settle_precision(model: ModelConfig, accelerator: Accelerator) -> None:
-    """On a CPU that was asked for, auto is float32, whatever GPU there is beside it."""
-    if accelerator is Accelerator.cpu and model.precision is Precision.auto and not isinstance(model, ServerConfig):
-        model.precision = Precision.float32
-
-
 def new_modalities(model: ModelConfig) -> str:
     """Letters of the modalities whose encoder or projector starts from random weights."""
     if not isinstance(model, ComposedConfig):

@@ -147,10 +147,11 @@ def _identity(part: str, module: nn.Module, encoder: Encoder, cfg: Config) -> st
     """What the outputs of a part depend on beside the clip, as a hash."""
     wanted = sampling(cfg)
     taken = [SAMPLING_RATE] if part == "audio" else [wanted.num_frames, wanted.frame_size]
-    what = [VERSION, part, encoder.settings(part), taken, _weights_hash(module), str(precision.dtype(cfg.model))]
+    kind = precision.dtype(precision.settled(cfg.model, cfg.trainer))
+    what = [VERSION, part, encoder.settings(part), taken, _weights_hash(module), str(kind)]
     # Kernels differ in the last bits, and a library may change what it computes.
     versions = [*DECODING, torch.__version__, transformers.__version__]
-    device, kernels = precision.device(cfg.trainer.accelerator).type, precision.attention(cfg.model)
+    device, kernels = precision.device(cfg.trainer).type, precision.attention(cfg.model)
     how = [device, kernels, versions, type(module).__qualname__, _configs(module)]
     return hashlib.sha256(json.dumps([what, how]).encode()).hexdigest()
 
@@ -212,22 +213,26 @@ class _Computed:
 
 
 def _total_bytes(alike: list[_Group], ends: list[_Computed], outputs: Outputs) -> float:
-    """Of the outputs for all clips of groups of which the first and the last are computed. Sizes are taken to lie on a
-    line over the seconds of the clips: sound has so many tokens a second, a fixed number of frames as many always."""
+    """Of the files for all clips of groups of which the first and the last are computed, as far as they are not there.
+    Sizes are taken to lie on a line over the seconds of the clips: sound has so many tokens a second, a fixed number of
+    frames as many always."""
 
     def seconds(records: list[Record]) -> float:
         return sum(outputs.source.seconds.get(record.id, 0.0) for record in records) / len(records)
 
-    sizes = [
-        (
-            seconds(end.records),
-            sum(t.nbytes for by_part in end.made for own in by_part.values() for t in own.values()) / len(end.records),
+    def size(end: _Computed) -> int:
+        pairs = [(outputs.keys(record), by_part) for record, by_part in zip(end.records, end.made, strict=True)]
+        return sum(
+            len(outputs.files.content(keys[part], tensors))
+            for keys, by_part in pairs
+            if keys is not None
+            for part, tensors in by_part.items()
         )
-        for end in ends
-    ]
-    if not sizes:
-        return 0.0  # their clips can no longer be read; what the others need is seen when they are written
-    records = [record for group in alike for record in group.records]
+
+    sizes = [(seconds(end.records), size(end) / len(end.records)) for end in ends]
+    records = [record for group in alike for record in group.records if outputs.missing(record)]
+    if not sizes or not records:
+        return 0.0  # where none can be read any more, what others need is seen when they are written
     (short, least), (long, most) = sizes[0], sizes[-1]
     slope = (most - least) / (long - short) if long > short else 0.0
     return len(records) * (least + slope * (seconds(records) - short))
@@ -238,7 +243,7 @@ def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, enc
     groups = _groups(missing, outputs, cfg.evaluation.batch_size)
     if not groups:
         return True  # another process has computed them
-    device = precision.device(cfg.trainer.accelerator)
+    device = precision.device(cfg.trainer)
     model.eval().to(device)
     # On a CPU the encoders themselves take all cores, and a second thread beside them is in their way.
     num_threads = 1 if device.type == "cpu" else cfg.trainer.check_workers
@@ -247,11 +252,13 @@ def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, enc
         for records, features in _features(some, outputs, encoder, sampling(cfg), num_threads, also_there):
             yield _Computed(records, _compute(features, model, device, cfg))
 
-    # The shortest and the longest tell how large all will be, before anything is written: to every process the same.
+    # The shortest and the longest tell how large all will be, before anything is written; to a process that comes later
+    # too. What others have written since is no longer needed, so the room is looked at before.
     ends = [[*computed(alike[:1] + alike[1:][-1:], also_there=True)] for alike in groups]
+    room = outputs.files.room()
     total = sum(_total_bytes(alike, own, outputs) for alike, own in zip(groups, ends, strict=True))
     there = f", {count - len(missing)} are there" if count > len(missing) else ""
-    if total > (room := outputs.files.room()):
+    if total > room:
         sentence = (
             f"the encoder cache would need {_amount(total)} for {len(missing)} clips, and there is room for"
             f" {_amount(room)} in {outputs.files.folder}: raise trainer.encoder_cache_gb"
@@ -281,7 +288,9 @@ def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, enc
         written.result()
     if outputs.files.closed:
         return _refuse(
-            f"the encoder cache cannot be filled: make room in {outputs.files.folder}, or set cache_root=…", cfg
+            f"the encoder cache cannot be filled: raise trainer.encoder_cache_gb (={cfg.trainer.encoder_cache_gb:g}),"
+            f" make room in {outputs.files.folder}, or name another folder, cache_root=…",
+            cfg,
         )
     return True
 
@@ -346,7 +355,7 @@ def _compute(
 ) -> list[dict[str, dict[str, torch.Tensor]]]:
     """Puts clips through the encoders."""
     moved = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in features.items()}
-    kind = precision.dtype(cfg.model)
+    kind = precision.dtype(precision.settled(cfg.model, cfg.trainer))
     # As in the Trainer, whose steps are in mixed precision where the weights are not float32.
     mixed = nullcontext() if kind is torch.float32 else torch.autocast(device.type, kind)
     with mixed:

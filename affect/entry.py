@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from affect import sweeps
-from affect.config import GROUPS, Config, ConfigError, near, register, settle_precision
+from affect.config import GROUPS, Config, ConfigError, near, register
 from affect.datasets import check_options
 from affect.inherit import run_config, with_resume, with_run
 from affect.refusals import CONF, DELTAS, REFUSALS, choices, refusal
@@ -250,8 +250,6 @@ def load(raw: DictConfig, program: str) -> Config:
     for dataset in cfg.datasets.values():
         for name, task in dataset.task_definitions.items():
             task.name = name
-    for model in (cfg.model, *cfg.knowledge.mllm_models.values()):
-        settle_precision(model, cfg.trainer.accelerator)
     broken = list(conflicts(cfg, program))
     if broken:
         raise ConfigError("\n".join(broken))

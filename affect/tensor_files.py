@@ -11,6 +11,7 @@ in another order every epoch; were they to push each other out, hardly one would
 import contextlib
 import hashlib
 import json
+import math
 import os
 import threading
 import time
@@ -123,12 +124,16 @@ class TensorFiles:
         self._touch(path, status)
         return tensors
 
+    def content(self, key: str, tensors: Mapping[str, torch.Tensor]) -> bytes:
+        """Of the file of `key`."""
+        own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        return save(own, metadata={"key": key, "checksum": checksum(own)})
+
     def put(self, key: str, tensors: Mapping[str, torch.Tensor]) -> bool:
         """Keeps `tensors` under `key`; False where there is no room for them, or the folder cannot be written."""
         if self.closed:
             return False
-        own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        content = save(own, metadata={"key": key, "checksum": checksum(own)})
+        content = self.content(key, tensors)
         path = self.path(key)
         temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
         try:
@@ -172,7 +177,10 @@ class TensorFiles:
                 for used, size, path in sorted(self._files()):
                     if surplus <= 0 or used >= self.since:
                         break
-                    path.unlink(missing_ok=True)
+                    try:
+                        path.unlink(missing_ok=True)
+                    except OSError:  # not ours to delete
+                        continue
                     self.measured -= size
                     surplus -= size
             if self.measured + wanted > self.limit:
@@ -186,7 +194,7 @@ class TensorFiles:
         return full is None
 
     def _files(self) -> list[tuple[float, int, Path]]:
-        """(time of last use, bytes, path) of every file."""
+        """(time of last use, bytes, path) of every file; of one that may not be deleted, infinity for its time."""
         found = []
         for path in self.folder.glob("**/*.safetensors*"):
             try:
@@ -194,10 +202,12 @@ class TensorFiles:
             except FileNotFoundError:  # another process has made room
                 continue
             if path.name.startswith(".") and time.time() - status.st_mtime > ABANDONED:
-                with contextlib.suppress(OSError):  # it may not be ours to delete, and then it goes on taking room
+                try:
                     path.unlink(missing_ok=True)
-                    continue
-            found.append((status.st_mtime, status.st_size, path))
+                except OSError:
+                    found.append((math.inf, status.st_size, path))
+            else:
+                found.append((status.st_mtime, status.st_size, path))
         return found
 
     def _touch(self, path: Path, status: os.stat_result) -> None:

@@ -103,7 +103,7 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     # A server of the same machine may want all of the GPU, and nothing is computed here.
     served = isinstance(cfg.model, ServerConfig)
-    on_gpu = not served and precision.device(cfg.trainer.accelerator).type == "cuda"
+    on_gpu = not served and precision.device(cfg.trainer).type == "cuda"
     if on_gpu and cfg.trainer.devices > torch.cuda.device_count():
         raise ConfigError(
             f"trainer.devices={cfg.trainer.devices}, but torch finds {torch.cuda.device_count()} CUDA devices: give as"
@@ -132,7 +132,7 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         devices=cfg.trainer.devices,
         strategy="ddp" if cfg.trainer.devices > 1 else "auto",
         plugins=[AtomicCheckpoints()],
-        precision="32-true" if served else mixed[precision.dtype(cfg.model)],
+        precision="32-true" if served else mixed[precision.dtype(precision.settled(cfg.model, cfg.trainer))],
         max_epochs=cfg.trainer.max_epochs,
         limit_train_batches=cfg.trainer.max_batches,
         limit_val_batches=cfg.trainer.max_batches,

@@ -402,6 +402,25 @@ def test_without_room_auto_goes_on_and_on_refuses(
         made(root, table, configure, tmp_path / "on", *small, "trainer.encoder_cache=on")
 
 
+def test_what_another_process_writes_meanwhile_is_not_taken_for_what_is_in_the_way(
+    root: Path, table: Path, tmp_path: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = ("evaluation.batch_size=2", "trainer.encoder_cache=on")
+    made(root, table, configure, tmp_path / "alone", *few)
+    needed = TensorFiles(tmp_path / "alone" / "encoders", 0, print, "").size()
+    words = (root, table, configure, tmp_path / "shared", *few, f"trainer.encoder_cache_gb={1.3 * needed / 1e9:.9f}")
+    compute, others = encoded._compute, []
+
+    def slow(*rest: object) -> object:
+        if not others:  # this process has listed what is missing; another fills the cache before it has the sizes
+            others.append(True)
+            made(*words)
+        return compute(*rest)
+
+    monkeypatch.setattr(encoded, "_compute", slow)
+    assert made(*words)[1] is not None
+
+
 @pytest.mark.parametrize("family", ["qwen_omni", "whisper_siglip"])
 def test_the_size_is_known_before_where_clips_differ_in_length(
     family: str, root: Path, tmp_path: Path, configure: Configure, capsys: pytest.CaptureFixture[str]
@@ -420,9 +439,9 @@ def test_the_size_is_known_before_where_clips_differ_in_length(
     _, outputs, by_split, *_ = made(root, table, configure, tmp_path / "cache", few, family=family)
     [(number, unit)] = re.findall(r"for 11 of 11 clips are computed once, ([\d.]+) ([kM])B in", capsys.readouterr().out)
     kept = outputs.of([example.record for examples in by_split.values() for example in examples])
-    sizes = [sum(t.nbytes for own in by_part.values() for t in own.values()) for by_part in kept]
-    assert (len({*sizes}) > 1) == (family == "qwen_omni")
-    assert float(number) * {"k": 1e3, "M": 1e6}[unit] == pytest.approx(sum(sizes), rel=0.02)
+    sizes = {sum(t.nbytes for own in by_part.values() for t in own.values()) for by_part in kept}
+    assert (len(sizes) > 1) == (family == "qwen_omni")
+    assert float(number) * {"k": 1e3, "M": 1e6}[unit] == pytest.approx(outputs.files.size(), rel=0.02)
 
 
 def test_a_damaged_file_is_computed_again_and_one_of_another_model_refused(
@@ -458,7 +477,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_the_run_goes_on(
     said = capsys.readouterr().out
     assert f"{tmp_path / 'decoded'} cannot be written (" in said and "are decoded each time they are used" in said
     assert f"{tmp_path / 'encoders'} cannot be written (" in said
-    with pytest.raises(ConfigError, match=r"the encoder cache cannot be filled: make room in"):
+    with pytest.raises(ConfigError, match=r"the encoder cache cannot be filled: raise trainer.encoder_cache_gb"):
         made(root, table, configure, tmp_path, "trainer.encoder_cache=on")
 
 

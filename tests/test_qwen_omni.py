@@ -16,6 +16,7 @@ from transformers import WhisperFeatureExtractor as Extractor
 from transformers.models.qwen2_5_omni.processing_qwen2_5_omni import _get_feat_extract_output_lengths
 
 from affect.config import Attention, Config, ConfigError, Precision, QwenOmniConfig
+from affect.knowledge.mllm import generators
 from affect.models import Conversation, load, precision
 from affect.models.qwen_omni import QwenOmni, QwenOmniEncoder, log_mel, num_audio_tokens
 from affect.record import DataError
@@ -496,10 +497,13 @@ def test_a_cpu_beside_a_gpu_computes_in_float32(
     words = ("model=qwen2_5_omni_3b", "knowledge=mllm", "model@knowledge.mllm_models.main=qwen2_5_omni_3b")
     for accelerator, kind in (("auto", torch.bfloat16), ("cpu", torch.float32)):
         cfg = configure(*words, f"trainer.accelerator={accelerator}")
-        assert {precision.dtype(model) for model in (cfg.model, cfg.knowledge.mllm_models["main"])} == {kind}
-        assert precision.device(cfg.trainer.accelerator).type == ("cuda" if accelerator == "auto" else "cpu")
+        assert precision.dtype(precision.settled(cfg.model, cfg.trainer)) is kind
+        [generator] = generators(cfg)
+        assert precision.dtype(generator.config) is kind
+        assert precision.device(cfg.trainer).type == ("cuda" if accelerator == "auto" else "cpu")
+        assert cfg.model.precision is Precision.auto, "what the machine has is no part of the configuration"
     asked = configure("model=qwen2_5_omni_3b", "model.precision=bfloat16", "trainer.accelerator=cpu")
-    assert precision.dtype(asked.model) is torch.bfloat16
+    assert precision.dtype(precision.settled(asked.model, asked.trainer)) is torch.bfloat16
 
 
 @pytest.mark.parametrize("kind", [Precision.bfloat16, Precision.float16])

@@ -77,9 +77,29 @@ def test_what_a_killed_process_left_in_a_folder_of_others_takes_room_and_does_no
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", refused)
-        assert files.size() == whole + 1000 and files.room() == files.limit - whole
+        assert files.size() == whole + 1000 and files.room() == files.limit - whole - 1000
         assert same(files.get("a"), numbers(1))
     assert files.size() == whole and not left.exists()
+
+
+def test_room_is_made_beside_files_that_may_not_be_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Kept(tmp_path)
+    for i in range(8):
+        old.put(f"old {i}", numbers(i, 2500))
+    for age, path in enumerate(sorted(tmp_path.glob("*/*"))):
+        os.utime(path, (1000 + age, 1000 + age))
+    first = min(tmp_path.glob("*/*"))
+    unlink = Path.unlink
+
+    def refused(self: Path, missing_ok: bool = False) -> None:
+        if self == first:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    new = Kept(tmp_path, limit=old.size())
+    assert new.put("new", numbers(9, 2500)) and new.said == [] and not new.closed
+    assert first.exists() and len([*tmp_path.glob("*/*")]) < 9
 
 
 @pytest.mark.parametrize("left", [0, 5, 40, 300])

@@ -28,14 +28,13 @@ from affect.cache import content_hashes
 from affect.config import (
     DESCRIPTIONS,
     MODALITIES,
-    Accelerator,
     Config,
     ConfigError,
     FinetuningConfig,
     KnowledgeConfig,
     ModelConfig,
+    TrainerConfig,
     new_modalities,
-    settle_precision,
 )
 from affect.knowledge import Description, Failure, checkpoints, instructions
 from affect.knowledge.clips import clips
@@ -107,10 +106,10 @@ def generators(cfg: Config) -> list[Generator]:
     and where an encoder would be a new one."""
     knowledge = cfg.knowledge
     if knowledge.mllm_run is not None:
-        made = [_of_run(Path(knowledge.mllm_run), knowledge, cfg.trainer.accelerator)]
+        made = [_of_run(Path(knowledge.mllm_run), knowledge, cfg.trainer)]
     else:
         made = [
-            Generator(name=name, config=config, modalities=_takes(config, knowledge))
+            Generator(name=name, config=precision.settled(config, cfg.trainer), modalities=_takes(config, knowledge))
             for name, config in sorted(knowledge.mllm_models.items())
         ]
     for generator in made:
@@ -144,15 +143,14 @@ def _takes(config: ModelConfig, knowledge: KnowledgeConfig) -> tuple[str, ...]:
     return tuple(m for m in knowledge.modalities if set(DESCRIPTIONS[m]) <= set(config.modalities))
 
 
-def _of_run(folder: Path, knowledge: KnowledgeConfig, accelerator: Accelerator) -> Generator:
+def _of_run(folder: Path, knowledge: KnowledgeConfig, trainer: TrainerConfig) -> Generator:
     from affect.inherit import run_config  # a run is the one case that needs Hydra's configuration of another run
 
     cfg = OmegaConf.to_object(run_config(folder))
     assert isinstance(cfg, Config)
-    settle_precision(cfg.model, accelerator)
     return Generator(
         name=cfg.model.name,
-        config=cfg.model,
+        config=precision.settled(cfg.model, trainer),
         modalities=_takes(cfg.model, knowledge),
         run=folder,
         finetuning=cfg.finetuning,
@@ -173,7 +171,7 @@ class Mllm:
         self.knowledge = cfg.knowledge
         self.cache_root = Path(cfg.cache_root).expanduser()
         self.decoding_threads = cfg.trainer.check_workers
-        self.device = precision.device(cfg.trainer.accelerator)
+        self.device = precision.device(cfg.trainer)
         self.settings: dict[str, Any] = {
             "source": "mllm",
             "version": VERSION,

@@ -15,6 +15,7 @@ from torch import nn
 
 from affect import models
 from affect.config import Config
+from affect.models import precision
 
 _parts: dict[Hashable, Any] = {}
 _wanted: set[Hashable] | None = None
@@ -45,7 +46,7 @@ def borrowed(cfg: Config, modalities: str | None = None) -> Iterator[tuple[model
     _wanted = set()
     try:
         yield models.load(
-            cfg.model,
+            precision.settled(cfg.model, cfg.trainer),
             modalities=cfg.modalities if modalities is None else modalities,
             cache_root=Path(cfg.cache_root).expanduser(),
         )

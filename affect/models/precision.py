@@ -1,17 +1,25 @@
 """What `precision`, `attention` and `accelerator` of the configuration mean on this machine, for every family alike."""
 
 import os
+from dataclasses import replace
 
 import torch
 
-from affect.config import Accelerator, Attention, ModelConfig, Precision
+from affect.config import Accelerator, Attention, ModelConfig, Precision, TrainerConfig
 
 
-def device(accelerator: Accelerator) -> torch.device:
-    """Where this process computes; the Trainer puts the model there too."""
-    if accelerator is Accelerator.cpu or not torch.cuda.is_available():
+def device(trainer: TrainerConfig) -> torch.device:
+    """Where this process computes; Lightning's Trainer puts the model there too."""
+    if trainer.accelerator is Accelerator.cpu or not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if trainer.devices > 1 else 0)
+
+
+def settled(config: ModelConfig, trainer: TrainerConfig) -> ModelConfig:
+    """`config` as a model is loaded by: auto is float32 on a CPU that was asked for, whatever GPU is beside it."""
+    if trainer.accelerator is Accelerator.cpu and config.precision is Precision.auto:
+        return replace(config, precision=Precision.float32)
+    return config
 
 
 def dtype(config: ModelConfig) -> torch.dtype:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -27,6 +28,9 @@ CHECK_VERSION = 1
 
 BATCH = 200
 """Records between two writes: what a killed run loses at most, a few seconds of decoding."""
+
+PATIENCE = 60.0
+"""Seconds to wait for another process that writes."""
 
 TRANSIENT = frozenset({"missing", "unreadable"})
 """Outcomes that do not come from a file's content and are not kept."""
@@ -268,14 +272,28 @@ def opened(file: Path, *tables: str) -> Iterator[sqlite3.Connection]:
             f"the folder {file.parent} cannot be made ({error.strerror}): name another, cache_root=…"
         ) from error
     try:
-        with closing(sqlite3.connect(file, timeout=60)) as database:
-            # Readers do not wait for writers in this mode, and a killed process leaves nothing to repair.
-            database.execute("PRAGMA journal_mode = WAL")
+        with closing(sqlite3.connect(file, timeout=PATIENCE)) as database:
+            _write_ahead(database)
             for table in tables:
                 database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
             yield database
     except sqlite3.Error as error:
         raise DataError(_refusal(file, error)) from error
+
+
+def _write_ahead(database: sqlite3.Connection) -> None:
+    """Readers do not wait for writers in this mode, and a killed process leaves nothing to repair. Two processes that
+    make a database at once are in each other's way here, and SQLite does not wait of itself."""
+    begun = time.monotonic()
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not busy or time.monotonic() - begun > PATIENCE:
+                raise
+            time.sleep(0.05)
 
 
 def _refusal(file: Path, error: sqlite3.Error) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from affect import cache
-from affect.cache import Check, check_clips, content_hashes
+from affect.cache import Check, check_clips, content_hashes, opened
 from affect.media import Sampling
 from affect.record import DataError, Record
 
@@ -200,6 +200,31 @@ def test_several_processes_at_once(tmp_path):
     assert [process.communicate()[0] for process in running] == ["40\n"] * 3
     with sqlite3.connect(tmp_path / "cache" / "clips.sqlite") as database:
         assert database.execute("SELECT count(*), count(DISTINCT hash) FROM files").fetchone() == (40, 40)
+
+
+def test_who_makes_a_database_at_the_same_moment_is_waited_for(tmp_path, monkeypatch):
+    """SQLite itself does not wait where two turn a new file into one of write-ahead logs."""
+    tries = []
+
+    class Hindered(sqlite3.Connection):
+        def execute(self, sql, *rest):
+            if "journal_mode" in sql:
+                tries.append(sql)
+                if len(tries) < 4:
+                    error = sqlite3.OperationalError("database is locked")
+                    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                    raise error
+            return super().execute(sql, *rest)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda file, **how: connect(file, factory=Hindered, **how))
+    with opened(tmp_path / "new.sqlite", "t (a TEXT)") as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert len(tries) == 5
+    monkeypatch.setattr(cache, "PATIENCE", 0.0)
+    tries.clear()
+    with pytest.raises(DataError, match="has been in use by another process"), opened(tmp_path / "other.sqlite"):
+        pass
 
 
 def test_content_hashes(tmp_path):

@@ -238,9 +238,9 @@ def _counts(
 
 
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors a checkpoint has to hold: parameters with a gradient, and buffers in the same tower where it is
-    trained whole (running statistics change too); and the start of PiSSA, since singular vectors
-    come out with another sign elsewhere."""
+    """The tensors a checkpoint has to hold: parameters with a gradient; the buffers of a tower that is trained whole,
+    whose running statistics change too; and the start of PiSSA, since singular vectors come out with another sign
+    elsewhere."""
     kept = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad or _is_start(name)}
     whole = {tower_of(name, model.towers) for name in kept if ADAPTER_MARK not in name}
     if whole:  # else there is no need to go through everything, which takes longer than the rest of a checkpoint
@@ -254,9 +254,9 @@ def set_training_mode(model: nn.Module) -> None:
     """Training mode in the towers that are trained, evaluation mode in the others, whose dropout would be noise that
     nothing could learn to ignore. Batch normalisation beside adapters keeps the statistics it came with, as it keeps
     its weights: a checkpoint has those of towers alone that are trained whole."""
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    whole = {tower_of(name, model.towers) for name in trained if ADAPTER_MARK not in name}
-    trained = {tower_of(name, model.towers) for name in trained}
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    trained = {tower_of(name, model.towers) for name in names}
+    whole = {tower_of(name, model.towers) for name in names if ADAPTER_MARK not in name}
     for prefix in (prefix for prefixes in model.towers.values() for prefix in prefixes):
         # One by one, since a trained projector may lie within a frozen tower.
         for name, part in model.get_submodule(prefix).named_modules(prefix=prefix):

@@ -31,11 +31,11 @@ BEST = Path("checkpoints") / "best.ckpt"
 class LogSteps(L.Callback):
     """Logs `train/loss`, the mean over the batches of an optimiser step, and the learning rate of each group of
     parameters in it, at the first step and at every `every`th. Lightning would log the loss only when all callbacks are
-    through, and a run that was killed after saving would lack the row.
-
-    Rows are written at once where they are seldom, else every WRITE_EVERY seconds, and before anything is saved."""
+    through, and a run that was killed after saving would lack the row."""
 
     WRITE_EVERY = 1.0
+    """Seconds between two writes, each of which opens the file, 0.3 ms. SaveState writes before it
+    saves."""
 
     def __init__(self, every: int) -> None:
         self.every = every

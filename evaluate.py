@@ -19,15 +19,17 @@ def main(cfg: Config, job_folder: str | None) -> None:
     import lightning as L
 
     from affect import adapters, data, encoded, heads, inherit, processes, run, tracking, trainer
+    from affect.atomic import write_json
     from affect.config import Target, chosen_tasks
     from affect.knowledge import account, attach
+    from affect.lifetime import is_first, running, say
     from affect.metrics.summary import summarise
     from affect.models import describe, keep, settle
     from affect.module import Supervised
     from affect.report.table import print_results
 
     folder = run.create(cfg, "evaluate", job_folder)
-    with run.running(folder) as stop, tracking.open(cfg, folder, "evaluate", job_folder) as tracker:
+    with running(folder) as stop, tracking.open(cfg, folder, "evaluate", job_folder) as tracker:
         evaluated = [part for part in parts if part.split == cfg.evaluation.split]
         source = data.exclude_unusable(evaluated, cfg)
         described = attach.attach(parts, cfg)
@@ -44,8 +46,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
                     heads.check(model, chosen_tasks(cfg), cfg.run)
                 adapters.apply(model, cfg.finetuning)
                 trainer.load_best(model, Path(cfg.run))
-            for sentence in describe.in_words(encoder, cfg.model, cfg.modalities) if run.is_first() else []:
-                run.say(sentence)
+            for sentence in describe.in_words(encoder, cfg.model, cfg.modalities) if is_first() else []:
+                say(sentence)
 
             examples = {
                 cfg.evaluation.split: data.examples(parts, cfg.evaluation.split, cfg, encoder, labelled_only=False)
@@ -57,11 +59,11 @@ def main(cfg: Config, job_folder: str | None) -> None:
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
             trainer.build(cfg, folder, stop, tracker).test(supervised, clips, verbose=False)
             predictions, lost = supervised.predictions.gathered(), supervised.all_lost()
-        if run.is_first():
+        if is_first():
             found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
             run.write_results(folder, cfg, parts, predictions, found, lost)
             if supervised.content_free is not None and supervised.content_free.known:
-                run.write_json(folder / "content_free.json", supervised.content_free.table())
+                write_json(folder / "content_free.json", supervised.content_free.table())
             tracker.results(found, predictions, {record.id: record for part in parts for record in part.records})
             print_results([run.read(folder)])
             settle(model)

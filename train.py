@@ -16,15 +16,17 @@ def main(cfg: Config, job_folder: str | None) -> None:
     import lightning as L
 
     from affect import adapters, alignment, data, encoded, heads, imbalance, processes, resume, run, tracking, trainer
+    from affect.atomic import write_json
     from affect.config import Target, chosen_tasks
     from affect.knowledge import account, attach
+    from affect.lifetime import is_first, running, say
     from affect.metrics.summary import summarise
     from affect.models import describe, keep
     from affect.module import Supervised
     from affect.report.table import print_alignment, print_results, print_towers
 
     folder = run.create(cfg, "train", job_folder)
-    with run.running(folder) as stop, tracking.open(cfg, folder, "train", job_folder) as tracker:
+    with running(folder) as stop, tracking.open(cfg, folder, "train", job_folder) as tracker:
         source = data.exclude_unusable(parts, cfg)
         described = attach.attach(parts, cfg)
         run.check_same_data(folder, parts)
@@ -36,8 +38,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
             if cfg.finetuning.target is Target.head:
                 heads.attach(model, chosen_tasks(cfg))
             print_towers(adapters.apply(model, cfg.finetuning))
-            for sentence in describe.in_words(encoder, cfg.model, cfg.modalities) if run.is_first() else []:
-                run.say(sentence)
+            for sentence in describe.in_words(encoder, cfg.model, cfg.modalities) if is_first() else []:
+                say(sentence)
             by_split = {
                 s: data.examples(parts, s, cfg, encoder, labelled_only=s == "train") for s in {p.split for p in parts}
             }
@@ -58,11 +60,11 @@ def main(cfg: Config, job_folder: str | None) -> None:
             trainer.load_best(model, folder)
             lightning.test(supervised, clips, verbose=False)
             predictions, lost = supervised.predictions.gathered(), supervised.all_lost()
-        if run.is_first():
+        if is_first():
             found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
             run.write_results(folder, cfg, parts, predictions, found, lost)
             if supervised.content_free is not None and supervised.content_free.known:
-                run.write_json(folder / "content_free.json", supervised.content_free.table())
+                write_json(folder / "content_free.json", supervised.content_free.table())
             tracker.results(found, predictions, {record.id: record for part in parts for record in part.records})
             print_results([run.read(folder)])
 

@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader, Sampler
 from affect import decoded, fewshot, imbalance, prompts
 from affect.cache import check_clips, file_versions
 from affect.config import Calibration, Config, Target
+from affect.lifetime import is_first, say
 from affect.media import SAMPLING_RATE, Clip, MediaError, Sampling, decode
 from affect.models import Conversation, Encoder
 from affect.prefetch import Prefetching
 from affect.prompts import Example
 from affect.record import DataError, Record
-from affect.run import is_first, say
 from affect.splits import Part
 from affect.tables import Excluded
 from affect.tensor_files import GIGABYTE

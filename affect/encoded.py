@@ -26,11 +26,11 @@ from affect.adapters import tower_of
 from affect.config import Config, ConfigError, EncoderCache, ServerConfig
 from affect.data import progress, sampling
 from affect.decoded import DECODING, Source
+from affect.lifetime import is_first, say
 from affect.media import SAMPLING_RATE, MediaError, Sampling
 from affect.models import Conversation, Encoder, Model, precision
 from affect.prompts import Example
 from affect.record import Record
-from affect.run import is_first, say
 from affect.tensor_files import GIGABYTE, TensorFiles
 
 VERSION = 4

@@ -25,9 +25,9 @@ from affect import sweeps
 from affect.config import GROUPS, Config, ConfigError, near, register
 from affect.datasets import check_options
 from affect.inherit import run_config, with_resume, with_run
+from affect.lifetime import FOLLOWED, Stopped, is_first
 from affect.refusals import CONF, DELTAS, REFUSALS, choices, refusal
 from affect.rules import conflicts
-from affect.run import FOLLOWED, Stopped, is_first
 
 PROGRAMS = {
     "train": "python train.py",

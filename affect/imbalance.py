@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affect import splits
+from affect.atomic import write_json
 from affect.config import ClassSampling, Config, ConfigError, DatasetConfig, LabelWeights
 from affect.record import DataError
-from affect.run import write_json
 from affect.splits import Part
 from affect.tasks import Kind
 

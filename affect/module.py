@@ -18,9 +18,9 @@ from affect.calibrate import ContentFree
 from affect.config import EvaluationConfig, FinetuningConfig, Target
 from affect.data import Batch
 from affect.imbalance import UNTOUCHED, Classes, example_weights
+from affect.lifetime import say
 from affect.models import Encoder, Model
 from affect.record import Prediction
-from affect.run import say
 
 
 class Predictions(torchmetrics.Metric):

@@ -15,7 +15,8 @@ from pathlib import Path
 from torch import distributed
 
 from affect.config import Config
-from affect.run import FOLLOWED, is_first, program_of
+from affect.lifetime import FOLLOWED, is_first
+from affect.run import program_of
 
 PROGRAMS = Path(__file__).resolve().parent.parent
 """Folder of train.py and evaluate.py."""

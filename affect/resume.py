@@ -21,7 +21,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import distributed
 
 from affect.config import ConfigError, TrainerConfig
-from affect.run import Stop, say
+from affect.lifetime import Stop, say
 
 LAST = Path("checkpoints") / "last.ckpt"
 

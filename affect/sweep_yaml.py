@@ -22,10 +22,10 @@ import yaml
 from hydra.core.override_parser.types import IntervalSweep, Override, Transformer
 from omegaconf import OmegaConf
 
+from affect.atomic import write_atomic
 from affect.config import ConfigError, LoggerKind
 from affect.entry import checked
 from affect.refusals import REFUSALS, refusal
-from affect.run import write_atomic
 from affect.sweeps import Composer, check, values_of
 
 METHODS = ("grid", "random", "bayes")

@@ -39,10 +39,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from affect import refusals
+from affect.atomic import write_atomic, write_json
 from affect.config import ConfigError, register
+from affect.lifetime import state
 from affect.record import DataError
 from affect.refusals import REFUSALS, explain, refusal
-from affect.run import state, write_atomic, write_json
 
 T = TypeVar("T")
 

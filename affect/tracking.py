@@ -25,11 +25,12 @@ import numpy as np
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyExperiment
 
+from affect.atomic import write_json
 from affect.config import Config, ConfigError, LoggerConfig, LoggerKind, WandbMode, read_yaml
+from affect.lifetime import is_first
 from affect.media import SAMPLING_RATE, MediaError, Sampling, decode
 from affect.metrics import READERS
 from affect.record import Prediction, Record, Value
-from affect.run import is_first, write_json
 from affect.tasks import Kind, Task
 
 INIT_SECONDS = 20.0
@@ -341,7 +342,7 @@ class Tracker(Logger):
         try:
             answered = done.wait(seconds)
         except BaseException:
-            # Ctrl-C, or run.Stopped: the job is to end now, and the service would hold up the end of the process.
+            # Ctrl-C, or lifetime.Stopped: the job is to end now, and the service would hold up the end of the process.
             self._failed = self._hung = True
             _stop_service()
             raise

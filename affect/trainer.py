@@ -21,9 +21,9 @@ from torch import nn
 from affect import adapters
 from affect.compiled import CompiledLayers
 from affect.config import Accelerator, Config, ConfigError, ServerConfig
+from affect.lifetime import Stop, is_first
 from affect.models import precision
 from affect.resume import AtomicCheckpoints, SaveState
-from affect.run import Stop, is_first
 
 BEST = Path("checkpoints") / "best.ckpt"
 

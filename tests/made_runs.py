@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from affect import run
+from affect import lifetime, run
 from affect.config import Config, read_yaml
 from affect.metrics.summary import summarise
 from affect.record import Prediction, Record
@@ -78,7 +78,7 @@ def make_run(
                 )
             )
     folder = run.create(cfg, "train", str(out / name))
-    with run.running(folder):
+    with lifetime.running(folder):
         parts = [part(split, list(range(num)))]
         if not evaluate:
             parts += [part(other, [1]) for other in ("train", "val")]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from affect import entry, inherit, refusals, rules, run
+from affect import atomic, entry, inherit, lifetime, refusals, rules, run
 from affect.config import GROUPS, PACKAGES, ConfigError, Tower, register, to_yaml
 from affect.tasks import Kind
 
@@ -90,8 +90,8 @@ def test_roots_follow_the_environment(configure, monkeypatch):
 
 def test_a_composed_configuration_survives_its_own_yaml(configure, tmp_path):
     cfg = configure("experiment=meld_text")
-    run.write_atomic(tmp_path / "config.yaml", to_yaml(cfg))
-    run.write_json(tmp_path / "status.json", {"state": "finished"})
+    atomic.write_atomic(tmp_path / "config.yaml", to_yaml(cfg))
+    atomic.write_json(tmp_path / "status.json", {"state": "finished"})
     assert entry.load(inherit.run_config(tmp_path), "train") == cfg
 
 
@@ -636,7 +636,7 @@ def trained(configure, tmp_path):
     cfg.datasets["meld"].task_definitions["emotion"].labels = ["neutral", "joy"]  # as if taken from the training rows
     cfg.output_root = str(tmp_path / "outputs")
     folder = run.create(cfg, "train", None)
-    with run.running(folder):
+    with lifetime.running(folder):
         pass
     return folder
 

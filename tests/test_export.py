@@ -16,7 +16,7 @@ import transformers
 from safetensors.torch import load_file
 from tiny_models import tiny_composed_language, tiny_qwen_omni, tiny_whisper
 
-from affect import adapters, heads, models, run
+from affect import adapters, heads, lifetime, models, run
 from affect.config import Config, ConfigError, Target, chosen_tasks
 from affect.export import load, weights
 from affect.export.__main__ import main
@@ -69,7 +69,7 @@ class Trained:
             )
             for i, value in enumerate(("joy", "joy", "anger"))
         ]
-        with run.running(folder):
+        with lifetime.running(folder):
             records = [Record(id=p.id, dataset="demo", split="test", text="x", group="g") for p in predictions]
             parts = [Part(dataset="demo", split="test", expected=4, outside_subset=1, records=records)]
             found = summarise(predictions, cfg.datasets, cfg.evaluation, {"demo": 4})

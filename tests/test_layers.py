@@ -17,6 +17,8 @@ READERS = {"affect.datasets"}
 PURE = {"affect.prompts", "affect.answers", "affect.metrics", "affect.fewshot"}
 RUNS = {
     "affect.run",
+    "affect.atomic",
+    "affect.lifetime",
     "affect.splits",
     "affect.leakage",
     "affect.rules",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from made_runs import Make, change, make_run, records, remember_configurations, report
 
-from affect import run
+from affect import lifetime, run
 from affect.report import aggregate, formats, sections, settings
 from affect.report.__main__ import find, load
 
@@ -356,10 +356,10 @@ def test_unfinished_runs_are_listed_with_their_state(make, configure, capsys, tm
     cfg = configure("experiment=demo")
     run.create(cfg, "train", str(tmp_path / "out" / "b_begun"))
     failed = run.create(cfg, "train", str(tmp_path / "out" / "c_failed"))
-    with pytest.raises(RuntimeError), run.running(failed):
+    with pytest.raises(RuntimeError), lifetime.running(failed):
         raise RuntimeError("[bold]out of memory")
     killed = run.create(cfg, "train", str(tmp_path / "out" / "d_killed"))
-    with run.running(killed):
+    with lifetime.running(killed):
         status = json.loads((killed / "status.json").read_text())
         out, _, _ = report(capsys, tmp_path / "out")
         assert "\n4 has no numbers: running\n" in out

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from affect import run
+from affect import atomic, lifetime, run
 from affect.config import ConfigError
 from affect.metrics.summary import summarise
 from affect.record import DataError, Prediction, Record
@@ -73,7 +73,7 @@ def part(name: str = "demo") -> Part:
 def finished(cfg) -> Path:
     """The folder of an evaluation that ended well."""
     folder = run.create(cfg, "evaluate", None)
-    with run.running(folder):
+    with lifetime.running(folder):
         summary = summarise(PREDICTIONS, cfg.datasets, cfg.evaluation)
         run.write_results(folder, cfg, [part()], PREDICTIONS, summary, {"demo/test/6": "demo/6.mp4: no audio"})
     return folder
@@ -134,18 +134,18 @@ def test_an_output_root_without_the_right_to_write_is_refused(cfg, tmp_path):
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "metrics.json"
-    run.write_json(path, {"a": 1})
+    atomic.write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="Out of range float"):
-        run.write_json(path, {"a": float("nan")})
+        atomic.write_json(path, {"a": float("nan")})
     with pytest.raises(UnicodeEncodeError):
-        run.write_atomic(path, "half \ud800 a character")
+        atomic.write_atomic(path, "half \ud800 a character")
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_kill_before_the_renaming_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     path = tmp_path / "status.json"
-    run.write_atomic(path, "old")
+    atomic.write_atomic(path, "old")
 
     def killed(source, target):
         assert Path(source).read_text() == "new", "renamed before all of it was written"
@@ -153,7 +153,7 @@ def test_a_kill_before_the_renaming_leaves_the_old_file_and_no_other(tmp_path, m
 
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        run.write_atomic(path, "new")
+        atomic.write_atomic(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -161,9 +161,9 @@ def test_a_kill_before_the_renaming_leaves_the_old_file_and_no_other(tmp_path, m
 def test_a_reader_never_meets_half_a_file(tmp_path):
     path = tmp_path / "file"
     texts = ["a" * 200_000, "b" * 200_000]
-    run.write_atomic(path, texts[0])
+    atomic.write_atomic(path, texts[0])
     with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(lambda: [run.write_atomic(path, texts[i % 2]) for i in range(60)])
+        writing = pool.submit(lambda: [atomic.write_atomic(path, texts[i % 2]) for i in range(60)])
         while not writing.done():
             assert path.read_text() in texts
         writing.result()
@@ -174,7 +174,7 @@ def test_a_reader_never_meets_half_a_file(tmp_path):
 
 def test_the_status_is_running_and_then_finished(cfg):
     folder = run.create(cfg, "train", None)
-    with run.running(folder):
+    with lifetime.running(folder):
         status = json.loads((folder / "status.json").read_text())
         assert (status["state"], status["pid"]) == ("running", os.getpid())
         assert run.read(folder).metrics is None
@@ -186,7 +186,7 @@ def test_the_status_is_running_and_then_finished(cfg):
 @pytest.mark.parametrize("error", [ValueError("the loss is nan"), KeyboardInterrupt(), SystemExit("enough")])
 def test_the_status_of_a_run_that_ends_early_says_why_and_where(cfg, error):
     folder = run.create(cfg, "train", None)
-    with pytest.raises(type(error)), run.running(folder):
+    with pytest.raises(type(error)), lifetime.running(folder):
         raise error
     status = run.read(folder).status
     assert status["state"] == "failed"
@@ -203,10 +203,10 @@ def test_a_run_that_was_killed_at_once_can_be_read(cfg):
 def test_a_line_is_said_once_where_the_root_logger_prints_too(cfg, monkeypatch, capsys):
     # Hydra's prints what reaches the root, in programs without a run folder too.
     monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(sys.stdout)])
-    run.say("outside")
+    lifetime.say("outside")
     folder = run.create(cfg, "train", None)
-    with run.running(folder):
-        run.say("inside")
+    with lifetime.running(folder):
+        lifetime.say("inside")
     said = capsys.readouterr().out
     assert said.count("outside") == said.count("inside") == 1
     assert "inside" in (folder / "log" / "run.log").read_text()
@@ -339,9 +339,9 @@ def test_the_table_has_a_row_for_every_run_whatever_became_of_it(cfg):
     from affect.report.table import HEADINGS, rows
 
     folders = [finished(cfg), run.create(cfg, "train", None), run.create(cfg, "train", None)]
-    with pytest.raises(RuntimeError), run.running(folders[1]):
+    with pytest.raises(RuntimeError), lifetime.running(folders[1]):
         raise RuntimeError("out of memory")
-    with run.running(folders[2]):
+    with lifetime.running(folders[2]):
         table = rows([run.read(folder) for folder in folders])
     assert all(set(row) == set(HEADINGS) for row in table)
     assert [row["task"] for row in table] == ["demo.emotion", "demo.sentiment", "failed", "running"]

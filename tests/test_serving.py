@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from affect import run, serving
+from affect import atomic, serving
 from affect.config import Config, ConfigError, KnowledgeConfig, ServerConfig, to_yaml
 
 SECRET = "sk-Tr0ub4dor"
@@ -223,8 +223,8 @@ def test_where_a_server_is_stays_free_beside_a_run(
     configure: Callable[..., Config], command: Callable[..., tuple[list[Config], str]], folder: Path
 ) -> None:
     """What was described by it is found by the model's name and revision: those are the run's."""
-    run.write_atomic(folder / "config.yaml", to_yaml(configure(*KNOWLEDGE, "knowledge.server_url=http://old/v1")))
-    run.write_json(folder / "status.json", {"state": "finished"})
+    atomic.write_atomic(folder / "config.yaml", to_yaml(configure(*KNOWLEDGE, "knowledge.server_url=http://old/v1")))
+    atomic.write_json(folder / "status.json", {"state": "finished"})
     moved = ("knowledge.server_url=http://new/v1", "knowledge.server_key_variable=K", "knowledge.server_retries=0")
     [cfg], said = command(f"run={folder}", *moved, program="evaluate")
     assert not said and cfg.knowledge.server_model == "omni-7b"

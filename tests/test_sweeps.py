@@ -29,7 +29,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
-from affect import entry, refusals, run, sweep_yaml, sweeps
+from affect import atomic, entry, lifetime, refusals, run, sweep_yaml, sweeps
 from affect.config import Config, ConfigError
 from affect.record import DataError
 
@@ -218,9 +218,9 @@ def multirun(monkeypatch, tmp_path):
 def train(cfg: Config, job_folder: str | None, score: float | None = 0.5) -> Path:
     """A training of no time, whose folder has what the table reads."""
     folder = run.create(cfg, "train", job_folder)
-    with run.running(folder):
+    with lifetime.running(folder):
         tasks = {"demo.emotion": {"headline": "weighted_f1", "value": score}}
-        run.write_json(folder / "metrics.json", {"tasks": tasks})
+        atomic.write_json(folder / "metrics.json", {"tasks": tasks})
     return folder
 
 
@@ -245,7 +245,7 @@ def test_one_jobs_end_is_not_that_of_the_others_and_the_table_tells_all(multirun
         if cfg.seed == 1:
             raise DataError("clips.csv, row 3: no label: add it\nclips.csv, row 9: no label: add it")
         if cfg.seed == 2:
-            with run.running(run.create(cfg, "train", job_folder)):
+            with lifetime.running(run.create(cfg, "train", job_folder)):
                 raise RuntimeError("boom [bold]")
         if cfg.seed == 3:
             raise MemoryError
@@ -369,7 +369,7 @@ def test_ctrl_c_ends_the_whole_multirun(multirun, capsys):
 
 def test_a_run_that_is_told_to_stop_ends_the_whole_multirun(multirun):
     def main(cfg: Config, job_folder: str) -> None:
-        with run.running(run.create(cfg, "train", job_folder)):
+        with lifetime.running(run.create(cfg, "train", job_folder)):
             os.kill(os.getpid(), signal.SIGINT)
             signal.sigtimedwait([], 1)  # the signal is met between two steps of the interpreter
 
@@ -380,7 +380,7 @@ def test_a_run_that_is_told_to_stop_ends_the_whole_multirun(multirun):
 
 KILLED = """
 import os, signal, sys
-from affect import entry, run
+from affect import entry, atomic, lifetime, run
 
 def main(cfg, job_folder):
     if cfg.seed == 2:
@@ -461,7 +461,9 @@ def test_jobs_in_other_processes_are_in_the_table(multirun, monkeypatch):
 def test_folders_that_others_made_are_found_by_their_names(tmp_path):
     for number, state in ((0, "finished"), (2, "failed")):
         (tmp_path / f"{number}_x").mkdir()
-        run.write_json(tmp_path / f"{number}_x" / "status.json", {"state": state, "error": "ConfigError: wrong\nvery"})
+        atomic.write_json(
+            tmp_path / f"{number}_x" / "status.json", {"state": state, "error": "ConfigError: wrong\nvery"}
+        )
     made = sweeps.jobs(tmp_path, [["seed=1"], ["seed=2"], ["seed=3"]])
     assert [(job.state, job.words, job.error) for job in made] == [
         ("finished", ["seed=1"], None),

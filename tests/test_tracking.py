@@ -23,7 +23,7 @@ from lightning.pytorch.loggers import CSVLogger
 from wandb.sdk import wandb_setup
 from wandb.util import get_core_path
 
-from affect import run, tracking
+from affect import lifetime, run, tracking
 from affect.config import Config, read_yaml
 from affect.media import SAMPLING_RATE, write_clip
 from affect.metrics.summary import summarise
@@ -326,12 +326,12 @@ def test_being_stopped_while_waiting_for_the_service_ends_the_wait(made, monkeyp
     process.send_signal(signal.SIGSTOP)
 
     def stopped(*_: Any) -> None:
-        raise run.Stopped(signal.SIGTERM, folder)
+        raise lifetime.Stopped(signal.SIGTERM, folder)
 
     before = signal.signal(signal.SIGALRM, stopped)
     signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:
-        with pytest.raises(run.Stopped, match="SIGTERM"):
+        with pytest.raises(lifetime.Stopped, match="SIGTERM"):
             tracker.close()
     finally:
         signal.signal(signal.SIGALRM, before)

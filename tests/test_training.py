@@ -21,7 +21,7 @@ from tiny_models import TINY_LABELS, tiny_composed_language, tiny_manifest, tiny
 
 import evaluate
 import train
-from affect import adapters, alignment, data, decoded, inherit, models, run, splits, trainer
+from affect import adapters, alignment, data, decoded, inherit, lifetime, models, run, splits, trainer
 from affect.config import Config, ConfigError
 from affect.corpus import Settings, generate
 from affect.knowledge import attach
@@ -493,7 +493,7 @@ def test_epochs_go_through_the_clips_in_orders_of_their_own(
 
     module.training_step = noted
     module.train()
-    trainer.build(cfg, tmp_path, run.Stop(tmp_path)).fit(module, clips)
+    trainer.build(cfg, tmp_path, lifetime.Stop(tmp_path)).fit(module, clips)
     lengths = [data.prompt_length(example) for example in clips.by_split["train"]]
     sampler = data.EpochSampler(lengths, cfg.seed, step_size=3)
     expected = []
@@ -517,7 +517,7 @@ def test_only_trained_towers_are_in_training_mode(
 
     module.training_step = noted
     module.train()
-    trainer.build(cfg, tmp_path, run.Stop(tmp_path)).fit(module, clips)
+    trainer.build(cfg, tmp_path, lifetime.Stop(tmp_path)).fit(module, clips)
     assert modes == [(False, True)] * 4  # also in the second epoch, after a validation
 
 
@@ -536,7 +536,7 @@ def test_a_projector_within_a_frozen_tower_is_trained_like_any_other(
 
     module.training_step = noted
     module.train()
-    trainer.build(cfg, tmp_path, run.Stop(tmp_path)).fit(module, clips)
+    trainer.build(cfg, tmp_path, lifetime.Stop(tmp_path)).fit(module, clips)
     towers = module.model.towers
     dropouts = {adapters.tower_of(name, towers): on for name, on in modes.items() if name.endswith("dropout.default")}
     assert dropouts == {"language": True, "projector": True}
@@ -557,7 +557,7 @@ def test_a_learning_rate_rises_and_falls(
     )
     module, clips, cfg = supervised(root, table, configure, *words)
     module.train()
-    trainer.build(cfg, tmp_path, run.Stop(tmp_path)).fit(module, clips)
+    trainer.build(cfg, tmp_path, lifetime.Stop(tmp_path)).fit(module, clips)
     rows = list(csv.DictReader((tmp_path / "log" / "metrics.csv").open(encoding="utf-8")))
     [column] = [name for name in rows[0] if name.startswith("lr-")]
     rates = [float(row[column]) for row in rows if row[column]]
@@ -677,4 +677,4 @@ def test_a_device_that_is_not_there_is_refused(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"accelerator=cuda, but torch finds no CUDA device: trainer.accelerator=cpu"):
-        trainer.build(configure("trainer.accelerator=cuda"), tmp_path, run.Stop(tmp_path))
+        trainer.build(configure("trainer.accelerator=cuda"), tmp_path, lifetime.Stop(tmp_path))

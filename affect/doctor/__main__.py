@@ -18,11 +18,11 @@ from affect.entry import entry
 def main(cfg: Config, job_folder: str | None) -> None:
     from pathlib import Path
 
+    from affect.atomic import write_json
     from affect.doctor.examine import examine
     from affect.doctor.progress import Bars
     from affect.doctor.table import console, show
     from affect.record import DataError
-    from affect.run import write_json
 
     cache_root = Path(cfg.cache_root).expanduser()
     folder = cache_root / "doctor"

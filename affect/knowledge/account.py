@@ -7,11 +7,12 @@ leak.json        what they give away, by task
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from affect.atomic import write_json
 from affect.config import Config
 from affect.knowledge import cost, leak
 from affect.knowledge.attach import Attached
+from affect.lifetime import is_first, say
 from affect.prompts import Example
-from affect.run import is_first, say, write_json
 from affect.splits import Part
 
 

@@ -14,10 +14,10 @@ from affect.config import DESCRIPTIONS, Config, ConfigError, Missing, Source
 from affect.knowledge import Description, store
 from affect.knowledge.controls import control
 from affect.knowledge.fill import Filled, clip_hashes, fill, lacking, loaded, sources_of
+from affect.lifetime import say
 from affect.media import Sampling
 from affect.prompts import descriptions_shown
 from affect.record import DataError
-from affect.run import say
 from affect.splits import Part
 from affect.tables import Excluded
 

@@ -37,9 +37,9 @@ from affect.cache import TRANSIENT, content_hashes, measure_clips
 from affect.config import Config, ConfigError, CuesReference, DatasetConfig
 from affect.datasets.overlap import overlap
 from affect.knowledge import Description, Failure, acoustic, cue_words, visual
+from affect.lifetime import say
 from affect.media import MediaError, Sampling, decode
 from affect.record import SPLITS, DataError, Record
-from affect.run import say
 from affect.splits import Part
 
 VERSION = 2

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from affect.atomic import write_atomic, write_json
 from affect.cache import content_hashes
 from affect.config import DESCRIPTIONS, Config, Source
 from affect.knowledge import Description, Failure, load, store
 from affect.knowledge import Source as Describer
 from affect.knowledge.store import NO_CLIP, Found, Writer, clip_hash, look_up
 from affect.record import DataError, Record
-from affect.run import environment, write_atomic, write_json
+from affect.run import environment
 from affect.splits import Part
 
 Progress = Callable[[int, int], None]

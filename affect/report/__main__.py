@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from affect.atomic import write_atomic
 from affect.config import ConfigError
 from affect.report.against import against
 from affect.report.aggregate import numbers, table, tasks
@@ -17,7 +18,7 @@ from affect.report.knowledge import tell
 from affect.report.rows import Table
 from affect.report.settings import ALL, HEADLINE, Run, where
 from affect.report.table import as_text, print_report
-from affect.run import RunSummary, read, write_atomic
+from affect.run import RunSummary, read
 
 DEPTH = 3
 """Levels below a folder at which run folders are looked for."""

@@ -67,7 +67,7 @@ class Run:
 
     summary: RunSummary
     state: str
-    """As affect.run.state says."""
+    """As affect.lifetime.state says."""
     training: Mapping[str, Any] | None = None
     """The configuration of the training that made the model: the run's own, or that of the run it evaluates. None is
     zero-shot."""

@@ -147,8 +147,8 @@ def affect(folder: Path, cache: Path, words: list[str], measure: str, epochs: in
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     from affect import adapters, data, encoded, models, readout, splits, trainer
+    from affect.lifetime import Stop
     from affect.module import Supervised, answer_loss
-    from affect.run import Stop
 
     class Ready(list):
         """As a list of its own kind, since Lightning takes a plain one for a list of loaders."""

@@ -32,12 +32,12 @@ from tiny_models import qwen_processor, qwen_thinker_config
 from affect import adapters, entry, trainer
 from affect.config import Config, register
 from affect.data import Batch, ClipData
+from affect.lifetime import Stop
 from affect.models import Conversation
 from affect.models.qwen_omni import QwenOmni, QwenOmniEncoder
 from affect.module import Supervised, answer_loss
 from affect.prompts import Example
 from affect.record import Record
-from affect.run import Stop
 from affect.tasks import Task
 
 WIDTH, LAYERS = 256, 4

@@ -1,0 +1,210 @@
+"""A run from its start to its end: status.json, log/run.log, and what Ctrl-C and SIGTERM come to."""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from affect.atomic import write_json
+
+
+def say(text: str) -> None:
+    """Prints a line and keeps it in the run's log."""
+    print(text, flush=True)
+    LOG.info(text)
+
+
+LOG = logging.getLogger("affect")
+LOG.setLevel(logging.INFO)
+LOG.propagate = False  # what affect says is printed already
+LOG_LINES = 20
+"""Last lines of the log that a failed run's status.json repeats."""
+
+HEARTBEAT = 10.0
+"""Seconds between two heartbeats."""
+
+STALE = 120.0
+"""Seconds without a heartbeat after which a run on another machine counts as killed: clocks differ, file systems are
+slow."""
+
+
+FOLLOWED = "AFFECT_FOLLOWED_RUN"
+"""Environment variable with the run folder of the process that this one follows (affect/processes.py)."""
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and prints."""
+    return FOLLOWED not in os.environ
+
+
+class Stopped(BaseException):
+    """The user or the machine asked the run to end (Ctrl-C, SIGTERM). Not an Exception: nothing between here and the
+    program's end may take it for a failure of one job and go on with the next."""
+
+    def __init__(self, signum: int, folder: Path) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum, self.folder = signum, folder
+
+
+class Stop:
+    """What became of Ctrl-C and SIGTERM. They raise Stopped where they arrive, unless somebody has promised, with
+    `deferred`, to look at `requested` before long; a second one does not wait for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.deferred = False
+        self.requested: int | None = None
+
+    def __call__(self, signum: int, _: Any) -> None:
+        if not self.deferred or self.requested is not None:
+            raise Stopped(signum, self.folder)
+        self.requested = signum
+        print("\nStopping after this step; once more stops at once.", file=sys.stderr, flush=True)
+
+    def take_signals(self) -> dict[int, Any]:
+        """Makes this what Ctrl-C and SIGTERM call; returns what they called before. Nothing in a thread that is not the
+        main one, where Python does not allow it."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {signum: signal.signal(signum, self) for signum in (signal.SIGINT, signal.SIGTERM)}
+
+    def check(self) -> None:
+        """Raises Stopped where it was asked for."""
+        if self.requested is not None:
+            raise Stopped(self.requested, self.folder)
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Stop]:
+    """Keeps status.json true while the block runs: running, then finished, stopped or failed with the reason; and keeps
+    what is said in log/run.log."""
+    stop = Stop(folder)
+    if not is_first():
+        with _signals(stop):
+            yield stop
+        return
+    status: dict[str, Any] = {
+        "state": "running",
+        "pid": os.getpid(),
+        "pid_started": _process_start(os.getpid()),
+        "host": socket.gethostname(),
+        "boot_id": _boot_id(),
+        "started": now(),
+        "heartbeat": now(),
+    }
+    write_json(folder / "status.json", status)
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT):
+            # A full disk is met, and reported, by those who have something to say; a missed beat is no reason to end.
+            with contextlib.suppress(OSError):
+                write_json(folder / "status.json", status | {"heartbeat": now()})
+
+    heart = threading.Thread(target=beat, daemon=True)
+    heart.start()
+
+    def end(state: str, **more: Any) -> None:
+        over.set()
+        heart.join()
+        write_json(folder / "status.json", status | {"state": state, "heartbeat": now(), "ended": now(), **more})
+
+    with _log_file(folder), _signals(stop):
+        try:
+            yield stop
+        except Stopped as asked:
+            end("stopped", by=str(asked))
+            raise
+        except BaseException as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            LOG.error("".join(traceback.format_exception(error)).rstrip())
+            end(
+                "failed",
+                error=f"{type(error).__name__}: {error}",
+                where=f"{Path(last.filename).name}:{last.lineno}",
+                log=(folder / "log" / "run.log").read_text(encoding="utf-8").splitlines()[-LOG_LINES:],
+            )
+            raise
+    end("finished")
+
+
+@contextlib.contextmanager
+def _log_file(folder: Path) -> Iterator[None]:
+    (folder / "log").mkdir(exist_ok=True)
+    handler = logging.FileHandler(folder / "log" / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    # Of everybody, not of affect alone: what a library warns of is often the first sign of what ends a run. A root
+    # without handlers prints warnings; one with a file does not, unless it is told to.
+    root = logging.getLogger()
+    added = [handler] if root.handlers or logging.lastResort is None else [handler, logging.lastResort]
+    for each in added:
+        root.addHandler(each)
+    LOG.addHandler(handler)
+    try:
+        yield
+    finally:
+        LOG.removeHandler(handler)
+        for each in added:
+            root.removeHandler(each)
+        handler.close()
+
+
+@contextlib.contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    before = stop.take_signals()
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _boot_id() -> str | None:
+    """What distinguishes this start of the machine from others; None where the system does not say."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.is_file() else None
+
+
+def _process_start(pid: int) -> str | None:
+    """When a process began, in the kernel's ticks, since numbers of processes are used again; None where it does not
+    exist, or the system does not say."""
+    try:
+        # The name, in parentheses, may hold spaces: the 22nd field is the 20th behind it.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
+def state(status: dict[str, Any]) -> str:
+    """running, finished, stopped, failed or "not begun", as status.json has it, but killed for one that says running
+    and is not."""
+    if status["state"] != "running":
+        return status["state"]
+    if status["host"] == socket.gethostname():
+        alive = status["boot_id"] == _boot_id() and _is_alive(status["pid"], status["pid_started"])
+    else:
+        silent = datetime.now(UTC) - datetime.fromisoformat(status["heartbeat"])
+        alive = silent.total_seconds() < STALE
+    return "running" if alive else "killed"
+
+
+def _is_alive(pid: int, started: str | None) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # of another user, but there
+    return _process_start(pid) == started

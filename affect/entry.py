@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from affect import sweeps
+from affect import sweep_points, sweeps
 from affect.config import GROUPS, Config, ConfigError, near, register
 from affect.datasets import check_options
 from affect.inherit import run_config, with_resume, with_run
@@ -67,7 +67,7 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
                 with ExitStack() as stack:
                     _register_sweep_folder(stack)
                     start = hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)
-                    if not sweeps.is_multirun(given):
+                    if not sweep_points.is_multirun(given):
                         start()
                     elif (sweep := planned(given, program)) is not None:
                         sweeps.launch(sweep, start)
@@ -88,7 +88,7 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
             hydra_config = HydraConfig.get()
             words = OmegaConf.to_container(hydra_config.overrides.task)  # unresolved: a word may hold ${…}
             if hydra_config.mode is RunMode.MULTIRUN:
-                assert sweep is not None, "Hydra takes for a multirun what sweeps.is_multirun did not"
+                assert sweep is not None, "Hydra takes for a multirun what sweep_points.is_multirun did not"
                 folder = Path(hydra_config.runtime.output_dir)
                 once = partial(checked_main, raw, words, str(folder))
                 sweeps.run_job(sweep, folder, hydra_config.job.num, words, once, sys.argv[1:])
@@ -132,7 +132,7 @@ def checked(raw: DictConfig, words: list[str], program: str) -> Config:
 def planned(given: Sequence[str], program: str) -> sweeps.Sweep | None:
     """The multirun of these words of the command line, every point of it checked; None where it is a dry run, which is
     over when that is printed. Raises ConfigError for all refused points together."""
-    composer = sweeps.Composer(given)
+    composer = sweep_points.Composer(given)
     folder = Path(composer.whole.hydra.sweep.dir)
     if not composer.enumerable:
         print("This sweeper chooses its points as it goes: each is checked when its turn comes.", file=sys.stderr)
@@ -146,10 +146,10 @@ def planned(given: Sequence[str], program: str) -> sweeps.Sweep | None:
         return checked(raw, point, program)
 
     points = composer.points()
-    made = sweeps.check(points, sound, given)
+    made = sweep_points.check(points, sound, given)
     if not composer.whole.dry_run:
         return sweeps.Sweep(folder, points)
-    for number, (cfg, words) in enumerate(zip(made, sweeps.distinct(points), strict=True)):
+    for number, (cfg, words) in enumerate(zip(made, sweep_points.distinct(points), strict=True)):
         print(" ".join([f"#{number}", *words]))
         print(plan(cfg, program))
     return None

@@ -26,7 +26,7 @@ from affect.atomic import write_atomic
 from affect.config import ConfigError, LoggerKind
 from affect.entry import checked
 from affect.refusals import REFUSALS, refusal
-from affect.sweeps import Composer, check, values_of
+from affect.sweep_points import Composer, check, values_of
 
 METHODS = ("grid", "random", "bayes")
 

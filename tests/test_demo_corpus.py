@@ -17,8 +17,9 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from affect import corpus
-from affect.corpus import EMOTION_OF, EMOTIONS, HUMOUR, PRIOR, VALENCE_OF, VALENCES, Settings
+from affect import corpus, corpus_clips
+from affect.corpus import Settings
+from affect.corpus_states import EMOTION_OF, EMOTIONS, HUMOUR, PRIOR, VALENCE_OF, VALENCES
 from affect.datasets import demo
 from affect.media import Sampling, decode
 from affect.record import SPLITS, DataError
@@ -107,11 +108,11 @@ def test_a_setting_changes_only_what_depends_on_it():
 def test_lines_are_short_and_differ_between_emotions():
     random = np.random.default_rng(0)
     for state in range(PRIOR.size):
-        text = corpus.render_text(state, random)
+        text = corpus_clips.render_text(state, random)
         assert 5 <= len(text.split()) <= 12, text
     words = {emotion: set() for emotion in range(6)}
     for state in np.repeat(np.arange(PRIOR.size), 4):
-        words[EMOTION_OF[state]].add(corpus.render_text(state, random).split(",")[0])
+        words[EMOTION_OF[state]].add(corpus_clips.render_text(state, random).split(",")[0])
     assert all(not words[a] & words[b] for a in words for b in words if a < b)
 
 
@@ -177,14 +178,14 @@ def features(letter: str, settings: Settings, split: str) -> tuple[list, np.ndar
             continue
         random, speaker = np.random.default_rng([line.number, len(split)]), np.random.default_rng(line.speaker)
         if letter == "t":
-            found.append(corpus.render_text(line.shown["t"], random))
+            found.append(corpus_clips.render_text(line.shown["t"], random))
         elif letter == "a":
-            voice = corpus.render_voice(line.shown["a"], 1.0, speaker, random)
+            voice = corpus_clips.render_voice(line.shown["a"], 1.0, speaker, random)
             blocks = voice[: voice.size // 512 * 512].reshape(-1, 512) * np.hanning(512)
             bands = np.log(np.abs(np.fft.rfft(blocks))[:, :192].reshape(-1, 48, 4).mean(axis=2) + 0.01)
             found.append(np.concatenate([bands.mean(axis=0), bands.std(axis=0)]))
         else:
-            face = corpus.render_face(line.shown["v"], 2, speaker, random)
+            face = corpus_clips.render_face(line.shown["v"], 2, speaker, random)
             found.append(face.mean(axis=(0, 3))[18:82, 16:80].reshape(16, 4, 16, 4).mean(axis=(1, 3)).ravel())
         emotions.append(EMOTION_OF[line.hidden])
     return found, np.array(emotions)

@@ -29,6 +29,7 @@ RUNS = {
     "affect.inherit",
     "affect.imbalance",
     "affect.sweeps",
+    "affect.sweep_points",
     "affect.sweep_yaml",
 }
 TENSORS = {
@@ -39,6 +40,8 @@ TENSORS = {
     "affect.cache",
     "affect.calibrate",
     "affect.corpus",
+    "affect.corpus_clips",
+    "affect.corpus_states",
     "affect.decoded",
     "affect.endpoint",
     "affect.tensor_files",

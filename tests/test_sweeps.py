@@ -29,7 +29,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
-from affect import atomic, entry, lifetime, refusals, run, sweep_yaml, sweeps
+from affect import atomic, entry, lifetime, refusals, run, sweep_points, sweep_yaml, sweeps
 from affect.config import Config, ConfigError
 from affect.record import DataError
 
@@ -71,16 +71,16 @@ def own_conf(tmp_path, monkeypatch):
     ],
 )  # fmt: skip
 def test_the_points_are_those_of_hydra(words, expected):
-    assert sweeps.points(words) == expected
+    assert sweep_points.points(words) == expected
 
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_every_point_of_every_committed_sweep_is_sound(name, configure):
-    found = sweeps.points([f"sweep={name}"])
+    found = sweep_points.points([f"sweep={name}"])
     assert len(found) > 1
-    composer = sweeps.Composer([f"sweep={name}"])
+    composer = sweep_points.Composer([f"sweep={name}"])
     for cfg, point in zip(
-        sweeps.check(found, lambda p: entry.checked(composer.compose(p), p, "train"), []), found, strict=True
+        sweep_points.check(found, lambda p: entry.checked(composer.compose(p), p, "train"), []), found, strict=True
     ):
         for key, value in (word.split("=") for word in point if not word.startswith("sweep=")):
             if key == "experiment":
@@ -156,7 +156,7 @@ def test_files_are_composed_once_for_each_choice_of_them(monkeypatch):
         return original(self, *arguments, **more)
 
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
-    composer = sweeps.Composer(["seed=range(0,20)", "trainer=default,smoke"])
+    composer = sweep_points.Composer(["seed=range(0,20)", "trainer=default,smoke"])
     found = composer.points()
     configurations = [composer.compose(point) for point in found]
     assert [(raw.seed, raw.trainer.name) for raw in configurations] == list(
@@ -174,7 +174,7 @@ def test_files_are_composed_once_for_each_choice_of_them(monkeypatch):
     ],
 )
 def test_a_point_is_composed_as_hydra_does(words):
-    composer = sweeps.Composer(words)
+    composer = sweep_points.Composer(words)
     theirs = composer.loader.load_configuration("config", words, RunMode.RUN)
     with open_dict(theirs):
         del theirs["hydra"]
@@ -184,7 +184,7 @@ def test_a_point_is_composed_as_hydra_does(words):
 def test_a_dry_run_shows_every_point(command, capsys):
     _, said = command("-m", "sweep=new_towers", "dry_run=true")
     printed = capsys.readouterr().out
-    assert said == "" and printed.count("nothing was run") == len(sweeps.points(["sweep=new_towers"])) == 9
+    assert said == "" and printed.count("nothing was run") == len(sweep_points.points(["sweep=new_towers"])) == 9
     assert "#8 finetuning.alignment_epochs=5 finetuning.new_learning_rate=0.001\ntrain: " in printed
     assert list(Path.cwd().iterdir()) == []
 
@@ -307,7 +307,7 @@ def test_values_with_commas_quotes_and_brackets_survive(multirun, tmp_path):
         == [job["words"] for job in table(folder)]
         == [json.loads((folder / job["folder"] / "job.json").read_text())["words"] for job in table(folder)]
     )
-    composer = sweeps.Composer([])
+    composer = sweep_points.Composer([])
     assert [composer.compose(point).prompting.system.en for point in again] == systems
 
 
@@ -528,7 +528,7 @@ def test_the_commands_of_a_committed_sweep_are_sound(command, agent, capsys, nam
     assert (document["name"], document["method"]) == (name, "grid")
     assert document["metric"] == {"name": "val/selection", "goal": "maximize"}
     points = choices(document)
-    assert len(points) == len(sweeps.points([f"sweep={name}"]))
+    assert len(points) == len(sweep_points.points([f"sweep={name}"]))
     started = agent(document, points[-1])
     assert started[:3] == ["/usr/bin/env", "python", "train.py"]
     called, said = command(*started[3:])

@@ -6,7 +6,6 @@ number blocks. What fails is said in one sentence, and the job goes on without W
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import queue
@@ -15,23 +14,20 @@ import shlex
 import sys
 import tempfile
 import threading
-import wave
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyExperiment
 
 from affect.atomic import write_json
 from affect.config import Config, ConfigError, LoggerConfig, LoggerKind, WandbMode, read_yaml
 from affect.lifetime import is_first
-from affect.media import SAMPLING_RATE, MediaError, Sampling, decode
 from affect.metrics import READERS
 from affect.record import Prediction, Record, Value
-from affect.tasks import Kind, Task
+from affect.samples import VIDEO, choose, described, playable
 
 INIT_SECONDS = 20.0
 """For the server to accept a run; then the run is recorded offline. W&B's own 90 s are long for every run of a sweep on
@@ -49,10 +45,6 @@ the steps since the last saving."""
 COLUMNS = ["id", "task", "transcript", "gold", "predicted", "answer", "outcome", "clip"]
 ACCOUNT = ("expected", "outside_subset", "excluded", "used")
 """What affect.run adds to the numbers of a task: counts of the data behind them."""
-VIDEO = frozenset({".mp4", ".webm", ".ogg"})
-"""What wandb.Video takes as it is, but for pictures that move."""
-RIGHT_WITHIN = 0.1
-"""An intensity is called right, for choosing samples only, within this share of its task's range."""
 
 
 def open(cfg: Config, folder: Path, program: str, job_folder: str | None) -> "Tracker":
@@ -123,87 +115,6 @@ def flatten(summary: Mapping[str, Any], split: str) -> dict[str, Any]:
                 own |= {f"{group}/{key}": value for key, value in numbers[group].items()}
         flat |= {f"{split}/{name}/{key}": value for key, value in own.items()}
     return flat
-
-
-def verdict(prediction: Prediction, task: Task, reader: str) -> str:
-    """right, wrong, unlabelled, or how reading the answer ended where no value came of it."""
-    value = getattr(prediction, reader)
-    if value is None:
-        return prediction.outcome if prediction.outcome != "valid" else f"not {reader}"
-    if prediction.target is None:
-        return "unlabelled"
-    if task.kind is not Kind.intensity:
-        return "right" if value == prediction.target else "wrong"
-    assert task.low is not None and task.high is not None
-    assert isinstance(value, int | float) and isinstance(prediction.target, int | float)
-    return "right" if abs(value - prediction.target) <= RIGHT_WITHIN * (task.high - task.low) else "wrong"
-
-
-def choose(
-    predictions: Sequence[Prediction], tasks: Mapping[str, Task], reader: str, number: int
-) -> list[tuple[Prediction, str]]:
-    """At most `number` predictions, each with its verdict, dealt evenly from those of every task (by `meld.emotion`)
-    that are right, wrong, unreadable and unlabelled. The same clips come first in every run, so that runs compare."""
-    piles: dict[tuple[str, str], list[tuple[str, Prediction, str]]] = {}
-    for prediction in predictions:
-        name = f"{prediction.dataset}.{prediction.task}"
-        said = verdict(prediction, tasks[name], reader)
-        pile = said if said in ("right", "wrong", "unlabelled") else "unreadable"
-        order = hashlib.sha256(prediction.id.encode()).hexdigest()
-        piles.setdefault((pile, name), []).append((order, prediction, said))
-    for pile in piles.values():
-        pile.sort(key=lambda entry: entry[0], reverse=True)
-    chosen: list[tuple[Prediction, str]] = []
-    while len(chosen) < number and any(piles.values()):
-        for key in sorted(piles):
-            if piles[key] and len(chosen) < number:
-                chosen.append(piles[key].pop()[1:])
-    return chosen
-
-
-def playable(record: Record, max_seconds: float, folder: Path) -> Path | None:
-    """A file that a browser plays as the record's clip: its own where that is a video or a wav that holds nothing else,
-    or its sound, mono, 16 kHz, written into `folder`. None where there is no clip that can be decoded."""
-    if record.media is None:
-        return None
-    path = Path(record.media)
-    whole, kind = record.start is None and record.end is None, path.suffix.lower()
-
-    def read(audio: bool) -> np.ndarray | None:
-        sampling = Sampling(audio=audio, video=not audio, num_frames=1, frame_size=16, max_seconds=max_seconds)
-        return decode(path, sampling, record.start, record.end).waveform
-
-    try:
-        if whole and kind in VIDEO:
-            try:
-                read(audio=False)
-                return path
-            except MediaError as error:
-                if error.outcome != "no_video":  # a container that may hold sound alone
-                    return None
-        waveform = read(audio=True)
-    except MediaError:
-        return None
-    if whole and kind == ".wav":
-        return path
-    assert waveform is not None
-    cut = folder / f"{hashlib.sha256(record.id.encode()).hexdigest()[:16]}.wav"
-    with wave.open(str(cut), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLING_RATE)
-        file.writeframes(np.clip(waveform * 32768, -32768, 32767).astype("<i2").tobytes())  # full scale of 16 bits
-    return cut
-
-
-def described(prediction: Prediction) -> str | None:
-    """The generated text, or the log-likelihoods of the labels with the likeliest first, or why there is neither."""
-    if prediction.answer is not None:
-        return prediction.answer
-    if prediction.scores is not None:
-        best_first = sorted(prediction.scores.items(), key=lambda item: -item[1])
-        return ", ".join(f"{label} {score:.2f}" for label, score in best_first)
-    return prediction.error
 
 
 class Tracker(Logger):

@@ -57,6 +57,7 @@ TRAINING = {
     "affect.prefetch",
     "affect.processes",
     "affect.resume",
+    "affect.samples",
     "affect.tracking",
     "affect.trainer",
 }

@@ -23,7 +23,7 @@ from lightning.pytorch.loggers import CSVLogger
 from wandb.sdk import wandb_setup
 from wandb.util import get_core_path
 
-from affect import lifetime, run, tracking
+from affect import lifetime, run, samples, tracking
 from affect.config import Config, read_yaml
 from affect.media import SAMPLING_RATE, write_clip
 from affect.metrics.summary import summarise
@@ -419,22 +419,22 @@ def test_samples_are_dealt_evenly_and_are_the_same_in_every_order():
     predictions += [prediction(i, "a", "b") for i in range(50, 53)]
     predictions += [prediction(53, "a", None, outcome="refusal"), prediction(54, None, "a")]
     predictions += [prediction(55, 1.0, 1.5, "level"), prediction(56, 1.0, -1.0, "level")]
-    chosen = tracking.choose(predictions, tasks, "lenient", 12)
+    chosen = samples.choose(predictions, tasks, "lenient", 12)
     said = [verdict for _, verdict in chosen]
     assert {each: said.count(each) for each in said} == {"right": 6, "wrong": 4, "refusal": 1, "unlabelled": 1}
-    assert [p.id for p, _ in tracking.choose(predictions[::-1], tasks, "lenient", 12)] == [p.id for p, _ in chosen]
-    assert tracking.choose(predictions, tasks, "lenient", 0) == []
-    assert len(tracking.choose(predictions, tasks, "lenient", 1000)) == len(predictions)
+    assert [p.id for p, _ in samples.choose(predictions[::-1], tasks, "lenient", 12)] == [p.id for p, _ in chosen]
+    assert samples.choose(predictions, tasks, "lenient", 0) == []
+    assert len(samples.choose(predictions, tasks, "lenient", 1000)) == len(predictions)
 
 
 def test_a_verdict_is_that_of_the_reader_of_the_headline():
     task = Task(name="emotion", labels=["a", "b"])
     rambling = prediction(1, "a", "a", exact=None)
-    assert tracking.verdict(rambling, task, "lenient") == "right"
-    assert tracking.verdict(rambling, task, "exact") == "not exact"
+    assert samples.verdict(rambling, task, "lenient") == "right"
+    assert samples.verdict(rambling, task, "exact") == "not exact"
     several = Task(name="emotion", labels=["a", "b"], kind=Kind.multi_label)
-    assert tracking.verdict(prediction(1, ("a", "b"), ("a", "b")), several, "exact") == "right"
-    assert tracking.verdict(prediction(1, ("a", "b"), ("a",)), several, "exact") == "wrong"
+    assert samples.verdict(prediction(1, ("a", "b"), ("a", "b")), several, "exact") == "right"
+    assert samples.verdict(prediction(1, ("a", "b"), ("a",)), several, "exact") == "wrong"
 
 
 @pytest.mark.parametrize(
@@ -454,7 +454,7 @@ def test_a_verdict_is_that_of_the_reader_of_the_headline():
 )
 def test_a_clip_is_shown_as_it_is_or_as_its_sound_or_not_at_all(clips, tmp_path, media, ends):
     given = {**media, "media": None if media["media"] is None else str(clips / media["media"])}
-    path = tracking.playable(record(1, **given), 30.0, tmp_path)
+    path = samples.playable(record(1, **given), 30.0, tmp_path)
     if not isinstance(ends, float):
         assert path == (None if ends is None else clips / ends)
         return
@@ -467,8 +467,8 @@ def test_a_clip_is_shown_as_it_is_or_as_its_sound_or_not_at_all(clips, tmp_path,
 
 def test_scores_are_shown_with_the_likeliest_label_first():
     scored = prediction(1, "a", "b", answer=None, scores={"a": -2.0, "b": -0.5})
-    assert tracking.described(scored) == "b -0.50, a -2.00"
-    assert tracking.described(prediction(1, "a", None, answer=None, outcome="error", error="no such file")) == (
+    assert samples.described(scored) == "b -0.50, a -2.00"
+    assert samples.described(prediction(1, "a", None, answer=None, outcome="error", error="no such file")) == (
         "no such file"
     )
 

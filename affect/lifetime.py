@@ -16,12 +16,6 @@ from typing import Any
 from affect.atomic import write_json
 
 
-def say(text: str) -> None:
-    """Prints a line and keeps it in the run's log."""
-    print(text, flush=True)
-    LOG.info(text)
-
-
 LOG = logging.getLogger("affect")
 LOG.setLevel(logging.INFO)
 LOG.propagate = False  # what affect says is printed already
@@ -35,9 +29,14 @@ STALE = 120.0
 """Seconds without a heartbeat after which a run on another machine counts as killed: clocks differ, file systems are
 slow."""
 
-
 FOLLOWED = "AFFECT_FOLLOWED_RUN"
 """Environment variable with the run folder of the process that this one follows (affect/processes.py)."""
+
+
+def say(text: str) -> None:
+    """Prints a line and keeps it in the run's log."""
+    print(text, flush=True)
+    LOG.info(text)
 
 
 def is_first() -> bool:

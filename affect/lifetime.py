@@ -15,7 +15,6 @@ from typing import Any
 
 from affect.atomic import write_json
 
-
 LOG = logging.getLogger("affect")
 LOG.setLevel(logging.INFO)
 LOG.propagate = False  # what affect says is printed already

@@ -13,6 +13,7 @@ from affect.config import (
     Config,
     ConfigError,
     KnowledgeConfig,
+    Tower,
     chosen_tasks,
     new_modalities,
 )
@@ -82,13 +83,23 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
     for key in keys:
         if key not in ("dataset", "sweep", "hydra") and not key.startswith("hydra."):
             OmegaConf.update(merged, key, OmegaConf.select(raw, key), merge=False)
-    untrained = (set(merged.modalities) - set(own.modalities)) & set(new_modalities(OmegaConf.to_object(merged.model)))
+    added = set(merged.modalities) - set(own.modalities)
+    untrained = added & set(new_modalities(OmegaConf.to_object(merged.model)))
     if untrained:
         raise ConfigError(
             f"modalities={merged.modalities} has {' and '.join(MODALITIES[m] for m in sorted(untrained))}, but"
             f" run={folder} was trained with modalities={own.modalities} and its encoder for that is still random:"
             " leave it out"
         )
+    for letter, tower in (("a", "audio"), ("v", "vision")):
+        # A tower of a modality that a run did without was not even loaded.
+        trained = [key for key in (tower, "projector") if own.finetuning[key] in (Tower.lora, Tower.full)]
+        if letter in added and trained:
+            raise ConfigError(
+                f"modalities={merged.modalities} has {MODALITIES[letter]}, but run={folder} was trained with"
+                f" modalities={own.modalities}, and finetuning.{trained[0]}={own.finetuning[trained[0]].value} did"
+                f" nothing for what was not there: leave it out, or train with modalities={merged.modalities}"
+            )
     for key in ("run", "output_root", "cache_root", "data_root", "dry_run", "clip"):
         merged[key] = raw[key]
     if merged.model.family == "server":

@@ -113,7 +113,9 @@ def running(folder: Path) -> Iterator[Stop]:
     def end(state: str, **more: Any) -> None:
         over.set()
         heart.join()
-        write_json(folder / "status.json", status | {"state": state, "heartbeat": now(), "ended": now(), **more})
+        # Where a full disk is what ended it, this must not take that error's place: without a status it was killed.
+        with contextlib.nullcontext() if state == "finished" else contextlib.suppress(OSError):
+            write_json(folder / "status.json", status | {"state": state, "heartbeat": now(), "ended": now(), **more})
 
     with _log_file(folder), _signals(stop):
         try:
@@ -177,12 +179,13 @@ def _boot_id() -> str | None:
 
 def _process_start(pid: int) -> str | None:
     """When a process began, in the kernel's ticks, since numbers of processes are used again; None where it does not
-    exist, or the system does not say."""
+    exist, or has ended and is still listed (a zombie, whose parent has not asked), or the system does not say."""
     try:
-        # The name, in parentheses, may hold spaces: the 22nd field is the 20th behind it.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        # The name, in parentheses, may hold spaces: the 3rd field is the first behind it, the 22nd the 20th.
+        state, *others = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
+    return None if state in ("Z", "X") else others[18]
 
 
 def state(status: dict[str, Any]) -> str:

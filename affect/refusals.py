@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from affect import config as schema
+from affect.atomic import WriteError
 from affect.config import GROUPS, ConfigError, near
 from affect.record import DataError
 
@@ -21,7 +22,7 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 DELTAS = ("experiment", "sweep")
 """Groups of files that change the rest."""
 
-REFUSALS = (ConfigError, DataError, HydraException, OmegaConfBaseException, MarkedYAMLError)
+REFUSALS = (ConfigError, DataError, WriteError, HydraException, OmegaConfBaseException, MarkedYAMLError)
 """What is answered by a sentence and not by a stack trace."""
 
 
@@ -29,6 +30,8 @@ def refusal(error: Exception, given: Sequence[str]) -> str:
     """What the user reads: one sentence a problem, with the remedy. `given` are the words of the command line."""
     if isinstance(error, DataError):
         return f"The data cannot be used:\n{error}"
+    if isinstance(error, WriteError):
+        return str(error)
     text = str(error) if isinstance(error, ConfigError) else explain(error, given)
     return "The configuration cannot be run:\n" + "\n".join(f"  - {line}" for line in text.splitlines())
 

@@ -20,10 +20,23 @@ import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import distributed
 
+from affect.atomic import WriteError
 from affect.config import ConfigError, TrainerConfig
 from affect.lifetime import Stop, say
 
 LAST = Path("checkpoints") / "last.ckpt"
+
+UNREADABLE = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    pickle.UnpicklingError,
+)
+"""What loading a file that is no checkpoint, or half of one, and looking into it raises."""
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -44,9 +57,11 @@ class AtomicCheckpoints(TorchCheckpointIO):
             # torch says of a full disk only that its writer failed; the reason is in the chain.
             if isinstance(error, (OSError, RuntimeError)):
                 why = next((e for e in (error, error.__context__) if isinstance(e, OSError)), error)
-                raise OSError(
+                kept = "what was saved before is still there" if path.is_file() else "nothing had been saved before"
+                raise WriteError(
                     f"{path} could not be written ({why}): make room and continue with python train.py"
-                    f" resume={path.parent.parent}; what was saved before is still there"
+                    f" resume={path.parent.parent}; {kept}",
+                    why,
                 ) from error
             raise
 
@@ -77,7 +92,7 @@ def position(folder: Path) -> Position:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         kept = checkpoint["callbacks"][SaveState.__name__]
         return Position(epoch=kept["epoch"], batches=kept["batches"], step=checkpoint["global_step"])
-    except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(
             f"{path} cannot be read ({why}), so run={folder} cannot go on from it: delete the file to begin that run"

@@ -4,7 +4,6 @@ import csv
 import logging
 import math
 import os
-import pickle
 import time
 import warnings
 from contextlib import nullcontext
@@ -19,11 +18,12 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from torch import nn
 
 from affect import adapters
+from affect.atomic import WriteError
 from affect.compiled import CompiledLayers
 from affect.config import Accelerator, Config, ConfigError, ServerConfig
 from affect.lifetime import Stop, is_first
 from affect.models import precision
-from affect.resume import AtomicCheckpoints, SaveState
+from affect.resume import UNREADABLE, AtomicCheckpoints, SaveState
 
 BEST = Path("checkpoints") / "best.ckpt"
 
@@ -68,6 +68,20 @@ class LogSteps(L.Callback):
             if write:
                 self.written_at = time.monotonic()
         self.loss = None
+
+
+class Log(CSVLogger):
+    """log/metrics.csv. Raises WriteError where it cannot be written."""
+
+    def save(self) -> None:
+        try:
+            super().save()
+        except OSError as error:
+            raise WriteError(
+                f"{Path(self.log_dir) / 'metrics.csv'} could not be written ({error.strerror or error}): make room and"
+                f" continue with python train.py resume={self.save_dir}",
+                error,
+            ) from error
 
 
 class Unprofiled(PassThroughProfiler):
@@ -150,9 +164,9 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
     )
 
 
-def _csv_logger(folder: Path, step: int) -> CSVLogger:
+def _csv_logger(folder: Path, step: int) -> Log:
     """The logger of log/metrics.csv, which keeps the rows before optimiser step `step` of a run that is taken up."""
-    logger = CSVLogger(save_dir=folder, name="log", version="")
+    logger = Log(save_dir=folder, name="log", version="")
     path = folder / "log" / "metrics.csv"
     if not is_first() or not path.is_file():
         return logger
@@ -175,7 +189,7 @@ def load_best(model: nn.Module, run: Path) -> None:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         base, state = checkpoint.get("base"), checkpoint["state_dict"]
-    except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(f"{path} cannot be read ({why}): it is damaged; train again or name another run") from error
     adapters.check_base(model, base, str(path))

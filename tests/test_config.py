@@ -683,6 +683,18 @@ def test_words_that_do_not_fit_the_run_are_refused(command, trained):
     assert f"modalities=ta has audio, but run={trained} was trained with modalities=t" in said
 
 
+@pytest.mark.parametrize("tower", ["audio", "projector"])
+def test_a_tower_that_a_run_did_not_load_is_not_evaluated_as_trained(command, configure, tmp_path, tower):
+    own = ("model=qwen2_5_omni_3b", "dataset=demo", "modalities=t", f"output_root={tmp_path / 'outputs'}")
+    folders = [run.create(configure(*own, *words), "train", None) for words in ((), (f"finetuning.{tower}=lora",))]
+    called, said = command(f"run={folders[0]}", "modalities=ta", program="evaluate")
+    assert said == "" and called[0].modalities == "ta"
+    called, said = command(f"run={folders[1]}", "modalities=ta", program="evaluate")
+    assert called == []
+    assert f"modalities=ta has audio, but run={folders[1]} was trained with modalities=t, and" in said
+    assert f"finetuning.{tower}=lora did nothing for what was not there: leave it out, or train with" in said
+
+
 def test_what_is_no_run_folder_is_refused(command, trained, tmp_path):
     _, said = command(f"run={tmp_path / 'nowhere' / 'x'}", program="evaluate")
     assert "is not a run folder, it has no config.yaml: name one that has (it does not exist)" in said

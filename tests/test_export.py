@@ -155,22 +155,14 @@ def test_an_adapter_is_a_folder_of_peft_on_the_thinker_class(trained, monkeypatc
     made = trained("thinker", f"finetuning={method}", "finetuning.audio=lora", "modalities=tav")
     folder, said = export(monkeypatch, made, "export_as=adapter")
     assert said == ""
-    options = {}
-    if method == "qlora":
-        pytest.importorskip("bitsandbytes")
-        skipped = re.search(r"llm_int8_skip_modules=(\[.*?\])", (folder / "README.md").read_text())[1]
-        options["quantization_config"] = transformers.BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            llm_int8_skip_modules=json.loads(skipped.replace("'", '"')),
-        )
-    base = THINKER.from_pretrained(made.cfg.model.checkpoint, **options)
-    for module in base.modules():
-        # On processors with AVX512-BF16 bitsandbytes evaluates in bfloat16, as affect does not: 0.1 off in the logits.
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-    model = PeftModel.from_pretrained(base, folder)
+    # As its card says, in a process that knows nothing of affect, but for where the two folders are here.
+    [code] = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    assert ("BitsAndBytesConfig" in code) == (method == "qlora") and "affect" not in code
+    code = code.replace('"this folder"', repr(str(folder))).replace("'thinker'", repr(made.cfg.model.checkpoint))
+    names: dict[str, Any] = {}
+    exec(code, names)
+    model = names["model"]
+    assert isinstance(model, PeftModel)
     assert len([n for n, _ in model.named_modules() if n.endswith(".lora_A")]) == len(
         [m for m in made.model.modules() if hasattr(m, "lora_A")]
     )
@@ -248,8 +240,9 @@ def test_the_language_model_of_a_composed_one_is_transformers_own(trained, monke
         torch.testing.assert_close(language(**ids).logits[:, -1], own, atol=1e-4, rtol=1e-4)
 
 
-def test_heads_go_with_what_their_rows_mean(trained, monkeypatch) -> None:
-    made = trained("thinker", "finetuning.target=head", "evaluation=head", "modalities=t")
+@pytest.mark.parametrize("checkpoint", ["thinker", "whole"])
+def test_heads_go_with_what_their_rows_mean(trained, monkeypatch, checkpoint) -> None:
+    made = trained(checkpoint, "finetuning.target=head", "evaluation=head", "modalities=t")
     folder, said = export(monkeypatch, made)
     assert said == ""
     [(key, meaning)] = json.loads((folder / "heads.json").read_text()).items()
@@ -331,6 +324,20 @@ def test_an_evaluation_and_a_folder_that_is_none_are_refused(trained, monkeypatc
     assert f"{tmp_path / 'nothing'} is not a run folder, it has no config.yaml" in said
     with pytest.raises(ConfigError, match=r"has no composed\.json: name the folder of an exported composed model"):
         load(tmp_path)
+
+
+def test_an_export_does_not_decide_that_its_code_is_run(trained, monkeypatch) -> None:
+    made = trained("composed", "modalities=t")
+    folder, _ = export(monkeypatch, made)
+    path = folder / "composed.json"
+    described = json.loads(path.read_text())
+    described["model"]["trust_remote_code"] = True
+    path.write_text(json.dumps(described))
+    with pytest.raises(ConfigError, match=r"runs Python code of its checkpoint's authors.*trust_remote_code=True"):
+        load(folder)
+    model, _ = load(folder, trust_remote_code=True)
+    with torch.no_grad():
+        torch.testing.assert_close(model(made.batch(), keep=1)[:, -1], made.logits(), atol=1e-4, rtol=1e-4)
 
 
 def test_a_checkpoint_of_another_base_is_refused(trained, monkeypatch, root) -> None:

@@ -1,5 +1,6 @@
 """What each method of fine-tuning means, on tiny models: LoRA, rsLoRA, DoRA, PiSSA, four bits, and merging them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -337,7 +338,7 @@ def test_another_base_is_refused_and_another_precision_is_not(folder: Path) -> N
     model, _ = text_model(folder)
     adapters.apply(model, settings())
     sample = model.base_sample
-    assert len(sample["names"]) == len(sample["values"]) > 0 and sample["values"].shape[1] == 8
+    assert len(sample["names"]) == len(sample["values"]) > 0 and sample["values"].shape[1] == 10
     with torch.no_grad():  # what is trained whole does not take the sample of its beginning along
         before = sample["values"].clone()
         for parameter in model.parameters():
@@ -356,14 +357,35 @@ def test_another_base_is_refused_and_another_precision_is_not(folder: Path) -> N
         r" example language\.model\.layers\.1\.mlp\.up_proj\.weight: name the checkpoint",
     ):
         adapters.check_base(other, sample, "best.ckpt")
-    earlier = dict(zip(sample["names"], sample["values"], strict=True))
-    adapters.check_base(again, earlier, "best.ckpt")
-    with pytest.raises(ConfigError, match="was trained on another base: 1 of"):
-        adapters.check_base(other, earlier, "best.ckpt")
+    values = sample["values"][:, : adapters.SAMPLED]
+    for earlier in (dict(zip(sample["names"], values, strict=True)), sample | {"values": values}):
+        adapters.check_base(again, earlier, "best.ckpt")
+        with pytest.raises(ConfigError, match="was trained on another base: 1 of"):
+            adapters.check_base(other, earlier, "best.ckpt")
     with pytest.raises(
         ConfigError, match=r"best\.ckpt was written by an earlier version of affect, which did not note"
     ):
         adapters.check_base(again, None, "best.ckpt")
+
+
+def _one_row(weight: torch.Tensor) -> None:
+    weight[1] += 0.01  # of which none of the values is in the sample
+
+
+def _a_little_of_all(weight: torch.Tensor) -> None:
+    weight *= 1 + 0.002 * torch.randn_like(weight)
+
+
+@pytest.mark.parametrize("change", [_one_row, _a_little_of_all])
+def test_a_base_that_is_nearly_the_same_is_another(folder: Path, change: Callable[[torch.Tensor], None]) -> None:
+    model, _ = text_model(folder)
+    adapters.apply(model, settings())
+    other, _ = text_model(folder)
+    with torch.no_grad():
+        change(other.language.model.layers[1].mlp.up_proj.weight)
+    adapters.apply(other, settings())
+    with pytest.raises(ConfigError, match=r"was trained on another base: 1 of .* example .*layers\.1\.mlp\.up_proj"):
+        adapters.check_base(other, model.base_sample, "best.ckpt")
 
 
 def test_new_towers_are_no_base(folder: Path) -> None:

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.fabric.loggers.csv_logs import _ExperimentWriter as ExperimentWriter
 from tiny_models import tiny_manifest, tiny_words
 
 import evaluate
 import train
 from affect import alignment, resume, run
+from affect.atomic import WriteError
 from affect.module import Supervised
 
 # 9 clips in batches of 2, two to an optimiser step: five batches an epoch, the last of them alone in its step.
@@ -311,10 +313,29 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Pat
         def __reduce__(self) -> Any:
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match=r"last.ckpt could not be written .*No space left.*make room and continue with"):
+    said = r"last.ckpt could not be written .*No space left.*make room and continue with python train.py resume=\S+; "
+    with pytest.raises(WriteError, match=said + "what was saved before is still there"):
         writer.save_checkpoint({"step": Unwritable()}, path)
     assert torch.load(path) == {"step": 1}
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+    with pytest.raises(WriteError, match=said + "nothing had been saved before"):
+        writer.save_checkpoint({"step": Unwritable()}, tmp_path / "other" / "checkpoints" / "last.ckpt")
+
+
+@pytest.mark.parametrize("part", ["last.ckpt", "metrics.csv"])
+def test_a_full_disk_ends_a_training_with_a_sentence(
+    program: Program, words: list[str], root: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def no_room(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*((torch, "save") if part == "last.ckpt" else (ExperimentWriter, "save")), no_room)
+    before = set((root / "outputs").glob("*"))
+    said = refused(program, *words)
+    [folder] = set((root / "outputs").glob("*")) - before
+    assert re.match(rf"{folder}/\S+{part} could not be written \(.*No space left on device\): make room and", said)
+    assert f"continue with python train.py resume={folder}" in said and "Traceback" not in said
+    assert status(folder)["state"] == "failed" and "No space left" in status(folder)["error"]
 
 
 def test_only_the_end_of_an_epoch_is_saved_unless_told_otherwise(

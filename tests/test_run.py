@@ -5,7 +5,9 @@ import json
 import logging
 import multiprocessing
 import os
+import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from affect import atomic, lifetime, run
 from affect.config import ConfigError
 from affect.metrics.summary import summarise
 from affect.record import DataError, Prediction, Record
+from affect.refusals import REFUSALS, refusal
 from affect.splits import Part
 from affect.tables import Excluded
 
@@ -198,6 +201,46 @@ def test_a_run_that_was_killed_at_once_can_be_read(cfg):
     summary = run.read(run.create(cfg, "train", None))
     assert summary.status == {"state": "not begun"}
     assert summary.metrics is None
+
+
+def test_a_run_whose_process_ended_and_is_still_listed_is_killed(cfg):
+    folder = run.create(cfg, "train", None)
+    with lifetime.running(folder):
+        begun = json.loads((folder / "status.json").read_text())
+    # As where a notebook has started it: nobody asks what became of it.
+    child = subprocess.Popen(["sleep", "60"])
+    of_child = begun | {"pid": child.pid, "pid_started": lifetime._process_start(child.pid)}
+    assert lifetime.state(of_child) == "running"
+    child.kill()
+    while not Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].startswith(" Z"):
+        time.sleep(0.01)
+    assert lifetime.state(of_child) == "killed"
+    child.wait()
+    assert lifetime.state(of_child) == "killed"
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_disk_that_is_full_is_what_is_reported(cfg, monkeypatch, full):
+    folder = run.create(cfg, "train", None)
+    write = Path.write_text
+
+    def no_room(path, *args, **kwargs):
+        if full or path.name.startswith(".predictions"):
+            raise OSError(28, "No space left on device")
+        return write(path, *args, **kwargs)
+
+    with pytest.raises(atomic.WriteError) as raised, lifetime.running(folder):
+        monkeypatch.setattr(Path, "write_text", no_room)
+        run.write_predictions(folder, PREDICTIONS)
+    # Also where status.json cannot be written any more.
+    assert str(raised.value).startswith(
+        f"{folder / 'predictions.jsonl'} could not be written (No space left on device): make room, or"
+    )
+    monkeypatch.setattr(Path, "write_text", write)
+    status = json.loads((folder / "status.json").read_text())
+    assert status["state"] == ("running" if full else "failed")
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    assert refusal(raised.value, []) == str(raised.value) and isinstance(raised.value, REFUSALS)
 
 
 def test_a_line_is_said_once_where_the_root_logger_prints_too(cfg, monkeypatch, capsys):

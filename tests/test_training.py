@@ -321,7 +321,8 @@ def test_a_run_without_a_checkpoint_is_refused(one_task: Path, start: Start, roo
     with pytest.raises(SystemExit, match=r"broken has no checkpoints/best.ckpt: its training did not get as far"):
         start("evaluate", f"run={broken}", family=None)
     whole = (one_task / "checkpoints" / "best.ckpt").read_bytes()
-    for damaged in (b"", b"not a checkpoint at all", whole[: len(whole) // 2]):
+    torch.save(torch.ones(2), broken / "tensor")
+    for damaged in (b"", b"not a checkpoint at all", whole[: len(whole) // 2], (broken / "tensor").read_bytes()):
         (broken / "checkpoints" / "best.ckpt").write_bytes(damaged)
         with pytest.raises(SystemExit, match=r"best.ckpt cannot be read \(.+\): it is damaged; train again"):
             start("evaluate", f"run={broken}", family=None)

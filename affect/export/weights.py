@@ -2,7 +2,6 @@
 transformers has whole, and in one of affect's own for a composed one."""
 
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -73,17 +72,10 @@ def _spelt(size: int) -> str:
 
 
 def needed(model: Any, cfg: Config) -> int:
-    """Bytes that the export takes, nearly: weights in 4 bits are written out."""
-    if cfg.export_as is ExportAs.adapter:
-        return sum(t.numel() * t.element_size() for t in adapters.trained_state(model).values())
-    total = 0
-    for parameter in model.parameters():
-        quantised = getattr(parameter, "quant_state", None)
-        if quantised is None:
-            total += parameter.numel() * parameter.element_size()
-        else:
-            total += math.prod(quantised.shape) * quantised.dtype.itemsize
-    return total
+    """Bytes that the export takes, nearly. Of what `merge` made, where the export is merged."""
+    trained = cfg.export_as is ExportAs.adapter
+    tensors = adapters.trained_state(model).values() if trained else model.parameters()
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def is_native(model: Any) -> bool:
@@ -91,24 +83,27 @@ def is_native(model: Any) -> bool:
     return hasattr(model, "backbone")
 
 
-def write_merged(folder: Path, model: Any, encoder: Any, cfg: Config, modalities: str) -> None:
-    """The whole model, adapters written into the weights. `model` is changed by it."""
+def merge(model: Any, cfg: Config, modalities: str) -> None:
+    """Writes adapters into the weights of `model`, and gives a native one the towers that training did without, which
+    were not even loaded: others want it whole."""
     adapters.merge(model)
+    if is_native(model) and set(modalities) < set(cfg.model.modalities):
+        whole, _ = models.load(cfg.model, modalities=cfg.model.modalities, cache_root=Path(cfg.cache_root).expanduser())
+        unknown = whole.backbone.load_state_dict(model.backbone.state_dict(), strict=False).unexpected_keys
+        assert not unknown, f"the trained model has weights that the whole one has not: {unknown[:3]}"
+        model.backbone = whole.backbone
+
+
+def write_merged(folder: Path, model: Any, encoder: Any, cfg: Config, modalities: str) -> None:
+    """The whole model, of which `merge` has made one without adapters."""
     if not is_native(model):
         model.language.save_pretrained(folder / LANGUAGE)
         encoder.tokenizer.save_pretrained(folder / LANGUAGE)
         _write_towers(folder, model, cfg, modalities)
         return
-    backbone = model.backbone
-    if set(modalities) < set(cfg.model.modalities):
-        # Towers that training did without were not even loaded: others want the model whole.
-        whole, _ = models.load(cfg.model, modalities=cfg.model.modalities, cache_root=Path(cfg.cache_root).expanduser())
-        unknown = whole.backbone.load_state_dict(backbone.state_dict(), strict=False).unexpected_keys
-        assert not unknown, f"the trained model has weights that the whole one has not: {unknown[:3]}"
-        backbone = whole.backbone
-    backbone.save_pretrained(folder)
+    model.backbone.save_pretrained(folder)
     encoder.processor.save_pretrained(folder)
-    _as_released(folder, backbone, cfg)
+    _as_released(folder, model.backbone, cfg)
 
 
 def _as_released(folder: Path, backbone: Any, cfg: Config) -> None:

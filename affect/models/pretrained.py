@@ -40,8 +40,7 @@ def refusals(key: str, name: str, wanted: str) -> Iterator[None]:
             ) from error
         raise ConfigError(
             f"{key}={name} cannot be loaded ({first_line(error)}): give {wanted} in a"
-            " folder that exists and is complete,"
-            " complete, or a model hub's name that can be reached from here"
+            " folder that exists and is complete, or a model hub's name that can be reached from here"
         ) from error
 
 

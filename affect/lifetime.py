@@ -136,10 +136,22 @@ def running(folder: Path) -> Iterator[Stop]:
     end("finished")
 
 
+class _RunLog(logging.FileHandler):
+    """A full disk is met, and reported, by those who have a result to write: not with a stack trace for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @contextlib.contextmanager
 def _log_file(folder: Path) -> Iterator[None]:
     (folder / "log").mkdir(exist_ok=True)
-    handler = logging.FileHandler(folder / "log" / "run.log", encoding="utf-8")
+    handler = _RunLog(folder / "log" / "run.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     # Of everybody, not of affect alone: what a library warns of is often the first sign of what ends a run. A root
     # without handlers prints warnings; one with a file does not, unless it is told to.

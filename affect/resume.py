@@ -57,7 +57,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
             # torch says of a full disk only that its writer failed; the reason is in the chain.
             if isinstance(error, (OSError, RuntimeError)):
                 why = next((e for e in (error, error.__context__) if isinstance(e, OSError)), error)
-                kept = "what was saved before is still there" if path.is_file() else "nothing had been saved before"
+                before = any(path.parent.glob("*.ckpt"))
+                kept = "what was saved before is still there" if before else "nothing had been saved before"
                 raise WriteError(
                     f"{path} could not be written ({why}): make room and continue with python train.py"
                     f" resume={path.parent.parent}; {kept}",

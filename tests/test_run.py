@@ -220,7 +220,7 @@ def test_a_run_whose_process_ended_and_is_still_listed_is_killed(cfg):
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_a_disk_that_is_full_is_what_is_reported(cfg, monkeypatch, full):
+def test_a_disk_that_is_full_is_what_is_reported(cfg, monkeypatch, capsys, full):
     folder = run.create(cfg, "train", None)
     write = Path.write_text
 
@@ -231,7 +231,12 @@ def test_a_disk_that_is_full_is_what_is_reported(cfg, monkeypatch, full):
 
     with pytest.raises(atomic.WriteError) as raised, lifetime.running(folder):
         monkeypatch.setattr(Path, "write_text", no_room)
+        if full:
+            [log] = [each for each in lifetime.LOG.handlers if isinstance(each, lifetime._RunLog)]
+            log.setStream(open("/dev/full", "w")).close()  # noqa: SIM115
+            lifetime.say("what cannot be kept")
         run.write_predictions(folder, PREDICTIONS)
+    assert "Traceback" not in capsys.readouterr().err
     # Also where status.json cannot be written any more.
     assert str(raised.value).startswith(
         f"{folder / 'predictions.jsonl'} could not be written (No space left on device): make room, or"

@@ -327,12 +327,9 @@ def test_an_evaluation_and_a_folder_that_is_none_are_refused(trained, monkeypatc
 
 
 def test_an_export_does_not_decide_that_its_code_is_run(trained, monkeypatch) -> None:
-    made = trained("composed", "modalities=t")
+    made = trained("composed", "modalities=t", "model.trust_remote_code=true")
     folder, _ = export(monkeypatch, made)
-    path = folder / "composed.json"
-    described = json.loads(path.read_text())
-    described["model"]["trust_remote_code"] = True
-    path.write_text(json.dumps(described))
+    assert 'load("this folder", trust_remote_code=True)' in (folder / "README.md").read_text()
     with pytest.raises(ConfigError, match=r"runs Python code of its checkpoint's authors.*trust_remote_code=True"):
         load(folder)
     model, _ = load(folder, trust_remote_code=True)

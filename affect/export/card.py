@@ -95,12 +95,14 @@ def _words(modalities: str) -> list[str]:
 def _loading(cfg: Config, model: Any, native: bool) -> Iterator[str]:
     if not native:
         yield "A composed model, which needs affect:"
+        if cfg.model.trust_remote_code:
+            yield "It runs Python code that comes with its parts, which can do whatever you can do on your machine."
         yield from (
             "",
             "```python",
             "from affect.export import load",
             "",
-            'model, encoder = load("this folder")',
+            f'model, encoder = load("this folder"{", trust_remote_code=True" if cfg.model.trust_remote_code else ""})',
             "```",
         )
         if cfg.export_as is ExportAs.merged:

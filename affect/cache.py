@@ -23,7 +23,7 @@ from typing import TypeVar
 from affect.media import Clip, MediaError, Sampling, decode
 from affect.record import DataError, Record
 
-CHECK_VERSION = 1
+CHECK_VERSION = 2
 """To be raised when media.decode starts to judge clips differently; what was kept before is then not used."""
 
 BATCH = 200
@@ -145,7 +145,7 @@ def measure_clips(
 
 
 def content_hashes(paths: Iterable[str], cache_root: Path, *, num_workers: int = 1) -> dict[str, str]:
-    """The sha256 (hexadecimal) of each file by its path, remembered by absolute path, size and time of change.
+    """The sha256 (hexadecimal) of each file by its path, remembered by absolute path and `version`.
 
     Raises DataError where a file cannot be read, and where the database is damaged or cannot be written.
     """
@@ -157,16 +157,29 @@ def content_hashes(paths: Iterable[str], cache_root: Path, *, num_workers: int =
     return {path: digest for path, digest in hashes.items() if digest is not None}
 
 
-def file_versions(paths: Iterable[str], cache_root: Path, *, num_workers: int = 1) -> dict[str, tuple[str, int, int]]:
-    """The sha256 of each file with the size and time of change (ns) it had then, by path. A file that cannot be read is
-    not among them: decoding it says why. Raises DataError where the database is damaged or cannot be written."""
+Version = tuple[int, int, int]
+"""Size, time of modification and time of change (ns) of a file."""
+
+
+def version(path: str) -> Version:
+    """What tells that a file is still as it was, without reading it. Its time of modification does not: copying with
+    times kept (`cp -p`, rsync, unzip) puts another file of the same size under the same name and time, but nothing
+    keeps the time of change of its entry. Raises OSError."""
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def file_versions(paths: Iterable[str], cache_root: Path, *, num_workers: int = 1) -> dict[str, tuple[str, Version]]:
+    """The sha256 of each file with the `version` that it had then, by path. A file that cannot be read is not among
+    them: decoding it says why. Raises DataError where the database is damaged or cannot be written."""
     paths = set(paths)
     if not paths:
         return {}
     with _database(cache_root) as database, _workers(num_workers) as pool:
         readable = [path for path, digest in _hashes(database, pool, paths).items() if digest is not None]
-        select = "SELECT hash, size, mtime_ns FROM files WHERE path = ?"
-        return {path: database.execute(select, (os.path.abspath(path),)).fetchone() for path in readable}
+        select = "SELECT hash, size, mtime_ns, ctime_ns FROM versions WHERE path = ?"
+        rows = {path: database.execute(select, (os.path.abspath(path),)).fetchone() for path in readable}
+    return {path: (digest, tuple(known)) for path, (digest, *known) in rows.items()}
 
 
 def _check(
@@ -203,25 +216,24 @@ def _known(database: sqlite3.Connection, key: str) -> tuple[str, str, float] | N
 def _hashes(database: sqlite3.Connection, pool: ThreadPoolExecutor, paths: set[str]) -> dict[str, str | None]:
     """sha256 by path; None for a file that cannot be read."""
     hashes: dict[str, str | None] = {}
-    unknown: dict[str, tuple[str, int, int]] = {}
+    unknown: dict[str, tuple[str, int, int, int]] = {}
     for path in sorted(paths):
         try:
-            status = os.stat(path)
+            entry = (os.path.abspath(path), *version(path))
         except OSError:  # decoding it will say what is the matter
             hashes[path] = None
             continue
-        version = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
         row = database.execute(
-            "SELECT hash FROM files WHERE path = ? AND size = ? AND mtime_ns = ?", version
+            "SELECT hash FROM versions WHERE path = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ?", entry
         ).fetchone()
         if row:
             hashes[path] = row[0]
         else:
-            unknown[path] = version
+            unknown[path] = entry
     hashes |= _parallel(pool, _hash, {path: path for path in unknown})
     with database:
-        rows = [(*version, hashes[path]) for path, version in unknown.items() if hashes[path] is not None]
-        database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+        rows = [(*entry, hashes[path]) for path, entry in unknown.items() if hashes[path] is not None]
+        database.executemany("INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?)", rows)
     return hashes
 
 
@@ -255,7 +267,7 @@ def _workers(num_workers: int) -> Iterator[ThreadPoolExecutor]:
 def _database(cache_root: Path) -> AbstractContextManager[sqlite3.Connection]:
     return opened(
         Path(cache_root) / "clips.sqlite",
-        "files (path TEXT PRIMARY KEY, size INT, mtime_ns INT, hash TEXT)",
+        "versions (path TEXT PRIMARY KEY, size INT, mtime_ns INT, ctime_ns INT, hash TEXT)",
         "checks (key TEXT PRIMARY KEY, outcome TEXT, detail TEXT, seconds REAL)",
         "measurements (key TEXT PRIMARY KEY, value TEXT)",
     )

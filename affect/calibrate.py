@@ -50,7 +50,10 @@ class ContentFree:
         }
         for at in range(0, len(lacking), len(examples)):
             some = dict(list(lacking.items())[at : at + len(examples)])
-            batch = encoder.encode([self._conversation(messages, encoder.sampling_rate) for messages in some.values()])
+            silent = [self._conversation(messages, encoder.sampling_rate) for messages in some.values()]
+            # As other batches are made, outside of what the trainer computes in bfloat16.
+            with torch.autocast("cpu", enabled=False):
+                batch = encoder.encode(silent)
             moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
             self.known |= dict(zip(some, scores(moved).double().log_softmax(-1).cpu(), strict=True))
         return torch.stack([_mean(torch.stack([self.known[key] for key in own])) for own in keys])

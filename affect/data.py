@@ -87,14 +87,6 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> decoded.Source:
                 progress=lambda done, bar=bar, task=task: bar.update(task, advance=done),
                 take=take,
             )
-        for record in part.records:
-            check = checks[record.id]
-            if check.outcome == "ok" and wanted.audio and check.seconds < MIN_SECONDS:
-                sentence = (
-                    f"{record.media}: the clip lasts {check.seconds:.3f} s, less than"
-                    f" {MIN_SECONDS} s: check start and end"
-                )
-                checks[record.id] = replace(check, outcome="too_short", detail=sentence)
         bad = [record for record in part.records if checks[record.id].outcome != "ok"]
         part.excluded += [
             Excluded(id=r.id, split=part.split, reason=checks[r.id].outcome, source=checks[r.id].detail) for r in bad
@@ -256,11 +248,15 @@ class EpochSampler(Sampler[int]):
         return order
 
 
+def filled(whole: list[Any], num_processes: int) -> list[Any]:
+    """`whole`, and its beginning again as far as it takes for all processes to get as many."""
+    return [*islice(cycle(whole), len(whole) + -len(whole) % num_processes)]
+
+
 def share(whole: list[Any], rank: int, num_processes: int) -> list[Any]:
     """One process's part of the clips of an epoch or the batches of an evaluation. All get as many, since every step
     waits for all processes; so some come twice, in an evaluation too, where Predictions counts them once."""
-    count = len(whole) + -len(whole) % num_processes
-    return [*islice(cycle(whole), count)][rank::num_processes]
+    return filled(whole, num_processes)[rank::num_processes]
 
 
 CHARACTERS = 4
@@ -317,6 +313,9 @@ class ClipData(L.LightningDataModule):
         self.by_split, self.encoder = by_split, encoder
         self.wanted, self.trainer_config, self.seed = sampling(cfg), cfg.trainer, cfg.seed
         self.eval_batch_size, self.eval_split = cfg.evaluation.batch_size, cfg.evaluation.split
+        self._step_totals: tuple[int, list[int]] | None = None
+        """Epoch, and what `step_total` says of its steps."""
+        self._target_sizes: dict[str, int] = {}
 
     @property
     def _rank(self) -> int:
@@ -348,7 +347,7 @@ class ClipData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         batch_size = self.trainer_config.batch_size
-        sampler = EpochSampler(
+        self.sampler = sampler = EpochSampler(
             [self._length(example) for example in self.by_split["train"]],
             self.seed,
             step_size=batch_size * self.trainer_config.accumulate * self._num_processes,
@@ -362,6 +361,28 @@ class ClipData(L.LightningDataModule):
             drawn = imbalance.drawn_in_words(self.by_split["train"], sampler.order())
             say(f"finetuning.sampling={self.class_sampling}: epoch {self.epoch + 1} draws {drawn}")
         return self._loader("train", self.teaches_answers, batch_size=batch_size, sampler=sampler)
+
+    def step_total(self, index: int) -> int:
+        """What the losses of an optimiser step are divided by to be its mean: answer tokens (examples, where heads are
+        trained) of all batches, of all processes, that share the step of batch `index` of the present epoch."""
+        epoch, totals = self.sampler.epoch, self._step_totals
+        if totals is None or totals[0] != epoch:
+            num_processes, limit = self._num_processes, self.trainer_config.max_batches
+            whole = filled(self.sampler.order(), num_processes)
+            if limit is not None:
+                whole = whole[: limit * self.trainer_config.batch_size * num_processes]
+            size = self.sampler.step_size
+            steps = [whole[at : at + size] for at in range(0, len(whole), size)]
+            totals = self._step_totals = epoch, [sum(map(self._size, step)) for step in steps]
+        return totals[1][index // self.trainer_config.accumulate]
+
+    def _size(self, at: int) -> int:
+        if not self.teaches_answers:
+            return 1
+        target = self.by_split["train"][at].target
+        if target not in self._target_sizes:
+            self._target_sizes[target] = len(self.encoder.answer_ids(target))
+        return self._target_sizes[target]
 
     def _evaluation_loader(self, split: str) -> DataLoader:
         asked = self.by_split[split]

@@ -6,7 +6,6 @@ changed or gone since is decoded, or fails, as if nothing had been kept.
 """
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +14,12 @@ import av
 import numpy as np
 import torch
 
+from affect.cache import Version, version
 from affect.media import SAMPLING_RATE, Clip, Sampling, decode
 from affect.record import Record
 from affect.tensor_files import GIGABYTE, TensorFiles
 
-VERSION = 1
+VERSION = 2
 """To be raised when media.decode gives other samples or pixels; what was kept before is then not used."""
 
 DECODING = [VERSION, av.__version__]
@@ -32,22 +32,22 @@ class Source:
 
     files: TensorFiles | None
     """Decoded clips; None where every clip is decoded each time."""
-    versions: dict[str, tuple[str, int, int]]
-    """sha256, size and time of change of every file, by path."""
+    versions: dict[str, tuple[str, Version]]
+    """sha256 and version of every file, by path."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Duration of every clip, by record id."""
 
     def key(self, record: Record) -> list | None:
         """What of a record tells its clip from all others; None where its file is not as it was."""
-        version = self.versions.get(record.media) if record.media is not None else None
-        if version is None:
+        known = self.versions.get(record.media) if record.media is not None else None
+        if known is None:
             return None
+        digest, then = known
         try:
-            status = os.stat(record.media)
+            unchanged = version(record.media) == then
         except OSError:  # decoding it will say what is the matter
             return None
-        digest, size, changed = version
-        return [digest, record.start, record.end] if (status.st_size, status.st_mtime_ns) == (size, changed) else None
+        return [digest, record.start, record.end] if unchanged else None
 
     def clip(self, record: Record, wanted: Sampling) -> Clip:
         """What `wanted` says of the clip of `record`, which has a file. Raises MediaError."""

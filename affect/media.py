@@ -22,6 +22,9 @@ from av.stream import Disposition
 SAMPLING_RATE = 16000
 """Hz. What every speech encoder in use was trained on."""
 
+MIN_SECONDS = 0.1
+"""Of sound: every encoder makes something of that much."""
+
 OUTCOMES = {
     "missing": "put the file there or correct the dataset's root",
     "unreadable": "make it a file that this account may read",
@@ -31,6 +34,7 @@ OUTCOMES = {
     "no_audio": "leave the letter a out of modalities, or give the clip its sound",
     "no_video": "leave the letter v out of modalities, or give the clip its picture",
     "no_frames": "get the file again, or leave the letter v out of modalities",
+    "too_short": "correct start and end of the clip in the annotation table, or take it out of it",
     "too_long": "raise model.max_seconds or cut the clip",
     "outside": "correct start and end of the clip in the annotation table",
 }
@@ -346,6 +350,10 @@ class _Waveform:
             waveform = np.concatenate(self.pieces)[begin:stop]
         if waveform.size == 0:
             raise MediaError("empty", path, "its audio track holds no samples")
+        # Not the clip's duration: a sound track may end before start and end do.
+        if waveform.size < MIN_SECONDS * SAMPLING_RATE:
+            lasts = f"{waveform.size / SAMPLING_RATE:.4f} s"
+            raise MediaError("too_short", path, f"its sound lasts {lasts}, less than {MIN_SECONDS} s")
         return waveform.astype(np.float32) / 32768  # 2**15, full scale of 16 bits
 
 

@@ -11,7 +11,6 @@ import lightning as L
 import torch
 import torchmetrics
 from torch import distributed
-from torch.nn.functional import cross_entropy
 
 from affect import adapters, heads, readout
 from affect.calibrate import ContentFree
@@ -19,7 +18,8 @@ from affect.config import EvaluationConfig, FinetuningConfig, Target
 from affect.data import Batch
 from affect.imbalance import UNTOUCHED, Classes, example_weights
 from affect.lifetime import say
-from affect.models import Encoder, Model
+from affect.losses import answer_loss
+from affect.models import Encoder
 from affect.record import Prediction
 
 
@@ -51,20 +51,6 @@ class Predictions(torchmetrics.Metric):
         # A sampler that spreads clips over processes repeats some to make the shares equal; they are counted once.
         once = {(row["dataset"], row["task"], row["id"]): Prediction(**row) for row in rows}
         return [once[key] for key in sorted(once)]
-
-
-def answer_loss(model: Model, tensors: dict[str, Any], weights: list[float] | None = None) -> torch.Tensor:
-    """Mean cross-entropy in nats over the answer tokens of a batch, end of turn included; the prompt has no part in
-    it. With `weights`, one a row, every token's is multiplied by that of its row, and the mean is still over the number
-    of tokens: divided by their weights, a batch of one class would come out as if it had none."""
-    length = tensors["answer_length"]
-    logits = model(tensors, keep=length + 1)[:, :-1].float()
-    labels = tensors["labels"][:, -length:]
-    if weights is None:
-        return cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
-    losses = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
-    by_row = losses.view(labels.shape).sum(1) * torch.tensor(weights, device=losses.device)
-    return by_row.sum() / (labels != -100).sum()
 
 
 class Supervised(L.LightningModule):
@@ -101,7 +87,7 @@ class Supervised(L.LightningModule):
         # Not at the start of an epoch, which Lightning passes over when a run is taken up in its middle.
         adapters.set_training_mode(self.model)
 
-    def training_step(self, batch: Batch, _: int) -> torch.Tensor | None:
+    def training_step(self, batch: Batch, index: int) -> torch.Tensor | None:
         self._note_lost(batch)
         if batch.tensors is None:
             if self.trainer.world_size == 1:
@@ -109,10 +95,14 @@ class Supervised(L.LightningModule):
             # The other processes wait for this one's gradients: none, from a batch of which no clip could be read.
             return sum(p.sum() * 0 for p in self.parameters() if p.requires_grad)
         weights = example_weights(batch.examples, self.classes.loss) if self.classes.loss else None
+        over, parts = None, self.trainer.accumulate_grad_batches * self.trainer.world_size
+        if parts > 1:
+            # The step is one batch, however it is cut. Lightning divides by `parts`, also where a step has fewer.
+            over = self.trainer.datamodule.step_total(index) / parts
         if self.finetuning.target is Target.head:
-            loss = heads.loss(self.model, batch.tensors, batch.examples, weights)
+            loss = heads.loss(self.model, batch.tensors, batch.examples, weights, over)
         else:
-            loss = answer_loss(self.model, batch.tensors, weights)
+            loss = answer_loss(self.model, batch.tensors, weights, over)
         if not torch.isfinite(loss):
             rates = (f"{key} (={getattr(self.finetuning, key)})" for key in ("learning_rate", "new_learning_rate"))
             remedy = " or ".join(f"finetuning.{rate}" for rate in rates)

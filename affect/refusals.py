@@ -173,6 +173,11 @@ def _unfit_value(key: str, text: str) -> str:
             f"there is no dataset '{key}' to take these keys: choose it first, dataset=… (it needs a file"
             f" conf/dataset/{key}.yaml)"
         )
+    if "is not a subclass of Task" in text:
+        return (
+            f"there is no task '{key.split('.')[-1]}' to take these keys, and one cannot be added on the command line:"
+            " write it into a file conf/dataset/NAME.yaml, under task_definitions, and choose that dataset"
+        )
     if re.search(r"Cannot assign \w+ to Dict|Cannot merge DictConfig|is not a subclass of", text):
         return f"{key} is not a single value: give the keys under it, {key}.KEY=…"
     if "Cannot convert" in text:

@@ -54,12 +54,14 @@ class LogSteps(L.Callback):
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         if outputs:  # a batch of which no clip could be read has none
-            # Already divided by the number of batches in the step.
+            # Already divided by what the losses of the whole step are divided by.
             self.loss = outputs["loss"] if self.loss is None else self.loss + outputs["loss"]
         if (index + 1) % trainer.accumulate_grad_batches and index + 1 < trainer.num_training_batches:
             return
         if self.loss is not None and (trainer.global_step == 1 or trainer.global_step % self.every == 0):
-            values = {"train/loss": float(self.loss), **self.rates, "epoch": trainer.current_epoch}
+            # What this process has is its part of the step.
+            loss = trainer.strategy.reduce(self.loss, reduce_op="mean") if trainer.world_size > 1 else self.loss
+            values = {"train/loss": float(loss), **self.rates, "epoch": trainer.current_epoch}
             write = time.monotonic() - self.written_at >= self.WRITE_EVERY
             for logger in trainer.loggers:
                 logger.log_metrics(values, step=trainer.global_step - 1)

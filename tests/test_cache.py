@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from affect import cache
-from affect.cache import Check, check_clips, content_hashes, opened
+from affect.cache import Check, check_clips, content_hashes, file_versions, opened, version
 from affect.media import Sampling
 from affect.record import DataError, Record
 
@@ -107,6 +107,23 @@ def test_content_counts_and_not_the_name(records, tmp_path, decoded):
     assert decoded == ["whole.wav"] and check.seconds == 2.5
 
 
+def test_a_file_that_was_copied_over_with_its_times_kept_is_another(tmp_path, decoded):
+    path = write_wav(tmp_path / "clip.wav", 1, 1)
+    [before] = content_hashes([str(path)], tmp_path / "cache").values()
+    was = file_versions([str(path)], tmp_path / "cache")[str(path)]
+    check_clips([record("clip", path)], AUDIO, tmp_path / "cache", num_workers=1)
+    status = path.stat()
+    other = write_wav(tmp_path / "other.wav", 1, 2)
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.replace(other, path)  # as rsync does
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert was[1] != version(str(path))
+    assert list(content_hashes([str(path)], tmp_path / "cache").values()) != [before]
+    decoded.clear()
+    check_clips([record("clip", path)], AUDIO, tmp_path / "cache", num_workers=1)
+    assert decoded == ["clip.wav"]
+
+
 def test_the_same_clip_under_two_names_is_decoded_once(tmp_path, decoded):
     twins = [record(str(i), write_wav(tmp_path / f"{i}.wav", 1, 5)) for i in range(3)]
     done = []
@@ -166,7 +183,7 @@ def test_a_damaged_database(tmp_path, records):
 
 def test_a_database_of_something_else(tmp_path, records):
     with sqlite3.connect(tmp_path / "clips.sqlite") as other:
-        other.execute("CREATE TABLE files (name TEXT)")
+        other.execute("CREATE TABLE versions (name TEXT)")
     with pytest.raises(DataError, match=r"clips\.sqlite is damaged \(no such column.*delete it"):
         check_clips(records, AUDIO, tmp_path, num_workers=1)
 
@@ -199,7 +216,7 @@ def test_several_processes_at_once(tmp_path):
     ]
     assert [process.communicate()[0] for process in running] == ["40\n"] * 3
     with sqlite3.connect(tmp_path / "cache" / "clips.sqlite") as database:
-        assert database.execute("SELECT count(*), count(DISTINCT hash) FROM files").fetchone() == (40, 40)
+        assert database.execute("SELECT count(*), count(DISTINCT hash) FROM versions").fetchone() == (40, 40)
 
 
 def test_who_makes_a_database_at_the_same_moment_is_waited_for(tmp_path, monkeypatch):

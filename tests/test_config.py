@@ -134,6 +134,10 @@ MISTAKES = [
     (["~trainer.max_epochs"], "trainer.max_epochs has to have a value"),
     (["datasets.demo.tasks=emotion"], "datasets.demo.tasks has to be a list, datasets.demo.tasks=[…]"),
     (["datasets.demo.subset=3"], "datasets.demo.subset is not a single value: give the keys under it"),
+    (
+        ["++datasets.demo.task_definitions.mood.kind=classification"],
+        "there is no task 'mood' to take these keys, and one cannot be added on the command line: write it into a file",
+    ),
     (["prompting.system=Hello"], "prompting.system is not a single value: give the keys under it"),
     (["modalities.foo=1"], "modalities is a text: it has no keys under it"),
     (

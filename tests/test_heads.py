@@ -67,6 +67,21 @@ def test_a_head_is_given_what_the_output_embedding_is_given(pair: Pair) -> None:
     assert not heads.output_embedding(model)._forward_pre_hooks
 
 
+def test_a_head_computes_in_float32_whatever_the_model_does(pair: Pair) -> None:
+    model, encoder = pair
+    random_weights(model)
+    batch = encoder.encode(conversations())
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        found = heads.outputs(model, batch, EMOTION)
+        states = heads.last_states(model, batch)
+        loss = heads.loss(model, batch, examples(EMOTION))
+    assert found.dtype is torch.float32 and loss.dtype is torch.float32
+    layer = model.heads.layers[heads.key(EMOTION)]
+    order = [sorted(EMOTION.labels).index(label) for label in EMOTION.labels]
+    with torch.no_grad():
+        torch.testing.assert_close(found, layer(states)[:, order], atol=1e-6, rtol=1e-6)
+
+
 def test_an_answer_behind_the_prompt_is_our_mistake(pair: Pair) -> None:
     model, encoder = pair
     batch = encoder.encode([replace(c, answer="joy") for c in conversations("")])

@@ -53,6 +53,7 @@ TRAINING = {
     "affect.compiled",
     "affect.data",
     "affect.encoded",
+    "affect.losses",
     "affect.module",
     "affect.prefetch",
     "affect.processes",

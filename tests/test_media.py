@@ -297,6 +297,16 @@ def test_tracks_that_are_not_there(tmp_path, clip):
 
 def test_no_samples(tmp_path):
     assert outcome(write_wav(tmp_path / "none.wav", tone(0)), AUDIO, "duration is zero") == "empty"
+    assert outcome(write_wav(tmp_path / "short.wav", tone(0.09)), AUDIO, "its sound lasts 0.0900 s") == "too_short"
+    assert decode(write_wav(tmp_path / "enough.wav", tone(0.1)), AUDIO).waveform.shape == (1600,)
+
+
+def test_a_sound_that_ends_where_the_clip_begins_is_too_short(tmp_path):
+    path = tmp_path / "clip.mp4"
+    write_clip(path, frames=picture(40), fps=10, waveform=sweep(2.0), sampling_rate=16000)
+    with pytest.raises(MediaError, match=r"its sound lasts 0\.0\d+ s, less than 0\.1 s; correct start and end"):
+        decode(path, AUDIO, 2.03, 2.2)
+    assert decode(path, replace(AUDIO, audio=False, video=True), 2.03, 2.2).frames is not None
 
 
 def test_too_long_by_its_header_and_by_what_is_decoded(tmp_path, clip):

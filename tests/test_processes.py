@@ -1,5 +1,6 @@
 """A run on several processes: every clip is scored once, and as one process scores it."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from tiny_models import tiny_manifest, tiny_words
 
 import evaluate
+import train
 from affect import processes
 
 
@@ -26,6 +28,11 @@ def words(root: Path) -> list[str]:
 
 def read(folder: Path, name: str) -> Any:
     return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def losses(folder: Path) -> list[float]:
+    with (folder / "log" / "metrics.csv").open() as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row.get("train/loss")]
 
 
 def test_two_processes_find_what_one_finds(root: Path, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,3 +56,20 @@ def test_two_processes_find_what_one_finds(root: Path, words: list[str], monkeyp
     assert predictions == (alone / "predictions.jsonl").read_text(encoding="utf-8")
     assert len({json.loads(line)["id"] for line in predictions.splitlines()}) == len(predictions.splitlines()) == 6
     assert read(spread, "metrics.json") == read(alone, "metrics.json")
+
+
+def test_a_step_of_two_processes_is_that_of_one(root: Path, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tiny_manifest(root / "unlike", train=8, labels=("a", "b b b", "c, c and once more c"), media=False)
+    shared = [*words, f"datasets.manifest.root={table}", "datasets.manifest.options.require_clips=false"]
+    shared += ["modalities=t", "trainer.log_every=1", "trainer.max_epochs=2", "finetuning.learning_rate=1e-2"]
+    command = [sys.executable, str(processes.PROGRAMS / "train.py"), *shared, "trainer=ddp", "trainer.batch_size=2"]
+    command += ["trainer.progress=false", f"output_root={root / 'spread'}"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "argv", ["train.py", *shared, "trainer.batch_size=4", f"output_root={root / 'together'}"])
+    train.main()
+    [spread], [together] = (root / "spread").glob("*"), (root / "together").glob("*")
+    # Answers of different length: the mean of the processes' means would be another number.
+    assert len(losses(together)) == 4
+    assert losses(spread) == pytest.approx(losses(together), rel=1e-4)

@@ -347,18 +347,44 @@ def test_two_runs_with_one_seed_have_the_same_weights(one_task: Path, start: Sta
     assert losses(again) == losses(one_task) and metrics(again) == metrics(one_task)
 
 
-def test_accumulated_batches_are_one_batch(root: Path, start: Start) -> None:
-    # With answers of one length: the loss is a mean over the answers' tokens.
-    table = tiny_manifest(root / "equal", labels=("aaa", "bbb", "ccc"), media=False)
+UNLIKE = ("a", "b b b", "c, c and once more c")
+
+
+@pytest.mark.parametrize("target", ["answer", "head"])
+def test_accumulated_batches_are_one_batch(root: Path, start: Start, target: str) -> None:
+    # Answers of different length, whose batches have different numbers of tokens, and a last step of three clips.
+    table = tiny_manifest(
+        root / f"unlike_{target}", labels=("a", "b b b", "c, c and once more c"), train=7, media=False
+    )
     words = (f"datasets.manifest.root={table}", "datasets.manifest.options.require_clips=false", "modalities=t")
-    words += (*FULL, "trainer.max_epochs=2", "trainer.log_every=1")
-    whole = start("train", *words, "trainer.batch_size=4")
-    parts = start("train", *words, "trainer.batch_size=2", "trainer.accumulate=2")
-    steps = [torch.load(f / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] for f in (whole, parts)]
-    assert steps == [4, 4]
-    first, second = weights(whole, "last"), weights(parts, "last")
-    for name in first:
-        torch.testing.assert_close(first[name], second[name], atol=1e-4, rtol=1e-3)
+    words += (*FULL, "trainer.max_epochs=2", "trainer.log_every=1", f"finetuning.target={target}")
+    words += ("evaluation=head",) if target == "head" else ()
+    runs = [start("train", *words, f"trainer.batch_size={4 // n}", f"trainer.accumulate={n}") for n in (1, 2, 4)]
+    steps = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] for run in runs]
+    assert steps == [4, 4, 4]
+    whole, expected = weights(runs[0], "last"), losses(runs[0])
+    assert len(expected) == 4
+    for parts in runs[1:]:
+        assert losses(parts) == pytest.approx(expected, rel=1e-4)
+        for name, tensor in weights(parts, "last").items():
+            torch.testing.assert_close(tensor, whole[name], atol=1e-4, rtol=1e-3)
+
+
+def test_a_step_that_max_batches_cuts_off_is_a_smaller_one(root: Path, start: Start) -> None:
+    table = tiny_manifest(root / "cut_off", labels=UNLIKE, media=False)
+    words = (f"datasets.manifest.root={table}", "datasets.manifest.options.require_clips=false", "modalities=t")
+    words += (*FULL, "trainer.max_epochs=1", "trainer.log_every=1", "finetuning.learning_rate=1e-9")
+    words += ("finetuning.new_learning_rate=1e-9", "trainer.max_batches=3")
+    [one, two] = losses(start("train", *words, "trainer.batch_size=2", "trainer.accumulate=2"))
+    # The third batch alone: what no gradient has changed has a like loss in every batch, and a half of it were far off.
+    assert two == pytest.approx(one, rel=0.2)
+
+
+def test_an_answer_to_nothing_can_be_asked_in_bfloat16(start: Start) -> None:
+    words = ("modalities=ta", "model.precision=bfloat16", "evaluation.calibration=contextual", "evaluation.split=val")
+    folder = start("evaluate", *words, family="qwen_omni")
+    assert metrics(folder)["tasks"]["manifest.label"]["n_scored"] == 6
+    assert json.loads((folder / "content_free.json").read_text())["manifest.label"]
 
 
 def test_the_best_epoch_is_kept_and_evaluated(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

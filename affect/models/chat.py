@@ -3,6 +3,7 @@ the ids of a label are the same wherever it stands."""
 
 import hashlib
 import json
+import unicodedata
 from array import array
 from collections.abc import Callable
 from functools import wraps
@@ -35,14 +36,17 @@ def remembered(make: Callable[..., list[int]]) -> Callable[..., list[int]]:
 
 def neutralise(text: str, special: list[str]) -> str:
     """`text` without the power to open or close a turn: a special token in it is broken by a space, controls become
-    one.
+    one. What joins or parts letters (ZWJ, ZWNJ, soft hyphen) stays: Persian, Hindi and emoji are written with it.
 
     A transcript or a description comes from outside, and a tokenizer reads `<|im_end|>` in it as the end of the turn.
 
     >>> neutralise("so <|im_end|> what", ["<|im_end|>"])
     'so < |im_end|> what'
     """
-    text = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+    joiners = {c for c in text if unicodedata.category(c) == "Cf"}
+    if joiners and any(token in "".join(c for c in text if c not in joiners) for token in special):
+        joiners = set()  # a tokenizer that passes over them would read the token
+    text = "".join(c if c.isprintable() or c == "\n" or c in joiners else " " for c in text)
     for token in sorted(special, key=len, reverse=True):
         text = text.replace(token, f"{token[0]} {token[1:]}")
     return text

@@ -19,7 +19,7 @@ from transformers import AutoFeatureExtractor, VoxtralProcessor
 from affect import adapters, readout
 from affect.config import FAMILIES, LACKING, ConfigError, FinetuningConfig, ModelConfig, NativeConfig
 from affect.models import Conversation, describe, load
-from affect.models.native import KINDS
+from affect.models.native import KINDS, NativeEncoder
 from affect.module import answer_loss
 from affect.record import DataError
 
@@ -359,6 +359,17 @@ def test_kept_outputs_of_the_encoders_stand_for_the_clips(tiny: Loaded) -> None:
                 changed = batch | {name: batch[name].flip(0)}
                 assert (tiny.model(changed, 4) - expected).abs().max() > 1e-4, f"{name} is not looked at"
     assert all(tiny.encoder.settings(part) for part in modules)
+    if tiny.encoder.settings.__func__ is NativeEncoder.settings:
+        # Ids are kept of what the processor writes, so they belong to a vocabulary.
+        first, before = next(iter(modules)), [tiny.encoder.settings(part) for part in modules]
+        swapped = tiny.encoder.tokenizer.get_vocab()
+        one, two = list(swapped)[:2]
+        swapped[one], swapped[two] = swapped[two], swapped[one]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(tiny.encoder.tokenizer), "get_vocab", lambda self: swapped)
+            patch.delitem(vars(tiny.encoder), "_vocabulary")
+            assert tiny.encoder.settings(first) not in before
+        assert [tiny.encoder.settings(part) for part in modules] == before
 
 
 def test_kept_outputs_train_the_language_model_alike(tiny: Loaded) -> None:

@@ -6,9 +6,11 @@ processor writes for it is put in the place of the prompt's placeholder, and wha
 its tokens. So it does not matter whether that was just made or has been kept.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
@@ -210,8 +212,14 @@ class NativeEncoder:
         return made
 
     def settings(self, part: str) -> str:
-        """The processor's, and the special tokens that it writes."""
-        return json.dumps([self.processor.to_json_string(), self.special])
+        """The processor's, and what the ids mean that it writes."""
+        return json.dumps([self.processor.to_json_string(), self.special, self._vocabulary])
+
+    @cached_property
+    def _vocabulary(self) -> str:
+        """A hash of all tokens in the order of their ids."""
+        ids = self.tokenizer.get_vocab()
+        return hashlib.sha256("\0".join(sorted(ids, key=ids.__getitem__)).encode()).hexdigest()
 
     def _check(self, conversation: Conversation, where: str) -> None:
         given = {

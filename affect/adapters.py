@@ -293,8 +293,8 @@ class BaseSample(TypedDict):
     names: list[str]
     values: torch.Tensor
     """float32[N, SAMPLED + 2]: some values, zeros behind those of a smaller parameter; the Euclidean norm of all; and
-    the rounding error of its type (`torch.finfo(…).eps`). One tensor, since every checkpoint has it, and a small tensor
-    takes as long to write as a large one."""
+    the rounding error of its type (`torch.finfo(…).eps`, 0 of whole numbers). One tensor, since every checkpoint has
+    it, and a small tensor takes as long to write as a large one."""
 
 
 def base_sample(model: nn.Module) -> BaseSample:
@@ -307,7 +307,8 @@ def base_sample(model: nn.Module) -> BaseSample:
             flat = parameter.detach().flatten()
             some = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float()
             norm = _norm(flat)
-            eps = torch.full_like(norm, torch.finfo(flat.dtype).eps)
+            # What a checkpoint has in 4 or 8 bits is compared as it is.
+            eps = torch.full_like(norm, torch.finfo(flat.dtype).eps if flat.is_floating_point() else 0.0)
             sample[name] = torch.cat([pad(some, (0, SAMPLED - len(some))), torch.stack([norm, eps])]).cpu()
     rows = [*sample.values()]
     return BaseSample(names=[*sample], values=torch.stack(rows) if rows else torch.zeros(0, SAMPLED + 2))
@@ -315,6 +316,8 @@ def base_sample(model: nn.Module) -> BaseSample:
 
 def _norm(flat: torch.Tensor) -> torch.Tensor:
     """float32, to a millionth. Added up in one go, that of an embedding is 1 % off, and by processor another 1 %."""
+    if flat.itemsize == 1:  # of which torch takes no norm
+        flat = flat.float()
     whole = len(flat) // 4096 * 4096
     rows = torch.linalg.vector_norm(flat[:whole].view(-1, 4096), dim=1, dtype=torch.float32)
     rest = torch.linalg.vector_norm(flat[whole:], dtype=torch.float32)

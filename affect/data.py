@@ -27,9 +27,6 @@ from affect.tensor_files import GIGABYTE
 if TYPE_CHECKING:
     from affect.encoded import Outputs
 
-MIN_SECONDS = 0.1
-"""Of a clip whose sound is used: the audio encoders have no token for less than some hundredths of a second."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
@@ -364,7 +361,8 @@ class ClipData(L.LightningDataModule):
 
     def step_total(self, index: int) -> int:
         """What the losses of an optimiser step are divided by to be its mean: answer tokens (examples, where heads are
-        trained) of all batches, of all processes, that share the step of batch `index` of the present epoch."""
+        trained) of all batches, of all processes, that share the step of batch `index` of the present epoch. A clip
+        that can no longer be read is counted, since its own process alone knows: its step is that much smaller."""
         epoch, totals = self.sampler.epoch, self._step_totals
         if totals is None or totals[0] != epoch:
             num_processes, limit = self._num_processes, self.trainer_config.max_batches

@@ -76,14 +76,12 @@ class Supervised(L.LightningModule):
         self.content_free: ContentFree | None = None
         self.lost: dict[str, str] = {}
         """Reason by record id, for clips that could be read when they were checked and no longer could."""
-        self.shows_progress = False
         self.unanswered: set[str] = set()
         """Reasons why the model gave no answer."""
         # A checkpoint has the trained tensors only; load_trained_state holds them against the model's, name by name.
         self.strict_loading = False
 
     def on_train_start(self) -> None:
-        self.shows_progress = self.trainer.progress_bar_callback is not None
         # Not at the start of an epoch, which Lightning passes over when a run is taken up in its middle.
         adapters.set_training_mode(self.model)
 
@@ -107,8 +105,6 @@ class Supervised(L.LightningModule):
             rates = (f"{key} (={getattr(self.finetuning, key)})" for key in ("learning_rate", "new_learning_rate"))
             remedy = " or ".join(f"finetuning.{rate}" for rate in rates)
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}: lower {remedy}")
-        if self.shows_progress:  # trainer.LogSteps has it for the loggers
-            self.log("train/loss", loss, prog_bar=True, logger=False, batch_size=len(batch.examples))
         return loss
 
     def _read(self, batch: Batch) -> None:

@@ -27,7 +27,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-from affect.atomic import write_atomic, write_json
+from affect.atomic import WriteError, write_atomic, write_json
 from affect.config import ConfigError
 from affect.lifetime import state
 from affect.refusals import REFUSALS, refusal
@@ -235,7 +235,7 @@ def _is_alive(note: dict[str, Any]) -> bool:
 
 def _refusal_names() -> set[str]:
     """Names of the exceptions that say that configuration or data cannot be used."""
-    kinds = list(REFUSALS)
+    kinds = [kind for kind in REFUSALS if kind is not WriteError]
     for kind in kinds:
         kinds += kind.__subclasses__()
     return {kind.__name__ for kind in kinds}

@@ -58,6 +58,8 @@ class LogSteps(L.Callback):
             self.loss = outputs["loss"] if self.loss is None else self.loss + outputs["loss"]
         if (index + 1) % trainer.accumulate_grad_batches and index + 1 < trainer.num_training_batches:
             return
+        if self.loss is not None and trainer.progress_bar_callback is not None:
+            module.log("train/loss", self.loss, prog_bar=True, logger=False, batch_size=1)
         if self.loss is not None and (trainer.global_step == 1 or trainer.global_step % self.every == 0):
             # What this process has is its part of the step.
             loss = trainer.strategy.reduce(self.loss, reduce_op="mean") if trainer.world_size > 1 else self.loss

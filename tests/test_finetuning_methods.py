@@ -388,6 +388,21 @@ def test_a_base_that_is_nearly_the_same_is_another(folder: Path, change: Callabl
         adapters.check_base(other, model.base_sample, "best.ckpt")
 
 
+def test_a_base_in_bytes_is_compared_as_it_is(folder: Path) -> None:
+    samples = []
+    for change in (0, 1):
+        model, _ = text_model(folder)
+        packed = torch.arange(10_000).to(torch.uint8)  # as bitsandbytes writes 4 bits
+        packed[5_001:5_201] += change
+        model.language.model.packed = nn.Parameter(packed, requires_grad=False)
+        model.language.model.small = nn.Parameter(torch.ones(50).to(torch.float8_e4m3fn), requires_grad=False)
+        model.base_sample = adapters.base_sample(model)
+        samples.append(model.base_sample)
+    adapters.check_base(model, samples[1], "best.ckpt")
+    with pytest.raises(ConfigError, match=r"another base: 1 of \d+ tensors .* language\.model\.packed"):
+        adapters.check_base(model, samples[0], "best.ckpt")
+
+
 def test_new_towers_are_no_base(folder: Path) -> None:
     config = ComposedConfig(name="tiny", modalities="tav", language=str(folder / "language"), encoder_width=16)
     model, _ = load(config, modalities="tav", cache_root=folder)

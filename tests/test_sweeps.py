@@ -470,6 +470,9 @@ def test_folders_that_others_made_are_found_by_their_names(tmp_path):
         ("not begun", ["seed=2"], None),
         ("refused", ["seed=3"], "ConfigError: wrong"),
     ]
+    full = {"state": "failed", "error": "WriteError: last.ckpt could not be written"}
+    atomic.write_json(tmp_path / "2_x" / "status.json", full)
+    assert sweeps.jobs(tmp_path, [])[-1].state == "failed", "a full disk is neither configuration nor data"
     (tmp_path / "0_x" / "status.json").write_text('{"state":')
     damaged, _ = sweeps.jobs(tmp_path, [])
     assert (damaged.state, damaged.folder) == ("failed", "0_x")

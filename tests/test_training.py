@@ -370,6 +370,20 @@ def test_accumulated_batches_are_one_batch(root: Path, start: Start, target: str
             torch.testing.assert_close(tensor, whole[name], atol=1e-4, rtol=1e-3)
 
 
+def test_the_progress_bar_shows_what_is_logged(root: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    log = Supervised.log
+
+    def noted(module: Supervised, name: str, value: Any, **how: Any) -> None:
+        shown.extend([float(value)] if name == "train/loss" else [])
+        log(module, name, value, **how)
+
+    monkeypatch.setattr(Supervised, "log", noted)
+    words = ("modalities=t", "trainer.batch_size=2", "trainer.accumulate=3", "trainer.log_every=1")
+    folder = start("train", *words, "trainer.max_epochs=2", "trainer.progress=true")
+    assert len(shown) == 4 and shown == pytest.approx(losses(folder), rel=1e-5)
+
+
 def test_a_step_that_max_batches_cuts_off_is_a_smaller_one(root: Path, start: Start) -> None:
     table = tiny_manifest(root / "cut_off", labels=UNLIKE, media=False)
     words = (f"datasets.manifest.root={table}", "datasets.manifest.options.require_clips=false", "modalities=t")

@@ -3,7 +3,6 @@ the ids of a label are the same wherever it stands."""
 
 import hashlib
 import json
-import unicodedata
 from array import array
 from collections.abc import Callable
 from functools import wraps
@@ -34,6 +33,10 @@ def remembered(make: Callable[..., list[int]]) -> Callable[..., list[int]]:
     return known
 
 
+JOINERS = frozenset("\u200c\u200d\u00ad")
+"""Zero-width non-joiner and joiner, soft hyphen."""
+
+
 def neutralise(text: str, special: list[str]) -> str:
     """`text` without the power to open or close a turn: a special token in it is broken by a space, controls become
     one. What joins or parts letters (ZWJ, ZWNJ, soft hyphen) stays: Persian, Hindi and emoji are written with it.
@@ -43,7 +46,7 @@ def neutralise(text: str, special: list[str]) -> str:
     >>> neutralise("so <|im_end|> what", ["<|im_end|>"])
     'so < |im_end|> what'
     """
-    joiners = {c for c in text if unicodedata.category(c) == "Cf"}
+    joiners = JOINERS & set(text)
     if joiners and any(token in "".join(c for c in text if c not in joiners) for token in special):
         joiners = set()  # a tokenizer that passes over them would read the token
     text = "".join(c if c.isprintable() or c == "\n" or c in joiners else " " for c in text)

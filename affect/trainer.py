@@ -29,13 +29,12 @@ BEST = Path("checkpoints") / "best.ckpt"
 
 
 class LogSteps(L.Callback):
-    """Logs `train/loss`, the mean over the batches of an optimiser step, and the learning rate of each group of
+    """Logs `train/loss`, the mean over all that an optimiser step sees, and the learning rate of each group of
     parameters in it, at the first step and at every `every`th. Lightning would log the loss only when all callbacks are
     through, and a run that was killed after saving would lack the row."""
 
     WRITE_EVERY = 1.0
-    """Seconds between two writes, each of which opens the file, 0.3 ms. SaveState writes before it
-    saves."""
+    """Seconds between two writes, each of which opens the file, 0.3 ms. SaveState writes before it saves."""
 
     def __init__(self, every: int) -> None:
         self.every = every
@@ -58,9 +57,11 @@ class LogSteps(L.Callback):
             self.loss = outputs["loss"] if self.loss is None else self.loss + outputs["loss"]
         if (index + 1) % trainer.accumulate_grad_batches and index + 1 < trainer.num_training_batches:
             return
-        if self.loss is not None and trainer.progress_bar_callback is not None:
+        if self.loss is None:
+            return
+        if trainer.progress_bar_callback is not None:
             module.log("train/loss", self.loss, prog_bar=True, logger=False, batch_size=1)
-        if self.loss is not None and (trainer.global_step == 1 or trainer.global_step % self.every == 0):
+        if trainer.global_step == 1 or trainer.global_step % self.every == 0:
             # What this process has is its part of the step.
             loss = trainer.strategy.reduce(self.loss, reduce_op="mean") if trainer.world_size > 1 else self.loss
             values = {"train/loss": float(loss), **self.rates, "epoch": trainer.current_epoch}

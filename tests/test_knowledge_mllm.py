@@ -312,6 +312,25 @@ def test_the_fingerprint_changes_with_what_changes_a_text(made, folder, tmp_path
     assert len({plain, *changed.values()}) == 1 + len(changed)
 
 
+def test_a_request_holds_what_the_record_brings_into_it(made, monkeypatch):
+    def requests(record: Record, *words: str) -> tuple[str, str]:
+        source, _ = made(*words)
+        return source.request(record, "audio"), source.request(record, "video")
+
+    record = replace(made()[1][0], text="Oh no.")
+    corrected, chinese = replace(record, text="Oh, now."), replace(record, language="zh")
+    blind, shown = requests(record), requests(record, "knowledge.show_transcript=true")
+    assert requests(corrected) == blind, "a transcript that is not shown changes nothing"
+    assert requests(replace(record, labels={}, id="another", speaker="X")) == blind
+    different = [blind, shown, requests(chinese), requests(corrected, "knowledge.show_transcript=true")]
+    monkeypatch.setattr("affect.knowledge.clips.DECODER", -1)
+    different.append(requests(record))
+    assert len({one for pair in different for one in pair}) == 10
+    monkeypatch.undo()
+    [kept] = [o for o in made()[0].describe([record], hashes([record])) if o.modality == "audio"]
+    assert kept.request == blind[0]
+
+
 def test_a_fingerprint_loads_no_model(made, monkeypatch):
     monkeypatch.setattr(models, "load", lambda *_, **__: pytest.fail("a model was loaded"))
     assert made()[0].fingerprint
@@ -387,6 +406,12 @@ def test_a_fine_tuned_run_describes(made, configure, folder, table, tmp_path):
     untouched, _ = made(f"knowledge.mllm_run={trained}", "knowledge.modalities=[audio]")
     assert texts(untouched, records) == texts(plain, records)
     assert untouched.fingerprint != tuned.fingerprint
+    # The same tensors in another model: LoRA's update is scaled by alpha / √rank there.
+    config = trained / "config.yaml"
+    config.write_text(config.read_text().replace("method: lora", "method: rslora"))
+    rescaled, _ = made(f"knowledge.mllm_run={trained}", "knowledge.modalities=[audio]")
+    assert rescaled.fingerprint != untouched.fingerprint
+    config.write_text(config.read_text().replace("method: rslora", "method: lora"))
     torch.save({"state_dict": state}, trained / "checkpoints/best.ckpt")
     with pytest.raises(ConfigError, match="was written by an earlier version of affect, which did not note the model"):
         texts(made(f"knowledge.mllm_run={trained}", "knowledge.modalities=[audio]")[0], records)

@@ -19,8 +19,8 @@ from fake_server import KEY, Fake, answer
 from tiny_models import TINY_LABELS, tiny_manifest
 
 from affect import splits
-from affect.config import Config, ConfigError
-from affect.knowledge import Description, Failure, server
+from affect.config import Config, ConfigError, Source
+from affect.knowledge import Description, Failure, fill, server
 from affect.media import SAMPLING_RATE, Sampling, decode
 from affect.record import Record
 from affect.splits import Part
@@ -121,6 +121,32 @@ def test_wording(fake, source):
     assert "tone, pitch, pace, loudness, pauses." in text
     assert body["temperature"] == 0.7 and 0 <= body["seed"] < 2**31
     assert len({request[2]["seed"] for request in fake.requests}) == 6
+
+
+def test_a_description_is_reused_only_for_the_same_request(fake, configure, table, tmp_path):
+    """A corrected transcript and another language are other requests, another address is none."""
+    shown = "knowledge.show_transcript=true"
+
+    def filled(*words: str, corrected: str = "") -> tuple[int, int]:
+        store = (f"knowledge.store={tmp_path / 'store'}", f"cache_root={tmp_path / 'cache'}")
+        cfg, parts = configured(configure, table, f"knowledge.server_url={fake.url}", *store, *words)
+        records = parts[0].records
+        if corrected:
+            records[0] = replace(records[0], text=corrected)
+        done = fill.fill(cfg, parts, Source.server, records, {"manifest": ["audio"]}, fill.clip_hashes(records, cfg))
+        assert not done.failures
+        return done.known, done.made
+
+    assert filled() == (0, 6)
+    assert filled(corrected="Another transcript.") == (6, 0), "it is not shown"
+    assert filled(shown) == (0, 6)
+    assert filled(shown, "knowledge.server_concurrency=1") == (6, 0)
+    assert filled(shown, corrected="Another transcript.") == (5, 1)
+    assert filled(shown, corrected="Another transcript.") == (6, 0)
+    assert filled(shown) == (6, 0), "the first transcript's are still there"
+    assert filled("datasets.manifest.language=zh", "+datasets.manifest.task_definitions.label.question.zh=x") == (0, 6)
+    for word in ("server_num_frames=3", "server_model=omni-8b", "server_revision=2", "temperature=0.5"):
+        assert filled(f"knowledge.{word}") == (0, 6), word
 
 
 def test_what_passes_is_tried_again(fake, source):

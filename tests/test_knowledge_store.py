@@ -162,6 +162,52 @@ def test_only_what_is_asked_for_is_found(tmp_path):
     assert not look_up(tmp_path / "nowhere", "model", hashes(1), ("audio",)).descriptions
 
 
+def test_a_description_is_found_only_for_the_request_it_was_made_for(tmp_path):
+    written(
+        tmp_path,
+        description(1, request="ab"),
+        description(1, request="cd", text="of another transcript", time="2025-01-01T00:00:00+00:00"),
+        description(2, request="cd"),
+        description(3),
+        description(4, request="cd", sha256=content("an older file")),
+        rows=2,
+    )
+    shown = {(f"set/train/{n}", "audio"): "ab" for n in (1, 2, 3, 4)}
+    found = look_up(tmp_path, "model", hashes(1, 2, 3, 4), ("audio",), shown)
+    assert found.descriptions == {("set/train/1", "audio"): description(1, request="ab")}
+    assert found.other_request == {("set/train/2", "audio")}
+    assert found.no_request == {("set/train/3", "audio")}
+    assert found.changed == {("set/train/4", "audio")}
+    gaps = {f"set/train/{n}": ["audio"] for n in (2, 3, 4)}
+    assert [sentence.split(":")[0] for sentence in found.passed_over(gaps)] == [
+        "1 of them are there for another content of the clip's file",
+        "1 of them are there for another request",
+        "1 of them are there for a request that was not recorded",
+    ]
+
+
+def before_requests(folder: Path, *some: Description) -> None:
+    """A shard as it was written before requests were kept."""
+    older = pa.schema([field for field in SCHEMA if field.name != "request"])
+    folder.mkdir(exist_ok=True)
+    written = [{name: getattr(one, name) for name in older.names} for one in some]
+    parquet.write_table(pa.Table.from_pylist(written, schema=older), folder / "older.parquet")
+
+
+def test_a_store_of_before_requests_were_kept_is_read(tmp_path):
+    before_requests(tmp_path, description(1), description(2))
+    written(tmp_path, description(3, request="ab"))
+    assert sorted(row.request for _, row in rows(tmp_path)) == ["", "", "ab"]
+    found = look_up(tmp_path, "model", hashes(1, 3), ("audio",), {("set/train/3", "audio"): "ab"})
+    # Where nothing of a record is shown (knowledge=file), what is there goes on to count.
+    assert found.descriptions["set/train/1", "audio"] == description(1) and len(found.descriptions) == 2
+    verdict = contents.verify(tmp_path)
+    assert (verdict.rows, verdict.problems) == (3, [])
+    assert contents.export(tmp_path, tmp_path / "all.parquet") == 3
+    assert [row.id for row in contents.of_record(tmp_path, "set/train/2")] == ["set/train/2"]
+    assert parquet.read_table(tmp_path / "all.parquet").column_names == SCHEMA.names
+
+
 def test_of_duplicates_the_first_made_counts_whatever_the_shards_are_called(tmp_path):
     early, late = description(1, text="z"), description(1, text="a", time="2026-01-01T00:00:01+00:00")
     for number, order in enumerate([(early, late), (late, early)]):
@@ -187,7 +233,7 @@ def test_shards_that_cannot_have_it_are_not_read(tmp_path, monkeypatch):
     assert len(look_up(tmp_path, "model", hashes(151, 158), ("audio",)).descriptions) == 2
     assert read == [
         (["id"],),
-        (["sha256", "modality"],),
+        (["sha256", "modality", "request"],),
         (["text", "tokens", "seconds", "time"],),
     ]
 
@@ -238,7 +284,9 @@ def test_damage_is_told_from_a_foreign_table(tmp_path):
     nullable = pa.schema([field.with_nullable(True) for field in SCHEMA])
     row = {name: None for name in SCHEMA.names} | {"id": "set/train/1"}
     parquet.write_table(pa.Table.from_pylist([row], schema=nullable), tmp_path / "nulls.parquet")
-    with pytest.raises(DataError, match=r"nulls.parquet is damaged \(rows without sha256, modality, generator\)"):
+    with pytest.raises(
+        DataError, match=r"nulls.parquet is damaged \(rows without sha256, modality, generator, request\)"
+    ):
         look_up(tmp_path, "model", hashes(1), ("audio",))
 
 
@@ -304,6 +352,9 @@ class Counting:
         self.name, self.fingerprint = name, f"{name}-1"
         self.modalities = tuple(m for m in cfg.knowledge.modalities if m != "audio_video")
 
+    def request(self, record: Record, modality: str) -> str:
+        return f"{record.language}: {record.text}"
+
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description | Failure]:
         for record in records:
             for modality in self.modalities:
@@ -320,6 +371,7 @@ class Counting:
                     tokens=3,
                     seconds=0.5,
                     time="2026-01-01T00:00:00+00:00",
+                    request=self.request(record, modality),
                 )
 
 
@@ -487,6 +539,43 @@ def test_another_content_of_a_file_has_no_description(cfg, usable, tmp_path):
             filled(cfg, some, "audio", "video")
     with pytest.raises(DataError, match="2 of them are there for another content of the clip's file: it has changed"):
         attach.attach([Part(dataset="demo", split="train", expected=1, outside_subset=0, records=some)], cfg)
+
+
+def test_another_transcript_or_language_has_no_description(cfg, usable, capsys):
+    cfg.knowledge.make = True
+    attach.attach([part("a", "b")], cfg)
+    cfg.knowledge.make = False
+
+    def corrected(**changed: str) -> Part:
+        some = part("a", "b")
+        some.records[0] = replace(some.records[0], **changed)
+        return some
+
+    for changed in ({"text": "What was really said."}, {"language": "zh"}):
+        with pytest.raises(
+            DataError, match=r"lacks 2 descriptions .*\n.*\n  2 of them are there for another request: th"
+        ):
+            attach.attach([corrected(**changed)], cfg)
+    cfg.knowledge.make = True
+    capsys.readouterr()
+    attach.attach([corrected(language="zh")], cfg)
+    assert len(ASKED) == 6, "b was described again"
+    said = capsys.readouterr().out
+    assert "2 descriptions are missing; 2 of them are there for another request: the transcript, the lang" in said
+    attach.attach([part("a", "b")], cfg)
+    assert len(ASKED) == 6, "what was made for the other request is not there any more"
+
+
+def test_descriptions_of_an_older_store_are_made_again_and_that_is_said(cfg, usable):
+    some = some_records("a")
+    [(key, digest)] = fill.clip_hashes(some, cfg).items()
+    old = [description(0, id=key, sha256=digest, modality=m, generator="cues-1") for m in ("audio", "video")]
+    before_requests(store.folder_of(cfg), *old)
+    with pytest.raises(
+        DataError, match=r"2 of them are there for a request that was not recorded: an older version wr"
+    ):
+        attach.attach([part("a")], cfg)
+    assert filled(cfg, some, "audio", "video").made == 2
 
 
 def test_without_descriptions_in_the_prompt_nothing_is_looked_up(cfg):

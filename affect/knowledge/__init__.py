@@ -12,10 +12,12 @@ What a source says is kept in the store (store.py), by clip, modality and genera
 (attach.py).
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from affect.record import Record
 
@@ -46,6 +48,9 @@ class Description:
     """Seconds of work it took; of a batch, its share."""
     time: str
     """When it was made: UTC, ISO 8601."""
+    request: str = ""
+    """Source.request of the clip when the description was made. Empty where a source shows nothing of the record, and
+    in stores of before this was kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +73,21 @@ class Source(Protocol):
     """What it describes: those of `cfg.knowledge.modalities` that it can. It is loaded with fewer of them where only
     those are missing."""
 
+    def request(self, record: Record, modality: str) -> str:
+        """`request_hash` over everything that this record brings into the request for a description, beside its media:
+        the rendered messages with transcript and language, and how its media are decoded. Empty where nothing does. A
+        description is reused only for the same request."""
+
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description | Failure]:
         """One Description or Failure for every record and modality, streamed, in any order.
 
         hashes: content hash of the clip by record id.
         """
+
+
+def request_hash(content: Any) -> str:
+    """SHA-256 of `content` as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def load(cfg: "Config", parts: "Sequence[Part]") -> Source:

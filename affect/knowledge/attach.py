@@ -12,8 +12,9 @@ from typing import Any
 from affect.cache import check_clips
 from affect.config import DESCRIPTIONS, Config, ConfigError, Missing, Source
 from affect.knowledge import Description, store
+from affect.knowledge import Source as Describer
 from affect.knowledge.controls import control
-from affect.knowledge.fill import Filled, clip_hashes, fill, lacking, loaded, sources_of
+from affect.knowledge.fill import Filled, clip_hashes, fill, lacking, loaded, requests, sources_of
 from affect.lifetime import say
 from affect.media import Sampling
 from affect.prompts import descriptions_shown
@@ -72,7 +73,7 @@ def attach(parts: Sequence[Part], cfg: Config) -> Attached:
         if not names:
             continue
         done.generators.append(describer.fingerprint)
-        for (key, name), row in _found(parts, cfg, source, describer.fingerprint, names, hashes).items():
+        for (key, name), row in _found(parts, cfg, source, describer, names, hashes).items():
             texts[key][name].append(row.text)
             done.seconds[key] = done.seconds.get(key, 0.0) + row.seconds
             if row.tokens is not None:
@@ -104,17 +105,18 @@ def _found(
     parts: Sequence[Part],
     cfg: Config,
     source: Source,
-    generator: str,
+    describer: Describer,
     names: Sequence[str],
     hashes: Mapping[str, str],
 ) -> Mapping[tuple[str, str], Description]:
     """The descriptions of all records of `parts` by one source, those that cannot have one being excluded."""
-    folder = store.folder_of(cfg)
+    folder, generator = store.folder_of(cfg), describer.fingerprint
     modalities = dict.fromkeys((part.dataset for part in parts), names)
 
     def look() -> tuple[store.Found, dict[str, list[str]]]:
         records = [record for part in parts for record in part.records]
-        found = store.look_up(folder, generator, {r.id: hashes[r.id] for r in records}, names)
+        shown = requests(describer, records, modalities)
+        found = store.look_up(folder, generator, {r.id: hashes[r.id] for r in records}, names, shown)
         return found, lacking(records, modalities, found)
 
     found, gaps = look()
@@ -209,9 +211,7 @@ def _report(
             lines.append(
                 f"  {part.dataset} {part.split}: {counts}, of {len(here):,} clips: {', '.join(here[:FIRST])}{more}"
             )
-    changed = sum((key, name) in found.changed for key, missing in gaps.items() for name in missing)
-    if changed:
-        lines.append(f"  {changed:,} of them are there for another content of the clip's file: it has changed since")
+    lines += [f"  {sentence}" for sentence in found.passed_over(gaps)]
     if filled is not None:
         first = filled.failures[0]
         lines.append(

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from affect.config import DESCRIPTIONS
+from affect.decoded import VERSION as DECODER
+from affect.knowledge import request_hash
 from affect.media import Clip, MediaError, Sampling, decode
 from affect.record import Record
 
@@ -43,6 +45,12 @@ def clips(
         except MediaError as error:
             made[modality] = _sentence(error, limit)
     return made
+
+
+def request(messages: list[dict]) -> str:
+    """See affect.knowledge.Source.request: what is asked, and the version of what decodes the clip, since other frames
+    or samples are another request too. How many frames of which size is in a generator's fingerprint."""
+    return request_hash({"messages": messages, "decoder": DECODER})
 
 
 def _sentence(error: MediaError, limit: str) -> str:

@@ -36,7 +36,7 @@ from affect import datasets, leakage
 from affect.cache import TRANSIENT, content_hashes, measure_clips
 from affect.config import Config, ConfigError, CuesReference, DatasetConfig
 from affect.datasets.overlap import overlap
-from affect.knowledge import Description, Failure, acoustic, cue_words, visual
+from affect.knowledge import Description, Failure, acoustic, cue_words, request_hash, visual
 from affect.lifetime import say
 from affect.media import MediaError, Sampling, decode
 from affect.record import SPLITS, DataError, Record
@@ -163,6 +163,10 @@ class Cues:
                     found |= _by_speaker(name, split, records)
         return dict(sorted(found.items(), key=lambda item: tuple(map(str, item[0]))))
 
+    def request(self, record: Record, modality: str) -> str:
+        """The language of the words, and the population that they are relative to."""
+        return request_hash({"language": record.language, "population": self._population(record)})
+
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description | Failure]:
         """One Description or Failure for every record and modality that its dataset has."""
         for modality in self.modalities:
@@ -190,6 +194,7 @@ class Cues:
                     tokens=None,
                     seconds=measured.seconds,
                     time=datetime.now(UTC).isoformat(timespec="seconds"),
+                    request=self.request(record, modality),
                 )
 
     def quantiles(self, modality: str, wanted: set[Population]) -> dict[Population, dict[str, list[float]]]:

@@ -60,6 +60,10 @@ class FileSource:
     ) -> None:
         self.path, self.texts, self.modalities, self.fingerprint = path, texts, modalities, fingerprint
 
+    def request(self, record: Record, modality: str) -> str:
+        """Nothing of a record is shown to a file."""
+        return ""
+
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description | Failure]:
         """One Description or Failure for every record and modality, in that order."""
         now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -17,6 +17,7 @@ from affect.config import DESCRIPTIONS, Config, Source
 from affect.knowledge import Description, Failure, load, store
 from affect.knowledge import Source as Describer
 from affect.knowledge.store import NO_CLIP, Found, Writer, clip_hash, look_up
+from affect.lifetime import say
 from affect.record import DataError, Record
 from affect.run import environment
 from affect.splits import Part
@@ -77,6 +78,13 @@ def share(records: Sequence[Record], shard: str | None) -> list[Record]:
     return [r for r in records if int.from_bytes(hashlib.sha256(r.id.encode()).digest()[:8]) % of == number]
 
 
+def requests(
+    source: Describer, records: Sequence[Record], modalities: Mapping[str, Sequence[str]]
+) -> dict[tuple[str, str], str]:
+    """Source.request by record id and modality; `modalities` are those asked for by dataset."""
+    return {(r.id, name): source.request(r, name) for r in records for name in modalities[r.dataset]}
+
+
 def lacking(records: Sequence[Record], modalities: Mapping[str, Sequence[str]], found: Found) -> dict[str, list[str]]:
     """Modalities that `found` lacks by record id, in the order of `records`; `modalities` are those asked for by
     dataset."""
@@ -105,7 +113,8 @@ def fill(
     """
     folder, whole = store.folder_of(cfg), loaded(cfg, source, parts)
     asked = {record.id: hashes[record.id] for record in records}
-    found = look_up(folder, whole.fingerprint, asked, {m for names in modalities.values() for m in names})
+    names = {m for names in modalities.values() for m in names}
+    found = look_up(folder, whole.fingerprint, asked, names, requests(whole, records, modalities))
     gaps = lacking(records, modalities, found)
     wanted = sum(len(modalities[record.dataset]) for record in records)
     missing = sum(map(len, gaps.values()))
@@ -114,6 +123,8 @@ def fill(
         begin(filled.known, missing)
     if not gaps:
         return filled
+    for sentence in found.passed_over(gaps):
+        say(f"{missing:,} descriptions are missing; {sentence}. They are made again")
     report = progress or (lambda made, failed: None)
     by_gap: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
@@ -140,7 +151,8 @@ def _describe(
     filled: Filled,
     report: Progress,
 ) -> None:
-    asked = {(record.id, modality) for record in records for modality in source.modalities}
+    expected = {(record.id, name): source.request(record, name) for record in records for name in source.modalities}
+    asked = set(expected)
     for item in source.describe(records, hashes):
         assert (item.id, item.modality) in asked, f"{item.id}, {item.modality} was not asked for, or came twice"
         asked.remove((item.id, item.modality))
@@ -150,7 +162,8 @@ def _describe(
             report(0, 1)
             continue
         assert isinstance(item, Description)
-        assert (item.generator, item.sha256) == (source.fingerprint, hashes[item.id]), f"{item.id} is under another key"
+        key = (source.fingerprint, hashes[item.id], expected[item.id, item.modality])
+        assert (item.generator, item.sha256, item.request) == key, f"{item.id} is under another key"
         writer.add(item)
         filled.made += 1
         report(1, 0)

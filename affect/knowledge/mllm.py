@@ -37,7 +37,7 @@ from affect.config import (
     new_modalities,
 )
 from affect.knowledge import Description, Failure, checkpoints, instructions
-from affect.knowledge.clips import clips
+from affect.knowledge.clips import clips, request
 from affect.media import Clip
 from affect.models import Conversation, Encoder, precision
 from affect.record import DataError, Record
@@ -46,6 +46,13 @@ from affect.splits import Part
 VERSION = 1
 """To be raised when this module, or what it decodes and prompts with, starts to give other texts: what is in the store
 was then made by another generator."""
+
+LOADED_WITH = (
+    *("language", "audio", "vision", "projector", "target"),
+    *("method", "four_bit", "rank", "alpha", "targets"),
+)
+"""Keys of a run's finetuning that decide which model its checkpoint is loaded into; the others matter in training
+alone."""
 
 WINDOW = 4
 """Batches among which clips of like length are put together. Two such windows are in memory at a time, the one that is
@@ -198,8 +205,13 @@ class Mllm:
         identity = checkpoints.identity(generator.config, self.cache_root)
         assert generator.finetuning is not None
         identity["adapter"] = content_hashes([str(path)], self.cache_root)[str(path)]
-        identity["finetuning"] = {k: v for k, v in asdict(generator.finetuning).items() if k in ("rank", "alpha")}
+        identity["finetuning"] = {k: v for k, v in asdict(generator.finetuning).items() if k in LOADED_WITH}
+        identity["modalities"] = generator.trained
         return identity
+
+    def request(self, record: Record, modality: str) -> str:
+        """See affect.knowledge.Source."""
+        return request(instructions.messages(record, modality, self.knowledge))
 
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description | Failure]:
         """See affect.knowledge.Source. Batches come in the order of `records`, but for clips of like length that are
@@ -357,6 +369,7 @@ class Mllm:
             tokens=sum(outcome.tokens for outcome in said),
             seconds=sum(outcome.seconds for outcome in said),
             time=datetime.now(UTC).isoformat(timespec="seconds"),
+            request=self.request(record, modality),
         )
 
 

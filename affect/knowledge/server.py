@@ -14,7 +14,7 @@ from typing import Any
 from affect.config import Config, KnowledgeConfig, ServerVideo
 from affect.endpoint import Client, Hope, Refused, each, parts
 from affect.knowledge import Description, Failure, instructions
-from affect.knowledge.clips import clips
+from affect.knowledge.clips import clips, request
 from affect.record import Record
 from affect.serving import of_knowledge
 from affect.splits import Part
@@ -56,6 +56,10 @@ class Server:
         name = str(knowledge.server_model).rstrip("/").rsplit("/", 1)[-1]
         # 16 hexadecimal digits: with a thousand generators in a store, two are the same once in 10^13.
         self.fingerprint = f"server-{name}-{digest[:16]}"
+
+    def request(self, record: Record, modality: str) -> str:
+        """See affect.knowledge.Source."""
+        return request(instructions.messages(record, modality, self.knowledge))
 
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description | Failure]:
         """See affect.knowledge.Source. Descriptions come as they are ready.
@@ -120,4 +124,5 @@ class Server:
             tokens=answer.tokens,
             seconds=time.perf_counter() - begin,
             time=datetime.now(UTC).isoformat(timespec="seconds"),
+            request=self.request(record, modality),
         )

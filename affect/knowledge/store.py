@@ -10,7 +10,11 @@ killed one loses what it had not yet written. Where two have described the same,
 is the one that counts, and of two of one time the text that is first in the alphabet: what a run has used stays, and
 the result is the same whatever the shards are called.
 
-The folder is one table to others: pandas.read_parquet(store), and read_parquet('<store>/*.parquet') in DuckDB.
+A description is reused only for the same clip and the same request (Source.request): shards of before requests were
+kept are read, but what they hold counts only for sources that show a generator nothing of the record.
+
+The folder is one table to others: pandas.read_parquet(store), and read_parquet('<store>/*.parquet') in DuckDB
+(union_by_name=true where some of its shards are older).
 """
 
 import hashlib
@@ -46,11 +50,15 @@ SCHEMA = pa.schema(
         pa.field("tokens", pa.int64()),
         pa.field("seconds", pa.float64(), nullable=False),
         pa.field("time", pa.string(), nullable=False),
+        pa.field("request", pa.string(), nullable=False),
     ]
 )
 assert SCHEMA.names == [f.name for f in fields(Description)]
 
-KEY = ("id", "sha256", "modality", "generator")
+ADDED = "request"
+"""A column that shards of older versions lack. It is read from them as empty text."""
+
+KEY = ("id", "sha256", "modality", "generator", "request")
 """What there is one description of."""
 
 NO_CLIP = "no clip"
@@ -192,7 +200,11 @@ def new_file(sink: Any) -> parquet.ParquetWriter:
     # Checksums: a flipped bit inside a page would otherwise be read as another text. No dictionary where hardly two
     # rows are alike: it would be built, given up, and cost a third of the reading.
     return parquet.ParquetWriter(
-        sink, SCHEMA, compression="zstd", use_dictionary=["modality", "generator", "time"], write_page_checksum=True
+        sink,
+        SCHEMA,
+        compression="zstd",
+        use_dictionary=["modality", "generator", "time", "request"],
+        write_page_checksum=True,
     )
 
 
@@ -232,7 +244,7 @@ class Shard:
         except UNREADABLE as error:
             raise damaged(path, error) from error
         wanted = {f.name: f.type for f in SCHEMA}
-        if found != wanted:
+        if found != wanted and found != {name: kind for name, kind in wanted.items() if name != ADDED}:
             self.file.close()
             lacks = [f"{name} ({kind})" for name, kind in wanted.items() if found.get(name) != kind]
             more = [f"{name} ({kind})" for name, kind in found.items() if wanted.get(name) != kind]
@@ -259,22 +271,26 @@ class Shard:
     def bounds(self, group: int, column: str) -> tuple[str, str] | None:
         """The smallest and the largest value of a column in a row group; None where the file does not say."""
         try:
-            statistics = self.file.metadata.row_group(group).column(SCHEMA.get_field_index(column)).statistics
+            index = self.file.schema_arrow.get_field_index(column)
+            statistics = self.file.metadata.row_group(group).column(index).statistics
             return (statistics.min, statistics.max) if statistics is not None and statistics.has_min_max else None
         except UNREADABLE as error:
             raise damaged(self.path, error) from error
 
     def read(self, group: int, columns: Sequence[str] = tuple(SCHEMA.names)) -> pa.Table:
         """Columns of a row group."""
+        there = [name for name in columns if name != ADDED or ADDED in self.file.schema_arrow.names]
         try:
             # Threads would wait for one another: a row group takes a few milliseconds.
-            table = self.file.read_row_group(group, columns=list(columns), use_threads=False)
+            table = self.file.read_row_group(group, columns=there, use_threads=False)
         except UNREADABLE as error:
             raise damaged(self.path, error) from error
-        nulls = [name for name in columns if name != "tokens" and table[name].null_count]
+        nulls = [name for name in there if name != "tokens" and table[name].null_count]
         if nulls:
             raise damaged(self.path, f"rows without {', '.join(nulls)}")
-        return table
+        if len(there) < len(columns):
+            table = table.append_column(SCHEMA.field(ADDED), pa.array([""] * table.num_rows, pa.string()))
+        return table.select(list(columns))
 
     def values(self, table: pa.Table) -> dict[str, list[Any]]:
         """The columns of what `read` gave, or a part of it, as Python objects."""
@@ -286,7 +302,7 @@ class Shard:
     def descriptions(self, table: pa.Table) -> Iterator[Description]:
         """The rows of what `read` gave of all columns, or a part of it."""
         values = self.values(table)
-        for key, content, modality, generator, text, tokens, seconds, made in zip(
+        for key, content, modality, generator, text, tokens, seconds, made, request in zip(
             *(values[name] for name in SCHEMA.names), strict=True
         ):
             yield Description(
@@ -298,6 +314,7 @@ class Shard:
                 tokens=tokens,
                 seconds=seconds,
                 time=made,
+                request=request,
             )
 
 
@@ -321,6 +338,10 @@ def precedence(row: Description) -> tuple[str, str]:
     return row.time, row.text
 
 
+Requests = Mapping[tuple[str, str], str]
+"""Source.request by record id and modality; what is not in it is the empty text."""
+
+
 @dataclass(slots=True)
 class Found:
     """What a store has of what was asked for."""
@@ -329,12 +350,45 @@ class Found:
     """By record id and modality."""
     changed: set[tuple[str, str]] = field(default_factory=set)
     """Record id and modality of what is there for another content of the clip's file, or another start or end, only."""
+    other_request: set[tuple[str, str]] = field(default_factory=set)
+    """Of what is there for the same clip, but the generator was shown something else."""
+    no_request: set[tuple[str, str]] = field(default_factory=set)
+    """Of what is there for the same clip, but it is not known what the generator was shown: written by an older
+    version."""
+
+    def passed_over(self, gaps: Mapping[str, Collection[str]]) -> list[str]:
+        """A sentence for each reason for which descriptions that are there are not used. gaps: modalities that are
+        missing, by record id."""
+        reasons = (
+            (self.changed, "another content of the clip's file: it has changed since"),
+            (
+                self.other_request,
+                "another request: the transcript, the language, the instruction or the decoding of the clip has changed"
+                " since",
+            ),
+            (
+                self.no_request,
+                "a request that was not recorded: an older version wrote them without what the generator was shown",
+            ),
+        )
+        sentences = []
+        for keys, why in reasons:
+            count = sum((key, name) in keys for key, missing in gaps.items() for name in missing)
+            if count:
+                sentences.append(f"{count:,} of them are there for {why}")
+        return sentences
 
 
-def look_up(folder: Path, generator: str, hashes: Mapping[str, str], modalities: Collection[str]) -> Found:
+def look_up(
+    folder: Path,
+    generator: str,
+    hashes: Mapping[str, str],
+    modalities: Collection[str],
+    requests: Requests | None = None,
+) -> Found:
     """The descriptions of clips by one generator.
 
-    hashes: content hash of the clip by record id; what is asked for.
+    hashes: content hash of the clip by record id; what is asked for. requests: what the generator would be shown.
 
     Memory goes with what is asked for, not with the store: row groups are read one by one in each thread, those passed
     over whose bounds leave nothing to find, and texts are read only where something was found. Raises DataError as
@@ -344,9 +398,10 @@ def look_up(folder: Path, generator: str, hashes: Mapping[str, str], modalities:
     if not hashes or not modalities:
         return found
     bounds = min(hashes), max(hashes)
+    asked = _Asked(generator, hashes, modalities, requests or {})
 
     def look(path: Path) -> list[Description]:
-        return list(_look_into(path, generator, hashes, bounds, modalities, found.changed))
+        return list(_look_into(path, asked, bounds, found))
 
     # Whole shards side by side: pyarrow lets other threads run while it decodes, and that is most of the time.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -355,69 +410,72 @@ def look_up(folder: Path, generator: str, hashes: Mapping[str, str], modalities:
                 known = found.descriptions.setdefault((row.id, row.modality), row)
                 if row is not known and precedence(row) < precedence(known):
                     found.descriptions[row.id, row.modality] = row
-    found.changed -= found.descriptions.keys()
+    found.other_request -= found.descriptions.keys()
+    found.no_request -= found.descriptions.keys() | found.other_request
+    found.changed -= found.descriptions.keys() | found.other_request | found.no_request
     return found
 
 
-def _look_into(
-    path: Path,
-    generator: str,
-    hashes: Mapping[str, str],
-    bounds: tuple[str, str],
-    modalities: Collection[str],
-    changed: set[tuple[str, str]],
-) -> Iterator[Description]:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The arguments of `look_up`."""
+
+    generator: str
+    hashes: Mapping[str, str]
+    modalities: Collection[str]
+    requests: Requests
+
+
+def _look_into(path: Path, asked: _Asked, bounds: tuple[str, str], found: Found) -> Iterator[Description]:
     """The rows of one shard for `look_up`. `bounds`: the first and the last id that is asked for."""
     with Shard(path) as shard:
         for group in range(shard.num_groups):
             generators, ids = shard.bounds(group, "generator"), shard.bounds(group, "id")
-            if generators is not None and not generators[0] <= generator <= generators[1]:
+            if generators is not None and not generators[0] <= asked.generator <= generators[1]:
                 continue
             if ids is not None and (ids[1] < bounds[0] or bounds[1] < ids[0]):
                 continue
-            alone = generators == (generator, generator)
-            yield from _look_into_group(shard, group, generator, alone, hashes, modalities, changed)
+            alone = generators == (asked.generator, asked.generator)
+            yield from _look_into_group(shard, group, alone, asked, found)
 
 
-def _look_into_group(
-    shard: Shard,
-    group: int,
-    generator: str,
-    alone: bool,
-    hashes: Mapping[str, str],
-    modalities: Collection[str],
-    changed: set[tuple[str, str]],
-) -> Iterator[Description]:
-    """The rows of one row group for `look_up`. `alone`: all its rows are by `generator`, so that the column is not
-    read."""
+def _look_into_group(shard: Shard, group: int, alone: bool, asked: _Asked, found: Found) -> Iterator[Description]:
+    """The rows of one row group for `look_up`. `alone`: all its rows are by the generator that is asked for, so that
+    the column is not read."""
     ids = shard.values(shard.read(group, ["id"]))["id"]
-    asked = np.fromiter(map(hashes.__contains__, ids), dtype=bool, count=len(ids)).nonzero()[0]
-    if not len(asked):
+    rows = np.fromiter(map(asked.hashes.__contains__, ids), dtype=bool, count=len(ids)).nonzero()[0]
+    if not len(rows):
         return
-    columns = ["sha256", "modality"] if alone else ["sha256", "modality", "generator"]
-    keys = shard.values(shard.read(group, columns).take(asked))
-    by_whom = repeat(generator, len(asked)) if alone else keys["generator"]
+    columns = ["sha256", "modality", *([] if alone else ["generator"]), "request"]
+    keys = shard.values(shard.read(group, columns).take(rows))
+    by_whom = repeat(asked.generator, len(rows)) if alone else keys["generator"]
     hits, kept = [], []
-    for at, content, modality, by in zip(asked.tolist(), keys["sha256"], keys["modality"], by_whom, strict=True):
-        if by != generator or modality not in modalities:
+    for at, content, modality, request, by in zip(
+        rows.tolist(), keys["sha256"], keys["modality"], keys["request"], by_whom, strict=True
+    ):
+        if by != asked.generator or modality not in asked.modalities:
             continue
-        if content == hashes[ids[at]]:
+        key = ids[at], modality
+        if content != asked.hashes[ids[at]]:
+            found.changed.add(key)
+        elif request == asked.requests.get(key, ""):
             hits.append(at)
-            kept.append((ids[at], content, modality))
+            kept.append((ids[at], content, modality, request))
         else:
-            changed.add((ids[at], modality))
+            (found.other_request if request else found.no_request).add(key)
     if not hits:
         return
     # As an array: a list would be searched for dates, at the cost of an import.
     rest = shard.values(shard.read(group, ["text", "tokens", "seconds", "time"]).take(np.array(hits)))
-    for (key, content, modality), text, tokens, seconds, made in zip(kept, *rest.values(), strict=True):
+    for (key, content, modality, request), text, tokens, seconds, made in zip(kept, *rest.values(), strict=True):
         yield Description(
             id=key,
             sha256=content,
             modality=modality,
-            generator=generator,
+            generator=asked.generator,
             text=text,
             tokens=tokens,
             seconds=seconds,
             time=made,
+            request=request,
         )

@@ -46,6 +46,9 @@ class Trivial:
     fingerprint = "trivial"
     modalities = ("audio",)
 
+    def request(self, record: Record, modality: str) -> str:
+        return ""
+
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description]:
         for record in records:
             time.sleep(SECONDS_PER_DESCRIPTION)

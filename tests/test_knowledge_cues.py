@@ -16,8 +16,10 @@ from affect import splits
 from affect.config import Config, ConfigError
 from affect.knowledge import Description, Failure, acoustic, controls, cue_words, cues, load, visual
 from affect.knowledge.fill import clip_hashes
+from affect.knowledge.naming import Vocabulary, namings
 from affect.media import SAMPLING_RATE, write_clip
 from affect.record import DataError
+from affect.tasks import Kind, Task
 
 # ---------------------------------------------------------------- sound
 
@@ -219,11 +221,15 @@ def test_every_language_has_words_for_every_cue():
 def test_no_phrase_names_a_label_or_a_synonym():
     """A timbre that is called neutral would be read as the answer, and masked as one."""
     labels = {
-        word.strip() for words in controls.SYNONYMS.values() for line in words.values() for word in line.split(",")
+        idea: [word.strip() for line in words.values() for word in line.split(",")]
+        for idea, words in controls.SYNONYMS.items()
     }
+    intensity = controls.vocabulary(Task(name="sentiment", kind=Kind.intensity, low=-3, high=3, step=1))
     said = [p for table in cue_words.WORDS.values() for words in table.values() for of in words.values() for p in of]
-    assert len(said) > 100 and len(labels) > 300
-    assert [(phrase, found) for phrase in said if (found := controls.named(phrase, labels))] == []
+    said += [phrase for table in cue_words.NOTHING.values() for phrase in table.values()]
+    assert len(said) > 100 and sum(map(len, labels.values())) > 300
+    for vocabulary in (Vocabulary(words=labels), intensity):
+        assert [(phrase, found) for phrase in said if (found := namings(phrase, vocabulary))] == []
 
 
 def test_a_fifth_of_the_population_gets_each_phrase():

@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from affect import fewshot, prompts
 from affect.config import Config, ConfigError, Control, ControlSplit, ExampleChoice, PromptingConfig
 from affect.knowledge import controls, cost, leak
+from affect.knowledge.naming import namings
 from affect.prompts import Example
 from affect.record import DataError, Record
 from affect.rules import conflicts
@@ -440,7 +441,7 @@ def test_mismatched_modality_exchanges_sound_and_picture():
     ],
 )
 def test_label_words_and_their_synonyms_are_masked(text, masked, times):
-    assert controls.mask(text, controls.label_words([EMOTION])) == (masked, times)
+    assert controls.mask(text, [EMOTION]) == (masked, times)
 
 
 def test_a_word_of_one_label_is_no_synonym_of_another():
@@ -448,25 +449,23 @@ def test_a_word_of_one_label_is_no_synonym_of_another():
     words = controls.words_by_label(task)
     assert "glad" not in words["happy"] and "happy" not in words["glad"] and "joyful" in words["happy"] & words["glad"]
     assert "平静" in words["neutral"] and "平静" not in words["calm"] and "serene" in words["calm"]
-    assert "sad" not in controls.label_words([task])
+    assert not any("sad" in of_label for of_label in words.values())
 
 
 def test_a_label_that_is_a_number_masks_no_number():
     task = Task(name="humour", labels=["0", "1"], words={"en": {"0": "serious", "1": "funny"}})
-    assert (
-        controls.mask("0 to 1 pauses in a funny line", controls.label_words([task]))[0] == "0 to 1 pauses in a ___ line"
-    )
+    assert controls.mask("0 to 1 pauses in a funny line", [task])[0] == "0 to 1 pauses in a ___ line"
 
 
 def test_a_longer_word_goes_before_a_shorter_one():
     task = Task(name="s", labels=["sad", "happy"])
-    named = controls.named("她不高兴", controls.label_words([task]))
-    assert named == {"不高兴"} and named <= controls.words_by_label(task)["sad"]
+    [naming] = namings("她不高兴", controls.vocabulary(task))
+    assert naming.word == "不高兴" and naming.word in controls.words_by_label(task)["sad"]
 
 
 def test_an_intensity_has_its_polarities_masked():
     task = Task(name="sentiment", kind=Kind.intensity, low=-3, high=3, step=1)
-    assert controls.mask("a positive, upbeat tone", controls.label_words([task]))[0] == "a ___, ___ tone"
+    assert controls.mask("a positive, upbeat tone", [task])[0] == "a ___, ___ tone"
 
 
 def labels_of_shipped_datasets() -> list[tuple[str, str, Task]]:

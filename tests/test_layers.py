@@ -86,7 +86,7 @@ LAYERS = [
     (
         KNOWLEDGE,
         GROUND | PURE | READERS | RUNS | TENSORS | TRAINING,
-        HEAVY | {"cv2", "huggingface_hub", "omegaconf", "pyarrow"},
+        HEAVY | {"cv2", "huggingface_hub", "omegaconf", "opencc", "pyarrow", "snowballstemmer"},
     ),
     (REPORTS, GROUND | PURE | RUNS | TENSORS | TRAINING, {"rich", "numpy"}),
     (

@@ -4,18 +4,18 @@ shuffled             the descriptions of another clip of the same dataset and sp
                      this clip goes
 empty                their wording with nothing in it: what is left is the longer prompt
 mismatched_modality  the description of the video where that of the audio is announced, and the other way round
-masked               label words and their synonyms are masked: what is left is what the answer was not read off from
+masked               all that names a label is masked (naming.py): what is left is what the answer was not read off from
 """
 
 import random
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from affect.config import Config, Control, ControlSplit
+from affect.knowledge.naming import Vocabulary, masked, normalised
 from affect.record import DataError, Record
 from affect.tasks import Kind, Task
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 MASK = "___"
 
-# What a word of a label is looked up in: forms and synonyms of one idea, by language. Whole words in English, any
-# substring in Chinese; a denial that is one word stands with the idea it means. An idea may share words with another.
+# What a word of a label is looked up in: synonyms of one idea, by language. In English whole words and their inflected
+# forms (naming.py), so that a stemmer's forms need not be here; any substring in Chinese. A denial that is one word
+# stands with the idea it means. An idea may share words with another.
 SYNONYMS: dict[str, dict[str, str]] = {
     "neutral": {
         "en": "neutral, neutrally, neutrality, emotionless, unemotional, expressionless, impassive, deadpan",
@@ -36,22 +37,25 @@ SYNONYMS: dict[str, dict[str, str]] = {
         "zh": "平静, 冷静, 镇定, 安详, 沉着, 放松, 从容",
     },
     "happy": {
-        "en": "happy, happily, happiness, happier, joy, joyful, joyfully, joyous, glad, gladly, cheerful, cheerfully,"
-        " cheerfulness, delight, delighted, delightful, elated, merry, pleased, jolly, gleeful",
-        "zh": "高兴, 开心, 快乐, 喜悦, 愉快, 欢乐, 欣喜, 欢喜, 幸福, 愉悦, 兴高采烈",
+        "en": "happy, happily, happiness, happier, happiest, joy, joyful, joyfully, joyous, glad, gladly, gladden,"
+        " cheer, cheerful, cheerfully, cheerfulness, delight, delighted, delightful, elated, merry, pleased, jolly,"
+        " gleeful, rejoice, overjoyed, jubilant, ecstatic, blissful",
+        "zh": "高兴, 开心, 快乐, 喜悦, 愉快, 欢乐, 欣喜, 欢喜, 幸福, 愉悦, 兴高采烈, 欢快, 喜气洋洋, 欣慰",
     },
     "excited": {
         "en": "excited, excitedly, excitement, exciting, thrilled, enthusiastic, enthusiasm, exhilarated, eager",
         "zh": "兴奋, 激动, 热情, 振奋",
     },
     "sad": {
-        "en": "sad, sadly, sadness, sadder, sorrow, sorrowful, sorrowfully, unhappy, unhappily, unhappiness, gloomy,"
-        " depressed, melancholy, melancholic, miserable, grief, grieving, mournful, dejected, downcast, despondent",
-        "zh": "悲伤, 伤心, 难过, 悲痛, 忧伤, 哀伤, 忧郁, 沮丧, 悲哀, 不高兴, 不开心, 不快乐",
+        "en": "sad, sadly, sadness, sadder, saddest, sadden, sorrow, sorrowful, sorrowfully, unhappy, unhappily,"
+        " unhappiness, gloom, gloomy, depressed, depression, melancholy, melancholic, misery, miserable, grief, grieve,"
+        " grieving, mourn, mournful, dejected, downcast, despondent, heartbroken",
+        "zh": "悲伤, 伤心, 难过, 悲痛, 忧伤, 哀伤, 忧郁, 沮丧, 悲哀, 失望, 痛苦, 难受, 不高兴, 不开心, 不快乐",
     },
     "angry": {
-        "en": "angry, angrily, anger, angrier, mad, furious, furiously, fury, rage, raging, enraged, irate, annoyed,"
-        " annoyance, irritated, irritation, outraged, outrage, indignant",
+        "en": "angry, angrily, anger, angrier, angriest, mad, furious, furiously, fury, infuriated, rage, raging,"
+        " enraged, irate, annoyed, annoyance, irritated, irritation, outraged, outrage, indignant, livid, wrath,"
+        " incensed",
         "zh": "愤怒, 生气, 恼怒, 气愤, 发火, 恼火, 暴怒, 怒气, 愤慨",
     },
     "frustrated": {
@@ -59,8 +63,8 @@ SYNONYMS: dict[str, dict[str, str]] = {
         "zh": "沮丧, 挫败, 受挫, 懊恼",
     },
     "fearful": {
-        "en": "fearful, fearfully, fear, afraid, scared, frightened, terrified, terror, panic, panicked, dread,"
-        " anxious, anxiously, anxiety, nervous, nervously",
+        "en": "fearful, fearfully, fear, afraid, scared, scary, fright, frightened, terrified, terror, panic, panicked,"
+        " dread, anxious, anxiously, anxiety, nervous, nervously",
         "zh": "恐惧, 害怕, 惊恐, 恐慌, 畏惧, 惧怕, 焦虑",
     },
     "worried": {
@@ -83,11 +87,11 @@ SYNONYMS: dict[str, dict[str, str]] = {
     },
     "positive": {
         "en": "positive, positively, positivity, pleasant, favourable, favorable, optimistic, upbeat",
-        "zh": "积极, 正面, 乐观, 正向",
+        "zh": "积极, 正面, 乐观, 正向, 正性, 满意, 赞赏, 喜欢, 喜爱",
     },
     "negative": {
         "en": "negative, negatively, negativity, unpleasant, unfavourable, unfavorable, pessimistic",
-        "zh": "消极, 负面, 悲观, 负向",
+        "zh": "消极, 负面, 悲观, 负向, 负性, 不满, 失望, 糟糕, 痛苦",
     },
     "sarcastic": {
         "en": "sarcastic, sarcastically, sarcasm, ironic, ironically, irony, mocking, mockingly, mockery, sardonic,"
@@ -157,11 +161,17 @@ SYNONYMS: dict[str, dict[str, str]] = {
     },
 }
 
-_IDEAS = [
-    frozenset(word.strip() for words in by_language.values() for word in words.split(","))
-    for by_language in SYNONYMS.values()
-]
-_CHINESE = re.compile("[\u3400-\u9fff]")
+_IDEAS = {
+    name: frozenset(normalised(word.strip()) for words in by_language.values() for word in words.split(","))
+    for name, by_language in SYNONYMS.items()
+}
+
+VALENCE = {
+    "negative": ("sad", "angry", "frustrated", "fearful", "worried", "disgusted", "contempt", "ridicule", "complain"),
+    "neutral": (),
+    "positive": ("happy", "excited", "praise", "thank"),
+}
+"""Ideas whose words tell the sentiment of whom they are said of, by polarity."""
 
 
 def control(parts: "Sequence[Part]", cfg: Config) -> dict[str, int]:
@@ -180,8 +190,8 @@ def control(parts: "Sequence[Part]", cfg: Config) -> dict[str, int]:
         part.records = controlled(before, tasks, cfg.knowledge.control, cfg.seed)
         done["clips"] += sum(bool(record.knowledge) for record in before)
         if cfg.knowledge.control is Control.masked:
-            words = label_words(tasks)
-            done["masked_words"] += sum(mask(text, words)[1] for r in before for text in r.knowledge.values())
+            words = [vocabulary(task) for task in tasks]
+            done["masked_words"] += sum(masked(text, words, MASK)[1] for r in before for text in r.knowledge.values())
     return done
 
 
@@ -197,9 +207,9 @@ def controlled(records: Sequence[Record], tasks: Sequence[Task], kind: Control, 
         return [replace(record, knowledge=dict.fromkeys(record.knowledge, "")) for record in records]
     if kind is Control.mismatched_modality:
         return [_mismatched(record) for record in records]
-    words = label_words(tasks)
+    words = [vocabulary(task) for task in tasks]
     return [
-        replace(record, knowledge={name: mask(text, words)[0] for name, text in record.knowledge.items()})
+        replace(record, knowledge={name: masked(text, words, MASK)[0] for name, text in record.knowledge.items()})
         for record in records
     ]
 
@@ -246,57 +256,45 @@ POLARITIES = ("negative", "neutral", "positive")
 
 
 def words_by_label(task: Task) -> dict[str, frozenset[str]]:
-    """By label, its words in all languages and their synonyms, in lower case; by POLARITIES for an intensity. A word of
-    one label is never a synonym of another."""
+    """By label, its words in all languages and their synonyms, normalised; by POLARITIES for an intensity. A label that
+    means a polarity has the words of emotions of that polarity too. A word of one label is never a synonym of
+    another."""
     labels = POLARITIES if task.kind is Kind.intensity else task.labels
     own = {label: own_words(task, label) for label in labels}
     made = {}
     for label, words in own.items():
         of_others = set().union(*(others for other, others in own.items() if other != label))
-        synonyms = {word for idea in _IDEAS if idea & words for word in idea}
+        ideas = {name for name, idea in _IDEAS.items() if idea & words}
+        ideas |= {name for polarity in ideas & VALENCE.keys() for name in VALENCE[polarity]}
+        synonyms = {word for name in ideas for word in _IDEAS[name]}
         made[label] = frozenset(words | (synonyms - of_others))
     return made
 
 
 def own_words(task: Task, label: str) -> set[str]:
-    """The label and the words that stand for it, in lower case; a label that is a number is no word of a
-    description."""
+    """The label and the words that stand for it, normalised; a label that is a number is no word of a description."""
     words = {label, *(words[label] for words in task.words.values() if label in words)}
-    return {word.casefold() for word in words if not re.fullmatch(r"[\d.+-]*", word)}
+    return {normalised(word) for word in words if not re.fullmatch(r"[\d.+-]*", word)}
 
 
-def label_words(tasks: Iterable[Task]) -> frozenset[str]:
-    """All of words_by_label, of all labels of all tasks."""
-    return frozenset(word for task in tasks for words in words_by_label(task).values() for word in words)
+def vocabulary(task: Task) -> Vocabulary:
+    """What names the labels of a task. Words of the sentiment lexicon do so where the labels are polarities, which an
+    intensity has instead of labels; elsewhere every second word would."""
+    words = words_by_label(task)
+    own = {word for label in words for word in own_words(task, label)}
+    if task.kind is Kind.intensity:
+        assert task.low is not None and task.high is not None
+        return Vocabulary(words=words, own=own, scale=(task.low, task.high), sides=POLARITIES)
+    sides = [next((label for label in words if polarity in own_words(task, label)), None) for polarity in POLARITIES]
+    negative, neutral, positive = sides
+    polar = None if negative is None or positive is None else (negative, neutral or "", positive)
+    return Vocabulary(words=words, own=own, options=tuple(task.labels), sides=polar)
 
 
-def mask(text: str, words: Collection[str]) -> tuple[str, int]:
-    """`text` with MASK in the place of each of `words`, and how many were masked.
+def mask(text: str, tasks: Iterable[Task]) -> tuple[str, int]:
+    """`text` with MASK in the place of all that names a label of one of the tasks, and how often.
 
-    >>> mask("An angry, not unhappy voice", {"angry", "happy"})
-    ('An ___, not unhappy voice', 1)
+    >>> mask("An angry voice, saddened at the end", [Task(name="emotion", labels=["anger", "sadness"])])
+    ('An ___ voice, ___ at the end', 2)
     """
-    pattern = _pattern(frozenset(words))
-    return (text, 0) if pattern is None else pattern.subn(MASK, text)
-
-
-def named(text: str, words: Collection[str]) -> set[str]:
-    """Those of `words` that stand in `text`, of overlapping ones the longest. Denied ones stand in it too: "not angry"
-    names anger."""
-    pattern = _pattern(frozenset(words))
-    return set() if pattern is None else {match[0].casefold() for match in pattern.finditer(text)}
-
-
-@lru_cache(maxsize=64)
-def _pattern(words: frozenset[str]) -> re.Pattern[str] | None:
-    """Matches any of `words`, as a whole word where it is written in letters with spaces between words."""
-    if not words:
-        return None
-    longest_first = sorted(words, key=lambda word: (-len(word), word))
-    # Not \b, for which a Chinese character beside an English word is part of it.
-    letter = r"[^\W_\u3040-\u30ff\u3400-\u9fff]"
-    alternatives = [
-        re.escape(word) if _CHINESE.search(word) else rf"(?<!{letter}){re.escape(word)}(?!{letter})"
-        for word in longest_first
-    ]
-    return re.compile("|".join(alternatives), re.IGNORECASE)
+    return masked(text, [vocabulary(task) for task in tasks], MASK)

@@ -3,7 +3,8 @@ alone.
 
 A description that names the right label turns the question into reading, and a gain may then be the generator's and not
 the model's. One that names wrong ones may still help or harm. So the prediction is broken down by what is named, and
-made once more with all label words and their synonyms masked.
+made once more with all that names a label masked. What does so (words and synonyms, numbers and words of a sentiment
+lexicon for an intensity, options) is in naming.py and controls.vocabulary.
 
 The predictor is a bag of words: TF-IDF of single words (of Chinese, characters and pairs of them) and a linear model,
 multinomial logistic regression for labels and ridge regression for an intensity, fitted and tested by groups (video,
@@ -22,6 +23,7 @@ import numpy as np
 from affect import fewshot, prompts
 from affect.config import Config
 from affect.knowledge import controls
+from affect.knowledge.naming import masked, namings
 from affect.metrics import classification, intensity, multi_label
 from affect.record import Record
 from affect.tasks import Kind, Task
@@ -66,11 +68,11 @@ def of_task(records: Sequence[Record], texts: dict[str, dict[str, str]], task: T
 
     clips, of_clips, groups    what it stands on; at most MOST_CLIPS of of_clips are looked at
     descriptions               by audio, video, …, and `all` of a clip together where there are several:
-      named                    share of descriptions that name label words or synonyms: only the gold label's, only
-                               others', both, none; label_word is the share that has a label's very word
+      named                    share of descriptions that name labels (naming.py): only the gold one, only others,
+                               both, none; label_word is the share that has a label's very word
       predicted                accuracy, uar, or mae and pearson, or macro_f1, from the description alone
       by_named                 the same, accuracy or mae alone, of the descriptions that name the gold label, …
-      masked                   `predicted` again with the words masked
+      masked                   `predicted` again with all that names a label masked
     baseline                   the same measures when the commonest answer, or the mean, of the folds' training clips is
                                always given; pearson is None
 
@@ -97,17 +99,15 @@ NAMED = ("gold", "both", "other", "none")
 
 
 def _of_texts(records: list[Record], texts: list[str], task: Task, folds: np.ndarray | None) -> dict[str, Any]:
-    by_label = controls.words_by_label(task)
-    words = controls.label_words([task])
-    own = {word for label in by_label for word in controls.own_words(task, label)}
-    found = [controls.named(text, words) for text in texts]
+    vocabulary = controls.vocabulary(task)
+    found = [namings(text, vocabulary) for text in texts]
     naming = [
-        _naming({label for label, of_label in by_label.items() if of_label & these}, _gold(record, task))
-        for record, these in zip(records, found, strict=True)
+        _naming({label for one in places for label in one.labels}, _gold(record, task))
+        for record, places in zip(records, found, strict=True)
     ]
     made: dict[str, Any] = {
         "named": {what: _share(named == what for named in naming) for what in NAMED}
-        | {"label_word": _share(bool(these & own) for these in found)},
+        | {"label_word": _share(any(one.own for one in places) for places in found)},
         "predicted": None,
         "by_named": None,
         "masked": None,
@@ -116,10 +116,12 @@ def _of_texts(records: list[Record], texts: list[str], task: Task, folds: np.nda
         return made
     predictions = _predict(records, texts, task, folds)
     # Descriptions that name nothing stay as they are, and so does what they predict.
-    masked = (
-        _predict(records, [controls.mask(text, words)[0] for text in texts], task, folds) if any(found) else predictions
+    of_masked = (
+        _predict(records, [masked(text, [vocabulary], controls.MASK)[0] for text in texts], task, folds)
+        if any(found)
+        else predictions
     )
-    made["predicted"], made["masked"] = _measure(records, predictions, task), _measure(records, masked, task)
+    made["predicted"], made["masked"] = _measure(records, predictions, task), _measure(records, of_masked, task)
     made["by_named"] = {}
     for what in NAMED:
         rows = [i for i, named in enumerate(naming) if named == what]

@@ -59,6 +59,8 @@ def test_the_grid_ends_in_the_differences_that_descriptions_make(
             assert row["difference"]["clips"] == 4 and row["cost"]["tokens_per_prompt"] > 20
             assert [audit["of"] for audit in row["audits"]] == ["audio", "video", "all"]
             assert row["audits"][0]["clips"] == ([4, 4] if tuning == "zero-shot" else [14, 14])
+        cues, shuffled = (rows[tuning, modalities, "knowledge", "cues", control] for control in ("none", "shuffled"))
+        assert cues["controls"]["shuffled"]["against"] == shuffled["runs"] and shuffled["controls"] == {}
     assert len(rows) == 6
 
 

@@ -110,7 +110,68 @@ def test_every_setting_is_compared_with_the_one_that_is_else_the_same(grid, caps
     assert cues["mean"] == pytest.approx(6 / 40) and 0 < cues["low"] < 6 / 40 < cues["high"]
     assert (shuffled["mean"], shuffled["low"], shuffled["high"]) == (0, 0, 0)  # the answers of each seed are the same
     assert zero_shot["mean"] == pytest.approx(2 / 40) and zero_shot["low"] == 0 < zero_shot["high"]
-    assert notes == ["11 against 10: a single seed, so that the interval is over groups of clips alone"]
+    assert notes == [
+        "11 against 10: a single seed, so that the interval is over groups of clips alone",
+        "11 against control shuffled: not compared, since no such row has tuning zero-shot and modalities t",
+    ]
+
+
+def test_descriptions_are_compared_with_their_controls_directly(grid, capsys):
+    [table], _ = tables(capsys, grid, "--against", "prompting=plain", "--metrics", "accuracy")
+    controls = {tuple(row["runs"]): row["controls"] for row in table["rows"]}
+    assert [runs for runs, found in controls.items() if found] == [(4, 5, 6)]
+    [(name, found)] = controls[4, 5, 6].items()
+    assert (name, found["against"], found["num_seeds"], found["groups"]) == ("shuffled", [7, 8, 9], 3, 12)
+    assert found["mean"] == pytest.approx(6 / 40) and 0 < found["low"] < 6 / 40 < found["high"]
+    assert found["better"] == "yes"
+    # The same numbers as when the control is asked for by its key, which then is not repeated.
+    [table], _ = tables(capsys, grid, "--against", "knowledge.control=shuffled", "--metrics", "accuracy")
+    [asked] = [row for row in table["rows"] if row["runs"] == [4, 5, 6]]
+    assert asked["difference"] == found and asked["controls"] == {}
+    out, _, _ = report(capsys, grid, "--against", "prompting=plain", "--metrics", "accuracy")
+    assert "Results, demo.emotion, descriptions against their controls: split test" in out
+    assert re.search(r"(?m)^ +4-6 .* shuffled +\+0\.1500 +\[\+0\.\d{4}, \+0\.\d{4}\] +12 +3 +yes *$", out)
+    assert "What descriptions say helps where they are better than control shuffled with the whole interval" in out
+    cues = records(capsys, grid, "--against", "prompting=plain", "--metrics", "accuracy")[1]
+    assert (
+        float(cues["difference_to_shuffled"]) == pytest.approx(0.15) and float(cues["difference_to_shuffled_low"]) > 0
+    )
+
+
+def test_a_gain_without_a_control_says_nothing_of_what_descriptions_say(make, capsys, tmp_path):
+    make("a", "modalities=tav")
+    make("b", "modalities=tav", *CUES, correct=30)
+    out, _, end = report(capsys, tmp_path / "out", "--against", "prompting=plain")
+    assert end == "" and "it may come from longer prompts alone" in out and "knowledge.control=shuffled" in out
+    make("c", "modalities=tav", *SHUFFLED)
+    out, _, _ = report(capsys, tmp_path / "out", "--against", "prompting=plain")
+    assert "it may come from longer prompts alone" not in out
+
+
+@pytest.mark.parametrize(
+    ("task", "groups", "seeds", "better"),
+    [
+        ("sentiment", 12, 2, "yes"),
+        ("emotion", 12, 2, "yes"),
+        ("emotion", 4, 2, "uncertain"),
+        ("emotion", 12, 1, "uncertain"),
+    ],
+)
+def test_what_a_comparison_with_a_control_shows(make, capsys, tmp_path, task, groups, seeds, better):
+    words = (f"datasets.demo.tasks=[{task}]", "modalities=tav")
+    for seed in range(1, seeds + 1):
+        for name, more, correct in (("c", CUES, 34), ("s", SHUFFLED, 10), ("p", (), 10)):
+            make(f"{name}{seed}", *words, *more, f"seed={seed}", correct=correct, groups=groups)
+    for path in (tmp_path / "out").glob("*/leak.json"):
+        path.write_text(path.read_text().replace("demo.emotion", f"demo.{task}"))
+    metric = "mae" if task == "sentiment" else "accuracy"
+    command = ("--against", "prompting=plain", "--metrics", metric, "--resamples", "100", "--format", "json")
+    out, _, _ = report(capsys, tmp_path / "out", *command)
+    [table] = json.loads(out)["tables"]
+    found = {row["setting"]["knowledge.control"]: row for row in table["rows"]}
+    assert found["none"]["controls"]["shuffled"]["better"] == better
+    assert (found["none"]["controls"]["shuffled"]["mean"] < 0) == (metric == "mae")
+    assert found["shuffled"]["difference"]["better"] == "not shown" and found["shuffled"]["controls"] == {}
 
 
 def test_the_control_is_compared_by_its_own_key(grid, capsys):
@@ -152,8 +213,8 @@ def test_a_difference_is_shown_beside_what_it_is_of(grid, capsys):
         lines = [line for line in out.splitlines() if re.match(r"\|| .*\\\\$", line)]
         assert end == "" and len(lines) >= 12
         counts = [len(re.findall(cell, line)) for line in lines]
-        assert len(set(counts)) == 2 and counts.count(min(counts)) == (5 if how == "markdown" else 4), (
-            "cost is narrower"
+        assert len(set(counts)) == 3 and counts.count(min(counts)) == (5 if how == "markdown" else 4), (
+            "the results, their controls, and the cost, which is narrowest"
         )
     assert r"{[}$+0." in out and r"95\% interval" in out
 

@@ -3,10 +3,11 @@ zero-shot is compared with zero-shot and fine-tuned with fine-tuned."""
 
 from collections.abc import Mapping, Sequence
 
-from affect.config import ConfigError
+from affect.config import ConfigError, Control
 from affect.metrics import headline_metric
+from affect.metrics.names import Metric
 from affect.record import DataError
-from affect.report.compare import LEVEL, RESAMPLES, Scored, compare, scored
+from affect.report.compare import FEW_GROUPS, LEVEL, RESAMPLES, Compared, Scored, compare, scored
 from affect.report.rows import Difference, Row, Table
 from affect.report.sections import heading, numbered
 from affect.report.settings import CONTROL, NAMES, ZERO_SHOT, Run, parsed, same
@@ -18,7 +19,8 @@ def against(
 ) -> list[str]:
     """Puts into the rows of all tables by how much their first metric differs from that of their reference, the row of
     which all `conditions` `KEY=VALUE` are true and that is else like them; and into the notes what that is, and which
-    rows have no difference, and why. Gives a sentence for everything that is damaged.
+    rows have no difference, and why. Rows with descriptions are compared with their controls too. Gives a sentence for
+    everything that is damaged.
 
     Raises ConfigError where a condition cannot be, and where it is true of no row, or of all.
     """
@@ -49,38 +51,100 @@ def against(
             f" minus that of the row with {words} that is else the same; then its {LEVEL:.0%} interval, by"
             f" {resamples:,} bootstrap resamples of groups of clips and of seeds, the same for both"
         )
-        known: dict[int, Scored] = {}
+        comparison = _Comparison(table, runs, task, metric, resamples, damaged)
         for row in others:
-            who = f"{numbered(row.runs)} against"
-            reference = _reference(row, references, table, wanted)
-            if isinstance(reference, str):
-                table.notes.append(f"{who} {words}: not compared, since {reference}")
-                continue
-            who += f" {numbered(reference.runs)}"
-            pairs, alone = _pairs(row, reference)
-            if alone:
-                table.notes.append(f"{who}: left out is {alone}, of seeds that only one side has")
-            if not pairs:
-                table.notes.append(f"{who}: not compared, since they have no seed in common: run both with the same")
-                continue
-            try:
-                for number in {number for pair in pairs for number in pair} - known.keys():
-                    known[number] = scored(runs[number - 1], table.task, task, metric)
-                found = compare([(known[one], known[other]) for one, other in pairs], task, metric, resamples)
-            except DataError as error:
-                damaged[str(error)] = None
-                continue
-            table.notes += [f"{who}: {note}" for note in found.notes]
-            row.difference = Difference(
-                against=reference.runs,
-                num_seeds=len(pairs),
-                clips=found.clips,
-                groups=found.groups,
-                mean=found.mean,
-                low=found.low,
-                high=found.high,
-            )
+            row.difference = comparison.of(row, references, wanted)
+        if CONTROL not in wanted:
+            _against_controls(comparison)
     return list(damaged)
+
+
+def _against_controls(comparison: "_Comparison") -> None:
+    """Puts into the rows with descriptions how they differ from the same rows with a control in their place."""
+    table = comparison.table
+    described = [row for row in table.rows if row.whole.get(CONTROL) == Control.none.value]
+    controls = [
+        control.value
+        for control in Control
+        if control is not Control.none and any(row.whole.get(CONTROL) == control.value for row in table.rows)
+    ]
+    if described and Control.shuffled.value not in controls:
+        table.notes.append(
+            f"difference of {table.task}: it may come from longer prompts alone. Whether it comes from what the"
+            " descriptions say is told by the difference to those of other clips, of which there is no row: run the"
+            " same with knowledge.control=shuffled"
+        )
+    for control in controls:
+        references = [row for row in table.rows if row.whole.get(CONTROL) == control]
+        for row in described:
+            found = comparison.of(row, references, {CONTROL: control})
+            if found is not None:
+                row.controls[control] = found
+    if any(row.controls for row in table.rows):
+        table.notes.append(
+            f"difference of {table.task} to controls: {table.compared} of descriptions minus that of the row with the"
+            " control that is else the same, with an interval as above. What descriptions say helps where they are"
+            " better than control shuffled with the whole interval; that they differ from plain prompts and the control"
+            f" does not, does not show it. uncertain: fewer than {FEW_GROUPS} groups, or a single seed of what was"
+            " trained"
+        )
+
+
+class _Comparison:
+    """Differences between rows of one table."""
+
+    def __init__(
+        self, table: Table, runs: Sequence[Run], task: Task, metric: Metric, resamples: int, damaged: dict[str, None]
+    ) -> None:
+        self.table, self.runs, self.task, self.metric, self.resamples = table, runs, task, metric, resamples
+        self.damaged = damaged
+        """Sentences about what is damaged, in the order in which they came up."""
+        self.scored: dict[int, Scored] = {}
+        """By number of a run."""
+
+    def of(self, row: Row, references: Sequence[Row], wanted: Mapping[str, str]) -> Difference | None:
+        """The difference of `row` to the one of `references`, which have `wanted`, that is else the same; a note of the
+        table where there is none, and for what has to be known beside it."""
+        words = " and ".join(f"{heading(key)} {value}" for key, value in wanted.items())
+        notes, who = self.table.notes, f"{numbered(row.runs)} against"
+        reference = _reference(row, references, self.table, wanted)
+        if isinstance(reference, str):
+            notes.append(f"{who} {words}: not compared, since {reference}")
+            return None
+        who += f" {numbered(reference.runs)}"
+        pairs, alone = _pairs(row, reference)
+        if alone:
+            notes.append(f"{who}: left out is {alone}, of seeds that only one side has")
+        if not pairs:
+            notes.append(f"{who}: not compared, since they have no seed in common: run both with the same")
+            return None
+        try:
+            for number in {number for pair in pairs for number in pair} - self.scored.keys():
+                self.scored[number] = scored(self.runs[number - 1], self.table.task, self.task, self.metric)
+            found = compare(
+                [(self.scored[one], self.scored[other]) for one, other in pairs], self.task, self.metric, self.resamples
+            )
+        except DataError as error:
+            self.damaged[str(error)] = None
+            return None
+        notes += [f"{who}: {note}" for note in found.notes]
+        return Difference(
+            against=reference.runs,
+            num_seeds=len(pairs),
+            clips=found.clips,
+            groups=found.groups,
+            mean=found.mean,
+            low=found.low,
+            high=found.high,
+            better=self._better(found, one_seed=len(pairs) == 1 and row.whole["tuning"] != ZERO_SHOT),
+        )
+
+    def _better(self, found: Compared, *, one_seed: bool) -> str:
+        if found.low is None or found.high is None:
+            return ""
+        if not (found.low > 0 if self.metric.higher_is_better else found.high < 0):
+            return "not shown"
+        return "uncertain" if one_seed or found.groups < FEW_GROUPS else "yes"
 
 
 def _wanted(tables: Sequence[Table], conditions: Sequence[str]) -> dict[str, str]:

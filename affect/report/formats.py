@@ -96,6 +96,9 @@ def _record(table: Table, row: Row, folders: Sequence[str]) -> dict[str, str]:
         }
         record |= {f"difference_{key}": str(kept[key]) for key in ("clips", "groups", "num_seeds")}
         record["difference_against"] = ";".join(folders[n - 1] for n in row.difference.against)
+    for control, difference in row.controls.items():
+        ends = {"": difference.mean, "_low": difference.low, "_high": difference.high}
+        record |= {f"difference_to_{control}{end}": full(value) for end, value in ends.items()}
     if row.cost is not None:
         record |= {key: full(value) for key, value in asdict(row.cost).items()}
     return record | {"ids_sha256": " ".join(row.clips), "folders": ";".join(folders[n - 1] for n in row.runs)}

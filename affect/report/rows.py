@@ -31,6 +31,9 @@ class Difference:
     low: float | None
     """The interval's ends; None where nothing can be resampled."""
     high: float | None
+    better: str
+    """yes where the whole interval lies on the side of the better values, else `not shown`; `uncertain` instead of yes
+    where few groups or a single seed make it too narrow; empty without an interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,9 @@ class Row:
     is_reference: bool = False
     """Others are compared with it, and it with none."""
     difference: Difference | None = None
+    controls: dict[str, Difference] = field(default_factory=dict)
+    """Of a row whose prompts show descriptions: by control, the difference to the row that is else the same and has the
+    control's descriptions."""
     cost: Cost | None = None
     audits: list[Audit] = field(default_factory=list)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from affect.report.compare import LEVEL
-from affect.report.rows import COUNTS, Audit, Number, Row, Table
+from affect.report.rows import COUNTS, Audit, Difference, Number, Row, Table
 
 READABLE = "readable"
 NOT_APPLICABLE = "-"
@@ -74,6 +74,11 @@ def sections(table: Table, style: Style) -> list[Section]:
         columns = [*_settings(table, told, style), *_costs(told, style)]
         columns += _differences(told, style) if table.compared is not None else []
         made.append(_section(f"{table.task}, cost of descriptions: split {split}", told, columns))
+    if compared := [(row, control) for row in table.rows for control in row.controls]:
+        rows = [row for row, _ in compared]
+        differences = [(control, row.controls[control]) for row, control in compared]
+        columns = [*_settings(table, rows, style), *_to_controls(differences, style)]
+        made.append(_section(f"{table.task}, descriptions against their controls: split {split}", rows, columns))
     if audits := [(row, audit) for row in table.rows for audit in row.audits]:
         rows = [row for row, _ in audits]
         columns = [*_settings(table, rows, style), *_audits([audit for _, audit in audits], style)]
@@ -127,15 +132,31 @@ def _differences(rows: Sequence[Row], style: Style) -> list[Column]:
             return "reference" if row.is_reference else NOT_APPLICABLE
         return "undefined" if row.difference.mean is None else style.signed(row.difference.mean)
 
-    def ends(row: Row) -> str:
-        if row.difference is None or row.difference.low is None or row.difference.high is None:
-            return NOT_APPLICABLE
-        low, high = style.signed(row.difference.low), style.signed(row.difference.high)
-        return f"{style.escape('[')}{low}, {high}{style.escape(']')}"
-
+    ends = [NOT_APPLICABLE if row.difference is None else _ends(row.difference, style) for row in rows]
     return [
         Column(heading="difference", cells=[mean(row) for row in rows], kind="number"),
-        Column(heading=style.escape(f"{LEVEL:.0%} interval"), cells=[ends(row) for row in rows], kind="number"),
+        Column(heading=style.escape(f"{LEVEL:.0%} interval"), cells=ends, kind="number"),
+    ]
+
+
+def _ends(difference: Difference, style: Style) -> str:
+    if difference.low is None or difference.high is None:
+        return NOT_APPLICABLE
+    low, high = style.signed(difference.low), style.signed(difference.high)
+    return f"{style.escape('[')}{low}, {high}{style.escape(']')}"
+
+
+def _to_controls(found: Sequence[tuple[str, Difference]], style: Style) -> list[Column]:
+    means = ["undefined" if one.mean is None else style.signed(one.mean) for _, one in found]
+    return [
+        Column(heading="minus", cells=[style.escape(control) for control, _ in found], kind="word"),
+        Column(heading="difference", cells=means, kind="number"),
+        Column(
+            heading=style.escape(f"{LEVEL:.0%} interval"), cells=[_ends(one, style) for _, one in found], kind="number"
+        ),
+        Column(heading="groups", cells=[f"{one.groups:,}" for _, one in found], kind="count"),
+        Column(heading="seeds", cells=[f"{one.num_seeds:,}" for _, one in found], kind="count"),
+        Column(heading="better", cells=[one.better or NOT_APPLICABLE for _, one in found], kind="word"),
     ]
 
 

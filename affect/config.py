@@ -437,7 +437,7 @@ class KnowledgeConfig:
     work, knowledge.shard=0/4,1/4,2/4,3/4."""
     control: Control = Control.none
     """shuffled: the description of another clip of the same dataset and split. empty: none at all. mismatched_modality:
-    audio and video change places. masked: label words and their synonyms are masked."""
+    audio and video change places. masked: all that names a label is masked (affect/knowledge/naming.py)."""
     control_split: ControlSplit = ControlSplit.all
     """Where the control is applied: all splits, or the test split alone."""
     file_path: str | None = None

@@ -69,6 +69,7 @@ def test_sentiment_words_and_numbers_in_the_range_name_an_intensity(text, expect
         "A 440 Hz tone of 2 seconds, 3 % louder; 7 of 10 frames, take 16.",
         "The voice is strong and clear, low, with an energetic pace and a bright timbre.",
         "A man in a dark jacket sits alone at a table; he laughs, smiles and nods, well lit, and takes care.",
+        "Please note a hand on her heart, a focused look, a definite stress on the last word; attack of the strings.",
         "One man and two women face the camera; the first one is in a position of interest.",
         "音高很低、语速较快、停顿很少，没有动作。",
     ],
@@ -117,6 +118,7 @@ def test_inflected_disguised_and_listed_labels_are_named(text, expected, label):
     [
         "hangry madness enjoys a joystick",
         "He takes a careful position in a class of 12, with good information about the contents.",
+        "Please see: he composes himself while a critic speaks about it.",
         "answer: a man is asked to answer 2 questions; category 12",
         "I rate it 2.4, a great and wonderful, terrible day",
         "He is in the classroom, in the first class of the train (see below)",

@@ -26,6 +26,8 @@ _PERCEIVED = """
 low clear bright brightness lively strong weak gentle energetic energy huge harsh sharp warm natural dynamic vibrant
 tense tension tired smile laugh laughter giggle giggly chuckle grin cry cries weep wept sob scream yell shout frown stop
 fresh clean dirty dull dead die empty alone heavy block cover fine shake shaky tremble trembly tears sunny
+hand heart kiss hug applause applaud attack crash stress strain clarity focused choke fit broke broken damage
+distraction
 """
 
 _COMMON = """
@@ -33,6 +35,8 @@ like well pretty please care careful best better true kind play certain interest
 number create active support feeling secure improve unite agree ok okay yes no sure top original value alert demand
 charge fire fight leave left loose miss pay lack lost solid free freedom easy ease special super win rich fun hope
 hopefully protect party opportunity advantage attract increase grant honest war kill suspend trust interrupt
+ready help friend problem hero wish won promise holiday dear treat definite definitely save accept award medal gift
+prize engage smart convince emergency crime prison illegal
 """
 
 NOT_A_SENTIMENT = (*_PERCEIVED.split(), *_COMMON.split())

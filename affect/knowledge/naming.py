@@ -127,6 +127,12 @@ ENDINGS = frozenset(
 careful that of care."""
 
 
+NO_FORMS = frozenset(
+    ("please", "posit", "negate", "compose", "composes", "composing", "critic", "critics", "concerning")
+)
+"""Words that a label's word has the stem of, and that mean something else."""
+
+
 def _differs_by_an_ending(token: str, word: str) -> bool:
     """Whether one of two words of the same stem is an inflected form of the other.
 
@@ -170,8 +176,8 @@ class _Index:
 
     def of_token(self, token: str) -> set[str]:
         """Labels of the word that `token` is, or is an inflected form of."""
-        if token in self.labels:
-            return self.labels[token]
+        if token in self.labels or token in NO_FORMS:
+            return self.labels.get(token, set())
         alike = [word for word in self.by_stem.get(lexicon.stem(token), ()) if _differs_by_an_ending(token, word)]
         return {label for word in alike for label in self.labels[word]}
 

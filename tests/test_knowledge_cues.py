@@ -340,6 +340,19 @@ def test_words_relative_to_the_speaker_look_at_the_speakers_clips_alone(make, ca
     assert "3 of 37 clips are of speakers with fewer than 10 in their split, or of none: their audio is told" in said
 
 
+def test_the_request_is_the_language_of_the_words_and_the_population(make):
+    cfg, parts = make("knowledge.cues_reference=speaker")
+    source = load(cfg, parts)
+    anna = next(r for part in parts for r in part.records if r.speaker == "anna" and r.split == "train")
+    ben = next(r for part in parts for r in part.records if r.speaker == "ben" and r.split == "train")
+    changed = [anna, replace(anna, language="zh"), replace(anna, speaker="ben")]
+    assert len({source.request(record, "audio") for record in changed}) == 3
+    assert source.request(anna, "audio") == source.request(replace(anna, text="other words", labels={}), "audio")
+    assert source.request(replace(anna, speaker="ben"), "audio") == source.request(ben, "audio")
+    [kept] = source.describe([anna], {anna.id: "x"})
+    assert kept.request == source.request(anna, "audio")
+
+
 def test_a_second_run_says_the_same_and_decodes_nothing(make, monkeypatch):
     first = told(*make())
     monkeypatch.setattr(cues, "decode", lambda *_: pytest.fail("a clip was decoded again"))

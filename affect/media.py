@@ -275,7 +275,7 @@ def _decode(
 
     damage: list[str] = []
     structure: list[str] = []
-    last_packet = 0.0
+    last_packet = longest_sound = 0.0
     packets = _packets(container, read, structure)
     if sampling.only_needed and frames is not None and frames.timed and video_stream.name in INDEPENDENT:
         told = _sorted_out(packets, video_stream.index, frames.moments, origin)
@@ -284,6 +284,8 @@ def _decode(
     for packet, needed in told:
         if packet.pts is not None:
             last_packet = max(last_packet, _seconds(packet.pts + (packet.duration or 0), packet) - origin)
+        if audio_stream is not None and packet.stream_index == audio_stream.index and packet.duration:
+            longest_sound = max(longest_sound, _seconds(packet.duration, packet))
         if packet.stream_index not in tracks:
             continue
         track = tracks[packet.stream_index]
@@ -301,7 +303,7 @@ def _decode(
         try:
             for frame in packet.decode():
                 track.add(frame, origin)
-                if track.failed and track.begun > track.failed[0][0]:  # what follows the failure can be decoded
+                if track.failed and track.begun >= track.failed[0][0]:  # what follows the failure can be decoded
                     damage += [message for _, message in track.failed]
                     track.failed.clear()
         except av.FFmpegError as error:
@@ -350,7 +352,8 @@ def _decode(
         if failures and (track.reached or 0.0) < upper:
             reason = failures[0].partition(": ")[2]
             note = f"its {stream.type} cannot be decoded after {track.reached:.2f} s ({reason})"
-        elif missing > NOTED_SECONDS:
+        # Matroska's duration can count what an encoder put before the sound, a packet.
+        elif missing > max(NOTED_SECONDS, 0.0 if stream.duration else 1.2 * longest_sound):
             note = f"its {stream.type} should last until {expected:.2f} s but ends at {max(reached, 0.0):.2f} s"
         elif track.cut and track.begun < upper:
             note = f"the last packet of its {stream.type}, at {track.begun:.2f} s, is not whole"

@@ -221,6 +221,7 @@ def check(path: Path, film: Film, windows: list = WINDOWS) -> int:
                 continue
             clip = decode(path, wanted, start, end)
             checked += 1
+            assert clip.notes == {}, "nothing is wrong with the file"
             if (start, end) == (0.2, 1.5):
                 hasty = decode(path, replace(wanted, only_needed=True), start, end)
                 np.testing.assert_array_equal(hasty.waveform, clip.waveform, where)

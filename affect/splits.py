@@ -12,6 +12,9 @@ from affect.record import DataError, Record
 from affect.tables import Excluded
 from affect.tasks import Kind
 
+BAD_ROW = "wrong in the annotations (on_bad_rows=exclude)"
+"""The reason that accounts name for rows that are wrong; exclusions.csv says of each what is wrong with it."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Part:
@@ -34,11 +37,17 @@ class Part:
     def num_excluded(self) -> int:
         return sum(item.count for item in self.excluded)
 
+    @property
+    def num_bad_rows(self) -> int:
+        """Rows of the annotations that are wrong and were left out (on_bad_rows=exclude)."""
+        return sum(item.count for item in self.excluded if item.bad_row)
+
     def account(self) -> dict[str, Any]:
         """The counts, by reason, and the hash of the ids used: what a number of this part stands on."""
         reasons: dict[str, int] = {}
         for item in self.excluded:
-            reasons[item.reason] = reasons.get(item.reason, 0) + item.count
+            reason = BAD_ROW if item.bad_row else item.reason
+            reasons[reason] = reasons.get(reason, 0) + item.count
         ids = sorted(record.id for record in self.records)
         return {
             "dataset": self.dataset,
@@ -46,6 +55,7 @@ class Part:
             "expected": self.expected,
             "outside_subset": self.outside_subset,
             "excluded": self.num_excluded,
+            "bad_rows": self.num_bad_rows,
             "reasons": reasons,
             "used": len(ids),
             "ids_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
@@ -105,6 +115,12 @@ def _part(name: str, config: DatasetConfig, split: str, others: Mapping[str, tup
     """One split of one dataset: without the clips that `others` have too, and cut to its subset."""
     records, excluded = datasets.read(name, config, split)
     expected = len(records) + sum(item.count for item in excluded)
+    if bad := [item for item in excluded if item.bad_row]:
+        print(
+            f"{name} {split}: {sum(item.count for item in bad):,} of {expected:,} rows are wrong and left out"
+            f" (datasets.{name}.on_bad_rows=exclude), the first: {bad[0].source}: {bad[0].reason}. A run lists them in"
+            " exclusions.csv"
+        )
     for other, (reader, theirs) in others.items():
         shared = {mine.id for _, mine in overlap(theirs, records, (reader, config.reader))}
         excluded += [

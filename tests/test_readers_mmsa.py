@@ -171,7 +171,8 @@ def test_all_rows_are_reported_together(tmp_path, split_of, name):
     mmsa_tree(tmp_path, name, *lines)
     with pytest.raises(DataError) as caught:
         split_of(name, tmp_path)
-    sentences = str(caught.value).splitlines()
+    *sentences, remedy = str(caught.value).splitlines()
+    assert remedy.endswith(f"datasets.{name}.on_bad_rows=exclude")
     assert [re.search(r"row (\d)", sentence)[1] for sentence in sentences] in (["2", "4", "3"], ["2", "5", "3"])
 
 

@@ -427,6 +427,7 @@ def test_examination_of_a_manifest(manifest, configure: Configure):
         (["train"], 2, 2),
         (["val"], 1, 0),
         (["test"], 1, 1),
+        (["train", "val", "test"], 4, 3),
     ]
     assert found.classes["label"][0]["found"] == {"anger": 1, "joy": 1}
     assert found.clips["train"]["seconds"]["0.5"] == pytest.approx(1, abs=0.1)

@@ -131,8 +131,8 @@ class _Object(dict[str, Any]):
 class _Repeated:
     """Stands for the entries of an id that the file has more than once."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, last: object) -> None:
+        self.count, self.last = count, last
 
 
 def _entries(path: Path) -> tuple[list[str], dict[str, Any]]:
@@ -146,7 +146,7 @@ def _entries(path: Path) -> tuple[list[str], dict[str, Any]]:
     if not isinstance(entries, dict) or not entries:
         raise DataError(f"{path} is not an object with an entry for each id: get the file again from its publisher")
     assert isinstance(entries, _Object)
-    return list(entries), entries | {clip: _Repeated(count) for clip, count in entries.repeated.items()}
+    return list(entries), entries | {clip: _Repeated(count, entries[clip]) for clip, count in entries.repeated.items()}
 
 
 def _report(faults: Mapping[str, Sequence[str]], test: set[str], problems: Problems) -> None:
@@ -158,6 +158,8 @@ def _report(faults: Mapping[str, Sequence[str]], test: set[str], problems: Probl
 
 
 def _show(entry: object) -> object:
+    if isinstance(entry, _Repeated):
+        return _show(entry.last)
     return entry.get("show") if isinstance(entry, dict) else None
 
 

@@ -142,6 +142,48 @@ def test_manifest_with_default_names_needs_no_option(tmp_path):
     assert [r.id for r in read("mine", shipped("manifest", root), "val")[0]] == ["mine/val/three"]
 
 
+def test_manifest_groups_do_not_depend_on_how_the_root_is_given(tmp_path, monkeypatch):
+    folder = tmp_path / "data" / "set"
+    folder.parent.mkdir()
+    elsewhere = tmp_path / "elsewhere.mp4"
+    elsewhere.touch()
+    root = table(
+        folder,
+        "clip,text,label,split",
+        "a.mp4,x,happy,test",
+        "./a.mp4,x,happy,test",
+        "../set/b.mp4,x,happy,test",
+        f"{folder}/a.mp4,x,happy,test",
+        f"{elsewhere},x,happy,test",
+        "../../elsewhere.mp4,x,happy,test",
+        ",x,happy,test",
+    )
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    (folder / "same.csv").symlink_to(root)
+    monkeypatch.chdir(folder)
+    ways = [
+        root,
+        "clips.csv",
+        "./clips.csv",
+        "../set/clips.csv",
+        folder / ".." / "set" / "clips.csv",
+        tmp_path / "link" / "set" / "clips.csv",
+        "same.csv",
+        "../../link/set/same.csv",
+    ]
+    groups = [[r.group for r in read("manifest", shipped("manifest", way), "test")[0]] for way in ways]
+    assert groups == [groups[0]] * len(ways)
+    assert groups[0] == [
+        "a.mp4",
+        "a.mp4",
+        "../set/b.mp4",
+        "a.mp4",
+        str(elsewhere),
+        "../../elsewhere.mp4",
+        "manifest/test/8",
+    ]
+
+
 def test_manifest_named_columns_language_and_intensity(tmp_path):
     root = table(tmp_path, "file\tsaid\tval\tsplit\tvideo", "a.mp4\t好\t-0.4\ttest\tv1", name="m.tsv")
     config = shipped("manifest", root, clip="file", text="said", labels={"label": "val"}, group="video")

@@ -10,6 +10,10 @@ from collections.abc import Iterable, Sequence
 
 from affect.tasks import Kind, Task
 
+WRITTEN = frozenset(("nan", "NaN", "<NA>", "NaT", "None", "NULL"))
+"""What programs write for a missing value, in the spelling that they use: for cells that hold names, of which NA or
+Nan may be one."""
+
 MISSING = frozenset(
     # What pandas writes for a missing value, or takes for one when it reads a table.
     ("nan", "-nan", "none", "null", "<na>", "n/a", "na", "nat", "#n/a", "#na", "#n/a n/a", "1.#ind", "1.#qnan")
@@ -26,6 +30,11 @@ def is_missing(cell: str) -> bool:
     [True, True, True, True, False, False]
     """
     return cell.strip().casefold() in MISSING or SHEET_ERROR.fullmatch(cell.strip()) is not None
+
+
+def is_written_for_nothing(cell: str) -> bool:
+    """Whether a cell that holds a name (a speaker, a group) is rather what a program writes where there is none."""
+    return cell.strip() in WRITTEN or SHEET_ERROR.fullmatch(cell.strip()) is not None
 
 
 def number(cell: str) -> float | None:
@@ -87,7 +96,7 @@ def without_label(cell: str, task: Task) -> str:
     nothing = "; where none of the labels applies, write none" if task.kind is Kind.multi_label else ""
     name = f"task_definitions.{task.name}.labels"
     declare = "" if task.kind is Kind.intensity else f", or declare '{cell.strip()}' under {name} if it is a label"
-    return f"leave the cell empty where there is no label{nothing}{declare}"
+    return f"write the label, or leave the cell empty where there is none{nothing}{declare}"
 
 
 def _listed(cell: str) -> list[str]:

@@ -66,7 +66,7 @@ class Part:
 def read(cfg: Config, splits: list[str]) -> list[Part]:
     """The parts of every dataset for the splits named, in that order.
 
-    A classification task that declares no labels gets those of the training rows, written into `cfg` so that the run
+    A task with labels that declares none gets those of the training rows, written into `cfg` so that the run
     folder has them. Raises ConfigError and DataError as affect.datasets does, and DataError where training rows or
     validation rows have no label, or where a clip that trains is in another dataset as one that tests.
     """
@@ -78,7 +78,7 @@ def read(cfg: Config, splits: list[str]) -> list[Part]:
         undeclared = [
             task
             for task in map(config.task_definitions.get, config.tasks)
-            if task is not None and task.kind is Kind.classification and not task.labels
+            if task is not None and task.kind is not Kind.intensity and not task.labels
         ]
         for task in undeclared:
             task.labels = datasets.infer_labels(datasets.read(name, config, "train")[0], task)
@@ -116,10 +116,11 @@ def _part(name: str, config: DatasetConfig, split: str, others: Mapping[str, tup
     records, excluded = datasets.read(name, config, split)
     expected = len(records) + sum(item.count for item in excluded)
     if bad := [item for item in excluded if item.bad_row]:
+        lost = sum(item.count for item in bad)
         print(
-            f"{name} {split}: {sum(item.count for item in bad):,} of {expected:,} rows are wrong and left out"
-            f" (datasets.{name}.on_bad_rows=exclude), the first: {bad[0].source}: {bad[0].reason}. A run lists them in"
-            " exclusions.csv"
+            f"{name} {split}: {len(bad):,} {'row is' if len(bad) == 1 else 'rows are'} wrong and left out, with"
+            f" {lost:,} of {expected:,} clips (datasets.{name}.on_bad_rows=exclude; exclusions.csv of a run lists"
+            f" them). The first: {bad[0].source}: {bad[0].reason}"
         )
     for other, (reader, theirs) in others.items():
         shared = {mine.id for _, mine in overlap(theirs, records, (reader, config.reader))}

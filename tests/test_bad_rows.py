@@ -194,7 +194,10 @@ def test_they_stand_beside_every_number(damaged, tmp_path, capsys):
     cfg = damaged()
     parts = splits.read(cfg, ["test"])
     said = capsys.readouterr().out
-    assert "manifest test: 2 of 6 rows are wrong and left out (datasets.manifest.on_bad_rows=exclude)" in said
+    assert (
+        "manifest test: 2 rows are wrong and left out, with 2 of 6 clips (datasets.manifest.on_bad_rows=exclude;"
+        in said
+    )
     folder = tmp_path / "run"
     folder.mkdir()
     summary = {"tasks": {"manifest.label": {"n_scored": 4}}}

@@ -153,6 +153,8 @@ def test_texts():
     assert "U+2019 1" in foreign.what
     chinese = {"train": [record("0", text="我不想嫁给李茶"), record("1", text="Ça va, Õ mort")]}
     assert list(findings.texts(chinese, config(language="zh"))) == []
+    nothing = list(findings.texts({"train": [record("0", text="nan"), record("1", text="Nan, look!")]}, config()))
+    assert only(nothing, "the transcript is 'nan', which pandas").ids == ("set/train/0",)
     without_text = {"train": [record("0", text="")]}
     assert list(findings.texts(without_text, config(modalities="av"))) == []
 
@@ -590,6 +592,17 @@ def test_published_totals(reader, count, exact, configure: Configure):
     for counts in whole.classes.values():
         assert sum(counts.values()) == count
     assert total([]) is None and total(expected("meld", {})[:2]) is None
+
+
+def test_rows_to_which_no_label_applies_are_not_those_without_one(configure: Configure, tmp_path):
+    cells = ["joy", "anger", "none", "none", ""]
+    rows = [f"words {n},{cell},{split}" for split in SPLITS for n, cell in enumerate(cells)]
+    (tmp_path / "clips.csv").write_text("\n".join(["text,label,split", *rows]), encoding="utf-8")
+    task = "datasets.manifest.task_definitions.label"
+    words = (f"{task}.kind=multi_label", f"{task}.labels=[joy,anger]", f"{task}.headline=micro_f1", "modalities=t")
+    found = examined(tmp_path / "clips.csv", configure, *words)
+    assert found.classes["label"][0]["found"] == {"joy": 1, "anger": 1, "none of them": 2}
+    assert only(found.findings, "test: no label for label").ids == ("manifest/test/16",)
 
 
 def test_a_label_that_no_training_row_has_is_an_error(manifest, configure: Configure):

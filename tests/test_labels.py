@@ -83,8 +83,8 @@ def test_a_program_s_word_for_nothing_is_no_class(cfg, cell):
     lines = str(caught.value).splitlines()
     assert len(lines) == 3 and lines[0] == (
         f"clips.csv, row 4: the label '{cell}' of task 'label' is what pandas and spreadsheets write for an empty cell:"
-        f" leave the cell empty where there is no label, or declare '{cell}' under task_definitions.label.labels if it"
-        " is a label"
+        f" write the label, or leave the cell empty where there is none, or declare '{cell}' under"
+        " task_definitions.label.labels if it is a label"
     )
     assert lines[1].startswith("clips.csv, row 5: ") and "on_bad_rows=exclude" in lines[2]
     config.datasets["manifest"].task_definitions["label"].labels = ["joy", "anger", cell]  # declared, it is a label
@@ -151,7 +151,8 @@ def test_a_missing_list_is_not_an_empty_one(cfg):
     lines = str(caught.value).splitlines()
     assert [line.split(":")[0] for line in lines[:-1]] == [f"clips.csv, row {row}" for row in (3, 4, 5)]
     assert all(
-        "leave the cell empty where there is no label; where none of the labels applies, write none" in line
+        "write the label, or leave the cell empty where there is none; where none of the labels applies, write none"
+        in line
         for line in lines[:-1]
     )
 
@@ -207,3 +208,27 @@ def test_predictions_that_are_lists(cfg, tmp_path):
     assert found["ledger"]["readable_exact"] == 3
     own = '{"id": 1, "prediction": [], "target": []}\n{"id": 2, "prediction": ["joy"], "target": ["joy", "fear"]}\n'
     assert scored(config, tmp_path, own, "predictions.jsonl")["policies"]["strict"]["subset_accuracy"]["value"] == 0.5
+
+
+# ---------------------------------------------------------------- cells that hold names
+
+
+@pytest.mark.parametrize("column", ["speaker", "group"])
+def test_a_speaker_or_group_that_is_none_is_no_group_of_its_own(configure, tmp_path, column):
+    path = tmp_path / "clips.csv"
+    path.write_text(f"text,label,{column},split\na,joy,nan,test\nb,joy,NA,test\nc,joy,,test\n", encoding="utf-8")
+    words = (f"datasets.manifest.root={path}", "datasets.manifest.options.require_clips=false", "modalities=t")
+    config = configure("dataset=manifest", *words).datasets["manifest"]
+    with pytest.raises(DataError, match=rf"clips.csv, row 2: the {column} 'nan' in column '{column}' is what pandas"):
+        read("manifest", config, "test")
+    path.write_text(path.read_text(encoding="utf-8").replace("nan", ""), encoding="utf-8")
+    assert [r.group for r in read("manifest", config, "test")[0]] == ["manifest/test/2", "NA", "manifest/test/4"]
+
+
+def test_labels_of_a_multi_label_task_can_be_those_of_the_training_rows(cfg):
+    config = cfg({"train": ["joy|fear", "none", "joy"], "val": ["fear"], "test": ["anger"]})
+    task = several_labels(config.datasets["manifest"])
+    assert parts_of(config, ["val"])[0].records[0].labels == {"label": ("fear",)}
+    assert task.labels == ["fear", "joy"]
+    with pytest.raises(DataError, match="the label 'anger' of task 'label' is not one of fear, joy"):
+        parts_of(config, ["test"])

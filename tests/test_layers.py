@@ -116,6 +116,7 @@ EXCEPTIONS = {
 
 # A reader knows the layout of one dataset. The package itself puts options and labels against the configuration.
 READERS_MAY = {
+    "affect.labels",
     "affect.record",
     "affect.tasks",
     "affect.tables",

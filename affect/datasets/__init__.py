@@ -135,7 +135,8 @@ def infer_labels(records: Sequence[Record], task: Task) -> list[str]:
 
     Raises DataError where they cannot be a closed set, e.g. one label only, or two that differ in upper and lower case.
     """
-    own = labels.closed_set({str(record.labels[task.name]) for record in records if task.name in record.labels})
+    values = [record.labels[task.name] for record in records if task.name in record.labels]
+    own = labels.closed_set({str(one) for value in values for one in (value if isinstance(value, tuple) else (value,))})
     found = list(task_problems(replace(task, labels=own)))
     if not own:
         found = [f"task '{task.name}' declares no labels and no record has one"]

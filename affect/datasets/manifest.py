@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from affect.labels import is_written_for_nothing
 from affect.record import DataError, Record
 from affect.tables import Problems, Row, near, read_table, require_columns
 
@@ -94,6 +95,14 @@ def records(
         clip_id = f"manifest/{split}/{cells[used['id']] if 'id' in used else row.number}"
         who = cells[used["speaker"]] if "speaker" in used else ""
         together = cells[used["group"]] if "group" in used else ""
+        for key, name in (("speaker", who), ("group", together)):
+            if is_written_for_nothing(name):
+                problems.add(
+                    row.source,
+                    f"the {key} '{name}' in column '{used[key]}' is what pandas and spreadsheets write for an empty"
+                    f" cell, and rows without a {key} would be taken for those of one: leave the cell empty",
+                    split=split,
+                )
         yield Record(
             id=clip_id,
             dataset="manifest",

@@ -203,7 +203,7 @@ def _infer_labels(by_split: Records, config: DatasetConfig, found: list[Finding]
     inferred = False
     for name in config.tasks:
         task = config.task_definitions[name]
-        if task.kind is Kind.classification and not task.labels and "train" in by_split:
+        if task.kind is not Kind.intensity and not task.labels and "train" in by_split:
             try:
                 task.labels = datasets.infer_labels(by_split["train"], task)
                 inferred = True
@@ -307,10 +307,12 @@ def _classes(by_split: Records, wanted: Sequence[Expected], config: DatasetConfi
             if 1 < len(splits) < len(SPLITS) and counts is None:
                 continue
             records = [record for split in splits for record in by_split.get(split, ())]
+            # Not a class, but labelled all the same; records without a label are counted nowhere here.
+            without = sum(record.labels.get(name) == () for record in records)
             tables[name].append(
                 {
                     "splits": list(splits),
-                    "found": classes(records, task),
+                    "found": classes(records, task) | ({"none of them": without} if without else {}),
                     "published": None if counts is None else dict(counts),
                 }
             )

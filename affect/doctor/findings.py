@@ -10,6 +10,7 @@ from enum import StrEnum
 from affect.config import DatasetConfig
 from affect.datasets.published import Expected, classes, text_hash
 from affect.doctor.clips import BLACK_AREA, BLACK_LUMA, NUM_FRAMES, Measurement
+from affect.labels import is_written_for_nothing
 from affect.media import OUTCOMES
 from affect.record import Record
 from affect.tables import Excluded
@@ -165,6 +166,15 @@ def texts(by_split: Records, config: DatasetConfig, published: Collection[bytes]
                 empty,
                 "transcribe these clips, or take them out of the table; with modalities=t they say nothing",
             )
+    nothing = [record for record in everything if is_written_for_nothing(record.text)]
+    if nothing:
+        yield _of(
+            Severity.warning,
+            f"{_splits(nothing)}: the transcript is '{nothing[0].text.strip()}', which pandas and spreadsheets write"
+            " for an empty cell",
+            nothing,
+            "leave these cells empty, or transcribe the clips: prompts would quote the word",
+        )
     for pattern, what in (
         (DAMAGED, "the transcript has characters of a wrongly read encoding"),
         (LOST, "the transcript has ? inside words, where an apostrophe or an accent was lost"),

@@ -172,6 +172,11 @@ def _other_separator(path: Path, text: str, required: Sequence[str]) -> str | No
         return [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
 
     here = columns(own)
+    if len(here) == 1 and own in here[0]:
+        return (
+            f"has its header in quotes as a whole, so that {here[0]!r} is one column: take away the quotes around whole"
+            " lines, which spreadsheets write when a table is pasted into one column"
+        )
     if len(here) > 1 and not set(required) - set(here):
         return None
     others = {separator: columns(separator) for separator in SEPARATORS if separator != own}

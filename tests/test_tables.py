@@ -104,6 +104,7 @@ def test_another_separator_is_named_where_texts_have_commas(tmp_path, separator,
     [
         ("a.tsv", "id,text\n1,a\n", "is separated by commas: .* rename it to a.csv, or save it with tabs"),
         ("a.tsv", "id;text\n1;a\n", "is separated by semicolons: .* save it with tabs"),
+        ("a.csv", '"id,text"\n"1,a"\n', "has its header in quotes as a whole, so that 'id,text' is one column: take"),
         ("a.csv", "sep=;\r\nid;text\r\n1;a\r\n", "begins with the line sep=;, which only spreadsheets understand"),
         # A comma in a column's name does not hide it.
         ("a.csv", "id;text;label, final\n1;a;joy\n", "is separated by semicolons: its header names id, text so"),

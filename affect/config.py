@@ -161,6 +161,13 @@ class SubsetConfig:
     test: int | None = None
 
 
+class OnBadRows(str, Enum):
+    """What is done where single rows of the annotations are wrong."""
+
+    refuse = "refuse"
+    exclude = "exclude"
+
+
 @dataclass(slots=True, kw_only=True)
 class DatasetConfig:
     reader: str = MISSING
@@ -189,6 +196,10 @@ class DatasetConfig:
     subset_seed: int = 0
     exclude_overlap_with: list[str] = field(default_factory=list)
     """Names of datasets, of this run or of the one in run=…, whose clips are left out of this one in every split."""
+    on_bad_rows: OnBadRows = OnBadRows.refuse
+    """Rows of the annotations that are wrong: refuse names all of them and stops; exclude leaves them out, lists each
+    in exclusions.csv and counts them beside every number. A file that is wrong as a whole, for example without a
+    column, is refused in any case."""
 
 
 class TooLong(str, Enum):

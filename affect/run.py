@@ -168,7 +168,8 @@ def write_results(
 ) -> None:
     """Writes what a run found: predictions, numbers, and what they stand on.
 
-    `summary` is that of affect.metrics.summary, to which every task gets the counts of its dataset's evaluated split.
+    `summary` is that of affect.metrics.summary, to which every task gets the counts of its dataset's evaluated split
+    (`bad_rows` where rows of the annotations are wrong and left out).
     `lost` has the reason by id for clips that became unreadable after they were checked.
     """
     write_predictions(folder, predictions)
@@ -176,6 +177,8 @@ def write_results(
     for name, numbers in summary["tasks"].items():
         account = accounts[name.split(".")[0]]
         numbers |= {key: account[key] for key in ("expected", "outside_subset", "excluded", "used")}
+        if account["bad_rows"]:
+            numbers["bad_rows"] = account["bad_rows"]
     write_json(
         folder / "metrics.json",
         {

@@ -16,19 +16,19 @@ task named: datasets.NAME.tasks=[emotion]. The split is evaluation.split.
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from affect import __version__, answers, metrics, splits
+from affect import __version__, answers, labels, metrics, splits
 from affect.config import Config, ConfigError, DatasetConfig
 from affect.entry import entry
 from affect.metrics.signature import signatures
 from affect.metrics.summary import combined
 from affect.record import DataError, Prediction, Record, Value
-from affect.tables import Problems, Row, did_you_mean, read_table
+from affect.tables import Excluded, Problems, Row, did_you_mean, read_table
 from affect.tasks import Kind, Task, dialects_of
 from affect.tasks import problems as task_problems
 
@@ -65,6 +65,7 @@ def score(predictions_file: Path, cfg: Config, split: str) -> dict[str, Any]:
     rows = _rows(predictions_file)
     problems = Problems()
     by_task = _rows_by_task(rows, name, dataset, predictions_file, problems)
+    left_out: list[Excluded] = []
     if "target" in rows[0].cells:
         gold = {
             task: _own_targets(mine, dataset.task_definitions[task], dataset.language, predictions_file, problems)
@@ -76,6 +77,7 @@ def score(predictions_file: Path, cfg: Config, split: str) -> dict[str, Any]:
         parts = [part for part in splits.read(cfg, [split]) if part.dataset == name]
         expected = sum(part.expected for part in parts)
         records = [record for part in parts for record in part.records]
+        left_out = [item for part in parts for item in part.excluded]
         gold = {task: {record.id: _Gold.of(record, task) for record in records} for task in by_task}
 
     notes = [
@@ -83,11 +85,18 @@ def score(predictions_file: Path, cfg: Config, split: str) -> dict[str, Any]:
         for task in dataset.tasks
         if task not in by_task
     ]
+    num_bad_rows = sum(item.count for item in left_out if item.bad_row)
+    if num_bad_rows:
+        notes.append(
+            f"{num_bad_rows:,} of {expected:,} rows of {name}, split '{split}', are wrong and left out, with the"
+            f" predictions of their records (datasets.{name}.on_bad_rows=exclude)"
+        )
     made: list[Prediction] = []
     for task_name, mine in by_task.items():
         task = dataset.task_definitions[task_name]
         prefix = f"{name}/{split}/"
-        matched = _matched(mine, gold[task_name], prefix, predictions_file, expected is not None, problems)
+        ignored = {item.id for item in left_out}
+        matched = _matched(mine, gold[task_name], prefix, predictions_file, expected is not None, ignored, problems)
         made += _predictions(matched, gold[task_name], task, name, split, dataset, predictions_file, problems)
         problems.check()
         missing = len(gold[task_name]) - len(matched)
@@ -100,7 +109,11 @@ def score(predictions_file: Path, cfg: Config, split: str) -> dict[str, Any]:
     reader = cfg.evaluation.reader.value
     tasks = {
         task_name: _result(
-            [p for p in made if p.task == task_name], dataset.task_definitions[task_name], reader, expected
+            [p for p in made if p.task == task_name],
+            dataset.task_definitions[task_name],
+            reader,
+            expected,
+            num_bad_rows,
         )
         for task_name in by_task
     }
@@ -140,7 +153,7 @@ def _rows(path: Path) -> list[Row]:
     if not path.is_file():
         raise DataError(f"{path} does not exist: name the table of predictions, predictions=FILE")
     problems = Problems()
-    rows = read_table(path, (), problems)
+    rows = read_table(path, (), problems, lists=("prediction", "target"))
     problems.check()
     columns = list(rows[0].cells)
     lacking = [f"'{name}'{did_you_mean(name, columns)}" for name in ("id", "prediction") if name not in columns]
@@ -180,8 +193,17 @@ def _rows_by_task(
 def _own_targets(rows: Sequence[Row], task: Task, language: str, path: Path, problems: Problems) -> dict[str, _Gold]:
     """The gold labels of the file by id. A task that declares no labels gets those of the file."""
     cells = [(row, row.cells["id"].strip(), row.cells["target"].strip()) for row in rows]
+    for row, _, target in cells:
+        known = (*task.labels, *([task.word_for_none(language), "none"] if task.kind is Kind.multi_label else []))
+        if task.kind is not Kind.intensity and labels.is_missing(target) and target not in known:
+            problems.add(
+                row.source,
+                f"the target '{target}' is what pandas and spreadsheets write for an empty cell:"
+                f" {labels.without_label(target, task)}",
+            )
+    problems.check()
     if task.kind is Kind.classification and not task.labels:
-        task.labels = sorted({target for _, _, target in cells if target})
+        task.labels = labels.closed_set({target for _, _, target in cells if target})
         found = [f"{path}: with the labels in its column 'target' {problem}" for problem in task_problems(task)]
         if not task.labels:
             found = [f"{path}: task '{task.name}' declares no labels and no row has one in column 'target': fill it in"]
@@ -191,11 +213,13 @@ def _own_targets(rows: Sequence[Row], task: Task, language: str, path: Path, pro
     for row, identifier, target in cells:
         value: Value | None = None
         if target and task.kind is Kind.intensity:
-            value = _number(target)
+            value = labels.number(target)
             if value is None or not math.isfinite(value):
                 problems.add(row.source, f"the target '{target}' is not a number: correct it, or leave the cell empty")
         elif target and task.kind is Kind.multi_label:
-            value = answers.exact(target, task, language).value
+            value = _several(target, task, language)
+            if value is None:
+                value = answers.exact(target, task, language).value
             if value is None:
                 problems.add(
                     row.source,
@@ -203,8 +227,8 @@ def _own_targets(rows: Sequence[Row], task: Task, language: str, path: Path, pro
                     f" write {task.word_for_none(language)}",
                 )
         elif target:
-            value = target
-            if target not in task.labels:
+            value = labels.in_spelling_of(target, task.labels)
+            if value is None:
                 problems.add(
                     row.source,
                     f"the target '{target}' is not one of {', '.join(task.labels)}{did_you_mean(target, task.labels)}:"
@@ -220,15 +244,19 @@ def _matched(
     prefix: str,
     path: Path,
     from_dataset: bool,
+    ignored: Collection[str],
     problems: Problems,
 ) -> dict[str, Row]:
-    """The rows by the id of their record. Raises DataError for ids that are no record's, and for those given twice."""
+    """The rows by the id of their record, without those of `ignored` records. Raises DataError for ids that are no
+    record's, and for those given twice."""
     short = {identifier.removeprefix(prefix): identifier for identifier in gold}
     found: dict[str, Row] = {}
     unknown = []
     for row in rows:
         given = row.cells["id"].strip()
         identifier = given if given in gold else short.get(given)
+        if identifier is None and {given, f"{prefix}{given}"} & set(ignored):
+            continue
         if identifier is None:
             unknown.append((row, given))
         elif identifier in found:
@@ -268,7 +296,12 @@ def _predictions(
         else:
             row = rows[identifier]
             answer = row.cells["prediction"]
-            number = _number(answer) if task.kind is Kind.intensity else None
+            number = labels.number(answer) if task.kind is Kind.intensity else None
+            label: Value | None = None
+            if task.kind is Kind.classification and labels.number(answer) is not None:
+                label = labels.in_spelling_of(answer.strip(), task.labels)  # 1.0 for 1, as pandas writes it
+            elif task.kind is Kind.multi_label:
+                label = _several(answer, task, wanted.language or config.language)
             if number is not None and not math.isfinite(number):
                 problems.add(
                     row.source,
@@ -282,6 +315,8 @@ def _predictions(
                 assert task.low is not None and task.high is not None
                 exact, lenient = number, number
                 outcome = "valid" if task.low <= number <= task.high else "out_of_range"
+            elif label is not None:
+                exact, lenient, outcome = label, label, "valid"
             else:
                 language = wanted.language or config.language
                 exact = answers.exact(answer, task, language).value
@@ -306,13 +341,11 @@ def _predictions(
     return made
 
 
-def _number(cell: str) -> float | None:
-    """The number a cell is, as programs write it (1e-05, nan, inf); None where it is none."""
-    try:
-        # Python takes 1_000 for a thousand, which nobody else writes.
-        return None if "_" in cell else float(cell)
-    except ValueError:
-        return None
+def _several(cell: str, task: Task, language: str) -> tuple[str, ...] | None:
+    """The labels of a cell that is written as annotations are, joy|fear, ["joy"] or []; None where it is not."""
+    named = labels.several(cell, task, language)
+    spelled = [labels.in_spelling_of(label, task.labels) for label in named or ()]
+    return None if named is None or None in spelled else tuple(sorted(map(str, spelled)))
 
 
 def _unread(made: Sequence[Prediction], rows: Mapping[str, Row], task: Task) -> list[str]:
@@ -334,7 +367,9 @@ def _unread(made: Sequence[Prediction], rows: Mapping[str, Row], task: Task) -> 
     ]
 
 
-def _result(made: Sequence[Prediction], task: Task, reader: str, expected: int | None) -> dict[str, Any]:
+def _result(
+    made: Sequence[Prediction], task: Task, reader: str, expected: int | None, num_bad_rows: int
+) -> dict[str, Any]:
     numbers = metrics.compute(made, task, reader)
     num_rows = len(made) if expected is None else expected
     used = sum(prediction.outcome != "error" for prediction in made)
@@ -345,6 +380,7 @@ def _result(made: Sequence[Prediction], task: Task, reader: str, expected: int |
             unreadable.setdefault(prediction.outcome, []).append(prediction.id)
     ledger = {
         "expected": num_rows,
+        "bad_rows": num_bad_rows,
         "used": used,
         "scored": numbers["n_scored"],
         "unlabelled": numbers["n_unlabelled"],

@@ -12,6 +12,9 @@ from affect.record import DataError, Record
 from affect.tables import Excluded
 from affect.tasks import Kind
 
+BAD_ROW = "wrong in the annotations (on_bad_rows=exclude)"
+"""The reason that accounts name for rows that are wrong; exclusions.csv says of each what is wrong with it."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Part:
@@ -34,11 +37,17 @@ class Part:
     def num_excluded(self) -> int:
         return sum(item.count for item in self.excluded)
 
+    @property
+    def num_bad_rows(self) -> int:
+        """Rows of the annotations that are wrong and were left out (on_bad_rows=exclude)."""
+        return sum(item.count for item in self.excluded if item.bad_row)
+
     def account(self) -> dict[str, Any]:
         """The counts, by reason, and the hash of the ids used: what a number of this part stands on."""
         reasons: dict[str, int] = {}
         for item in self.excluded:
-            reasons[item.reason] = reasons.get(item.reason, 0) + item.count
+            reason = BAD_ROW if item.bad_row else item.reason
+            reasons[reason] = reasons.get(reason, 0) + item.count
         ids = sorted(record.id for record in self.records)
         return {
             "dataset": self.dataset,
@@ -46,6 +55,7 @@ class Part:
             "expected": self.expected,
             "outside_subset": self.outside_subset,
             "excluded": self.num_excluded,
+            "bad_rows": self.num_bad_rows,
             "reasons": reasons,
             "used": len(ids),
             "ids_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
@@ -56,7 +66,7 @@ class Part:
 def read(cfg: Config, splits: list[str]) -> list[Part]:
     """The parts of every dataset for the splits named, in that order.
 
-    A classification task that declares no labels gets those of the training rows, written into `cfg` so that the run
+    A task with labels that declares none gets those of the training rows, written into `cfg` so that the run
     folder has them. Raises ConfigError and DataError as affect.datasets does, and DataError where training rows or
     validation rows have no label, or where a clip that trains is in another dataset as one that tests.
     """
@@ -68,7 +78,7 @@ def read(cfg: Config, splits: list[str]) -> list[Part]:
         undeclared = [
             task
             for task in map(config.task_definitions.get, config.tasks)
-            if task is not None and task.kind is Kind.classification and not task.labels
+            if task is not None and task.kind is not Kind.intensity and not task.labels
         ]
         for task in undeclared:
             task.labels = datasets.infer_labels(datasets.read(name, config, "train")[0], task)
@@ -105,6 +115,13 @@ def _part(name: str, config: DatasetConfig, split: str, others: Mapping[str, tup
     """One split of one dataset: without the clips that `others` have too, and cut to its subset."""
     records, excluded = datasets.read(name, config, split)
     expected = len(records) + sum(item.count for item in excluded)
+    if bad := [item for item in excluded if item.bad_row]:
+        lost = sum(item.count for item in bad)
+        print(
+            f"{name} {split}: {len(bad):,} {'row is' if len(bad) == 1 else 'rows are'} wrong and left out, with"
+            f" {lost:,} of {expected:,} clips (datasets.{name}.on_bad_rows=exclude; exclusions.csv of a run lists"
+            f" them). The first: {bad[0].source}: {bad[0].reason}"
+        )
     for other, (reader, theirs) in others.items():
         shared = {mine.id for _, mine in overlap(theirs, records, (reader, config.reader))}
         excluded += [

@@ -4,7 +4,8 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +17,16 @@ SHOWN = 20
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 ENDINGS = (*DELIMITERS, ".jsonl")
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
+"""What spreadsheets and programs put between cells, with its name."""
+
+WIDE_ENCODINGS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),  # first, since it begins with the mark of UTF-16
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+"""Byte order marks that show that a file is not UTF-8, with the encoding that they belong to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +47,61 @@ class Excluded:
     source: str
     count: int = 1
     """Number of clips it stands for, so that a whole missing speaker is one line."""
+    bad_row: bool = False
+    """Whether it is a row that is wrong, left out because on_bad_rows=exclude. Accounts count all of these under one
+    reason, since every row has a sentence of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowProblem:
+    """What is wrong with one row."""
+
+    source: str
+    sentence: str
+    split: str | None
+    """The split that the row belongs to; None where the row does not say, so that it may belong to any."""
+    count: int
+    """Records that are lost with the row: 0 for a row of a table beside the annotations."""
+    number: int | None
+    """Number of the row in its table, where that is known."""
 
 
 class RowErrors(DataError):
-    """The report of a `Problems`; `sentences` keeps those that the message cuts off."""
+    """The report of a `Problems`; `problems` keeps those that the message cuts off."""
 
-    def __init__(self, sentences: Sequence[str]):
-        self.sentences = list(sentences)
-        rest = len(sentences) - SHOWN
-        super().__init__("\n".join([*sentences[:SHOWN], *([f"… and {rest:,} more problems"] if rest > 0 else [])]))
+    def __init__(self, problems: Sequence[RowProblem], remedy: str | None = None):
+        self.problems = list(problems)
+        rest = len(problems) - SHOWN
+        lines = self.sentences[:SHOWN]
+        lines += [f"… and {rest:,} more problems"] if rest > 0 else []
+        super().__init__("\n".join([*lines, *([remedy] if remedy else [])]))
+
+    @property
+    def sentences(self) -> list[str]:
+        """All problems, each with its row."""
+        return [f"{problem.source}: {problem.sentence}" for problem in self.problems]
 
 
 @dataclass(slots=True)
 class Problems:
     """Collects what is wrong with single rows, so that a user corrects a file once and not once a row."""
 
-    sentences: list[str] = field(default_factory=list)
+    split: str | None = None
+    """The split of rows that are added without one: for a reader whose table holds a single split."""
+    found: list[RowProblem] = field(default_factory=list)
 
-    def add(self, source: str, sentence: str) -> None:
-        self.sentences.append(f"{source}: {sentence}")
+    def add(
+        self, source: str, sentence: str, *, split: str | None = None, count: int = 1, number: int | None = None
+    ) -> None:
+        """`split`, `count` and `number` are those of `RowProblem`."""
+        self.found.append(
+            RowProblem(source=source, sentence=sentence, split=split or self.split, count=count, number=number)
+        )
 
-    def check(self) -> None:
-        """Raises RowErrors with every problem, if there are any."""
-        if self.sentences:
-            raise RowErrors(self.sentences)
+    def check(self, remedy: str | None = None) -> None:
+        """Raises RowErrors with every problem, if there are any, and the remedy as a last line."""
+        if self.found:
+            raise RowErrors(self.found, remedy)
 
 
 def near(word: str, options: Iterable[str]) -> str | None:
@@ -75,21 +117,27 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     return f" (did you mean '{close}'?)" if close else ""
 
 
-def read_table(path: Path, required: Iterable[str], problems: Problems) -> list[Row]:
+def read_table(
+    path: Path, required: Iterable[str], problems: Problems, *, lists: Collection[str] = (), count: int = 1
+) -> list[Row]:
     """The rows of a .csv (comma), .tsv (tab) or .jsonl (an object a line) file, in order, every cell a string.
 
     White space around column names is removed, cells are left as they are. Empty rows are passed over but counted. In
-    JSONL a key that a line lacks, like null, is an empty cell, and numbers keep their spelling. Rows that cannot be
-    read are added to `problems` and left out of the result; raises DataError where the file as a whole cannot be used:
-    absent, not UTF-8, without rows, or without a `required` column.
+    JSONL a key that a line lacks, like null, is an empty cell, numbers keep their spelling, and in the columns `lists`
+    a list of strings is a cell with its JSON. Rows that cannot be read are added to `problems` and left out of the
+    result; each stands for `count` records. Raises DataError where the file as a whole cannot be used: absent, not
+    UTF-8, with another separator, without rows, or without a `required` column.
     """
     if path.suffix.lower() not in ENDINGS:
         raise DataError(f"{path}: a table has to end in {', '.join(ENDINGS)}: save it as one of these")
-    text = read_text(path)
-    columns, rows = (
-        _jsonl(path, text, problems) if path.suffix.lower() == ".jsonl" else _separated(path, text, problems)
-    )
-    if rows or not problems.sentences:
+    text, required = read_text(path), list(required)
+    if path.suffix.lower() == ".jsonl":
+        columns, rows = _jsonl(path, text, problems, lists, count)
+    else:
+        if wrong := _other_separator(path, text, required):
+            raise DataError(f"{path} {wrong}")
+        columns, rows = _separated(path, text, problems, count)
+    if rows or not problems.found or path.suffix.lower() != ".jsonl":  # which has no header of its own
         require_columns(path, columns, required)
     if not rows:
         problems.check()
@@ -101,15 +149,51 @@ def require_columns(path: Path, columns: Sequence[str], required: Iterable[str])
     """Raises DataError where a required column is not among those of the file."""
     missing = [f"'{name}'{did_you_mean(name, columns)}" for name in required if name not in columns]
     if missing:
-        separator = next((s for s in (";", "\t", "|", ",") if len(columns) == 1 and s in columns[0]), None)
-        remedy = (
-            f"its only column contains {separator!r}: save it with the separator that belongs to {path.suffix}"
-            if separator
-            else "rename a column, or name yours in the dataset's options"
-        )
         raise DataError(
-            f"{path} lacks the column {' and '.join(missing)}; it has: {', '.join(columns)}. Remedy: {remedy}"
+            f"{path} lacks the column {' and '.join(missing)}; it has: {', '.join(columns)}. Remedy: rename a column,"
+            " or name yours in the dataset's options"
         )
+
+
+def _other_separator(path: Path, text: str, required: Sequence[str]) -> str | None:
+    """What follows the path in the refusal of a .csv or .tsv that is separated by something else; None where it is
+    not, judged by the header."""
+    ending = path.suffix.lower()
+    own = DELIMITERS[ending]
+    header = next(line for line in re.split(r"\r\n|\r|\n", text) if line.strip())
+    if hint := re.fullmatch(r"\"?sep=(.)\"?[\s;,]*", header.strip("\ufeff "), re.IGNORECASE):
+        name = SEPARATORS.get(hint[1], hint[1])
+        return (
+            f"begins with the line sep={hint[1]}, which only spreadsheets understand: delete that line, and save the"
+            f" table with {SEPARATORS[own]} ({own!r}) between its cells instead of {name} ({hint[1]!r})"
+        )
+
+    def columns(separator: str) -> list[str]:
+        return [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+
+    here = columns(own)
+    if len(here) == 1 and own in here[0]:
+        return (
+            f"has its header in quotes as a whole, so that {here[0]!r} is one column: take away the quotes around whole"
+            " lines, which spreadsheets write when a table is pasted into one column"
+        )
+    if len(here) > 1 and not set(required) - set(here):
+        return None
+    others = {separator: columns(separator) for separator in SEPARATORS if separator != own}
+    separator = max(others, key=lambda other: len(others[other]))
+    if len(here) > 1 and (not required or set(required) - set(others[separator])):
+        return None
+    if len(others[separator]) == 1 or (len(here) == 1 and required and not set(required) - set(here)):
+        return None
+    fitting = next((other for other, delimiter in DELIMITERS.items() if delimiter == separator), None)
+    rename = f"rename it to {path.with_suffix(fitting).name}, or " if fitting else ""
+    what = f"its only column contains {separator!r}" if len(here) == 1 else f"its header names {', '.join(required)} so"
+    return (
+        f"is separated by {SEPARATORS[separator]}: {what}, and {ending} files have {own!r} between cells. Remedy:"
+        f" {rename}save it with {SEPARATORS[own]} (spreadsheets call that"
+        f" {'CSV UTF-8, comma delimited' if own == ',' else 'tab delimited text'}), and texts that contain {own!r} in"
+        " quotes"
+    )
 
 
 def missing_file(path: Path) -> DataError:
@@ -133,6 +217,15 @@ def read_text(path: Path) -> str:
         data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): a table has to be a readable file") from error
+    for mark, encoding in WIDE_ENCODINGS:
+        if data.startswith(mark):
+            decoded = data.decode(encoding, errors="replace")
+            separated = path.suffix.lower() in DELIMITERS and decoded.strip() and _other_separator(path, decoded, ())
+            raise DataError(
+                f"{path}, line 1: byte 0x{data[0]:02x} is not UTF-8 but begins the byte order mark of {encoding}"
+                " (spreadsheets call that Unicode text): save it as UTF-8"
+                f"{f'. Besides, it {separated}' if separated else ''}"
+            )
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -148,7 +241,7 @@ def read_text(path: Path) -> str:
     return text
 
 
-def _separated(path: Path, text: str, problems: Problems) -> tuple[list[str], list[Row]]:
+def _separated(path: Path, text: str, problems: Problems, count: int) -> tuple[list[str], list[Row]]:
     # strict: without it, a quote that is never closed swallows the rest of the file as one cell.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=DELIMITERS[path.suffix.lower()], strict=True)
     columns: list[str] | None = None
@@ -181,6 +274,8 @@ def _separated(path: Path, text: str, problems: Problems) -> tuple[list[str], li
                 source,
                 f"has {len(cells)} cells where the header has {len(columns)}: put texts that contain the separator in"
                 " quotes, and leave no cell out",
+                count=count,
+                number=number,
             )
         else:
             rows.append(Row(source, number, dict(zip(columns, cells, strict=True))))
@@ -188,7 +283,9 @@ def _separated(path: Path, text: str, problems: Problems) -> tuple[list[str], li
     return columns, rows
 
 
-def _jsonl(path: Path, text: str, problems: Problems) -> tuple[list[str], list[Row]]:
+def _jsonl(
+    path: Path, text: str, problems: Problems, lists: Collection[str], count: int
+) -> tuple[list[str], list[Row]]:
     found: list[Row] = []
     # Not splitlines(): it also breaks at U+2028, which may stand inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
@@ -199,21 +296,28 @@ def _jsonl(path: Path, text: str, problems: Problems) -> tuple[list[str], list[R
             # Pairs instead of a dict, because a dict would hide a key that is given twice.
             pairs = json.loads(line, object_pairs_hook=tuple, parse_float=str, parse_int=str, parse_constant=str)
         except json.JSONDecodeError as error:
-            problems.add(source, f"is not JSON ({error.msg}, column {error.colno}): write one object a line")
+            problems.add(
+                source,
+                f"is not JSON ({error.msg}, column {error.colno}): write one object a line",
+                count=count,
+                number=number,
+            )
             continue
         if not isinstance(pairs, tuple):
-            problems.add(source, 'is JSON but not an object: write {"column": "value", …}')
+            problems.add(source, 'is JSON but not an object: write {"column": "value", …}', count=count, number=number)
             continue
         cells: dict[str, str] = {}
         wrong = []
         for key, value in pairs:
             if key in cells:
                 wrong.append(f"has the key '{key}' twice: leave one out")
+            if isinstance(value, list) and key.strip() in lists and all(isinstance(item, str) for item in value):
+                value = json.dumps(value, ensure_ascii=False)
             if isinstance(value, (list, tuple)):
                 wrong.append(f"has a list or an object as '{key}': write a string or a number")
             cells[key.strip()] = _cell(value)
         for sentence in wrong:
-            problems.add(source, sentence)
+            problems.add(source, sentence, count=count, number=number)
         if not wrong:
             found.append(Row(source, number, cells))
     columns = list(dict.fromkeys(key for row in found for key in row.cells))

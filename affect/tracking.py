@@ -43,7 +43,7 @@ STEP = "trainer/global_step"
 the steps since the last saving."""
 
 COLUMNS = ["id", "task", "transcript", "gold", "predicted", "answer", "outcome", "clip"]
-ACCOUNT = ("expected", "outside_subset", "excluded", "used")
+ACCOUNT = ("expected", "outside_subset", "excluded", "bad_rows", "used")
 """What affect.run adds to the numbers of a task: counts of the data behind them."""
 
 

@@ -1,5 +1,6 @@
 """What affect.doctor finds in records and clips; that it decodes once, and goes on where it was."""
 
+import base64
 import csv
 import io
 import json
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import wave
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -19,14 +22,14 @@ from rich.console import Console
 
 from affect import cache, datasets
 from affect.config import Config, ConfigError, DatasetConfig
-from affect.datasets.published import LICENCES, classes, expected
+from affect.datasets.published import LICENCES, TEXTS, classes, expected, same_text, text_hash, text_hashes, total
 from affect.doctor import clips, findings, table
 from affect.doctor.clips import FLOOR_DBFS, black, level, measurements
 from affect.doctor.examine import Examination, examine
 from affect.doctor.findings import Finding, Severity
 from affect.doctor.quirks import known_bad, quirks
 from affect.media import write_clip
-from affect.record import DataError, Record
+from affect.record import SPLITS, DataError, Record
 from affect.tables import Excluded
 from affect.tasks import Kind, Task
 
@@ -44,9 +47,8 @@ def record(name: str, split: str = "train", text: str = "So.", label: str | None
 
 
 def config(**rest) -> DatasetConfig:
-    return DatasetConfig(
-        reader="manifest", root="set.csv", tasks=["emotion"], task_definitions={"emotion": EMOTION}, **rest
-    )
+    plain = {"reader": "manifest", "root": "set.csv", "tasks": ["emotion"], "task_definitions": {"emotion": EMOTION}}
+    return DatasetConfig(**plain | rest)
 
 
 def only(found: Sequence[Finding], words: str) -> Finding:
@@ -151,8 +153,83 @@ def test_texts():
     assert "U+2019 1" in foreign.what
     chinese = {"train": [record("0", text="我不想嫁给李茶"), record("1", text="Ça va, Õ mort")]}
     assert list(findings.texts(chinese, config(language="zh"))) == []
+    nothing = list(findings.texts({"train": [record("0", text="nan"), record("1", text="Nan, look!")]}, config()))
+    assert only(nothing, "the transcript is 'nan', which pandas").ids == ("set/train/0",)
     without_text = {"train": [record("0", text="")]}
     assert list(findings.texts(without_text, config(modalities="av"))) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I don?t know",
+        "It?s na?ve",
+        "qu?est-ce que c'est ?",
+        "???, ???????!",
+        "don\ufffdt",
+        "It\x92s",
+        "itâ€™s",
+        "caf\u00c3\u00a9",
+        "Â¿qu\u00c3\u00a9?",
+        "donвЂ™t",
+        "don‚Äôt",
+        "donΓÇÖt",
+        "don鈥檛",
+        "ðŸ˜€ great",
+        "ÐŸÑ€Ð¸Ð²ÐµÑ‚",
+        "ä½\u00a0å¥½",
+        "don&#39;t &amp; won&rsquo;t",
+        r"don\u2019t",
+        r"don\x92t",
+    ],
+)
+def test_texts_of_a_broken_encoding(text):
+    [finding] = findings.texts({"val": [record("0", "val", text=text)]}, config(language="fr"))
+    assert finding.severity is Severity.warning and "val 1: the transcript has " in finding.what
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It\u2019s fine \u2014 really\u2026",
+        "What?No! Oh?My God?",
+        "Who? me?",
+        "??",
+        "Really??!",
+        "café, naïve, Ångström, MANHÃ, São Paulo",
+        "S\u00c9\u2026 \u00abOui\u00bb, dit-elle",
+        "\u4f60\u597d\u5417?\u6211\u4e0d\u77e5\u9053\uff1f",
+        "Привет, мир",
+        "AT&T; R&D at 5 > 3 & C:\\new\\use",
+        "20 € – 30 £",
+    ],
+)
+def test_texts_that_are_as_they_should_be(text):
+    assert [each for each in findings.texts({"val": [record("0", "val", text=text)]}, config(language="zh"))] == []
+
+
+def test_damage_in_the_published_file_is_a_note_and_other_texts_are_an_error(monkeypatch, tmp_path):
+    texts = ["I?ve got it.", "So \u2018what\u2019\u2026", "It\u2019s fine\u2014really", "No"]
+    published = [record(f"{i}", "val", id=f"meld/val/0/{i}", dataset="meld", text=t) for i, t in enumerate(texts)]
+    known = b"".join(sorted(text_hash(each, "meld") for each in published))
+    path = tmp_path / "texts.json"
+    path.write_text(json.dumps({"meld": {"hashes": base64.b64encode(known).decode()}}), encoding="utf-8")
+    monkeypatch.setattr("affect.datasets.published.TEXTS", path)
+    hashes = text_hashes("meld")
+    assert hashes is not None and len(hashes) == 4 and text_hashes("mustard") is None
+    settings = config(reader="meld")
+    assert only(list(findings.texts({"val": published}, settings, hashes)), "inside words").severity is Severity.note
+    # Another name of the dataset, and a copy with quotes and dashes of ASCII: the texts are the published ones.
+    copy = [replace(r, id=r.id.replace("meld", "mine"), dataset="mine", text=same_text(r.text)) for r in published]
+    assert list(findings.published_texts({"val": copy}, settings, hashes)) == []
+    copy[2] = replace(copy[2], text="It?s fine-really")
+    copy[3] = replace(copy[3], text=copy[0].text)
+    [finding] = findings.published_texts({"val": copy}, settings, hashes)
+    assert finding.severity is Severity.error and finding.ids == ("mine/val/0/2", "mine/val/0/3")
+    assert finding.what.startswith("val: 2 of 4 texts differ from the published file")
+    [lost, _] = findings.texts({"val": copy}, settings, hashes)
+    assert (lost.severity, lost.ids) == (Severity.warning, ("mine/val/0/2", "mine/val/0/3"))
+    assert "(the first: 'It?s')" in lost.what
 
 
 def test_labels():
@@ -427,6 +504,7 @@ def test_examination_of_a_manifest(manifest, configure: Configure):
         (["train"], 2, 2),
         (["val"], 1, 0),
         (["test"], 1, 1),
+        (["train", "val", "test"], 4, 3),
     ]
     assert found.classes["label"][0]["found"] == {"anger": 1, "joy": 1}
     assert found.clips["train"]["seconds"]["0.5"] == pytest.approx(1, abs=0.1)
@@ -479,6 +557,60 @@ def test_the_table_is_plain_when_piped(manifest, configure: Configure):
     assert re.search(r"^train +- +2 +0 +2", text, re.M)
     assert "error   val 1: missing" in text and "→ put the file there" in text
     assert "manifest: 1 error, " in text and "Licence: Your own clips" in text
+
+
+def test_the_total_is_found_and_published(manifest, configure: Configure):
+    [*_, whole] = examined(manifest, configure, "modalities=t").sizes
+    assert (whole["splits"], whole["found"], whole["published"], whole["left_out"]) == (list(SPLITS), 4, None, 0)
+    out = io.StringIO()
+    found = examined(manifest, configure, "modalities=t")
+    table.show(found, Console(file=out, width=table.WIDTH, color_system=None, markup=False, highlight=False))
+    assert re.search(r"^total +- +4 +0 +- +4", out.getvalue(), re.M)
+    assert re.search(r"^label +train +val +test +total$", out.getvalue(), re.M)
+    assert re.search(r"^joy +1 +1 +1 +3$", out.getvalue(), re.M)
+
+
+@pytest.mark.parametrize(
+    ("reader", "count", "exact"),
+    [
+        ("meld", 13708, True),
+        ("mustard", 690, True),
+        ("mintrec", 2224, True),
+        ("mosei", 22856, True),
+        ("sims", 2281, True),
+        ("simsv2", 4403, True),
+        ("iemocap", 5531, True),
+        ("mer2023", 3784, True),
+        ("ravdess", 1440, True),
+        ("urfunny", 9588, False),
+    ],
+)
+def test_published_totals(reader, count, exact, configure: Configure):
+    cfg = configure(f"dataset={reader}", "modalities=a" if reader == "mer2023" else "modalities=t", program="doctor")
+    whole = total(expected(reader, cfg.datasets[reader].options))
+    assert (whole.count, whole.exact) == (count, exact)
+    for counts in whole.classes.values():
+        assert sum(counts.values()) == count
+    assert total([]) is None and total(expected("meld", {})[:2]) is None
+
+
+def test_rows_to_which_no_label_applies_are_not_those_without_one(configure: Configure, tmp_path):
+    cells = ["joy", "anger", "none", "none", ""]
+    rows = [f"words {n},{cell},{split}" for split in SPLITS for n, cell in enumerate(cells)]
+    (tmp_path / "clips.csv").write_text("\n".join(["text,label,split", *rows]), encoding="utf-8")
+    task = "datasets.manifest.task_definitions.label"
+    words = (f"{task}.kind=multi_label", f"{task}.labels=[joy,anger]", f"{task}.headline=micro_f1", "modalities=t")
+    found = examined(tmp_path / "clips.csv", configure, *words)
+    assert found.classes["label"][0]["found"] == {"joy": 1, "anger": 1, "none of them": 2}
+    assert only(found.findings, "test: no label for label").ids == ("manifest/test/16",)
+
+
+def test_a_label_that_no_training_row_has_is_an_error(manifest, configure: Configure):
+    text = manifest.read_text(encoding="utf-8").replace(",joy,test", ",joyy,test")
+    manifest.write_text(text, encoding="utf-8")
+    finding = only(examined(manifest, configure, "modalities=t").findings, "test cannot be read")
+    assert finding.severity is Severity.error and finding.ids == ("clips.csv, row 4",)
+    assert "the label 'joyy' of task 'label' is not one of anger, joy (did you mean 'joy'?)" in finding.what
 
 
 def test_published_counts_stand_in_the_cells_that_differ():
@@ -565,3 +697,30 @@ def test_real_annotations_are_as_published(name, found_too, configure: Configure
     assert {tuple(row["splits"]) for row in found.sizes if row["published"] is not None}
     for words in found_too:
         only(found.findings, words)
+
+
+@pytest.mark.parametrize("name", ["meld", "mustard", "mintrec"])
+def test_hashes_are_those_of_the_published_texts(name, configure: Configure):
+    root = shared(name)
+    config = configure(f"dataset={name}", "modalities=t", f"datasets.{name}.root={root}").datasets[name]
+    records = [record for split in SPLITS for record in datasets.read(name, config, split)[0]]
+    kept = json.loads(TEXTS.read_text(encoding="utf-8"))[name]
+    assert b"".join(sorted(text_hash(each, name) for each in records)) == base64.b64decode(kept["hashes"])
+    assert {file: sha256((root / file).read_bytes()).hexdigest() for file in kept["files"]} == kept["files"]
+
+
+def test_a_public_copy_of_meld_with_lost_apostrophes(configure: Configure, tmp_path):
+    text = (shared("meld") / "dev_sent_emo.csv").read_bytes().decode("utf-8")
+    (tmp_path / "dev_sent_emo.csv").write_text(text.replace("\u2019", "?"), encoding="utf-8")
+    found = examine(
+        "meld",
+        configure("dataset=meld", "modalities=t", f"datasets.meld.root={tmp_path}", program="doctor").datasets["meld"],
+        modalities="t",
+        cache_root=tmp_path,
+        max_seconds=30,
+        num_workers=1,
+    )
+    affected = sum("\u2019" in row for row in re.findall(r"(?m)^\d+,.*$", text))
+    differ = only(found.findings, "texts differ from the published file")
+    assert f"val: {differ.count:,} of 1,109 texts" in differ.what and affected - 5 < differ.count <= affected
+    assert only(found.findings, "inside words").count > 0.8 * differ.count

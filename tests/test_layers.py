@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "affect"
 
-GROUND = {"affect.record", "affect.tasks", "affect.config", "affect.tables", "affect.serving"}
+GROUND = {"affect.record", "affect.tasks", "affect.config", "affect.tables", "affect.labels", "affect.serving"}
 READERS = {"affect.datasets"}
 PURE = {"affect.prompts", "affect.answers", "affect.metrics", "affect.fewshot"}
 RUNS = {
@@ -74,10 +74,15 @@ HEAVY = {"av", "bitsandbytes", "jinja2", "numpy", "peft", "rich", "safetensors",
 LAYERS = [
     ({"affect.record", "affect.tasks"}, set(), set()),
     ({"affect.tables"}, {"affect.record"}, set()),
+    ({"affect.labels"}, {"affect.record", "affect.tasks"}, set()),
     ({"affect.pickles"}, {"affect.record"}, {"numpy"}),
     ({"affect.config"}, {"affect.tasks"}, CONFIGURATION),
     ({"affect.serving"}, set(), set()),
-    (READERS, {"affect.record", "affect.tasks", "affect.tables", "affect.config", "affect.pickles"}, set()),
+    (
+        READERS,
+        {"affect.record", "affect.tasks", "affect.tables", "affect.labels", "affect.config", "affect.pickles"},
+        set(),
+    ),
     (PURE, GROUND | {"affect"}, {"numpy"}),
     # A rule asks the prompts what they would show.
     (RUNS, GROUND | READERS | {"affect", "affect.prompts"}, CONFIGURATION | {"rich"}),
@@ -111,6 +116,7 @@ EXCEPTIONS = {
 
 # A reader knows the layout of one dataset. The package itself puts options and labels against the configuration.
 READERS_MAY = {
+    "affect.labels",
     "affect.record",
     "affect.tasks",
     "affect.tables",

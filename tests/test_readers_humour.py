@@ -180,7 +180,7 @@ def test_mintrec(read, tmp_path):
         ),
         (
             "S05\tE16\t../8\ta\tJoke",
-            r"^train.tsv, row 4: the clip '../8' is not written like S05, E16, 329: restore it from the original$",
+            r"^train.tsv, row 4: the clip '../8' is not written like S05, E16, 329: restore it from the original\n",
         ),
         ("5\tE16\t8\ta\tJoke", r"^train.tsv, row 4: the season '5' is not written like S05, E16, 329"),
         ("S05\tE16\t7\ta\tJoke", r"^train.tsv, row 4: has the id 'mintrec/train/S05/E16/7' of train.tsv, row 3: give"),
@@ -315,7 +315,7 @@ def test_mustard_entries_that_are_wrong(change, message, read, tmp_path):
         ("[]", r"sarcasm_data.json is not an object with an entry for each id"),
         ("{}", r"sarcasm_data.json is not an object with an entry for each id"),
         ('{"1_1": 3}', r"sarcasm_data.json, id '1_1': is not an object with utterance, speaker, context,"),
-        ('{"1_1": {}, "1_1": {}}', r"^sarcasm_data.json: has the key '1_1' 2 times: leave one of them\n"),
+        ('{"1_1": {}, "1_1": {}}', r"^sarcasm_data.json, id '1_1': is there 2 times: leave one of them\n"),
     ],
 )
 def test_mustard_files_that_are_wrong(text, message, read, tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from dataset_fixtures import MMSA_HEADER, MMSA_ROWS, MMSA_TABLES, MOSEI_HEADER, mmsa_tree, write_lines
 
-from affect.config import ConfigError
+from affect.config import ConfigError, OnBadRows
 from affect.datasets import check_disjoint, check_options, mosei, mosi, read, sims, simsv2
 from affect.prompts import messages
 from affect.record import SPLITS, DataError, Record
@@ -36,11 +36,11 @@ COMPOSED = {}
 def split_of(configure):
     """`split_of(name, root, split, **options)`: what a run that chooses the dataset reads. Composed once a dataset."""
 
-    def made(name, root, split="train", **options):
+    def made(name, root, split="train", on_bad_rows="refuse", **options):
         if name not in COMPOSED:
             COMPOSED[name] = configure(f"dataset={name}").datasets[name]
-        cfg = COMPOSED[name]
-        return read(name, replace(cfg, root=str(root), options=cfg.options | options), split)
+        cfg, bad = COMPOSED[name], OnBadRows(on_bad_rows)
+        return read(name, replace(cfg, root=str(root), options=cfg.options | options, on_bad_rows=bad), split)
 
     return made
 
@@ -171,7 +171,8 @@ def test_all_rows_are_reported_together(tmp_path, split_of, name):
     mmsa_tree(tmp_path, name, *lines)
     with pytest.raises(DataError) as caught:
         split_of(name, tmp_path)
-    sentences = str(caught.value).splitlines()
+    *sentences, remedy = str(caught.value).splitlines()
+    assert remedy.endswith(f"datasets.{name}.on_bad_rows=exclude")
     assert [re.search(r"row (\d)", sentence)[1] for sentence in sentences] in (["2", "4", "3"], ["2", "5", "3"])
 
 
@@ -523,6 +524,46 @@ def test_sims_older_release_broken(tmp_path, split_of, file, lines, message):
     write_lines(older_release(tmp_path) / "metadata" / file, *lines)
     with pytest.raises(DataError, match=message):
         split_of("sims", tmp_path)
+
+
+def test_sims_older_release_keeps_its_positions_when_a_row_is_left_out(tmp_path, split_of):
+    older_release(tmp_path)
+    sentiment = tmp_path / "metadata/sentiment"
+    lines = (sentiment / "label_M.csv").read_text(encoding="utf-8").splitlines()
+    write_lines(sentiment / "label_M.csv", lines[0], f"{lines[1]},too many", *lines[2:])
+    with pytest.raises(DataError, match=r"label_M.csv, row 2: has 5 cells where the header has 4"):
+        split_of("sims", tmp_path)
+    found = {split: split_of("sims", tmp_path, split, on_bad_rows="exclude") for split in SPLITS}
+    assert [[record.id.split("/", 1)[1] for record in records] for records, _ in found.values()] == [
+        ["train/video_0001/0010"],
+        ["val/video_0002/0001"],
+        ["test/video_0003/0001"],
+    ]
+    assert [sum(item.count for item in excluded) for _, excluded in found.values()] == [1, 1, 1]
+    (sentiment / "label_A.csv").write_text("video_id,clip_id,label\nvideo_0003,1,0\n", encoding="utf-8")
+    records, excluded = split_of("sims", tmp_path, "test", on_bad_rows="exclude")
+    assert len(records) == 1 and [item.source for item in excluded] == ["label_M.csv, row 2"]
+    with pytest.raises(DataError, match=r"no clip in split 'val' .*clip video_0002/0001 has no row for its label_A"):
+        split_of("sims", tmp_path, "val", on_bad_rows="exclude")
+
+
+def test_mosei_lines_of_transcripts_are_not_counted_twice(tmp_path, split_of):
+    said = ["-3g5yACwYnA___2___4.84___x___proud", "-3g5yACwYnA___13___1___3.5___No", "-3g5yACwYnA___13___7___8___No"]
+    cmu_tree(tmp_path, **{"-3g5yACwYnA": said})
+    records, excluded = split_of("mosei", tmp_path, "train", on_bad_rows="exclude")
+    assert [(record.id, record.start) for record in records] == [("mosei/train/-3g5yACwYnA/13", 1.0)]
+    assert [(item.source, item.count) for item in excluded] == [
+        ("label.csv, row 2", 1),
+        ("-3g5yACwYnA.txt, line 1", 0),
+        ("-3g5yACwYnA.txt, line 3", 0),
+    ]
+
+
+def test_mosi_a_row_that_is_wrong_is_not_missing_too(tmp_path, split_of):
+    rows = ["BioHAh1qJAQ,1,GOOD,1.0,,,,Positive,train", "BioHAh1qJAQ,30,BAD,,,,,Negative,train"]
+    mmsa_tree(tmp_path, "mosi", *MMSA_ROWS["mosi"], *rows)
+    _, excluded = split_of("mosi", tmp_path, "train", on_bad_rows="exclude")
+    assert [(item.source, item.count, item.bad_row) for item in excluded] == [("label.csv, row 7", 1, True)]
 
 
 def test_sims_older_release_without_an_index(tmp_path, split_of):

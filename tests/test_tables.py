@@ -1,5 +1,7 @@
 """Reading annotation tables: what comes out, and what the refusal of every kind of damage says."""
 
+import re
+
 import pytest
 
 from affect.record import DataError
@@ -52,7 +54,14 @@ def test_jsonl_keeps_the_spelling_of_numbers_and_fills_absent_keys(tmp_path):
         ("a.csv", "id,text\n", "a header but no rows"),
         ("a.csv", "id,text,id\n1,a,2\n", "names 'id' more than once: rename"),
         ("a.csv", b"id,text\n1,caf\xe9\n", r"a.csv, line 2: byte 0xe9 is not UTF-8: save it as UTF-8"),
-        ("a.csv", "id,text\n1,a\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
+        ("a.csv", "id,text\n1,a\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8 but begins the byte .* of UTF-16"),
+        ("a.jsonl", '{"id": 1}\n'.encode("utf-32"), "line 1: byte 0xff is not UTF-8 but begins the byte .* of UTF-32"),
+        # What Excel calls Unicode text: both things that are wrong are said at once.
+        (
+            "a.csv",
+            "id\ttext\n1\ta\n".encode("utf-16"),
+            "of UTF-16 .*: save it as UTF-8. Besides, it is separated by tabs",
+        ),
         ("a.csv", "id,text\n1,a\0\n", "line 2: a NUL byte"),
         ("a.csv", 'id,text\n1,"never closed\n2,b\n', r"row 2 \(ends at line 3\): unexpected end of data"),
         ("a.csv", "id;text\n1;a\n", "its only column contains ';'"),
@@ -64,6 +73,63 @@ def test_jsonl_keeps_the_spelling_of_numbers_and_fills_absent_keys(tmp_path):
 def test_unusable_file_is_refused(tmp_path, name, content, message):
     with pytest.raises(DataError, match=message):
         cells(write(tmp_path, name, content))
+
+
+HEADERS = {
+    ";": "semicolons",
+    "\t": "tabs",
+    "|": "vertical bars",
+}
+
+
+@pytest.mark.parametrize("separator", HEADERS)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_another_separator_is_named_where_texts_have_commas(tmp_path, separator, mark, quote, end):
+    lines = [["id", "text", "label"], ["1", "well, then", "joy"], ["2", "no, no, no", "joy"]]
+    text = end.join(separator.join(f"{quote}{cell}{quote}" for cell in line) for line in lines) + end
+    message = f"a.csv is separated by {HEADERS[separator]}: its only column contains {re.escape(repr(separator))}, and"
+    with pytest.raises(DataError, match=message) as caught:
+        cells(write(tmp_path, "a.csv", mark + text))
+    assert "Remedy: " in str(caught.value) and "save it with commas" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert ("rename it to a.tsv, or" in str(caught.value)) == (separator == "\t")
+    with pytest.raises(DataError, match=f"separated by {HEADERS[separator]}"):  # also where no column is required
+        cells(tmp_path / "a.csv", ())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.tsv", "id,text\n1,a\n", "is separated by commas: .* rename it to a.csv, or save it with tabs"),
+        ("a.tsv", "id;text\n1;a\n", "is separated by semicolons: .* save it with tabs"),
+        ("a.csv", '"id,text"\n"1,a"\n', "has its header in quotes as a whole, so that 'id,text' is one column: take"),
+        ("a.csv", "sep=;\r\nid;text\r\n1;a\r\n", "begins with the line sep=;, which only spreadsheets understand"),
+        # A comma in a column's name does not hide it.
+        ("a.csv", "id;text;label, final\n1;a;joy\n", "is separated by semicolons: its header names id, text so"),
+    ],
+)
+def test_other_ways_to_separate(tmp_path, name, content, message):
+    with pytest.raises(DataError, match=message):
+        cells(write(tmp_path, name, content))
+
+
+def test_separators_inside_cells_are_no_separators(tmp_path):
+    assert cells(write(tmp_path, "a.csv", 'id,text\n1,"a; b|c\td"\n')) == [{"id": "1", "text": "a; b|c\td"}]
+    assert cells(write(tmp_path, "b.csv", "id\n1;2\n"), ["id"]) == [{"id": "1;2"}]
+
+
+def test_lists_are_cells_where_they_are_asked_for(tmp_path):
+    path = write(tmp_path, "a.jsonl", '{"id": 1, "label": ["joy", "fear"]}\n{"id": 2, "label": []}\n')
+    problems = Problems()
+    rows = read_table(path, ["id"], problems, lists=["label"])
+    assert [row.cells["label"] for row in rows] == ['["joy", "fear"]', "[]"] and not problems.found
+    with pytest.raises(RowErrors, match="row 2: has a list or an object as 'label': write a string or a number"):
+        cells(path, ["id"])
+    write(tmp_path, "a.jsonl", '{"id": 1, "label": [{"a": 1}]}\n{"id": 1, "label": {}}\n{"id": 1, "label": "x"}\n')
+    read_table(path, ["id"], problems, lists=["label"])
+    assert [problem.number for problem in problems.found] == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ Modules without that function hold what readers and the rest share: `subsets` an
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,11 +20,12 @@ from pkgutil import iter_modules
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from affect.config import ConfigError, DatasetConfig
+from affect import labels
+from affect.config import ConfigError, DatasetConfig, OnBadRows
 from affect.datasets.overlap import file_and_window
 from affect.datasets.subsets import is_share_or_count, subset, whole_groups
 from affect.record import SPLITS, DataError, Record, Value
-from affect.tables import Excluded, Problems, RowErrors, did_you_mean
+from affect.tables import Excluded, Problems, RowErrors, RowProblem, did_you_mean
 from affect.tasks import Kind, Task
 from affect.tasks import problems as task_problems
 
@@ -33,14 +35,16 @@ def read(name: str, config: DatasetConfig, split: str) -> tuple[list[Record], li
 
     Labels come checked: a string out of `Task.labels` (any string where those are empty, see `infer_labels`), a finite
     float from low to high, or the sorted tuple of all labels that apply. Raises ConfigError for options the reader does
-    not have, DataError for the data; what is wrong with single rows is reported together.
+    not have, DataError for the data; what is wrong with single rows is reported together, and with
+    on_bad_rows=exclude these rows are left out: each is one Excluded, in the split that it belongs to, or in every
+    split where the row does not say.
     """
     assert split in SPLITS, split
     reader = check_options(config)
     root = Path(config.root).expanduser()
     if hasattr(reader, "prepare") and not root.exists():
         reader.prepare(root)
-    problems = Problems()
+    problems = Problems(split)
     records: list[Record] = []
     excluded: list[Excluded] = []
     seen: dict[str, str] = {}
@@ -50,13 +54,15 @@ def read(name: str, config: DatasetConfig, split: str) -> tuple[list[Record], li
                 excluded.append(replace(item, id=name + item.id.removeprefix(config.reader)))
                 continue
             # Two datasets can have the same reader (two manifests), and only the configuration knows the language.
+            own_id = name + item.id.removeprefix(item.dataset)
             record = replace(
                 item,
-                id=name + item.id.removeprefix(item.dataset),
+                id=own_id,
+                source=item.source or own_id,
                 dataset=name,
                 language=config.language,
                 audio_track=config.audio_track,
-                labels=_checked_labels(name, item, config.task_definitions, problems),
+                labels=_checked_labels(name, config.language, item, config.task_definitions, problems),
             )
             if record.id in seen:
                 problems.add(
@@ -64,9 +70,15 @@ def read(name: str, config: DatasetConfig, split: str) -> tuple[list[Record], li
                 )
             seen[record.id] = record.source
             records.append(record)
-    except RowErrors as found:
-        problems.sentences[:0] = found.sentences
-    problems.check()
+    except RowErrors as errors:
+        problems.found[:0] = errors.problems
+    if config.on_bad_rows is OnBadRows.refuse:
+        problems.check(
+            f"Remedy: correct these rows, or leave them out, listed and counted, with"
+            f" datasets.{name}.on_bad_rows={OnBadRows.exclude.value}"
+        )
+    records, bad = _without_bad_rows(name, split, records, problems)
+    excluded += bad
     if not records:
         reasons = f" ({'; '.join(item.reason for item in excluded[:3])})" if excluded else ""
         raise DataError(
@@ -120,19 +132,21 @@ def check_options(config: DatasetConfig) -> ModuleType:
 
 def infer_labels(records: Sequence[Record], task: Task) -> list[str]:
     """The distinct labels of `task` in `records` (those of the training split), sorted: for a task that declares none.
+    Spellings of one number, like 1 and 1.0, are one label (see labels.closed_set).
 
     Raises DataError where they cannot be a closed set, e.g. one label only, or two that differ in upper and lower case.
     """
-    labels = sorted({str(record.labels[task.name]) for record in records if task.name in record.labels})
-    found = list(task_problems(replace(task, labels=labels)))
-    if not labels:
+    values = [record.labels[task.name] for record in records if task.name in record.labels]
+    own = labels.closed_set({str(one) for value in values for one in (value if isinstance(value, tuple) else (value,))})
+    found = list(task_problems(replace(task, labels=own)))
+    if not own:
         found = [f"task '{task.name}' declares no labels and no record has one"]
     if found:
         raise DataError(
             f"the labels cannot be taken from the {len(records):,} training records: {'; '.join(found)}. Correct the"
             f" rows, or declare the set under task_definitions.{task.name}.labels"
         )
-    return labels
+    return own
 
 
 def draw(config: DatasetConfig, split: str, records: Sequence[Record]) -> tuple[list[Record], dict[str, Any] | None]:
@@ -171,7 +185,38 @@ def check_disjoint(by_split: Mapping[str, Sequence[Record]], *, speaker_independ
     problems.check()
 
 
-def _checked_labels(dataset: str, record: Record, tasks: Mapping[str, Task], problems: Problems) -> dict[str, Value]:
+def _without_bad_rows(
+    name: str, split: str, records: Sequence[Record], problems: Problems
+) -> tuple[list[Record], list[Excluded]]:
+    """The records whose row has no problem, and an Excluded for each row of the split that has."""
+    by_source: dict[str, list[RowProblem]] = {}
+    for problem in problems.found:
+        by_source.setdefault(problem.source, []).append(problem)
+    kept = [record for record in records if record.source not in by_source]
+    used = {record.id for record in kept}
+    ids = {record.source: record.id for record in records if record.id not in used}
+    bad = []
+    for source, found in by_source.items():
+        known = next((problem.split for problem in found if problem.split is not None), None)
+        if known not in (None, split):
+            continue
+        reason = "; ".join(dict.fromkeys(problem.sentence for problem in found))
+        bad.append(
+            Excluded(
+                id=ids.get(source, f"{name}/{split}/{source}"),
+                split=split,
+                reason=reason if known else f"{reason} (which split the row is of is not known: it counts in each)",
+                source=source,
+                count=max(problem.count for problem in found),
+                bad_row=True,
+            )
+        )
+    return kept, bad
+
+
+def _checked_labels(
+    dataset: str, language: str, record: Record, tasks: Mapping[str, Task], problems: Problems
+) -> dict[str, Value]:
     checked: dict[str, Value] = {}
     for name, label in record.labels.items():
         if name not in tasks:
@@ -184,18 +229,32 @@ def _checked_labels(dataset: str, record: Record, tasks: Mapping[str, Task], pro
             checked[name] = _intensity(label, name, task, record.source, problems)
             continue
         several = task.kind is Kind.multi_label
-        # A table has them in one cell: joy|surprise.
-        applying = tuple(part.strip() for part in label.split("|")) if several and isinstance(label, str) else label
-        unknown = [one for one in (applying if isinstance(applying, tuple) else (applying,)) if one not in task.labels]
-        if task.labels and unknown:
+        applying = labels.several(label, task, language) if several and isinstance(label, str) else label
+        if applying is None:
+            continue
+        given = applying if isinstance(applying, tuple) else (str(applying),)
+        # Undeclared labels are any string, but not what a program writes for none at all.
+        spelled = [labels.in_spelling_of(one, task.labels) if task.labels else one for one in given]
+        wrong = [
+            one
+            for one, same in zip(given, spelled, strict=True)
+            if same is None or (not task.labels and labels.is_missing(one))
+        ]
+        if wrong and labels.is_missing(wrong[0]):
             problems.add(
                 record.source,
-                f"the label '{unknown[0]}' of task '{name}' is not one of {', '.join(task.labels)}"
-                f"{did_you_mean(str(unknown[0]), task.labels)}: correct it, or declare it under"
+                f"the label '{wrong[0]}' of task '{name}' is what pandas and spreadsheets write for an empty cell:"
+                f" {labels.without_label(wrong[0], task)}",
+            )
+        elif wrong:
+            problems.add(
+                record.source,
+                f"the label '{wrong[0]}' of task '{name}' is not one of {', '.join(task.labels)}"
+                f"{did_you_mean(wrong[0], task.labels)}: correct it, or declare it under"
                 f" task_definitions.{name}.labels",
             )
-            continue
-        checked[name] = tuple(sorted(set(applying))) if isinstance(applying, tuple) else applying
+        else:
+            checked[name] = tuple(sorted({str(one) for one in spelled})) if several else str(spelled[0])
     return checked
 
 
@@ -206,10 +265,14 @@ def _intensity(label: Value, name: str, task: Task, source: str, problems: Probl
     except ValueError:
         value = math.nan
     if not task.low <= value <= task.high:  # also true of NaN
+        remedy = f"correct it, or the range under task_definitions.{name}"
+        if isinstance(label, str) and labels.is_missing(label):
+            remedy = labels.without_label(label, task)
+        elif isinstance(label, str) and re.fullmatch(r"[+-]?\d*,\d+", label.strip()):
+            remedy = f"write it with a decimal point, {label.strip().replace(',', '.')}"
         problems.add(
             source,
-            f"the label '{label}' of task '{name}' is not a number from {task.low:g} to {task.high:g}: correct it, or"
-            f" the range under task_definitions.{name}",
+            f"the label '{label}' of task '{name}' is not a number from {task.low:g} to {task.high:g}: {remedy}",
         )
     return value
 

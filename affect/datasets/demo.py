@@ -56,14 +56,15 @@ def records(root: Path, split: str) -> Iterator[Record]:
     for row in rows:
         # Of all splits, whichever is asked for: half a corpus shows before the hours of training, not after.
         cells = row.cells
+        own = cells["split"] if cells["split"] in SPLITS else None
         if cells["clip"] not in there:
-            problems.add(row.source, f"the clip {cells['clip']} is missing: {again}")
-        if cells["split"] not in SPLITS:
+            problems.add(row.source, f"the clip {cells['clip']} is missing: {again}", split=own)
+        if own is None:
             problems.add(row.source, f"there is no split '{cells['split']}': {again}")
         try:
             sentiment = float(cells["sentiment"])
         except ValueError:
-            problems.add(row.source, f"the sentiment '{cells['sentiment']}' is not a number: {again}")
+            problems.add(row.source, f"the sentiment '{cells['sentiment']}' is not a number: {again}", split=own)
             continue
         if cells["split"] == split:
             yield Record(

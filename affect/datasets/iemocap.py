@@ -96,7 +96,7 @@ def records(
     sessions = _sessions(test_session, val_session)
     if context < 0:
         raise DataError(f"options.context={context} of IEMOCAP counts earlier utterances: 0 is none")
-    problems = Problems()
+    problems = Problems(split)
     for session in sessions[split]:
         folder = _session_folder(root, session)
         outside: Counter[str] = Counter()

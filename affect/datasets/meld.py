@@ -62,7 +62,7 @@ def records(root: Path, split: str, *, context: int = 0) -> Iterator[Record]:
     """
     if context < 0:
         raise DataError(f"options.context={context} of MELD counts earlier utterances: 0 is none")
-    problems = Problems()
+    problems = Problems(split)
     usable: list[Row] = []
     dialogues: dict[str, list[Row]] = defaultdict(list)
     for row in read_table(_table(root, split), COLUMNS, problems):

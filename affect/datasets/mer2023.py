@@ -62,7 +62,7 @@ def records(
             " below 1"
         )
     part = f"test{test_set}" if split == "test" else "train"
-    problems = Problems()
+    problems = Problems(split if split == "test" else None)
     rows = _rows(root, part, problems)
     said = None if transcripts is None else _transcripts(root / transcripts, problems)
     if split != "test":
@@ -138,7 +138,8 @@ def _transcripts(path: Path, problems: Problems) -> dict[str, str]:
     """Text by name of clip."""
     said: dict[str, str] = {}
     first: dict[str, str] = {}
-    for row in read_table(path, ("name",), problems):
+    # A clip without its row here is counted by itself.
+    for row in read_table(path, ("name",), problems, count=0):
         column = next((column for column in TEXT_COLUMNS if column in row.cells), None)
         if column is None:
             raise DataError(
@@ -147,7 +148,8 @@ def _transcripts(path: Path, problems: Problems) -> dict[str, str]:
             )
         name = row.cells["name"].strip()
         if name in said:
-            problems.add(row.source, f"has the name '{name}' of {first[name]}: leave one of the two out")
+            problems.add(row.source, f"has the name '{name}' of {first[name]}: leave one of the two out", count=0)
+            continue
         said[name], first[name] = row.cells[column], row.source
     return said
 
@@ -162,7 +164,10 @@ def _clips(folder: Path, problems: Problems) -> dict[str, Path] | None:
             continue
         if path.stem in found:
             problems.add(
-                f"{folder.name}/{path.name}", f"is beside {found[path.stem].name}: leave one file a clip in the folder"
+                f"{folder.name}/{path.name}",
+                f"is beside {found[path.stem].name}: leave one file a clip in the folder",
+                count=0,
             )
+            continue
         found[path.stem] = path
     return found

@@ -39,7 +39,7 @@ def records(root: Path, split: str) -> Iterator[Record]:
     Where the folder raw_data exists, every record names its clip, also one that is absent or damaged: checking the
     media says so, and excludes it by id. Raises DataError for the table.
     """
-    problems = Problems()
+    problems = Problems(split)
     folder = clips_folder(root, CLIPS)
     for row in read_table(table_path(root, FILES[split]), COLUMNS, problems):
         cells = {name: row.cells[name].strip() for name in COLUMNS}

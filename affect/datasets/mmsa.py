@@ -66,7 +66,7 @@ def utterances(
         if label is not None and not row.cells[label].strip():
             wrong.append(f"the {label} is empty: restore it from the original table, in which no row lacks it")
         for sentence in wrong:
-            problems.add(row.source, sentence)
+            problems.add(row.source, sentence, split=SPLIT_NAMES.get(split))
         if wrong:
             continue
         one = Utterance(video_id, clip_id.zfill(digits), SPLIT_NAMES[split], row)
@@ -76,7 +76,9 @@ def utterances(
                 row.source,
                 f"clip {one.key} is in split '{one.split}' here and in '{first.split}' in {first.row.source}: leave it"
                 " in one of them, or what is tested was trained on",
+                split=one.split,
             )
+            continue
         found.append(one)
     return found
 

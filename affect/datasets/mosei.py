@@ -42,7 +42,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from affect.datasets.mmsa import check_spelling, clip_path, first_folder, labels, utterances
+from affect.datasets.mmsa import SPLIT_NAMES, check_spelling, clip_path, first_folder, labels, utterances
 from affect.datasets.places import folder_nearby, table_path
 from affect.record import DataError, Record
 from affect.tables import Excluded, Problems, Row, read_table, require_columns
@@ -100,7 +100,7 @@ def records(
     used, tasks = _columns(path, list(rows[0].cells), transcripts is not None)
     lines = None if transcripts is None else _Transcripts(transcripts, problems)
     if lines is not None and "clip" not in used:
-        rows = _with_clips(rows, used["video"], lines, problems)
+        rows = _with_clips(rows, used["video"], used["mode"], lines, problems)
         used["clip"] = CLIP
     clips = first_folder(root, ["Raw"]) if lines is None else None
     videos = None if lines is None else first_folder(root, VIDEOS)
@@ -171,9 +171,14 @@ def _read_transcript(path: Path, video: str, problems: Problems) -> dict[str, Se
             problems.add(
                 f"{path.name}, line {number}",
                 f"is not {video}___clip___start___end___text with times in seconds: restore it from the original",
+                count=0,  # a row of the table that has no line is counted by itself
             )
         elif parts[0] in segments:
-            problems.add(f"{path.name}, line {number}", f"is a second line for clip {parts[0]}: leave one of them out")
+            problems.add(
+                f"{path.name}, line {number}",
+                f"is a second line for clip {parts[0]}: leave one of them out",
+                count=0,
+            )
         else:
             segments[parts[0]] = Segment(max(0.0, start), end, parts[3])
     return segments
@@ -210,7 +215,7 @@ def _columns(path: Path, columns: Sequence[str], by_time: bool) -> tuple[dict[st
     return used, {"sentiment": used["label"]} | {emotion: emotion for emotion in EMOTIONS if emotion in columns}
 
 
-def _with_clips(rows: Sequence[Row], video: str, lines: _Transcripts, problems: Problems) -> list[Row]:
+def _with_clips(rows: Sequence[Row], video: str, mode: str, lines: _Transcripts, problems: Problems) -> list[Row]:
     """The rows with their clip ids in a column CLIP, found by start and end in the transcripts."""
     found: list[Row] = []
     for row in rows:
@@ -219,6 +224,7 @@ def _with_clips(rows: Sequence[Row], video: str, lines: _Transcripts, problems: 
             problems.add(
                 row.source,
                 f"start '{row.cells['start']}' and end '{row.cells['end']}' have to be times in seconds: correct them",
+                split=SPLIT_NAMES.get(row.cells[mode].strip().lower()),
             )
             continue
         clip = next(

@@ -35,7 +35,7 @@ import json
 import operator
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,8 +76,12 @@ def records(
     if context is not None and context < 0:
         raise DataError(f"options.context={context} of MUStARD counts earlier lines: 0 is none, null is all")
     problems = Problems()
-    entries = _entries(table_path(root, ANNOTATIONS), problems)
-    problems.check()
+    clips, everything = _entries(table_path(root, ANNOTATIONS))
+    faults = {clip: list(_faults(entry)) for clip, entry in everything.items()}
+    entries = {clip: entry for clip, entry in everything.items() if not faults[clip]}
+    if not entries:
+        _report(faults, set(), problems)
+        problems.check()
     folder = clips_folder(root, CLIPS)
     scenes = grouped(
         {
@@ -85,7 +89,15 @@ def records(
             for clip, entry in entries.items()
         }
     )
-    test = _test(root, entries, fold) if protocol == "five_fold" else _of_show(entries, TEST_SHOW)
+    try:
+        test = _test(root, clips, fold) if protocol == "five_fold" else _of_show(entries, TEST_SHOW)
+    except DataError:  # for which faulty entries may be the reason
+        _report(faults, set(), problems)
+        problems.check()
+        raise
+    if protocol == "speaker_independent":
+        test |= {clip for clip in clips if faults[clip] and _show(everything[clip]) == TEST_SHOW}
+    _report(faults, test, problems)
     held_out = _held_out(entries, scenes, test)
     for clip, entry in entries.items():
         if split != ("test" if clip in test else "val" if scenes[clip] in held_out else "train"):
@@ -105,37 +117,61 @@ def records(
             media=None if folder is None else str(folder / f"{clip}.mp4"),
             source=f"{ANNOTATIONS}, id '{clip}'",
         )
+    problems.check()
 
 
-def _entries(path: Path, problems: Problems) -> dict[str, dict[str, Any]]:
-    """The entries by id; those that are not as they should be are in `problems`."""
+class _Object(dict[str, Any]):
+    """An object of the file, with the keys that it has more than once. Which of their values holds is not known."""
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            for key, count in Counter(key for key, _ in pairs).items():
-                if count > 1:
-                    problems.add(path.name, f"has the key '{key}' {count} times: leave one of them")
-        return found
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.repeated = {key: count for key, count in Counter(key for key, _ in pairs).items() if count > 1}
 
+
+class _Repeated:
+    """Stands for the entries of an id that the file has more than once."""
+
+    def __init__(self, count: int, last: object) -> None:
+        self.count, self.last = count, last
+
+
+def _entries(path: Path) -> tuple[list[str], dict[str, Any]]:
+    """All ids, in the order of the file, and the entries by id, which can be anything that JSON has."""
     try:
-        entries = json.loads(read_text(path), object_pairs_hook=unique)
+        entries = json.loads(read_text(path), object_pairs_hook=_Object)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}, line {error.lineno}: {error.msg}, so it is not JSON: get the file again from its publisher"
         ) from error
     if not isinstance(entries, dict) or not entries:
         raise DataError(f"{path} is not an object with an entry for each id: get the file again from its publisher")
-    for clip, entry in entries.items():
-        for sentence in _faults(entry):
-            problems.add(f"{path.name}, id '{clip}'", sentence)
-    return entries
+    assert isinstance(entries, _Object)
+    return list(entries), entries | {clip: _Repeated(count, entries[clip]) for clip, count in entries.repeated.items()}
+
+
+def _report(faults: Mapping[str, Sequence[str]], test: set[str], problems: Problems) -> None:
+    """Adds what is wrong with entries. One that is not known to be tested on counts in train, since its scene, by which
+    val is chosen, cannot be told."""
+    for clip, sentences in faults.items():
+        for sentence in sentences:
+            problems.add(f"{ANNOTATIONS}, id '{clip}'", sentence, split="test" if clip in test else "train")
+
+
+def _show(entry: object) -> object:
+    if isinstance(entry, _Repeated):
+        return _show(entry.last)
+    return entry.get("show") if isinstance(entry, dict) else None
 
 
 def _faults(entry: object) -> Iterator[str]:
+    if isinstance(entry, _Repeated):
+        yield f"is there {entry.count} times: leave one of them"
+        return
     if not isinstance(entry, dict):
         yield f"is not an object with {', '.join(FIELDS)}: restore it from the original"
         return
+    for key, count in entry.repeated.items() if isinstance(entry, _Object) else ():
+        yield f"has the key '{key}' {count} times: leave one of them"
     for name, kind in FIELDS.items():
         if name not in entry:
             yield f"lacks '{name}'{did_you_mean(name, entry)}; it has: {', '.join(entry)}: restore it from the original"
@@ -173,7 +209,7 @@ def _of_show(entries: Mapping[str, Any], show: str) -> set[str]:
     return found
 
 
-def _test(root: Path, entries: Mapping[str, Any], fold: int) -> set[str]:
+def _test(root: Path, clips: Sequence[str], fold: int) -> set[str]:
     """The clips that a fold of split_indices.p tests on: positions in the JSON's order."""
     if not 0 <= fold < NUM_FOLDS:
         raise DataError(f"options.fold={fold} of MUStARD is not one of its folds: choose from 0 to {NUM_FOLDS - 1}")
@@ -193,11 +229,10 @@ def _test(root: Path, entries: Mapping[str, Any], fold: int) -> set[str]:
             f"{path} is not a list of {NUM_FOLDS} pairs of training and test positions ({error}): get the file again"
             " from its publisher"
         ) from error
-    if num_folds != NUM_FOLDS or sorted(train + test) != list(range(len(entries))):
+    if num_folds != NUM_FOLDS or sorted(train + test) != list(range(len(clips))):
         raise DataError(
             f"{path} has {num_folds} folds, and fold {fold} has {len(train)} training and {len(test)} test positions:"
-            f" {NUM_FOLDS} folds are expected, each with every one of the {len(entries)} clips of {ANNOTATIONS} once;"
+            f" {NUM_FOLDS} folds are expected, each with every one of the {len(clips)} clips of {ANNOTATIONS} once;"
             " get both files from one release"
         )
-    clips = list(entries)
     return {clips[position] for position in test}

@@ -75,6 +75,7 @@ def records(
         raise DataError(f"options.context={context} of MUStARD++ counts earlier lines: 0 is none, null is all")
     problems = Problems()
     utterances: dict[str, Row] = {}
+    reported: set[str] = set()
     turns: dict[str, list[tuple[int, Row]]] = defaultdict(list)
     for row in read_table(table_path(root, ANNOTATIONS), COLUMNS, problems):
         scene, key = row.cells["SCENE"].strip(), row.cells["KEY"].strip()
@@ -87,11 +88,13 @@ def records(
                 f"the KEY '{key}' is not SCENE_u (an utterance, with labels) or SCENE_c_NN (context, without) of the"
                 f" SCENE '{scene}': restore it from the original",
             )
+            reported.add(scene)
         elif row.cells["Sarcasm"].strip() not in SARCASM:
             problems.add(
                 row.source,
                 f"the Sarcasm '{row.cells['Sarcasm']}' of an utterance is not 0 or 1: restore it from the original",
             )
+            reported.add(scene)
         elif scene in utterances:
             problems.add(
                 row.source,
@@ -99,9 +102,8 @@ def records(
             )
         else:
             utterances[scene] = row
-    for scene in turns.keys() - utterances.keys():
+    for scene in sorted(turns.keys() - utterances.keys() - reported):
         problems.add(ANNOTATIONS, f"the SCENE '{scene}' has context but no utterance: restore it from the original")
-    problems.check()
     # _c_10 comes after _c_9, whatever the order of the file.
     context_of = {scene: [row for _, row in sorted(turns[scene], key=lambda turn: turn[0])] for scene in utterances}
     groups = grouped({scene: list(_links(row, context_of[scene])) for scene, row in utterances.items()})
@@ -124,6 +126,7 @@ def records(
             media=None if folder is None else str(folder / f"{scene}_u.mp4"),
             source=row.source,
         )
+    problems.check()
 
 
 def _spoken(row: Row) -> str:

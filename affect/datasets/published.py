@@ -4,9 +4,14 @@ Where a set has no official split, the counts are those of parts that every choi
 train and val together are the training part of its paper.
 """
 
+import base64
+import hashlib
+import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from affect.record import SPLITS, Record
@@ -14,6 +19,25 @@ from affect.tasks import Kind, Task
 
 TRAINING = ("train", "val")
 """The part of a set without an official validation split that readers divide into train and val."""
+
+
+TEXTS = Path(__file__).with_name("published_texts.json")
+"""By reader: the published files that were hashed, and `hashes`: the `text_hash` of every record that the reader gives
+for them (default options, all splits), sorted, one after the other, in base64. No text can be read from them. A test
+computes them again where the files are."""
+
+HASH_BYTES = 3
+
+IDS_BY_SPLIT = {"meld"}
+"""Readers whose ids begin anew in every split, so that the split is part of what is hashed. Elsewhere it is not, as a
+protocol may put a clip into another one."""
+
+TYPOGRAPHY = str.maketrans(
+    dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u00b4`", "'")
+    | dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"')
+    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-")
+)
+"""Quotes and dashes that editors and copies exchange for those of ASCII."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +56,55 @@ def expected(reader: str, options: Mapping[str, Any]) -> list[Expected]:
     """What the published set of a reader holds with these options (all of its reader's, defaults included); empty
     where nothing is published, as of a manifest."""
     return list(_SIZES[reader](options)) if reader in _SIZES else []
+
+
+def total(wanted: Sequence[Expected]) -> Expected | None:
+    """What is published of all splits together: said so, or the sum where every split is counted. None where part of
+    the set is not known. A class count is there where every part has one."""
+    whole = next((each for each in wanted if set(each.splits) == set(SPLITS)), None)
+    if whole is not None:
+        return whole
+    parts: list[Expected] = []
+    for each in sorted(wanted, key=lambda each: -len(each.splits)):
+        if not any(set(each.splits) & set(part.splits) for part in parts):
+            parts.append(each)
+    if {split for part in parts for split in part.splits} != set(SPLITS):
+        return None
+    tasks = set.intersection(*(set(part.classes) for part in parts))
+    return Expected(
+        splits=SPLITS,
+        count=sum(part.count for part in parts),
+        classes={task: dict(sum((Counter(part.classes[task]) for part in parts), Counter())) for task in tasks},
+        exact=all(part.exact for part in parts),
+    )
+
+
+def same_text(text: str) -> str:
+    """A transcript without what copies of a table change harmlessly: the shape of quotes and dashes, and white space.
+
+    >>> same_text(" It\u2019s \u201cfine\u201d \u2014 really\u2026")
+    'It\'s "fine" - really...'
+    """
+    return " ".join(unicodedata.normalize("NFKC", text.translate(TYPOGRAPHY)).split())
+
+
+def text_hash(record: Record, reader: str) -> bytes:
+    """Of a record's id, without dataset, and text: the first HASH_BYTES bytes of sha256 of "id\\ntext", the text in
+    the spelling of `same_text`. The id has its split only where IDS_BY_SPLIT says so."""
+    own = record.id.removeprefix(f"{record.dataset}/")
+    if reader not in IDS_BY_SPLIT:
+        own = own.removeprefix(f"{record.split}/")
+    return hashlib.sha256(f"{own}\n{same_text(record.text)}".encode()).digest()[:HASH_BYTES]
+
+
+def text_hashes(reader: str) -> frozenset[bytes] | None:
+    """`text_hash` of every record of the published set; None where it is not known. Of 10,000 texts that differ, one to
+    nine are taken for the published ones, since the hashes are short."""
+    known = json.loads(TEXTS.read_text(encoding="utf-8"))
+    if reader not in known:
+        return None
+    data = base64.b64decode(known[reader]["hashes"])
+    return frozenset(data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES))
 
 
 def classes(records: Sequence[Record], task: Task) -> dict[str, int]:

@@ -50,7 +50,7 @@ def records(
     _check_splits(splits)
     if not root.is_dir():
         raise missing_file(root)
-    problems = Problems()
+    problems = Problems(split)
     for actor in splits[split]:
         folder = root / f"Actor_{actor:02d}"
         names = _speech_names(actor, media)
@@ -71,10 +71,13 @@ def records(
                 problems.add(
                     f"{folder.name}/{name}.{media}",
                     "is not named MM-VC-EE-II-SS-RR-AA with known codes: restore the name",
+                    count=0,  # the recording that it should be is missing, and counted as that
                 )
             elif int(parts["actor"]) != actor:
                 problems.add(
-                    f"{folder.name}/{name}.{media}", f"is of actor {parts['actor']}: move it to that actor's folder"
+                    f"{folder.name}/{name}.{media}",
+                    f"is of actor {parts['actor']}: move it to that actor's folder",
+                    count=0,
                 )
         for name in names:
             path = folder / f"{name}.{media}"

@@ -94,37 +94,45 @@ def _older_release(metadata: Path, problems: Problems) -> list[Row]:
     """The rows of label_M.csv with the cells that label.csv has, from the other files."""
     sentiment = metadata / "sentiment"
     rows = read_table(sentiment / "label_M.csv", ("video_id", "clip_id", "label"), problems)
-    problems.check()  # a row that cannot be read would move all those after it to other positions
+    # Positions count the rows that cannot be read too, or all those after them would get another row's split.
+    numbers = sorted({row.number for row in rows} | {p.number for p in problems.found if p.number is not None})
+    position_of = {number: position for position, number in enumerate(numbers)}
     extra: dict[str, dict[str, str]] = {}
     for column in UNIMODAL.values():
         if (sentiment / f"{column}.csv").is_file():
             extra[column] = _by_clip(sentiment / f"{column}.csv", "label", problems)
     if "text" not in rows[0].cells:
         extra["text"] = _by_clip(metadata / "Translation.csv", TRANSCRIPT, problems)
-    modes = _modes(metadata, len(rows), problems)
+    modes = _modes(metadata, len(numbers), problems)
     merged: list[Row] = []
-    for position, row in enumerate(rows):
+    for row in rows:
+        position = position_of[row.number]
         cells = dict(row.cells)
+        complete = True
         for column, by_clip in extra.items():
             if _key(row) in by_clip:
                 cells[column] = by_clip[_key(row)]
             else:
                 problems.add(
-                    row.source, f"clip {_key(row)} has no row for its {column} in the file that holds it: add it"
+                    row.source,
+                    f"clip {_key(row)} has no row for its {column} in the file that holds it: add it",
+                    split=modes.get(position),
                 )
+                complete = False
         if position not in modes:
             problems.add(
                 row.source,
                 f"clip {_key(row)}, which is index {position}, is in none of {', '.join(_index_files())}: restore them",
             )
-        else:
+        elif complete:
             merged.append(Row(row.source, row.number, cells | {"mode": modes[position]}))
-    problems.check()
     return merged
 
 
 def _by_clip(path: Path, column: str, problems: Problems) -> dict[str, str]:
-    return {_key(row): row.cells[column] for row in read_table(path, ("video_id", "clip_id", column), problems)}
+    # A clip without its row here is counted by itself.
+    rows = read_table(path, ("video_id", "clip_id", column), problems, count=0)
+    return {_key(row): row.cells[column] for row in rows}
 
 
 def _key(row: Row) -> str:
@@ -139,17 +147,20 @@ def _modes(metadata: Path, count: int, problems: Problems) -> dict[int, str]:
     """Split by position in label_M.csv."""
     modes: dict[int, str] = {}
     for split, name in zip(SPLITS, _index_files(), strict=True):
-        for row in read_table(metadata / name, ["index"], problems):
+        for row in read_table(metadata / name, ["index"], problems, count=0):
             index = row.cells["index"].strip()
             if not index.isdecimal() or int(index) >= count:
                 problems.add(
                     row.source,
                     f"the index '{index}' is not a row of label_M.csv, which are numbered 0 to {count - 1}: restore the"
                     " file from the original",
+                    count=0,
                 )
             elif int(index) in modes:
                 problems.add(
-                    row.source, f"the index {index} is in split '{modes[int(index)]}' already: leave it in one of them"
+                    row.source,
+                    f"the index {index} is in split '{modes[int(index)]}' already: leave it in one of them",
+                    count=0,
                 )
             else:
                 modes[int(index)] = split

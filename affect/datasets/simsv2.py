@@ -72,6 +72,7 @@ def records(root: Path, split: str, *, table: str = "meta.csv") -> Iterator[Reco
                 one.row.source,
                 f"the clip_id '{one.clip}' has lost its leading zeros (no clip of the set has fewer than {DIGITS}"
                 " digits, and pandas or a spreadsheet takes them away): restore the table from the original",
+                split=one.split,
             )
         if one.split == split:
             yield Record(
@@ -96,6 +97,7 @@ def _with_split(row: Row, problems: Problems) -> Row:
             row.source,
             f"the label is empty but {', '.join(TASKS[task] for task in found)} has one: restore it from the original"
             " table, in which a row has all labels or none",
+            split=SPLIT_NAMES.get(row.cells["mode"].strip().lower()),
         )
     if found or row.cells["mode"].strip().lower() in SPLIT_NAMES:
         return row

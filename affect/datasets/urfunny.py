@@ -68,24 +68,25 @@ def records(
     folder = clips_folder(root, CLIPS) if version == 2 else None
     for name, clips in folds.items():
         for clip in clips:
-            source = f"{FOLDS}, fold {name}, id {clip}"
+            source, own = f"{FOLDS}, fold {name}, id {clip}", SPLIT_NAMES[name]
             if clip not in labels or clip not in texts:
                 lacking = LABELS if clip not in labels else text_file
-                problems.add(source, f"is not in {lacking}: {RELEASE}")
+                problems.add(source, f"is not in {lacking}: {RELEASE}", split=own)
                 continue
             humorous = labels[clip]
             if not isinstance(humorous, (int, float)) or humorous not in (0, 1):
                 problems.add(
                     f"{LABELS}, id {clip}",
                     f"the label {reprlib.repr(humorous)} is not 0 (serious) or 1 (humorous): {RELEASE}",
+                    split=own,
                 )
                 continue
             try:
                 punchline, earlier = sentences(texts[clip])
             except _Unreadable as error:
-                problems.add(f"{text_file}, id {clip}", f"{error}: {RELEASE}")
+                problems.add(f"{text_file}, id {clip}", f"{error}: {RELEASE}", split=own)
                 continue
-            if SPLIT_NAMES[name] == split:
+            if own == split:
                 yield Record(
                     id=f"urfunny/{split}/{clip}",
                     dataset="urfunny",
@@ -97,7 +98,6 @@ def records(
                     media=None if folder is None else str(folder / f"{clip}.mp4"),
                     source=source,
                 )
-    problems.check()
     unplaced = labels.keys() - {clip for clips in folds.values() for clip in clips}
     if unplaced and split == "train":
         yield Excluded(
@@ -107,6 +107,7 @@ def records(
             source=LABELS,
             count=len(unplaced),
         )
+    problems.check()
 
 
 class _Unreadable(Exception):
@@ -129,11 +130,18 @@ def _folds(path: Path, problems: Problems) -> dict[str, list[str]]:
     for name, ids in folds.items():
         if not isinstance(ids, Iterable):
             raise DataError(f"{path}: fold {name} is {reprlib.repr(ids)} and has to be a list of ids: {RELEASE}")
-        by_name[name] = [_id(path, each) for each in ids]
-        for clip in by_name[name]:
+        by_name[name] = []
+        for clip in [_id(path, each) for each in ids]:
             if clip in found_in:
-                problems.add(f"{path.name}, fold {name}, id {clip}", f"is in fold {found_in[clip]} already: {RELEASE}")
+                again = ", again" if found_in[clip] == name else ""  # the first of them is kept, under its own name
+                problems.add(
+                    f"{path.name}, fold {name}, id {clip}{again}",
+                    f"is in fold {found_in[clip]} already: {RELEASE}",
+                    split=SPLIT_NAMES[name],
+                )
+                continue
             found_in[clip] = name
+            by_name[name].append(clip)
     return by_name
 
 

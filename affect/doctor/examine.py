@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from affect import __version__, datasets
-from affect.config import MODALITIES, DatasetConfig
-from affect.datasets.published import LICENCES, Expected, classes, expected
+from affect.config import MODALITIES, DatasetConfig, OnBadRows
+from affect.datasets.published import LICENCES, Expected, classes, expected, text_hashes, total
 from affect.doctor import findings as look
 from affect.doctor.clips import BLACK_AREA, BLACK_LUMA, MAX_SECONDS, Measurement, measurements
 from affect.doctor.findings import Finding, Records, Severity
 from affect.doctor.quirks import known_bad, quirks
-from affect.record import SPLITS, DataError
-from affect.tables import Excluded
+from affect.record import SPLITS, DataError, Record
+from affect.tables import Excluded, RowErrors
 from affect.tasks import Kind
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -45,8 +45,9 @@ class Examination:
     licence: str | None
     """A reminder; None where the reader's set has none here."""
     sizes: Sequence[Mapping[str, Any]]
-    """By split, and by group of splits that something is published of: splits, published (None: unknown), exact, found,
-    left_out, usable (None: clips were not looked at), groups, speakers."""
+    """By split, by group of splits that something is published of, and of all splits together: splits, published (None:
+    unknown), exact, found, left_out, usable (None: clips were not looked at), groups, speakers. A split that cannot be
+    read adds nothing to what all have together."""
     classes: Mapping[str, Sequence[Mapping[str, Any]]]
     """By task, for each of the same groups of splits: found and published (None: unknown) by class."""
     values: Mapping[str, Mapping[str, Any]]
@@ -84,7 +85,6 @@ def examine(
         # Of a manifest: clips that are not there are what is to be found, not why nothing can be.
         config = replace(config, options=config.options | {"require_clips": False})
     by_split, excluded, found = _read(name, config)
-    _infer_labels(by_split, config, found)
     wanted = expected(config.reader, _options(config))
     complete = {
         split
@@ -95,8 +95,12 @@ def examine(
     found += look.sizes(by_split, wanted, config)
     if not wanted:
         found.append(_without_sizes(config))
-    found += look.left_out(excluded, complete)
-    found += look.texts(by_split, config)
+    # Where they are refused they have a finding each already.
+    told = [item for item in excluded if not item.bad_row or config.on_bad_rows is OnBadRows.exclude]
+    found += look.left_out(told, complete)
+    hashes = text_hashes(config.reader)
+    found += look.texts(by_split, config, hashes)
+    found += look.published_texts(by_split, config, hashes)
     found += look.labels(by_split, config)
     found += look.shared(by_split, config)
     known = known_bad(config.reader, name)
@@ -141,47 +145,75 @@ def examine(
 
 
 def _read(name: str, config: DatasetConfig) -> tuple[dict, list[Excluded], list[Finding]]:
-    """Records by split, what the reader left out, and a finding for each split that cannot be read."""
-    by_split, excluded, refusals = {}, [], {}
+    """Records by split, what the reader left out, and a finding for each split that cannot be read. Where that is for
+    single rows alone, the records are those of the other rows."""
+    by_split: dict[str, list[Record]] = {}
+    excluded: list[Excluded] = []
+    refusals: dict[str, str] = {}
+    found: list[Finding] = []
+    without = replace(config, on_bad_rows=OnBadRows.exclude)
     for split in SPLITS:
+        rows: tuple[str, ...] = ()
         try:
-            by_split[split], left_out = datasets.read(name, config, split)
+            try:
+                by_split[split], left_out = datasets.read(name, config, split)
+            except RowErrors as error:
+                refusals[split] = str(error)
+                rows = tuple(dict.fromkeys(problem.source for problem in error.problems))
+                by_split[split], left_out = datasets.read(name, without, split)
         except DataError as error:
-            refusals[split] = str(error)
-            continue
+            refusals.setdefault(split, str(error))
+            left_out = []
         excluded += left_out
+        if split in refusals:
+            found.append(_unreadable(name, split, refusals[split], rows))
+        if split == "train" and split in by_split and _infer_labels(by_split, config, found):
+            # Now that the labels are known, other spellings of one are that label.
+            by_split[split] = datasets.read(name, without, split)[0]
     if not by_split:
         # The problems of one table are those of every split that is read from it.
-        raise DataError("\n".join(dict.fromkeys(refusals.values())))
-    found = []
-    for split, refusal in refusals.items():
-        lines = refusal.splitlines()
-        show = f"python -m affect.show dataset={name} evaluation.split={split}"
-        more = f" (and {len(lines) - 1:,} more lines, which `{show}` prints)" if lines[1:] else ""
-        found.append(
-            Finding(
-                severity=Severity.error,
-                what=f"{split} cannot be read: {lines[0]}{more}",
-                count=1,
-                remedy="do what it says; runs on this split are refused",
-            )
-        )
+        lines = dict.fromkeys(line for refusal in refusals.values() for line in refusal.splitlines())
+        raise DataError("\n".join(sorted(lines, key=lambda line: line.startswith("Remedy:"))))
     return by_split, excluded, found
 
 
-def _infer_labels(by_split: Records, config: DatasetConfig, found: list[Finding]) -> None:
-    """Gives tasks that declare no labels those of the training rows, as a run does."""
+def _unreadable(name: str, split: str, refusal: str, rows: tuple[str, ...]) -> Finding:
+    """`rows` are the sources of the rows that are wrong; empty where it is the whole table."""
+    lines = refusal.splitlines()
+    show = f"python -m affect.show dataset={name} evaluation.split={split}"
+    more = f" (and {len(lines) - 1:,} more lines, which `{show}` prints)" if lines[1:] else ""
+    remedy = "do what it says; runs on this split are refused"
+    if rows:
+        more = f" (and {len(rows) - 1:,} more rows, of which `{show}` prints what is wrong)" if rows[1:] else ""
+        remedy = (
+            f"correct these rows, or leave them out with datasets.{name}.on_bad_rows=exclude; until then runs on this"
+            " split are refused, and what is said here is of the other rows"
+        )
+    return Finding(
+        severity=Severity.error,
+        what=f"{split} cannot be read: {lines[0]}{more}",
+        count=max(1, len(rows)),
+        remedy=remedy,
+        ids=rows,
+    )
+
+
+def _infer_labels(by_split: Records, config: DatasetConfig, found: list[Finding]) -> bool:
+    """Gives tasks that declare no labels those of the training rows, as a run does. Whether there was such a task."""
+    inferred = False
     for name in config.tasks:
         task = config.task_definitions[name]
-        if task.kind is Kind.classification and not task.labels and "train" in by_split:
+        if task.kind is not Kind.intensity and not task.labels and "train" in by_split:
             try:
                 task.labels = datasets.infer_labels(by_split["train"], task)
+                inferred = True
             except DataError as error:
                 found.append(
                     Finding(
                         severity=Severity.error, what=str(error), count=1, remedy="do what it says; runs are refused"
                     )
                 )
+    return inferred
 
 
 def _options(config: DatasetConfig) -> dict[str, Any]:
@@ -215,11 +247,11 @@ def _not_looked_at(modalities: str, config: DatasetConfig) -> list[Finding]:
 
 
 def _parts(by_split: Records, wanted: Sequence[Expected]) -> list[tuple[tuple[str, ...], Expected | None]]:
-    """Every split that could be read, then every group of them that something is published of."""
+    """Every split that could be read, then every group of them that something is published of, then all together."""
     single = {each.splits[0]: each for each in wanted if len(each.splits) == 1}
-    groups = [each for each in wanted if len(each.splits) > 1 and set(each.splits) <= by_split.keys()]
+    groups = [each for each in wanted if 1 < len(each.splits) < len(SPLITS) and set(each.splits) <= by_split.keys()]
     parts = [((split,), single.get(split)) for split in by_split]
-    return [*parts, *((each.splits, each) for each in groups)]
+    return [*parts, *((each.splits, each) for each in groups), (SPLITS, total(wanted))]
 
 
 def _sizes(
@@ -231,7 +263,7 @@ def _sizes(
 ) -> list[dict[str, Any]]:
     rows = []
     for splits, published in _parts(by_split, wanted):
-        records = [record for split in splits for record in by_split[split]]
+        records = [record for split in splits for record in by_split.get(split, ())]
         good = [
             record
             for record in records
@@ -246,13 +278,21 @@ def _sizes(
                 "published": None if published is None else published.count,
                 "exact": None if published is None else published.exact,
                 "found": len(records),
-                "left_out": sum(item.count for item in excluded if item.split in splits),
+                "left_out": sum(item.count for item in _once(excluded, splits)),
                 "usable": len(good) if measured else None,
                 "groups": len({record.group for record in records}),
                 "speakers": len({record.speaker for record in records if record.speaker is not None}),
             }
         )
     return rows
+
+
+def _once(excluded: Sequence[Excluded], splits: Sequence[str]) -> list[Excluded]:
+    """What is left out of some splits, without the repetitions of rows that do not say their split and so are left out
+    of each."""
+    here = [item for item in excluded if item.split in splits]
+    rows = {item.source: item for item in here if item.bad_row}
+    return [*rows.values(), *(item for item in here if not item.bad_row)]
 
 
 def _classes(by_split: Records, wanted: Sequence[Expected], config: DatasetConfig) -> dict[str, list[dict[str, Any]]]:
@@ -264,13 +304,15 @@ def _classes(by_split: Records, wanted: Sequence[Expected], config: DatasetConfi
         tables[name] = []
         for splits, published in _parts(by_split, wanted):
             counts = published.classes[name] if published is not None and name in published.classes else None
-            if len(splits) > 1 and counts is None:
+            if 1 < len(splits) < len(SPLITS) and counts is None:
                 continue
-            records = [record for split in splits for record in by_split[split]]
+            records = [record for split in splits for record in by_split.get(split, ())]
+            # Not a class, but labelled all the same; records without a label are counted nowhere here.
+            without = sum(record.labels.get(name) == () for record in records)
             tables[name].append(
                 {
                     "splits": list(splits),
-                    "found": classes(records, task),
+                    "found": classes(records, task) | ({"none of them": without} if without else {}),
                     "published": None if counts is None else dict(counts),
                 }
             )

@@ -3,13 +3,14 @@
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from affect.config import DatasetConfig
-from affect.datasets.published import Expected, classes
+from affect.datasets.published import Expected, classes, text_hash
 from affect.doctor.clips import BLACK_AREA, BLACK_LUMA, NUM_FRAMES, Measurement
+from affect.labels import is_written_for_nothing
 from affect.media import NOTES, OUTCOMES
 from affect.record import Record
 from affect.tables import Excluded
@@ -24,9 +25,31 @@ MOSTLY_BLACK = 0.5
 SHORT_SECONDS = 0.3
 """A clip below it is shorter than one spoken word."""
 
-DAMAGED = re.compile("[\ufffd\x80-\x9f]|[âā]€|(?<=[a-z])Õ(?=[a-z])")
-"""What is left of a quotation mark or dash that was read in another encoding: U+FFFD where the decoder gave up, cp1252
-as Latin-1 (U+0080 to U+009F), UTF-8 as cp1252 or cp1257, MacRoman as Latin-1 (donÕt)."""
+# What cp1252 makes of the bytes 0x80 to 0xbf, of which all but the first byte of a character in UTF-8 is one.
+_REST = "[" + bytes(byte for byte in range(0x80, 0xC0) if byte not in b"\x81\x8d\x8f\x90\x9d").decode("cp1252") + "]"
+
+DAMAGED = re.compile(
+    "|".join(
+        (
+            "[\ufffd\x80-\x9f]",  # U+FFFD where a decoder gave up; cp1252 as Latin-1 (U+0080 to U+009F)
+            "(?<=[a-z])Õ(?=[a-z])",  # MacRoman as Latin-1: donÕt
+            # UTF-8 as cp1252, cp1257, cp1251, MacRoman, cp437 and GBK: quotes, dashes and the ellipsis begin so
+            "[âā]€|вЂ|\u201aÄ|ΓÇ|鈥",
+            f"[ÂÃ]{_REST}|â{_REST}{{2}}|ð{_REST}{{3}}",  # as cp1252: accents, symbols, emoji
+            f"(?:[ÐÑ]{_REST}){{3}}|(?:[ä-é]{_REST}{{2}}){{2}}",  # as cp1252: Cyrillic, Chinese
+            r"&(?:#\d{2,6}|#x[0-9a-fA-F]{2,5}|amp|apos|quot|lt|gt|nbsp|[lr][sd]quo|[mn]dash|hellip);",
+            r"\\u[0-9a-fA-F]{4}|\\x[89a-fA-F][0-9a-fA-F]",  # escapes that were never resolved
+        )
+    )
+)
+"""What is left of characters that were read in another encoding than they were written in, or never decoded."""
+
+LOST = re.compile(r"(?<=[^\W\d_])\?(?=[a-z\u00df-\u00f6\u00f8-\u024f])")
+"""A question mark inside a word (don?t, na?ve): an encoding without apostrophes or accents has ? in their place. A
+capital after it is a missing space (What?No)."""
+
+_AROUND = {pattern: re.compile(rf"\S*(?:{pattern.pattern})\S*") for pattern in (DAMAGED, LOST)}
+"""The word that the damage is in, for examples."""
 
 NUM_EXAMPLES = 5
 
@@ -101,8 +124,20 @@ def sizes(by_split: Records, wanted: Sequence[Expected], config: DatasetConfig) 
 
 def left_out(excluded: Sequence[Excluded], complete: set[str]) -> Iterator[Finding]:
     """What the reader leaves out, by reason. `complete` are the splits that are as large as published without it."""
+    wrong = [item for item in excluded if item.bad_row]
+    if wrong:
+        yield Finding(
+            severity=Severity.warning,
+            what=f"{_splits(wrong)}: rows that are wrong and left out (on_bad_rows=exclude), the first:"
+            f" {wrong[0].source}: {wrong[0].reason}",
+            count=sum(item.count for item in wrong),
+            remedy="correct them; until then results are of fewer clips than the table has, and say so",
+            ids=tuple(item.id for item in wrong),
+        )
     by_reason: dict[tuple[str, bool], list[Excluded]] = defaultdict(list)
     for item in excluded:
+        if item.bad_row:
+            continue
         # By what they say but for numbers: each of a thousand files that are not there would be a finding.
         by_reason[re.sub(r"\d+", "…", item.reason), item.split in complete].append(item)
     for (alike, known), items in by_reason.items():
@@ -118,8 +153,9 @@ def left_out(excluded: Sequence[Excluded], complete: set[str]) -> Iterator[Findi
         )
 
 
-def texts(by_split: Records, config: DatasetConfig) -> Iterator[Finding]:
-    """Transcripts that are empty, or in an English set not ASCII; damaged encodings in any."""
+def texts(by_split: Records, config: DatasetConfig, published: Collection[bytes] | None = None) -> Iterator[Finding]:
+    """Transcripts that are empty, or in an English set not ASCII; damaged encodings in any. `published` has the hashes
+    of the published texts where they are known (see published.text_hashes): damage that is in these too is a note."""
     everything = [record for records in by_split.values() for record in records]
     if "t" in config.modalities:
         empty = [record for record in everything if not record.text.strip()]
@@ -130,14 +166,37 @@ def texts(by_split: Records, config: DatasetConfig) -> Iterator[Finding]:
                 empty,
                 "transcribe these clips, or take them out of the table; with modalities=t they say nothing",
             )
-    damaged = [record for record in everything if DAMAGED.search(record.text)]
-    if damaged:
+    nothing = [record for record in everything if is_written_for_nothing(record.text)]
+    if nothing:
         yield _of(
             Severity.warning,
-            f"{_splits(damaged)}: the transcript has characters of a wrongly read encoding",
-            damaged,
-            "take the table from its publisher again, or repair the encoding, and say so with the results",
+            f"{_splits(nothing)}: the transcript is '{nothing[0].text.strip()}', which pandas and spreadsheets write"
+            " for an empty cell",
+            nothing,
+            "leave these cells empty, or transcribe the clips: prompts would quote the word",
         )
+    for pattern, what in (
+        (DAMAGED, "the transcript has characters of a wrongly read encoding"),
+        (LOST, "the transcript has ? inside words, where an apostrophe or an accent was lost"),
+    ):
+        damaged = [record for record in everything if _is_damaged(record.text, pattern)]
+        for known in (False, True):
+            some = [
+                record
+                for record in damaged
+                if (published is not None and text_hash(record, config.reader) in published) == known
+            ]
+            if not some:
+                continue
+            example = next((found[0] for r in some if (found := _AROUND[pattern].search(r.text))), some[0].text[:30])
+            yield _of(
+                Severity.note if known else Severity.warning,
+                f"{_splits(some)}: {what} (the first: {example!r}){', as in the published file' if known else ''}",
+                some,
+                "none: it is so in the published file"
+                if known
+                else "take the table from its publisher again, or repair the encoding, and say so with the results",
+            )
     foreign = [record for record in everything if not record.text.isascii()] if config.language == "en" else []
     if foreign:
         common = Counter(character for record in foreign for character in record.text if not character.isascii())
@@ -148,6 +207,20 @@ def texts(by_split: Records, config: DatasetConfig) -> Iterator[Finding]:
             foreign,
             "none where these are typographic quotes and dashes: they are kept as published; other copies replace them",
         )
+
+
+def published_texts(by_split: Records, config: DatasetConfig, published: Collection[bytes] | None) -> Iterator[Finding]:
+    """Texts that are not those of the published file, where that is known (see published.text_hashes)."""
+    for split, records in by_split.items() if published is not None else ():
+        other = [record for record in records if text_hash(record, config.reader) not in published]
+        if other:
+            yield _of(
+                Severity.error,
+                f"{split}: {len(other):,} of {len(records):,} texts differ from the published file, quotes and dashes"
+                " of other shapes and white space aside",
+                other,
+                "take the table from its publisher again, or say in every result that the texts are others",
+            )
 
 
 def labels(by_split: Records, config: DatasetConfig) -> Iterator[Finding]:
@@ -333,6 +406,12 @@ def _same_content(everything: Sequence[Record], measured: Mapping[str, Measureme
 
 
 # ---------------------------------------------------------------- words
+
+
+def _is_damaged(text: str, pattern: re.Pattern[str]) -> bool:
+    # Nothing but question marks is left of a text in another script; "??" is what somebody may have written.
+    only_marks = pattern is LOST and text.count("?") >= 3 and not re.search(r"\w", text)
+    return only_marks or pattern.search(text) is not None
 
 
 def _in_several(by_split: Mapping[str, set]) -> set:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from affect.doctor.examine import Examination
 from affect.doctor.findings import Finding, Severity
+from affect.record import SPLITS
 
 WIDTH = 140
 """Columns where there is no terminal to ask: rich assumes 80 and would fold numbers."""
@@ -31,7 +32,7 @@ def show(found: Examination, to: Console) -> None:
         ["split", "published", "found", "left out", "usable clips", "groups", "speakers"],
         [
             [
-                "+".join(row["splits"]),
+                _of_splits(row["splits"]),
                 _count(row["published"]) if row["exact"] is not False else f"about {_count(row['published'])}",
                 _count(row["found"]),
                 _count(row["left_out"]),
@@ -43,7 +44,7 @@ def show(found: Examination, to: Console) -> None:
         ],
     )
     for task, parts in found.classes.items():
-        _table(to, [task, *("+".join(part["splits"]) for part in parts)], _class_rows(parts))
+        _table(to, [task, *(_of_splits(part["splits"]) for part in parts)], _class_rows(parts))
     for task, by_split in found.values.items():
         rows = [[split, *(f"{value:.2f}" for value in numbers.values())] for split, numbers in by_split.items()]
         _table(to, [f"{task}, quantiles", *next(iter(by_split.values()))], rows)
@@ -66,6 +67,10 @@ def show(found: Examination, to: Console) -> None:
     )
     _print(to, f"{found.dataset}: {counts}.")
     _print(to, f"Licence: {found.licence or 'unknown to affect: see where the dataset came from'}")
+
+
+def _of_splits(splits: Sequence[str]) -> str:
+    return "total" if set(splits) == set(SPLITS) else "+".join(splits)
 
 
 def _class_rows(parts: Sequence[dict[str, Any]]) -> list[list[str]]:

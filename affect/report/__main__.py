@@ -17,7 +17,7 @@ from affect.report.formats import FORMATS, Report
 from affect.report.knowledge import tell
 from affect.report.rows import Table
 from affect.report.settings import ALL, HEADLINE, Run, where
-from affect.report.table import as_text, print_report
+from affect.report.table import as_text, bad_rows, print_report
 from affect.run import RunSummary, read
 
 DEPTH = 3
@@ -53,6 +53,7 @@ def main(arguments: list[str]) -> None:
     notes = [
         *_unfinished(chosen),
         *(note for made in tables for note in made.notes),
+        *(f"{number} {line}" for number, run in enumerate(chosen, 1) for line in bad_rows(run.summary)),
         *_lost(chosen),
         *deeper,
         *(f"not in the table: {problem}" for problem in damaged),

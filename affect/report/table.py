@@ -136,9 +136,19 @@ def print_results(runs: Sequence[RunSummary]) -> None:
             table.add_row(*row)
         console.print(table)
     for number, run in enumerate(runs, 1):
-        for line in unanswered(run):
+        for line in (*bad_rows(run), *unanswered(run)):
             console.print(f"{number} {line}", highlight=False, markup=False, soft_wrap=True)
         console.print(f"{number} {run.model}, {run.folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+def bad_rows(run: RunSummary) -> Iterator[str]:
+    """A sentence for every task of whose clips some are left out because their row in the annotations is wrong."""
+    for name, numbers in ({} if run.metrics is None else run.metrics["tasks"]).items():
+        if count := numbers.get("bad_rows"):
+            yield (
+                f"{name}: {count:,} of {numbers['expected']:,} rows of the annotations are wrong and left out"
+                " (on_bad_rows=exclude; exclusions.csv lists them)"
+            )
 
 
 def unanswered(run: RunSummary) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from affect import answers, heads, prompts
+from affect import answers, heads, prompts, thoughts
 from affect.calibrate import ContentFree
 from affect.config import Calibration, EvaluationConfig, IntensityReadout, Readout
 from affect.models import Encoder, Model, Unanswered
@@ -128,7 +128,9 @@ def predict(
     if how == Readout.generate.value:
         answered = zip(examples, model.generate(batch, config.max_new_tokens), strict=True)
         return [
-            failed(e, "generate", ids.reason) if isinstance(ids, Unanswered) else _generated(e, encoder.decode(ids))
+            failed(e, "generate", ids.reason)
+            if isinstance(ids, Unanswered)
+            else _generated(e, encoder.decode(ids), _opens_thoughts(e, encoder))
             for e, ids in answered
         ]
     if how == Readout.head.value:
@@ -178,13 +180,29 @@ def adjusted(prediction: Prediction, log_prior: Mapping[str, float], tau: float)
     return replace(prediction, exact=label, lenient=label, readout=f"score(tau={tau:g})")
 
 
-def _generated(example: Example, text: str) -> Prediction:
-    final = prompts.final_answer(text, example.marker)
-    # Without its marker there is no final answer; the lenient reader still takes what names one answer anywhere.
-    exact = answers.Reading(None, "no_label") if final is None else answers.exact(final, example.task, example.language)
-    lenient = answers.lenient(text if final is None else final, example.task, example.language)
+def _opens_thoughts(example: Example, encoder: Encoder) -> bool:
+    """Whether the chat template ends the prompt with the mark that opens a model's thoughts."""
+    return bool(example.messages) and thoughts.ends_within(encoder.render(example.messages))
+
+
+def _generated(example: Example, text: str, in_thoughts: bool = False) -> Prediction:
+    """`in_thoughts` says that the prompt ended with the mark that opens a model's thoughts."""
+    answer = thoughts.without(text, within=in_thoughts)
+    if answer is None:
+        exact = lenient = answers.Reading(None, "no_label", thoughts.UNCLOSED)
+    else:
+        final = prompts.final_answer(answer, example.marker)
+        # Without its marker there is no final answer; the lenient reader still takes what names one answer anywhere.
+        exact = answers.exact(final or "", example.task, example.language)
+        lenient = answers.lenient(answer if final is None else final, example.task, example.language)
     return _prediction(
-        example, answer=text, exact=exact.value, lenient=lenient.value, outcome=lenient.outcome, readout="generate"
+        example,
+        answer=text,
+        exact=exact.value,
+        lenient=lenient.value,
+        outcome=lenient.outcome,
+        readout="generate",
+        error=lenient.reason,
     )
 
 

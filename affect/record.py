@@ -72,7 +72,8 @@ class Prediction:
     """Log-likelihood of every label, in nats, when labels were scored: less that without content after
     `score(contextual)`."""
     error: str | None = None
-    """Why there is no answer, when the outcome is `error`."""
+    """Why there is no answer, when the outcome is `error`; or why none was read, where the reader says so (thoughts
+    that are not closed)."""
 
     def __post_init__(self) -> None:
         # JSON has no tuples; a prediction that was written and read back has to equal the one that was written.

@@ -1,5 +1,6 @@
 """Readouts of both families against one plain forward pass a label."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +13,11 @@ from affect.calibrate import ContentFree
 from affect.config import Calibration, ComposedConfig, EvaluationConfig, IntensityReadout, QwenOmniConfig, Readout
 from affect.media import Sampling
 from affect.models import Conversation, Encoder, Model, load
+from affect.models.chat import answer_text
 from affect.prompts import Example
 from affect.record import Record
 from affect.tasks import Kind, Task
+from affect.thoughts import UNCLOSED
 
 Pair = tuple[Model, Encoder]
 # Of one to several tokens each, and one a beginning of another.
@@ -204,6 +207,43 @@ def test_generated_text_is_read_by_both_readers(composed: Pair) -> None:
         readout.predict(model, encoder, {}, examples(EMOTION), replace(settings, max_new_tokens=2))[0].answer
         != "Neutral."
     )
+
+
+def test_thoughts_in_generated_text_do_not_count(composed: Pair) -> None:
+    _, encoder = composed
+    settings = evaluation(readout=Readout.generate, max_new_tokens=200)
+    texts = ["<think>joy?</think>Neutral.", "Answer: joy</think>\nAnswer: anger", "<think>Answer: joy"]
+    asked = [replace(e, marker="Answer: ") if i else e for i, e in enumerate(examples(EMOTION))]
+    found = readout.predict(Says(encoder, texts), encoder, {}, asked, settings)
+    assert [(p.exact, p.lenient, p.outcome) for p in found] == [
+        ("n", "n", "valid"),
+        ("anger", "anger", "valid"),
+        (None, None, "no_label"),
+    ]
+    assert [p.answer for p in found] == texts and [p.error for p in found] == [None, None, UNCLOSED]
+
+
+def test_a_prompt_may_open_the_thoughts(composed: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, encoder = composed
+    rendered = encoder.render
+    monkeypatch.setattr(encoder, "render", lambda messages: f"{rendered(messages)}<think>\n")
+    asked = [replace(e, messages=conversations("")[0].messages) for e in examples(EMOTION)]
+    settings = evaluation(readout=Readout.generate, max_new_tokens=200)
+    texts = ["joy</think>anger", "It could be joy, since", "anger"]
+    found = readout.predict(Says(encoder, texts), encoder, {}, asked, settings)
+    assert [(p.lenient, p.outcome) for p in found] == [("anger", "valid"), (None, "no_label"), (None, "no_label")]
+    assert [p.error for p in found] == [None, UNCLOSED, UNCLOSED]
+
+
+def test_marks_of_thoughts_that_are_special_tokens_stay_in_the_answer(composed: Pair) -> None:
+    _, encoder = composed
+    tokenizer = copy.deepcopy(encoder.tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]"]})
+    ids = tokenizer("[THINK]joy[/THINK]anger", add_special_tokens=False)["input_ids"] + [encoder.end]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "joyanger"
+    assert answer_text(tokenizer, ids) == "[THINK]joy[/THINK]anger"
+    plain = tokenizer("joy", add_special_tokens=False)["input_ids"] + [encoder.end]
+    assert answer_text(tokenizer, plain) == "joy"
 
 
 def test_a_model_really_generates(pair: Pair) -> None:

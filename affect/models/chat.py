@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from affect import thoughts
+
 REMEMBERED = 2**17
 """Prompts whose ids an encoder remembers at the most, four bytes a token."""
 
@@ -72,6 +74,17 @@ def neutralise_messages(messages: list[dict], special: list[str]) -> list[dict]:
 def special_strings(tokenizer: Any) -> list[str]:
     """Every string that this tokenizer turns into one special token."""
     return sorted({token.content for token in tokenizer.added_tokens_decoder.values() if token.special})
+
+
+def answer_text(tokenizer: Any, ids: list[int]) -> str:
+    """The text of generated tokens without special ones, but with the marks of thoughts, which are special tokens in
+    some vocabularies: without them nobody could tell thoughts and answer apart."""
+    tokens = tokenizer.convert_ids_to_tokens(ids)
+    if not any(thoughts.is_mark(token) for token in tokens):
+        return tokenizer.decode(ids, skip_special_tokens=True)
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    kept = [i for i, token in zip(ids, tokens, strict=True) if i not in special or thoughts.is_mark(token)]
+    return tokenizer.decode(kept, skip_special_tokens=False)
 
 
 def end_of_turn(templater: Any, tokenizer: Any, text_content: bool, **options: Any) -> int:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from affect.config import ComposedConfig, ConfigError, ProjectorKind
 from affect.models import Conversation, smollm2, towers
 from affect.models.chat import (
+    answer_text,
     end_of_turn,
     neutralise,
     neutralise_messages,
@@ -90,7 +91,7 @@ class ComposedEncoder:
         return [*self.tokenizer(neutralise(answer, self.special), add_special_tokens=False)["input_ids"], self.end]
 
     def decode(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+        return answer_text(self.tokenizer, ids)
 
     def encode(self, conversations: list[Conversation]) -> dict[str, Any]:
         prompts = [self._ids(c.messages) for c in conversations]

@@ -22,6 +22,7 @@ from transformers import DynamicCache
 from affect.config import ConfigError, NativeConfig
 from affect.models import Conversation
 from affect.models.chat import (
+    answer_text,
     end_of_turn,
     neutralise,
     neutralise_messages,
@@ -270,7 +271,7 @@ class NativeEncoder:
 
     def decode(self, ids: list[int]) -> str:
         """The text of generated tokens, without special ones."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+        return answer_text(self.tokenizer, ids)
 
     def render(self, messages: list[dict]) -> str:
         """The prompt as a string, with one placeholder for the audio and one for the video."""

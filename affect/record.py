@@ -14,6 +14,10 @@ class DataError(Exception):
     """Something in the user's data is wrong. The message names the file, the row and the remedy."""
 
 
+class NothingAnswered(Exception):
+    """A run whose predictions are all errors. The message says how many, why, and where the rest is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One utterance of a dataset: what was said, where its clip is, and its labels."""

@@ -28,7 +28,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import cache
@@ -42,7 +43,7 @@ from affect import __version__
 from affect.atomic import write_atomic, write_json
 from affect.config import Config, ConfigError, read_yaml, to_yaml
 from affect.lifetime import FOLLOWED, is_first, now, state
-from affect.record import DataError, Prediction
+from affect.record import DataError, NothingAnswered, Prediction
 from affect.splits import Part
 
 LIBRARIES = (
@@ -196,6 +197,19 @@ def write_results(
         {"id": i, "split": "", "reason": "lost during the run", "source": why, "count": 1} for i, why in lost.items()
     ]
     write_exclusions(folder, rows)
+
+
+def check_answered(folder: Path, predictions: Sequence[Prediction]) -> None:
+    """Raises NothingAnswered where every prediction is an error: a run without a single answer has failed, though its
+    files say how. To be called when they are written."""
+    if predictions and all(prediction.outcome == "error" for prediction in predictions):
+        reasons = Counter(str(prediction.error) for prediction in predictions)
+        [(reason, count)] = reasons.most_common(1)
+        others = f" ({count:,} of them; there are {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
+        raise NothingAnswered(
+            f"None of the {len(predictions):,} predictions of {folder} has an answer, so the run has failed:"
+            f" {reason}{others}. All of them are kept in its predictions.jsonl."
+        )
 
 
 def write_data(folder: Path, parts: list[Part], lost: dict[str, str]) -> None:

@@ -30,6 +30,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from affect.atomic import WriteError, write_atomic, write_json
 from affect.config import ConfigError
 from affect.lifetime import state
+from affect.record import NothingAnswered
 from affect.refusals import REFUSALS, refusal
 from affect.sweep_points import distinct
 
@@ -235,7 +236,7 @@ def _is_alive(note: dict[str, Any]) -> bool:
 
 def _refusal_names() -> set[str]:
     """Names of the exceptions that say that configuration or data cannot be used."""
-    kinds = [kind for kind in REFUSALS if kind is not WriteError]
+    kinds = [kind for kind in REFUSALS if kind not in (WriteError, NothingAnswered)]
     for kind in kinds:
         kinds += kind.__subclasses__()
     return {kind.__name__ for kind in kinds}

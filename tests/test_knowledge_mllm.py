@@ -160,6 +160,23 @@ def test_greedy_is_what_the_model_generates(made, folder):
     assert texts(source, [record])[record.id, "audio"] == encoder.decode(ids).strip()
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_output_that_is_not_finite_is_a_failure_with_the_reason(made, monkeypatch, temperature):
+    load = models.load
+
+    def broken(*given, **how):
+        model, encoder = load(*given, **how)
+        with torch.no_grad():
+            next(model.parameters()).fill_(float("nan"))
+        return model, encoder
+
+    monkeypatch.setattr(models, "load", broken)
+    source, records = made("knowledge.modalities=[audio]", f"knowledge.temperature={temperature}")
+    kept, failed = described(source, records)
+    assert not kept and len(failed) == len(records)
+    assert all(models.NOT_FINITE in failure.reason for failure in failed)
+
+
 def test_sampling_depends_on_seed_and_clip_alone(made):
     words = ("knowledge.modalities=[audio]", "knowledge.temperature=1.0")
     source, records = made(*words)

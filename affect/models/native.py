@@ -20,7 +20,7 @@ from torch import nn
 from transformers import DynamicCache
 
 from affect.config import ConfigError, NativeConfig
-from affect.models import Conversation
+from affect.models import Conversation, Unanswered
 from affect.models.chat import (
     answer_text,
     end_of_turn,
@@ -375,7 +375,7 @@ class Native(nn.Module):
     def _on_all_axes(self, positions: torch.Tensor) -> torch.Tensor:
         return positions if self.AXES == 1 else positions.expand(self.AXES, -1, -1)
 
-    def generate(self, batch: dict, max_new_tokens: int) -> list[list[int]]:
+    def generate(self, batch: dict, max_new_tokens: int) -> list[list[int] | Unanswered]:
         """Greedy continuation of every prompt, up to and without its end of turn."""
         return greedy(self, batch, max_new_tokens, self.stops)
 

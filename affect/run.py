@@ -45,6 +45,7 @@ from affect.config import Config, ConfigError, read_yaml, to_yaml
 from affect.lifetime import FOLLOWED, is_first, now, state
 from affect.record import DataError, NothingAnswered, Prediction
 from affect.splits import Part
+from affect.tables import for_spreadsheets
 
 LIBRARIES = (
     "torch",
@@ -262,7 +263,7 @@ def write_exclusions(folder: Path, rows: list[dict[str, Any]]) -> None:
     out = io.StringIO()
     writer = csv.DictWriter(out, ["id", "split", "reason", "source", "count"])
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: for_spreadsheets(value) for key, value in row.items()} for row in rows)
     write_atomic(folder / "exclusions.csv", out.getvalue())
 
 
@@ -283,7 +284,7 @@ def read_predictions(folder: Path) -> list[Prediction]:
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
             predictions.append(Prediction(**json.loads(line)))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise DataError(
                 f"{path}, line {number} is not a prediction ({error}): restore the file, or evaluate again"
             ) from error
@@ -340,7 +341,7 @@ KEYS = frozenset(field.name for field in fields(Config) if field.default is MISS
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path} cannot be read ({error}): restore the file, or delete {path.parent} and run again"
         ) from error

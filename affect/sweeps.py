@@ -33,6 +33,7 @@ from affect.lifetime import state
 from affect.record import NothingAnswered
 from affect.refusals import REFUSALS, refusal
 from affect.sweep_points import distinct
+from affect.tables import for_spreadsheets
 
 
 @dataclass(slots=True)
@@ -217,7 +218,7 @@ def _job(number: int, words: list[str], sweep: Path, folder: Path) -> Job:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error}): restore the file, or delete {path.parent}") from error
 
 
@@ -254,7 +255,8 @@ def write_table(made: Sequence[Job], folder: Path) -> None:
     )
     for job in made:
         numbers = [_value(job, task, metric) for task, metric in columns]
-        writer.writerow([job.number, job.state, shlex.join(job.words), *numbers, job.seconds, job.folder, job.error])
+        cells = [job.number, job.state, shlex.join(job.words), *numbers, job.seconds, job.folder, job.error]
+        writer.writerow(map(for_spreadsheets, cells))
     write_json(folder / "jobs.json", [asdict(job) for job in made])
     write_atomic(folder / "jobs.csv", out.getvalue())
 

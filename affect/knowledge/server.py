@@ -15,11 +15,12 @@ from affect.config import Config, KnowledgeConfig, ServerVideo
 from affect.endpoint import Client, Hope, Refused, each, parts
 from affect.knowledge import Description, Failure, instructions
 from affect.knowledge.clips import clips
+from affect.models.chat import neutralise_messages
 from affect.record import Record
 from affect.serving import of_knowledge
 from affect.splits import Part
 
-VERSION = 1
+VERSION = 2
 """To be raised when this module, or what it sends, starts to give other texts: what is in the store was then made by
 another generator."""
 
@@ -93,7 +94,8 @@ class Server:
         )[modality]
         if isinstance(clip, str):
             return Failure(id=record.id, modality=modality, reason=clip)
-        messages = instructions.messages(record, modality, knowledge)
+        # The server's special tokens are not known here, and a transcript must not be able to end its turn.
+        messages = neutralise_messages(instructions.messages(record, modality, knowledge), None)
         seed = None
         if knowledge.temperature > 0:
             # Of a clip's own, below 2^31, which is what servers take.

@@ -28,7 +28,9 @@ DASHES = (
 PLUSES = "\uff0b\ufe62\u207a\u208a\u2795\u2295\u229e\ufb29"
 
 _FORMAT = re.compile("[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
-_SOFT_HYPHEN = re.compile("\u00ad(?=[\\s]*[0-9.])")
+# A soft hyphen may be shown as a minus or not at all; ¬ and the Chinese one are what stands in its place where an
+# encoding or a keyboard was the wrong one.
+_PERHAPS_MINUS = re.compile("(?:\u00ad|¬|(?<![\u3400-\u9fff])一)(?=\\s*[0-9.])")
 _BOTH = re.compile(r"\+\s?[/|]?\s?-(?=[\s0-9.])|-\s?[/|]\s?\+|\u2213")
 _TAG = re.compile(r"</?[a-z]{1,10}>")
 
@@ -38,6 +40,7 @@ _MINUS = (
     r"|(?<![欺辜抱胜勝自背肩])[负負](?![责責担擔荷债債伤傷]))"
 )
 _SUBTRACTED = "[减減]"
+_PLUS = "正"
 _NEGATIVE = (
     r"(?:\bn[eé]gati[vf]\w*|\bneg\b\.?|отрицательн\w*"
     r"|\b(?:below|under|beneath|(?:less|lower|smaller) than) (?:the )?(?:zero|neutral|nought|null)(?: point| line)?\b"
@@ -45,7 +48,7 @@ _NEGATIVE = (
 )
 _POSITIVE = (
     r"(?:\bpositi[vf]\w*|\bpos\b\.?|\bplus\b|\b(?:above|over|(?:more|greater|higher) than) (?:the )?(?:zero|neutral)\b"
-    r"|正(?:面|向|性|值|数|數|分|的)?|[积積][极極]|零上|(?:高于|高於|大于|大於)零)"
+    r"|正(?:面|向|性|值|数|數|分|的)|[积積][极極]|零上|(?:高于|高於|大于|大於)零)"
 )
 _NOUN = (
     r"(?:(?: sentiment| emotion(?:al)?| polarity| valence| intensity)?"
@@ -57,7 +60,11 @@ _JOINED = (
 )
 _BEFORE = {
     word: re.compile(rf"{pattern}{_NOUN}{_JOINED}\Z")
-    for word, pattern in (("minus", f"(?:{_MINUS}|{_SUBTRACTED})"), ("negative", _NEGATIVE), ("positive", _POSITIVE))
+    for word, pattern in (
+        ("minus", f"(?:{_MINUS}|{_SUBTRACTED})"),
+        ("negative", _NEGATIVE),
+        ("positive", f"(?:{_POSITIVE}|{_PLUS})"),
+    )
 }
 _EITHER = re.compile(
     rf"(?:\bplus\W{{0,3}}(?:or|and)?\W{{0,3}}minus|\bminus\W{{0,3}}(?:or|and)?\W{{0,3}}plus|正\W?或?[负負]|±){_JOINED}\Z"
@@ -77,14 +84,15 @@ _NEGATIVE_ANYWHERE = re.compile(
 )
 _DENYING = re.compile(
     r"n't\b|\b(?:not|no|non|never|nothing|none|neither|nor|without|cannot|hardly|scarcely|less|instead|rather"
-    r"|far from|anything but|opposite of)\b|[不没沒無无未非莫]|并非"
+    r"|far from|anything but|opposite of|double|minus)\b|[不没沒無无未非莫负負]|并非"
 )
 _DENIED_POSITIVE = re.compile(
     r"(?:n't|\b(?:not|no|non|never|nothing|neither|nor|without|hardly|scarcely|less|far from|anything but|opposite of))"
     rf"(?:[ -]\w+){{0,3}}?[ -]{_POSITIVE}"
     r"|(?:[不没沒無无未非]|并非|不是|没有)(?:很|太|是|有)?(?:正(?:面|向|的)|[积積][极極])"
 )
-_HINT = re.compile(rf"{_MINUS}|{_SUBTRACTED}|{_NEGATIVE}|{_POSITIVE}|±|[(\uff08]|-(?![0-9.])")
+_POSITIVE_ANYWHERE = re.compile(_POSITIVE)
+_HINT = re.compile(rf"{_MINUS}|{_SUBTRACTED}|{_NEGATIVE}|{_POSITIVE}|{_PLUS}|±|[(\uff08]|-(?![0-9.])")
 _SENTENCE_END = re.compile(r"[!?;\n。\uff01\uff1f\uff1b]|\.(?![0-9])(?!\S)")
 _CLAUSE_END = re.compile(
     r"[,;:!?\n\uff0c\uff1b\uff1a。、\uff01\uff1f]|\.(?![0-9])|\b(?:but|yet|so|therefore|overall)\b|而是|但"
@@ -106,6 +114,7 @@ class Signs:
         against = [match.start() for match in _NEGATIVE_ANYWHERE.finditer(text)]
         against += [match.start() for match in _DENIED_POSITIVE.finditer(text)]
         self._negative_sentences = {bisect(self._ends, at) for at in against}
+        self._positive_sentences = {bisect(self._ends, m.start()) for m in _POSITIVE_ANYWHERE.finditer(text)}
 
     def apply(self, value: float, start: int, end: int, explicit: bool, context: bool = True) -> float | None:
         """The value of the number at text[start:end] with the sign of its words; None where that is undecided.
@@ -133,6 +142,8 @@ class Signs:
         if "negative" in found or _AFTER.match(text, end):
             if not context:
                 return value  # "negative: 1" names class 1
+            if bisect(self._ends, start) in self._positive_sentences:
+                return None  # "more positive than negative: 1.5"
             return -abs(value) if value < 0 or not explicit else None
         if value < 0:
             return None if "positive" in found else value
@@ -152,10 +163,10 @@ class Signs:
 
 def plain(folded: str) -> str:
     """A folded text without what hides a sign: invisible characters, HTML tags and entities. ± stands for all ways to
-    write both signs, and for a soft hyphen before a number, which may be shown as a minus or not at all."""
+    write both signs, and for what may be a minus."""
     if "&" in folded:
         folded = html.unescape(folded).translate(TO_ASCII)
-    folded = _SOFT_HYPHEN.sub("±", folded)
+    folded = _PERHAPS_MINUS.sub("±", folded)
     return _BOTH.sub("±", _TAG.sub("", _FORMAT.sub("", folded)))
 
 

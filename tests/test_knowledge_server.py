@@ -132,6 +132,16 @@ def test_a_transcript_cannot_end_its_turn(fake, source):
     assert text.startswith(f'They say: "{harmless}"')
 
 
+def test_thoughts_are_no_description(fake, source):
+    said = {0: "<think>Is she sad?</think>A low voice.", 1: "Perhaps.</think>\nA high voice.", 2: "<think>Let me"}
+    fake.behaviour = lambda number, body: answer(said[number])
+    made, records = source("knowledge.modalities=[audio]", "knowledge.server_concurrency=1")
+    kept, failed = described(made, records[:3])
+    assert [one.text for one in kept] == ["A low voice.", "A high voice."]
+    [failure] = failed
+    assert "did not end its thoughts" in failure.reason and "knowledge.max_new_tokens" in failure.reason
+
+
 def test_what_passes_is_tried_again(fake, source):
     """Of every kind of trouble once: all clips are described in the end."""
     troubles = [

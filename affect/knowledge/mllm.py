@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from affect import adapters, models
+from affect import adapters, models, thoughts
 from affect.cache import content_hashes
 from affect.config import (
     DESCRIPTIONS,
@@ -43,7 +43,7 @@ from affect.models import NOT_FINITE, Conversation, Encoder, Unanswered, precisi
 from affect.record import DataError, Record
 from affect.splits import Part
 
-VERSION = 1
+VERSION = 2
 """To be raised when this module, or what it decodes and prompts with, starts to give other texts: what is in the store
 was then made by another generator."""
 
@@ -334,8 +334,14 @@ class Mllm:
                     f"{record.media}: {generator.config.name} has no description of it ({modality}): {ids.reason}"
                 )
                 continue
-            text = encoder.decode(ids).strip()
-            if text:
+            within = thoughts.ends_within(encoder.render(instructions.messages(record, modality, self.knowledge)))
+            text = thoughts.without(encoder.decode(ids), within)
+            if text is None:
+                made.append(
+                    f"{record.media}: {generator.config.name} did not end its thoughts ({modality}): raise"
+                    " knowledge.max_new_tokens, or choose a model that does not think"
+                )
+            elif text := text.strip():
                 made.append(Said(text=text, tokens=len(ids), seconds=0.0))
             else:
                 key = f"knowledge.instruction_{modality}.{record.language}"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from affect import thoughts
 from affect.config import Config, KnowledgeConfig, ServerVideo
 from affect.endpoint import Client, Hope, Refused, each, parts
 from affect.knowledge import Description, Failure, instructions
@@ -107,7 +108,13 @@ class Server:
             temperature=knowledge.temperature,
             seed=seed,
         )
-        if not answer.text:
+        text = thoughts.without(answer.text)
+        if text is None:
+            raise Refused(
+                f"{client.model} did not end its thoughts about {record.media} ({modality}): raise"
+                " knowledge.max_new_tokens, or have it answer without thinking"
+            )
+        if not text:
             raise Refused(
                 f"{client.model} gave an empty answer about {record.media} ({modality}): word"
                 f" knowledge.instruction_{modality}.{record.language} differently, raise knowledge.max_new_tokens, or"
@@ -118,7 +125,7 @@ class Server:
             sha256=sha256,
             modality=modality,
             generator=self.fingerprint,
-            text=answer.text,
+            text=text,
             tokens=answer.tokens,
             seconds=time.perf_counter() - begin,
             time=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -16,8 +16,9 @@ UNCLOSED = "the answer ends within the model's thoughts: raise evaluation.max_ne
 
 # <think>, <thinking>, <seed:think>, <longcat_think>, <think_fast>, <reasoning>, <analysis>, <思考> …
 _NAME = (
-    r"(?:\w{1,20}[:_.-])?"
-    r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|rationale|reflection|analysis|scratchpad|deliberation|monologue|cot"
+    r"(?:\w{1,20}[:_.-])?(?:deep|inner|internal|self)?"
+    r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|rationale|reflect(?:ion)?|analysis|scratchpad|deliberat(?:e|ion)"
+    r"|ponder(?:ing)?|monologue|cot|chain[ _-]of[ _-]thoughts?"
     r"|思考|思维|思維|推理|思路)"
     r"(?:[:_ -](?:process|step|fast|faster|slow|on|过程|過程))?(?:过程|過程)?"
 )
@@ -28,7 +29,7 @@ _ATTRIBUTES = r"""(?:\s{1,3}\w{1,20}\s?=\s?["']?[^<>"']{0,40}["']?)*+"""
 # Granite; Ollama's command line.
 _OPEN = re.compile(
     rf"{_LEFT}(?:(?:begin|start)[ _-]?(?:of)?[ _-]?)?{_NAME}(?:[ _-](?:start|begin))?{_ATTRIBUTES}{_RIGHT}"
-    r"|<\|channel\|?>\s{0,3}(?:analysis|commentary|thought)(?:\s{0,3}<\|message\|>)?"
+    r"|(?:<\|start\|>\s{0,3}assistant\s{0,3})?<\|channel\|?>\s{0,3}(?:analysis|commentary|thought)(?:\s{0,3}<\|message\|>)?"
     r"|\A\s*+(?-i:analysis(?=[A-Z])|thought\n)"
     r"|<unused94>(?:\s{0,3}thought)?"
     r"|here(?:'s|\u2019s| is) my thought process:"
@@ -54,7 +55,7 @@ _AROUND_ANSWER = re.compile(
 )
 # Only a text with one of these can have a mark, and looking for them takes no time.
 _HINT = re.compile(
-    r"think|thought|reason|rational|reflect|analysis|scratch|deliber|monolog|cot|思|推理|chan|unused", re.I
+    r"think|thought|reason|rational|reflect|analysis|scratch|deliber|ponder|monolog|cot|思|推理|chan|unused", re.I
 )
 
 

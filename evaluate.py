@@ -66,6 +66,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
                 write_json(folder / "content_free.json", supervised.content_free.table())
             tracker.results(found, predictions, {record.id: record for part in parts for record in part.records})
             print_results([run.read(folder)])
+            run.check_answered(folder, predictions)
             settle(model)
 
 

@@ -11,6 +11,7 @@ anywhere; it reads whatever `exact` reads, and to the same value. Neither guesse
 - A label's word counts as a whole word and in that form only: "angry" is not "anger". Next to scripts written without
   spaces (Chinese, Japanese, Korean particles, Thai) there are no word boundaries to ask for, so a substring counts.
 - A number is written in digits with an optional sign that touches them: "- 2" may be a list item, so it is not read.
+  `lenient` takes a sign in words too ("minus 1.5", 负0.6), and no number whose words contradict it (affect.signs).
   "1,5" is 1.5, but "1,500" may be 1500 and is not read; neither are "80%", "1-2" and "±2". Such a piece still
   counts as a second number next to a readable one. What touches letters ("2nd", "1e3", "GPT-4", "1½") is a word.
 - "2/3", "2 of 3" and "2 out of 3" are 2 where 3 is the top of the range; on another scale ("7/10") they are not read.
@@ -18,6 +19,9 @@ anywhere; it reads whatever `exact` reads, and to the same value. Neither guesse
 Where several labels may apply, an answer that claims several is what was asked for: `exact` takes a list of them and
 nothing else, `lenient` all that are claimed anywhere. The word for none is the empty set; beside a label it makes
 several_labels, since only one of the two can be meant.
+
+Thoughts of reasoning models (`<think>…</think>`, see affect.thoughts) are removed before anything is read. Where they
+are not closed there is no answer: no_label, with the reason.
 """
 
 import math
@@ -26,6 +30,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
+from affect import signs, thoughts
 from affect.record import Value
 from affect.tasks import Kind, Task
 
@@ -48,6 +53,8 @@ class Reading:
     """The label in the dataset's spelling, the number, or the labels, sorted; None where none could be read."""
     outcome: str
     """One of OUTCOMES."""
+    reason: str | None = None
+    """Why there is no value, where there is more to say than the outcome does."""
 
 
 def exact(text: str, task: Task, language: str) -> Reading:
@@ -58,10 +65,13 @@ def exact(text: str, task: Task, language: str) -> Reading:
     the outcome is `empty` or `no_label`. Raises on no string.
 
     >>> task = Task(labels=["0", "1"], words={"en": {"0": "not funny", "1": "funny"}})
-    >>> exact("**Not funny.**", task, "en"), exact("It is funny.", task, "en")
-    (Reading(value='0', outcome='valid'), Reading(value=None, outcome='no_label'))
+    >>> exact("**Not funny.**", task, "en").value, exact("It is funny.", task, "en").outcome
+    ('0', 'no_label')
     """
-    core = _core(text)
+    answer = thoughts.without(text)
+    if answer is None:
+        return _UNCLOSED
+    core = _core(answer)
     if task.kind is Kind.intensity:
         value = _number(core)
         if value is not None:
@@ -88,22 +98,25 @@ def lenient(text: str, task: Task, language: str) -> Reading:
     The rules are those at the head of this module. The time is linear in the length of the text. Raises on no string.
 
     >>> task = Task(labels=["happy", "unhappy", "neutral"])
-    >>> lenient("She sounds unhappy, clearly not happy.", task, "en")
-    Reading(value='unhappy', outcome='valid')
+    >>> lenient("She sounds unhappy, clearly not happy.", task, "en").value
+    'unhappy'
     >>> lenient("not happy", task, "en").outcome, lenient("happy or neutral", task, "en").outcome
     ('no_label', 'several_labels')
     """
-    reading = exact(text, task, language)
+    answer = thoughts.without(text)
+    if answer is None:
+        return _UNCLOSED
+    reading = exact(answer, task, language)
     if reading.outcome != "no_label":
         return reading
-    folded = _fold(text)
+    folded = _fold(answer)
     claims: set[str | float | None]
     words = tuple(task.word(label, language) for label in task.labels)
     if task.kind is Kind.intensity:
         claims = _numbers(folded, task)
     elif task.kind is Kind.multi_label:
         claims = _labels(folded, (*task.labels, _NONE), (*words, task.word_for_none(language)))
-        if claims and _NONE not in claims:
+        if claims and not claims & {_NONE, None}:
             return Reading(tuple(sorted(str(label) for label in claims)), "valid")
         if claims == {_NONE}:
             return Reading((), "valid")
@@ -118,6 +131,8 @@ def lenient(text: str, task: Task, language: str) -> Reading:
     return Reading(value, "valid") if isinstance(value, str) else _measured(value, task)
 
 
+_UNCLOSED = Reading(None, "no_label", thoughts.UNCLOSED)
+
 # Quotes, markdown emphasis and what is invisible may surround an answer; punctuation may only end it, for ".5" is a
 # number. Written as code points where an editor would show something else: no-break, ideographic and zero-width space,
 # byte order mark; curly quotes; full-width comma, semicolon, colon, exclamation and question mark.
@@ -125,11 +140,9 @@ _QUOTES = "\"'`*~\u2018\u2019“”„«»「」『』《》"
 _AROUND = " \t\r\n\f\v\u00a0\u3000\u200b\ufeff_" + _QUOTES
 _FINAL = ".,;:!?…。、" + "\uff0c\uff1b\uff1a\uff01\uff1f"
 
-# Typographic signs and full-width digits are what models write for ASCII ones: minus, en and em dash, two hyphens,
-# full-width and small minus. A dash that is left alone would turn "-2" into 2, so all of them are signs.
-_ASCII = dict.fromkeys((0x2212, 0x2013, 0x2014, 0x2010, 0x2011, 0xFF0D, 0xFE63), "-")
-# Curly apostrophe, full-width plus and point.
-_ASCII |= {0x2019: "'", 0xFF0B: "+", 0xFF0E: "."} | {0xFF10 + digit: str(digit) for digit in range(10)}
+# Typographic signs and full-width digits are what models write for ASCII ones. A dash that is left alone would turn
+# "-2" into 2, so all of them are signs. With them the curly apostrophe and the full-width point.
+_ASCII = signs.TO_ASCII | {0x2019: "'", 0xFF0E: "."} | {0xFF10 + digit: str(digit) for digit in range(10)}
 
 # Scripts without spaces between words: Thai and Lao, Burmese, Khmer, kana, ideographs, Hangul.
 _UNSPACED = (
@@ -173,7 +186,7 @@ _COMMA_NUMBER = re.compile(r"([+-]?[0-9]++),([0-9]++)")
 # A piece is everything that touches a digit, so that half a word or half a date is never taken for a number. Points and
 # commas belong to it between digits, and a point before the first where it does not end a word or an ellipsis.
 _PIECE = re.compile(
-    rf"(?:[+-] (?=[0-9.]))?(?:{_LETTER}|[0-9+±%-]|(?<=[0-9])[.,](?=[0-9])|(?<!{_LETTER})(?<![.,])\.(?=[0-9]))++(?: %)?"
+    rf"(?:[+±-] (?=[0-9.]))?(?:{_LETTER}|[0-9+±%-]|(?<=[0-9])[.,](?=[0-9])|(?<!{_LETTER})(?<![.,])\.(?=[0-9]))++(?: %)?"
 )
 
 
@@ -242,13 +255,29 @@ def _labels(folded: str, labels: tuple[str, ...], words: tuple[str, ...]) -> set
     # Most answers that name no label do not contain one even within a word, and that is found out much faster.
     if not any(form in folded for form in by_form):
         return set()
-    return {by_form[match[1]] for match in pattern.finditer(folded) if match[1] is not None}
+    numbers = {form: number for form in by_form if (number := _number(form)) is not None}
+    if not numbers:
+        return {by_form[match[1]] for match in pattern.finditer(folded) if match[1] is not None}
+    by_number = {number: by_form[form] for form, number in numbers.items()}
+    folded = signs.plain(folded)
+    of_words, signed = signs.Signs(folded), min(numbers.values()) < 0
+    claims: set[str | float | None] = set()
+    for match in pattern.finditer(folded):
+        form = match[1]
+        if form in numbers:
+            value = of_words.apply(numbers[form], *match.span(1), explicit=form[0] in "+-", context=signed)
+            claims.add(None if value is None else by_number.get(value))
+        elif form is not None:
+            claims.add(by_form[form])
+    return claims
 
 
 def _numbers(folded: str, task: Task) -> set[str | float | None]:
     if not any(digit in folded for digit in _DIGITS):
         # Most answers without a number have no digit at all, and that is found out much faster.
         return set()
+    folded = signs.plain(folded)
+    of_words = signs.Signs(folded)
     values: list[float | None] = []
     end = 0
     for match in _PIECE.finditer(folded):
@@ -259,8 +288,10 @@ def _numbers(folded: str, task: Task) -> set[str | float | None]:
         if values and folded[end : match.start()].strip() in ("/", "of", "out of"):
             if value != task.high:
                 values[-1] = None
+        elif value is None:
+            values.append(None)
         else:
-            values.append(value)
+            values.append(of_words.apply(value, match.start(), match.end(), explicit=piece[0] in "+-"))
         end = match.end()
     return set(values)
 

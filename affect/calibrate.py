@@ -68,11 +68,12 @@ class ContentFree:
         )
 
     def table(self) -> dict[str, dict[str, float]]:
-        """By dataset.task, the mean probability of every label over all prompts without content."""
+        """By dataset.task, the mean probability of every label over all prompts without content whose scores are
+        finite; a task without any is left out."""
         found: dict[str, dict[str, float]] = {}
         for name, labels in self.labels.items():
-            rows = torch.stack([row for key, row in self.known.items() if key[0] == name])
-            found[name] = dict(zip(labels, _mean(rows).exp().tolist(), strict=True))
+            if rows := [row for key, row in self.known.items() if key[0] == name and row.isfinite().all()]:
+                found[name] = dict(zip(labels, _mean(torch.stack(rows)).exp().tolist(), strict=True))
         return found
 
 

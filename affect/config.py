@@ -803,7 +803,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A run folder's configuration as plain values. Raises ConfigError where the file holds none."""
     try:
         plain = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         why = str(error).splitlines()[0]
         raise ConfigError(
             f"{path} cannot be read ({why}): restore the file, or delete {path.parent} and run again"

@@ -165,7 +165,7 @@ class Client:
         self._refuse(status, words)
         try:
             return _completion(response.json())
-        except ValueError as error:  # no JSON, or not even text
+        except (ValueError, RecursionError) as error:  # no JSON, nested without end, or not even text
             sentence = (
                 f"{self.url} answered with something that is not JSON ({words}): is this where an OpenAI-compatible"
                 " interface begins (…/v1)?"
@@ -200,7 +200,7 @@ class Client:
         """What to do about an unknown name: the end of a sentence."""
         try:
             names = [entry["id"] for entry in self._http.get(f"{self.url}/models").json()["data"]]
-        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError):
             return "give the name under which it serves the model, and an address that ends where its interface begins"
         return f"it serves {', '.join(map(str, names)) or 'no model'}; name one of these"
 

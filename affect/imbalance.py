@@ -179,7 +179,7 @@ def _read_priors(run: Path, tau: float) -> Counts:
     try:
         counts = json.loads(path.read_text(encoding="utf-8"))
         sound = all(type(count) is int and count >= 0 for labels in counts.values() for count in labels.values())
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error}): restore it from a copy, or {without}") from error
     if not sound:
         raise ConfigError(

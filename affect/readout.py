@@ -1,6 +1,7 @@
 """From a model and a batch of prompts to predictions: by scoring every label, by generating and reading, by generating
 labels alone, or by a head."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
@@ -8,10 +9,10 @@ from typing import Any
 
 import torch
 
-from affect import answers, heads, prompts
+from affect import answers, heads, prompts, thoughts
 from affect.calibrate import ContentFree
 from affect.config import Calibration, EvaluationConfig, IntensityReadout, Readout
-from affect.models import Encoder, Model, Unanswered
+from affect.models import NOT_FINITE, Encoder, Model, Unanswered
 from affect.models.prefix import Branches, Prefix
 from affect.prompts import Example
 from affect.record import Prediction
@@ -78,9 +79,10 @@ def _after_the_prompts(model: Model, prefix: Prefix, longer: list[list[int]]) ->
 
 
 @torch.no_grad()
-def constrained(model: Model, batch: dict[str, Any], candidates: list[list[int]]) -> list[int]:
+def constrained(model: Model, batch: dict[str, Any], candidates: list[list[int]]) -> list[int | None]:
     """For each of B prompts, the index of the candidate that greedy generation writes when it may choose, at every
-    position, only among the tokens with which a candidate goes on; the end of turn is one of them.
+    position, only among the tokens with which a candidate goes on; the end of turn is one of them. None where one of
+    the logits it had to choose by is not finite.
 
     Unlike `score` it never takes back a first token whose continuations turn out badly, and a long label does not pay
     for its length. It ends as soon as a single candidate is left.
@@ -89,6 +91,7 @@ def constrained(model: Model, batch: dict[str, Any], candidates: list[list[int]]
     prefix = model.prefill(batch)
     logits = prefix.logits
     left = [list(range(len(candidates))) for _ in logits]
+    broken = [False] * len(left)
     step = 0
     while True:
         chosen = []
@@ -97,11 +100,12 @@ def constrained(model: Model, batch: dict[str, Any], candidates: list[list[int]]
                 chosen.append(candidates[left[i][0]][0])  # decided: it runs along, whatever it is given
                 continue
             allowed = sorted({candidates[k][step] for k in left[i]})
+            broken[i] = broken[i] or not bool(row[allowed].isfinite().all())
             chosen.append(allowed[int(row[allowed].argmax())])
             left[i] = [k for k in left[i] if candidates[k][step] == chosen[i]]
         step += 1
         if all(len(rest) == 1 for rest in left):
-            return [rest[0] for rest in left]
+            return [None if bad else rest[0] for rest, bad in zip(left, broken, strict=True)]
         tokens = torch.tensor(chosen, device=logits.device)[:, None]
         logits = model.extend(prefix, tokens)[:, -1]
         prefix = replace(prefix, logits=logits, attention_mask=prefix.mask_with(1), position=prefix.position + 1)
@@ -128,7 +132,9 @@ def predict(
     if how == Readout.generate.value:
         answered = zip(examples, model.generate(batch, config.max_new_tokens), strict=True)
         return [
-            failed(e, "generate", ids.reason) if isinstance(ids, Unanswered) else _generated(e, encoder.decode(ids))
+            failed(e, "generate", ids.reason)
+            if isinstance(ids, Unanswered)
+            else _generated(e, encoder.decode(ids), _opens_thoughts(e, encoder))
             for e, ids in answered
         ]
     if how == Readout.head.value:
@@ -139,7 +145,11 @@ def predict(
     candidates = [encoder.answer_ids(text) for text in texts]
     if how == Readout.constrained.value:
         return [
-            _prediction(e, answer=texts[k], exact=values[k], lenient=values[k], outcome="valid", readout="constrained")
+            failed(e, "constrained", NOT_FINITE)
+            if k is None
+            else _prediction(
+                e, answer=texts[k], exact=values[k], lenient=values[k], outcome="valid", readout="constrained"
+            )
             for e, k in zip(examples, constrained(model, batch, candidates), strict=True)
         ]
     assert how in (Readout.score.value, IntensityReadout.expectation.value), how
@@ -155,14 +165,38 @@ def predict(
         assert content_free is not None, "what the answers to nothing are kept in has to be given"
         priors = content_free.log_priors(examples, encoder, scored, scores.device)
         made = [
-            replace(_scored(e, values, row), readout="score(contextual)")
-            for e, row in zip(examples, scores.cpu().double() - priors, strict=True)
+            plain if plain.error is not None else _calibrated(plain, values, prior)
+            for plain, prior in zip(made, priors, strict=True)
         ]
     if config.logit_adjustment and task.kind is Kind.classification:
         assert log_priors is not None, "what is adjusted for has to be given"
         log_prior = log_priors[f"{examples[0].record.dataset}.{task.name}"]
-        made = [adjusted(prediction, log_prior, config.logit_adjustment) for prediction in made]
+        made = [
+            plain if plain.error is not None else adjusted(plain, log_prior, config.logit_adjustment) for plain in made
+        ]
     return made
+
+
+CALIBRATION_NOT_FINITE = (
+    "the model's scores of a prompt without content are not finite (NaN or infinity): set model.precision=float32, or"
+    " leave out evaluation.calibration"
+)
+"""Why there is no answer where scores are finite and what is subtracted from them is not."""
+
+
+def _calibrated(prediction: Prediction, values: list[Any], prior: torch.Tensor) -> Prediction:
+    """`prediction` with prior[K] (nats, float64) taken from its scores."""
+    assert prediction.scores is not None
+    if not prior.isfinite().all():
+        return _without_value(prediction, CALIBRATION_NOT_FINITE)
+    scores = torch.tensor(list(prediction.scores.values()), dtype=torch.float64) - prior
+    value = values[int(scores.argmax())]
+    kept = dict(zip(prediction.scores, scores.tolist(), strict=True))
+    return replace(prediction, exact=value, lenient=value, scores=kept, readout="score(contextual)")
+
+
+def _without_value(prediction: Prediction, error: str) -> Prediction:
+    return replace(prediction, exact=None, lenient=None, scores=None, outcome="error", error=error)
 
 
 def adjusted(prediction: Prediction, log_prior: Mapping[str, float], tau: float) -> Prediction:
@@ -174,17 +208,35 @@ def adjusted(prediction: Prediction, log_prior: Mapping[str, float], tau: float)
     """
     assert prediction.scores is not None, f"{prediction.id} has no scores"
     scores = {label: score - tau * log_prior[label] for label, score in prediction.scores.items()}
+    if not all(map(math.isfinite, scores.values())):
+        return _without_value(prediction, NOT_FINITE)
     label = max(scores, key=scores.__getitem__)
     return replace(prediction, exact=label, lenient=label, readout=f"score(tau={tau:g})")
 
 
-def _generated(example: Example, text: str) -> Prediction:
-    final = prompts.final_answer(text, example.marker)
-    # Without its marker there is no final answer; the lenient reader still takes what names one answer anywhere.
-    exact = answers.Reading(None, "no_label") if final is None else answers.exact(final, example.task, example.language)
-    lenient = answers.lenient(text if final is None else final, example.task, example.language)
+def _opens_thoughts(example: Example, encoder: Encoder) -> bool:
+    """Whether the chat template ends the prompt with the mark that opens a model's thoughts."""
+    return bool(example.messages) and thoughts.ends_within(encoder.render(example.messages))
+
+
+def _generated(example: Example, text: str, in_thoughts: bool = False) -> Prediction:
+    """`in_thoughts` says that the prompt ended with the mark that opens a model's thoughts."""
+    answer = thoughts.without(text, within=in_thoughts)
+    if answer is None:
+        exact = lenient = answers.Reading(None, "no_label", thoughts.UNCLOSED)
+    else:
+        final = prompts.final_answer(answer, example.marker)
+        # Without its marker there is no final answer; the lenient reader still takes what names one answer anywhere.
+        exact = answers.exact(final or "", example.task, example.language)
+        lenient = answers.lenient(answer if final is None else final, example.task, example.language)
     return _prediction(
-        example, answer=text, exact=exact.value, lenient=lenient.value, outcome=lenient.outcome, readout="generate"
+        example,
+        answer=text,
+        exact=exact.value,
+        lenient=lenient.value,
+        outcome=lenient.outcome,
+        readout="generate",
+        error=lenient.reason,
     )
 
 
@@ -201,6 +253,8 @@ def possible(task: Task) -> list[Any]:
 def _by_head(example: Example, output: torch.Tensor) -> Prediction:
     task = example.task
     scores = None
+    if not output.isfinite().all():
+        return failed(example, "head", NOT_FINITE)
     if task.kind is Kind.classification:
         value: Any = task.labels[int(output.argmax())]
         scores = dict(zip(task.labels, output.log_softmax(-1).tolist(), strict=True))
@@ -212,12 +266,15 @@ def _by_head(example: Example, output: torch.Tensor) -> Prediction:
 
 
 def _scored(example: Example, values: list[Any], scores: torch.Tensor) -> Prediction:
+    readout = "score" if example.task.kind is Kind.classification else "expectation"
+    if not scores.isfinite().all():
+        # Of NaN the first label would be taken; a label whose likelihood is 0 is a sign of the same trouble.
+        return failed(example, readout, NOT_FINITE)
     kept = {str(value): float(number) for value, number in zip(values, scores, strict=True)}
-    if example.task.kind is Kind.classification:
-        value, readout = values[int(scores.argmax())], "score"
+    if readout == "score":
+        value = values[int(scores.argmax())]
     else:
         value = float((scores.double().softmax(-1) * torch.tensor(values, dtype=torch.float64)).sum())
-        readout = "expectation"
     return _prediction(example, answer=None, exact=value, lenient=value, outcome="valid", readout=readout, scores=kept)
 
 

@@ -14,6 +14,10 @@ class DataError(Exception):
     """Something in the user's data is wrong. The message names the file, the row and the remedy."""
 
 
+class NothingAnswered(Exception):
+    """A run whose predictions are all errors. The message says how many, why, and where the rest is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One utterance of a dataset: what was said, where its clip is, and its labels."""
@@ -80,7 +84,8 @@ class Prediction:
     """Log-likelihood of every label, in nats, when labels were scored: less that without content after
     `score(contextual)`."""
     error: str | None = None
-    """Why there is no answer, when the outcome is `error`."""
+    """Why there is no answer, when the outcome is `error`; or why none was read, where the reader says so (thoughts
+    that are not closed)."""
 
     def __post_init__(self) -> None:
         # JSON has no tuples; a prediction that was written and read back has to equal the one that was written.

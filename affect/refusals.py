@@ -15,14 +15,22 @@ from yaml import MarkedYAMLError
 from affect import config as schema
 from affect.atomic import WriteError
 from affect.config import GROUPS, ConfigError, near
-from affect.record import DataError
+from affect.record import DataError, NothingAnswered
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 DELTAS = ("experiment", "sweep")
 """Groups of files that change the rest."""
 
-REFUSALS = (ConfigError, DataError, WriteError, HydraException, OmegaConfBaseException, MarkedYAMLError)
+REFUSALS = (
+    ConfigError,
+    DataError,
+    WriteError,
+    NothingAnswered,
+    HydraException,
+    OmegaConfBaseException,
+    MarkedYAMLError,
+)
 """What is answered by a sentence and not by a stack trace."""
 
 
@@ -30,7 +38,7 @@ def refusal(error: Exception, given: Sequence[str]) -> str:
     """What the user reads: one sentence a problem, with the remedy. `given` are the words of the command line."""
     if isinstance(error, DataError):
         return f"The data cannot be used:\n{error}"
-    if isinstance(error, WriteError):
+    if isinstance(error, (WriteError, NothingAnswered)):
         return str(error)
     text = str(error) if isinstance(error, ConfigError) else explain(error, given)
     return "The configuration cannot be run:\n" + "\n".join(f"  - {line}" for line in text.splitlines())

@@ -171,6 +171,8 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
     yield from (
         f"{key}={value} is a share: from 0 up to, but without, 1" for key, value in shares.items() if not 0 <= value < 1
     )
+    if cfg.evaluation.logit_adjustment == float("inf"):
+        yield "evaluation.logit_adjustment=inf has to be a finite number: set it to 1, or to 0 for none"
     if cfg.trainer.max_batches is not None and cfg.trainer.max_batches < 1:
         yield f"trainer.max_batches={cfg.trainer.max_batches} has to be at least 1, or null for all"
     for key, value in (

@@ -28,7 +28,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import cache
@@ -42,8 +43,9 @@ from affect import __version__
 from affect.atomic import write_atomic, write_json
 from affect.config import Config, ConfigError, read_yaml, to_yaml
 from affect.lifetime import FOLLOWED, is_first, now, state
-from affect.record import DataError, Prediction
+from affect.record import DataError, NothingAnswered, Prediction
 from affect.splits import Part
+from affect.tables import for_spreadsheets
 
 LIBRARIES = (
     "torch",
@@ -201,6 +203,19 @@ def write_results(
     write_exclusions(folder, rows)
 
 
+def check_answered(folder: Path, predictions: Sequence[Prediction]) -> None:
+    """Raises NothingAnswered where every prediction is an error: a run without a single answer has failed, though its
+    files say how. To be called when they are written."""
+    if predictions and all(prediction.outcome == "error" for prediction in predictions):
+        reasons = Counter(str(prediction.error) for prediction in predictions)
+        [(reason, count)] = reasons.most_common(1)
+        others = f" ({count:,} of them; there are {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
+        raise NothingAnswered(
+            f"None of the {len(predictions):,} predictions of {folder} has an answer, so the run has failed:"
+            f" {reason}{others}. All of them are kept in its predictions.jsonl."
+        )
+
+
 def write_data(folder: Path, parts: list[Part], lost: dict[str, str]) -> None:
     """Writes what a run's numbers stand on: counts, and hashes of the ids used, of every split."""
     write_json(folder / "data.json", {"parts": [part.account() for part in parts], "lost_during_the_run": lost})
@@ -251,7 +266,7 @@ def write_exclusions(folder: Path, rows: list[dict[str, Any]]) -> None:
     out = io.StringIO()
     writer = csv.DictWriter(out, ["id", "split", "reason", "source", "count"])
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: for_spreadsheets(value) for key, value in row.items()} for row in rows)
     write_atomic(folder / "exclusions.csv", out.getvalue())
 
 
@@ -272,7 +287,7 @@ def read_predictions(folder: Path) -> list[Prediction]:
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
             predictions.append(Prediction(**json.loads(line)))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise DataError(
                 f"{path}, line {number} is not a prediction ({error}): restore the file, or evaluate again"
             ) from error
@@ -329,7 +344,7 @@ KEYS = frozenset(field.name for field in fields(Config) if field.default is MISS
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path} cannot be read ({error}): restore the file, or delete {path.parent} and run again"
         ) from error

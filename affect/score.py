@@ -16,6 +16,7 @@ task named: datasets.NAME.tasks=[emotion]. The split is evaluation.split.
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -321,7 +322,7 @@ def _predictions(
                 language = wanted.language or config.language
                 exact = answers.exact(answer, task, language).value
                 reading = answers.lenient(answer, task, language)
-                lenient, outcome = reading.value, reading.outcome
+                lenient, outcome, error = reading.value, reading.outcome, reading.reason
         made.append(
             Prediction(
                 id=identifier,
@@ -361,9 +362,11 @@ def _unread(made: Sequence[Prediction], rows: Mapping[str, Row], task: Task) -> 
     else:
         what = f"name no label of task '{task.name}' ({', '.join(task.labels)})"
     hint = did_you_mean(text, task.labels)
+    reasons = Counter(p.error for p in silent if p.error is not None)
     return [
         f"{len(silent):,} predictions {what}, the first in {rows[first.id].source}: '{text}'{hint}: they count as"
-        " unreadable"
+        " unreadable",
+        *(f"{count:,} of them have no answer: {reason}" for reason, count in reasons.items()),
     ]
 
 

@@ -30,8 +30,10 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from affect.atomic import WriteError, write_atomic, write_json
 from affect.config import ConfigError
 from affect.lifetime import state
+from affect.record import NothingAnswered
 from affect.refusals import REFUSALS, refusal
 from affect.sweep_points import distinct
+from affect.tables import for_spreadsheets
 
 
 @dataclass(slots=True)
@@ -216,7 +218,7 @@ def _job(number: int, words: list[str], sweep: Path, folder: Path) -> Job:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error}): restore the file, or delete {path.parent}") from error
 
 
@@ -235,7 +237,7 @@ def _is_alive(note: dict[str, Any]) -> bool:
 
 def _refusal_names() -> set[str]:
     """Names of the exceptions that say that configuration or data cannot be used."""
-    kinds = [kind for kind in REFUSALS if kind is not WriteError]
+    kinds = [kind for kind in REFUSALS if kind not in (WriteError, NothingAnswered)]
     for kind in kinds:
         kinds += kind.__subclasses__()
     return {kind.__name__ for kind in kinds}
@@ -253,7 +255,8 @@ def write_table(made: Sequence[Job], folder: Path) -> None:
     )
     for job in made:
         numbers = [_value(job, task, metric) for task, metric in columns]
-        writer.writerow([job.number, job.state, shlex.join(job.words), *numbers, job.seconds, job.folder, job.error])
+        cells = [job.number, job.state, shlex.join(job.words), *numbers, job.seconds, job.folder, job.error]
+        writer.writerow(map(for_spreadsheets, cells))
     write_json(folder / "jobs.json", [asdict(job) for job in made])
     write_atomic(folder / "jobs.csv", out.getvalue())
 

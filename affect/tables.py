@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from affect.record import DataError
 
@@ -27,6 +28,31 @@ WIDE_ENCODINGS = (
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
 """Byte order marks that show that a file is not UTF-8, with the encoding that they belong to."""
+
+
+_FORMULA = re.compile("'*\\s*[=+@\uff1d\uff0b\uff0d\uff20-]\\s*\\S")
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?%?\s*")
+
+
+def for_spreadsheets(value: Any) -> Any:
+    """A CSV cell that no spreadsheet computes as a formula: text that begins like one gets an apostrophe before it
+    (OWASP, CSV Injection). Numbers and everything else stay; `from_spreadsheets` is the way back.
+
+    >>> for_spreadsheets("=1+1"), for_spreadsheets("-1.5"), for_spreadsheets("a=b"), for_spreadsheets(-2)
+    ("'=1+1", '-1.5', 'a=b', -2)
+    """
+    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def from_spreadsheets(cell: str) -> str:
+    """A cell without the apostrophe that `for_spreadsheets` has put before it.
+
+    >>> from_spreadsheets("'=1+1"), from_spreadsheets("'tis")
+    ('=1+1', "'tis")
+    """
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +325,14 @@ def _jsonl(
             problems.add(
                 source,
                 f"is not JSON ({error.msg}, column {error.colno}): write one object a line",
+                count=count,
+                number=number,
+            )
+            continue
+        except RecursionError:
+            problems.add(
+                source,
+                "has lists or objects nested too deeply to be read: write strings and numbers alone",
                 count=count,
                 number=number,
             )

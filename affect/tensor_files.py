@@ -86,7 +86,7 @@ class TensorFiles:
             return False
         except OSError as error:
             return self._unreadable(path, error)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return self._damaged(path, str(error))
         if not isinstance(header, dict) or "__metadata__" not in header:
             return self._damaged(path, "it has no header")
@@ -114,7 +114,7 @@ class TensorFiles:
             tensors = load(content)
             metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
             whole = metadata["checksum"] == checksum(tensors)
-        except (SafetensorError, ValueError, KeyError) as error:
+        except (SafetensorError, ValueError, KeyError, RecursionError) as error:
             self._damaged(path, str(error) or type(error).__name__)
             return None
         if not whole:

@@ -355,7 +355,7 @@ class Tracker(Logger):
         try:
             noted = json.loads(path.read_text(encoding="utf-8"))
             return {"id": noted["id"], "folders": noted["folders"]}
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigError(
                 f"{path} names no run of Weights & Biases: restore it, or delete it and another run is begun"
             ) from error

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from affect import answers
+from affect import answers, signs
 from affect.answers import OUTCOMES, Reading, exact, lenient
 from affect.tasks import Kind, Task
 
@@ -211,6 +211,120 @@ def test_lenient_reads_the_one_number_that_is_named(text, expected):
     assert reading(lenient, text, INTENSITY) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("minus 1.5", -1.5),
+        ("The score is minus 1,5.", -1.5),
+        ("**Minus** 1.5", -1.5),
+        ("minus (1.5)", -1.5),
+        ("minus 2 out of 3", -2.0),
+        ("Not sure, but minus 1.5", -1.5),
+        ("negative 1.5", -1.5),
+        ("neg. 1.5", -1.5),
+        ("Negative: 1.5", -1.5),
+        ("negative (1.5)", -1.5),
+        ("negative -1.5", -1.5),
+        ("a negative score of 1.5", -1.5),
+        ("a negative sentiment score of 1.5", -1.5),
+        ("1.5 below zero", -1.5),
+        ("1.5 points below zero", -1.5),
+        ("below zero: 1.5", -1.5),
+        ("&minus;1.5", -1.5),
+        ("-<b>1.5</b>", -1.5),
+        ("-\u200b1.5", -1.5),
+        ("负0.6", -0.6),
+        ("负 0.6", -0.6),
+        ("负的0.6", -0.6),
+        ("负面：0.6", -0.6),
+        ("负（０．６）", -0.6),
+        ("負0.6", -0.6),
+        ("零下0.6", -0.6),
+        ("情感得分为负0.6分", -0.6),
+        ("消极0.6", -0.6),
+        *((f"{dash}1.5", -1.5) for dash in signs.DASHES),
+        *((f"{plus}1.5", 1.5) for plus in signs.PLUSES),
+        # Words that say the same as the number.
+        ("The score is 1.5", 1.5),
+        ("plus 1.5", 1.5),
+        ("positive 1.5", 1.5),
+        ("positive: 1.5", 1.5),
+        ("Positive (1.5)", 1.5),
+        ("mildly happy (1.5)", 1.5),
+        ("正0.6", 0.6),
+        ("他很积极：0.6", 0.6),
+        ("被欺负了，0.6", 0.6),
+        ("neither negative nor positive: 0", 0.0),
+        ("-> 1.5", 1.5),
+        ("Some words are negative. Overall it is positive: 1.5", 1.5),
+        ("Some words are negative. +1.5", 1.5),
+        # Nothing decides.
+        ("not negative: 1.5", "no_label"),
+        ("isn't negative, 1.5", "no_label"),
+        ("non-negative 1.5", "no_label"),
+        ("less negative: 1.5", "no_label"),
+        ("not positive: 1.5", "no_label"),
+        ("She is not positive. 1.5", "no_label"),
+        ("not minus 1.5", "no_label"),
+        ("minus -1.5", "no_label"),
+        ("minus minus 1.5", "no_label"),
+        ("more positive than negative: 1.5", "no_label"),
+        ("between negative and positive: 1.5", "no_label"),
+        ("\u00ac1.5", "no_label"),
+        ("一0.6", "no_label"),
+        ("positive -1.5", "no_label"),
+        ("plus or minus 1.5", "no_label"),
+        ("+/-1.5", "no_label"),
+        ("\u00b1 1.5", "no_label"),
+        ("\u00ad1.5", "no_label"),
+        ("-(1.5)", "no_label"),
+        ("-**1.5**", "no_label"),
+        ("-\n1.5", "no_label"),
+        ("(-) 1.5", "no_label"),
+        ("(1.5)", "no_label"),
+        ("Score: (1.5)", "no_label"),
+        ("1.5-", "no_label"),
+        ("on the negative side, 1.5", "no_label"),
+        ("1.5 (negative)", "no_label"),
+        ("It is negative, +1.5", "no_label"),
+        ("Sentiment: negative. Score: 1.5", "no_label"),
+        ("Sentiment: negative\nIntensity: 1.5", "no_label"),
+        ("minus one point five", "no_label"),
+        ("minus one (1.5)", "no_label"),
+        ("负零点六", "no_label"),
+        ("不是负0.6", "no_label"),
+        ("非负0.6", "no_label"),
+        ("正负0.6", "no_label"),
+        ("并不消极，0.6", "no_label"),
+        ("情感为负，强度0.6", "no_label"),
+        ("0.6（负面）", "no_label"),
+        ("from minus 3 to 3", "several_labels"),
+        ("between -3 and minus 1", "several_labels"),
+    ],
+)
+def test_the_sign_of_a_number_is_that_of_its_words_or_it_is_not_read(text, expected):
+    assert reading(lenient, text, INTENSITY) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "signed", "unsigned"),
+    [
+        ("minus 1", "-1", "no_label"),
+        ("负1", "-1", "no_label"),
+        ("negative: 1", "-1", "1"),
+        ("It is 1, negative.", "no_label", "1"),
+        ("- 1", "no_label", "1"),
+        ("positive: 1", "1", "1"),
+        ("The class is 1.", "1", "1"),
+        ("neither negative nor positive, 0", "0", "0"),
+        ("minus 2", "no_label", "no_label"),
+    ],
+)
+def test_classes_that_are_numbers_have_signs_too(text, signed, unsigned):
+    assert reading(lenient, text, Task(labels=["-1", "0", "1"])) == signed
+    assert reading(lenient, text, Task(labels=["0", "1", "2"]) if text != "minus 2" else HUMOR) == unsigned
+
+
 def test_a_number_out_of_the_range_is_kept_and_marked():
     assert exact("4", INTENSITY, "en") == Reading(4.0, "out_of_range")
     assert lenient("I say -3.5", INTENSITY, "en") == Reading(-3.5, "out_of_range")
@@ -307,14 +421,24 @@ def test_a_very_long_answer_takes_linear_time(task):
         "不是很",
         "i am ",
         "joy or ",
+        "1 ",
+        "negative ",
+        "not negative ",
+        "minus 1 ",
+        "1 below ",
+        "正负",
+        "<think>",
+        "</think>",
+        "[think",
+        "thought ",
     ]
     for pattern in patterns:
         # The label at the end keeps the search from being cut short. A second is many times what is needed (0.02
-        # to 0.1 s) and a small part of what quadratic time would be (minutes).
+        # to 0.3 s) and a small part of what quadratic time would be (minutes).
         text = (pattern * 100_000)[:100_000] + " joy 开心 1"
-        start = time.perf_counter()
+        start = time.process_time()
         lenient(text, task, "zh")
-        assert time.perf_counter() - start < 1.0, pattern
+        assert time.process_time() - start < 1.0, pattern
 
 
 def test_a_task_without_labels_claims_nothing():

@@ -162,6 +162,23 @@ def test_a_head_learns_alone_and_with_lora(pair: Pair, language: Tower) -> None:
     assert changed == ({"head"} if language is Tower.frozen else {"head", "language"})
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_a_head_whose_output_is_not_finite_gives_an_error_for_every_kind_of_task(pair: Pair, bad: float) -> None:
+    model, encoder = pair
+    random_weights(model)
+    batch = encoder.encode(conversations())
+    for task in TASKS:
+        asked = examples(task, labelled=False)
+        assert [p.outcome for p in readout.predict(model, encoder, batch, asked, evaluation(**HEAD))] == ["valid"] * 3
+        layer = model.heads.layers[heads.key(task)]
+        with torch.no_grad():
+            layer.bias[0] = bad
+        for prediction in readout.predict(model, encoder, batch, asked, evaluation(**HEAD)):
+            assert (prediction.outcome, prediction.readout) == ("error", "head")
+            assert prediction.exact is prediction.lenient is prediction.scores is None
+            assert "not finite" in prediction.error
+
+
 def test_a_task_of_another_dataset_has_the_head_of_its_name_and_labels(pair: Pair) -> None:
     model, _ = pair
     heads.check(model, [replace(EMOTION, labels=EMOTION.labels[::-1], headline="uar")], "outputs/x")

@@ -411,6 +411,10 @@ INTENSITY = ("dataset=mosi", "modalities=t")
     ("words", "sentence"),
     [
         (
+            ["evaluation.logit_adjustment=inf"],
+            "evaluation.logit_adjustment=inf has to be a finite number: set it to 1, or to 0 for none",
+        ),
+        (
             ["evaluation=generate", "evaluation.logit_adjustment=0.5"],
             "evaluation.logit_adjustment=0.5 corrects the scores of labels, but evaluation.readout=generate has none:"
             " set evaluation.readout=score, or evaluation.logit_adjustment=0",

@@ -160,6 +160,39 @@ def test_greedy_is_what_the_model_generates(made, folder):
     assert texts(source, [record])[record.id, "audio"] == encoder.decode(ids).strip()
 
 
+def test_thoughts_are_no_description(made, monkeypatch):
+    load, said = models.load, iter(["<think>Sad?</think>A low voice.", "Perhaps.</think>A high voice.", "<think>Let"])
+
+    def thinking(*given, **how):
+        model, encoder = load(*given, **how)
+        monkeypatch.setattr(encoder, "decode", lambda ids: next(said))
+        return model, encoder
+
+    monkeypatch.setattr(models, "load", thinking)
+    source, records = made("knowledge.modalities=[audio]", "knowledge.mllm_batch_size=1")
+    kept, failed = described(source, records[:3])
+    assert sorted(one.text for one in kept.values()) == ["A high voice.", "A low voice."]
+    [failure] = failed
+    assert "did not end its thoughts" in failure.reason and "knowledge.max_new_tokens" in failure.reason
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_output_that_is_not_finite_is_a_failure_with_the_reason(made, monkeypatch, temperature):
+    load = models.load
+
+    def broken(*given, **how):
+        model, encoder = load(*given, **how)
+        with torch.no_grad():
+            next(model.parameters()).fill_(float("nan"))
+        return model, encoder
+
+    monkeypatch.setattr(models, "load", broken)
+    source, records = made("knowledge.modalities=[audio]", f"knowledge.temperature={temperature}")
+    kept, failed = described(source, records)
+    assert not kept and len(failed) == len(records)
+    assert all(models.NOT_FINITE in failure.reason for failure in failed)
+
+
 def test_sampling_depends_on_seed_and_clip_alone(made):
     words = ("knowledge.modalities=[audio]", "knowledge.temperature=1.0")
     source, records = made(*words)

@@ -643,6 +643,19 @@ def table_of(path: Path, texts: Sequence[Mapping[str, str]]) -> Path:
     return path
 
 
+def test_a_table_of_descriptions_has_no_formulas_and_comes_back_as_it_was(configure, tmp_path):
+    formulas = {"demo/train/a": "=HYPERLINK(1)", "demo/train/b": "- low, 'then' high"}
+    told = [description(number, id=key, text=text) for number, (key, text) in enumerate(formulas.items())]
+    path = tmp_path / "all.csv"
+    contents.export(written(tmp_path / "store", *told), path)
+    with open(path, encoding="utf-8", newline="") as file:
+        assert {row["id"]: row["text"] for row in csv.DictReader(file)} == {k: f"'{v}" for k, v in formulas.items()}
+    words = ("knowledge=file", f"knowledge.file_path={path}", f"cache_root={tmp_path}", "prompting=knowledge")
+    parts = [part("a", "b")]
+    attach.attach(parts, configure(*words, "modalities=ta"))
+    assert [record.knowledge["audio"] for record in parts[0].records] == list(formulas.values())
+
+
 @pytest.mark.parametrize("name", ["texts.jsonl", "texts.csv", "texts.parquet"])
 def test_descriptions_made_elsewhere_are_imported_with_their_provenance(configure, tmp_path, name):
     path = table_of(tmp_path / name, [row | {"generator": "model-x"} for row in TEXTS])

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "affect"
 
 GROUND = {"affect.record", "affect.tasks", "affect.config", "affect.tables", "affect.labels", "affect.serving"}
 READERS = {"affect.datasets"}
-PURE = {"affect.prompts", "affect.answers", "affect.metrics", "affect.fewshot"}
+PURE = {"affect.prompts", "affect.answers", "affect.metrics", "affect.fewshot", "affect.signs", "affect.thoughts"}
 RUNS = {
     "affect.run",
     "affect.atomic",

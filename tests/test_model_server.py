@@ -392,6 +392,49 @@ def test_a_transcript_cannot_end_its_turn(fake: Fake, tmp_path: Path) -> None:
     assert part["text"] == "so < |im_end|>  < end_of_turn> <b>what</b>"
 
 
+@pytest.mark.parametrize(
+    "token",
+    [
+        *("<|im_end|>", "<|im_start|>", "<|eot_id|>", "<|end|>", "<|endoftext|>", "<|vision_start|>", "<|audio_bos|>"),
+        *("<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<end_of_turn>", "<start_of_turn>", "<end_of_utterance>"),
+        *("<image>", "<audio>", "<video>", "<image_soft_token>", "<SPECIAL_12>", "<extra_id_0>", "<unused94>"),
+        *("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[AUDIO]", "[IMG_END]", "<<SYS>>", "<</SYS>>", "]~b]", "[e~["),
+        *(
+            "<think>",
+            "</think>",
+            "<tool_call>",
+            "<\uff5cend\u2581of\u2581sentence\uff5c>",
+            "<|channel>",
+            "<|im_\u200cend|>",
+        ),
+    ],
+)
+def test_whatever_looks_like_a_special_token_is_broken(fake: Fake, tmp_path: Path, token: str) -> None:
+    """Also within another one, and as it is shown in the run folder."""
+    conversation = said(f"so {token} joy <{token}>")
+    served(fake, tmp_path).generate({"conversations": [conversation]}, 8)
+    [part] = fake.requests[0][2]["messages"][0]["content"]
+    assert token.replace("\u200c", "") not in part["text"].replace("\u200c", "")
+    assert part["text"].startswith("so ") and part["text"].replace(" ", "") == f"so{token}joy<{token}>".replace(
+        "\u200c", ""
+    )
+    assert part["text"] in ServerEncoder(2).render(conversation.messages)
+
+
+@pytest.mark.parametrize(
+    "text", ["I <3 you", "a < b > c", "[1] [laughs] [A]", "<b>so</b> <br/>", "x|y", "می\u200cخواهم"]
+)
+def test_what_is_no_special_token_is_sent_as_it_is(fake: Fake, tmp_path: Path, text: str) -> None:
+    served(fake, tmp_path).generate({"conversations": [said(text)]}, 8)
+    assert fake.requests[0][2]["messages"][0]["content"][0]["text"] == text
+
+
+def test_an_answer_that_is_nested_without_end_is_refused(fake: Fake, tmp_path: Path) -> None:
+    fake.behaviour = lambda number, body: (200, {}, b"[" * 100_000)
+    [one] = served(fake, tmp_path, retries=0).generate({"conversations": [said("so")]}, 8)
+    assert isinstance(one, Unanswered) and "answered with something that is not JSON" in one.reason
+
+
 def test_the_estimate_of_tokens() -> None:
     encoder = ServerEncoder(2)
     assert BYTES_PER_TOKEN == 4

@@ -312,6 +312,10 @@ def test_mustard_entries_that_are_wrong(change, message, read, tmp_path):
     ("text", "message"),
     [
         ('{"1_1": {', r"sarcasm_data.json, line 1: Expecting .*, so it is not JSON: get the file again"),
+        (
+            '{"1_1": ' + "[" * 100_000,
+            "sarcasm_data.json has lists or objects nested too deeply to be read: get the file",
+        ),
         ("[]", r"sarcasm_data.json is not an object with an entry for each id"),
         ("{}", r"sarcasm_data.json is not an object with an entry for each id"),
         ('{"1_1": 3}', r"sarcasm_data.json, id '1_1': is not an object with utterance, speaker, context,"),

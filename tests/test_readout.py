@@ -1,5 +1,6 @@
 """Readouts of both families against one plain forward pass a label."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +12,13 @@ from affect import readout
 from affect.calibrate import ContentFree
 from affect.config import Calibration, ComposedConfig, EvaluationConfig, IntensityReadout, QwenOmniConfig, Readout
 from affect.media import Sampling
-from affect.models import Conversation, Encoder, Model, load
+from affect.models import NOT_FINITE, Conversation, Encoder, Model, load
+from affect.models.chat import answer_text
+from affect.models.prefix import greedy
 from affect.prompts import Example
 from affect.record import Record
 from affect.tasks import Kind, Task
+from affect.thoughts import UNCLOSED
 
 Pair = tuple[Model, Encoder]
 # Of one to several tokens each, and one a beginning of another.
@@ -206,6 +210,43 @@ def test_generated_text_is_read_by_both_readers(composed: Pair) -> None:
     )
 
 
+def test_thoughts_in_generated_text_do_not_count(composed: Pair) -> None:
+    _, encoder = composed
+    settings = evaluation(readout=Readout.generate, max_new_tokens=200)
+    texts = ["<think>joy?</think>Neutral.", "Answer: joy</think>\nAnswer: anger", "<think>Answer: joy"]
+    asked = [replace(e, marker="Answer: ") if i else e for i, e in enumerate(examples(EMOTION))]
+    found = readout.predict(Says(encoder, texts), encoder, {}, asked, settings)
+    assert [(p.exact, p.lenient, p.outcome) for p in found] == [
+        ("n", "n", "valid"),
+        ("anger", "anger", "valid"),
+        (None, None, "no_label"),
+    ]
+    assert [p.answer for p in found] == texts and [p.error for p in found] == [None, None, UNCLOSED]
+
+
+def test_a_prompt_may_open_the_thoughts(composed: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, encoder = composed
+    rendered = encoder.render
+    monkeypatch.setattr(encoder, "render", lambda messages: f"{rendered(messages)}<think>\n")
+    asked = [replace(e, messages=conversations("")[0].messages) for e in examples(EMOTION)]
+    settings = evaluation(readout=Readout.generate, max_new_tokens=200)
+    texts = ["joy</think>anger", "It could be joy, since", "anger"]
+    found = readout.predict(Says(encoder, texts), encoder, {}, asked, settings)
+    assert [(p.lenient, p.outcome) for p in found] == [("anger", "valid"), (None, "no_label"), (None, "no_label")]
+    assert [p.error for p in found] == [None, UNCLOSED, UNCLOSED]
+
+
+def test_marks_of_thoughts_that_are_special_tokens_stay_in_the_answer(composed: Pair) -> None:
+    _, encoder = composed
+    tokenizer = copy.deepcopy(encoder.tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]"]})
+    ids = tokenizer("[THINK]joy[/THINK]anger", add_special_tokens=False)["input_ids"] + [encoder.end]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "joyanger"
+    assert answer_text(tokenizer, ids) == "[THINK]joy[/THINK]anger"
+    plain = tokenizer("joy", add_special_tokens=False)["input_ids"] + [encoder.end]
+    assert answer_text(tokenizer, plain) == "joy"
+
+
 def test_a_model_really_generates(pair: Pair) -> None:
     model, encoder = pair
     batch = encoder.encode(conversations())
@@ -362,3 +403,116 @@ def test_a_prompt_without_content_is_put_to_the_model_once(composed: Pair) -> No
     own = [replace(e, content_free=[blank(f"{i} ", "")]) for i, e in enumerate(asked)]
     content_free.log_priors(own, encoder, scores, "cpu")
     assert sum(rows) == 5
+
+
+# ---------------------------------------------------------------- output that is not finite
+
+
+class Breaks:
+    """A model whose logits for the second prompt of a batch are `bad`, at every vocabulary entry or at `tokens`."""
+
+    def __init__(self, model: Model, bad: float, tokens: list[int] | None = None, side_by_side: bool = True) -> None:
+        self.model, self.bad, self.tokens = model, bad, tokens
+        self.takes_branches = side_by_side
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.model, name)
+
+    def _broken(self, logits: torch.Tensor, rows: slice = slice(1, 2)) -> torch.Tensor:
+        logits = logits.clone()
+        logits[rows, ..., slice(None) if self.tokens is None else self.tokens] = self.bad
+        return logits
+
+    def prefill(self, batch: dict) -> object:
+        prefix = self.model.prefill(batch)
+        return replace(prefix, logits=self._broken(prefix.logits))
+
+    def branch(self, *given: object) -> torch.Tensor:
+        return self._broken(self.model.branch(*given))
+
+    def generate(self, batch: dict, max_new_tokens: int) -> list:
+        return greedy(self, batch, max_new_tokens, self.model.stops)
+
+
+def check_broken(found: list, sound: list, name: str) -> None:
+    """The second prediction of three is an error with the reason, and the others are as without the trouble."""
+    assert [p.outcome == "error" for p in found] == [False, True, False]
+    assert found[0] == sound[0] and found[2] == sound[2]
+    broken = found[1]
+    assert broken.exact is broken.lenient is broken.scores is broken.answer is None
+    assert "not finite" in broken.error and broken.readout == name and broken.target == sound[1].target
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("side_by_side", [True, False])
+def test_a_score_that_is_not_finite_is_an_error_and_never_the_first_label(
+    pair: Pair, bad: float, side_by_side: bool
+) -> None:
+    model, encoder = pair
+    batch = encoder.encode(conversations())
+    broken = Breaks(model, bad, side_by_side=side_by_side)
+    settings = replace(evaluation(), intensity_readout=IntensityReadout.expectation)
+    for task, name in ((EMOTION, "score"), (LEVEL, "expectation")):
+        sound = readout.predict(Breaks(model, 0.0, [], side_by_side), encoder, batch, examples(task), settings)
+        assert all(p.outcome == "valid" for p in sound)
+        check_broken(readout.predict(broken, encoder, batch, examples(task), settings), sound, name)
+
+
+def test_one_label_without_a_finite_score_is_enough(composed: Pair) -> None:
+    model, encoder = composed
+    batch = encoder.encode(conversations())
+    first = encoder.answer_ids("joy")[0]
+    found = readout.predict(Breaks(model, float("-inf"), [first]), encoder, batch, examples(EMOTION), evaluation())
+    assert [p.outcome for p in found] == ["valid", "error", "valid"]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_constrained_and_free_generation_do_not_choose_by_what_is_not_finite(pair: Pair, bad: float) -> None:
+    model, encoder = pair
+    batch = encoder.encode(conversations())
+    for how in (Readout.constrained, Readout.generate):
+        settings = evaluation(readout=how, max_new_tokens=5)
+        sound = readout.predict(model, encoder, batch, examples(EMOTION), settings)
+        found = readout.predict(Breaks(model, bad), encoder, batch, examples(EMOTION), settings)
+        check_broken(found, sound, how.value)
+
+
+def test_words_that_a_vocabulary_rules_out_are_no_trouble(composed: Pair) -> None:
+    """Some models give -inf to entries that pad their vocabulary."""
+    model, encoder = composed
+    batch = encoder.encode(conversations())
+    used = {token for label in EMOTION.labels for token in encoder.answer_ids(EMOTION.answer(label, "en"))}
+    unused = sorted(set(range(model.prefill(batch).logits.shape[-1])) - used)[:3]
+    for how in (Readout.score, Readout.constrained):
+        found = readout.predict(
+            Breaks(model, float("-inf"), unused), encoder, batch, examples(EMOTION), evaluation(readout=how)
+        )
+        assert [p.outcome for p in found] == ["valid"] * 3
+
+
+def test_adjusted_and_calibrated_scores_stay_errors(composed: Pair) -> None:
+    model, encoder = composed
+    batch = encoder.encode(conversations(""))
+    uniform = {"d.emotion": dict.fromkeys(EMOTION.labels, -1.0)}
+    broken, settings = Breaks(model, float("nan")), replace(evaluation(), logit_adjustment=1.0)
+    found = readout.predict(broken, encoder, batch, examples(EMOTION), settings, uniform)
+    assert [p.outcome for p in found] == ["valid", "error", "valid"] and found[1].scores is None
+
+    # In a batch of two prompts without content the second breaks: nothing can be subtracted for any clip.
+    asked = [replace(e, content_free=[blank("N/A ", ""), blank("", "")]) for e in examples(EMOTION)]
+    settings = replace(evaluation(), calibration=Calibration.contextual)
+    known = ContentFree(CLIPS)
+    found = readout.predict(broken, encoder, batch, asked, settings, content_free=known)
+    assert [p.outcome for p in found] == ["error"] * 3
+    assert found[1].error == NOT_FINITE and found[0].error == found[2].error == readout.CALIBRATION_NOT_FINITE
+    assert all(p.lenient is None and p.scores is None for p in found)
+    # What is written to content_free.json stands on the prompt that gave something.
+    assert sum(known.table()["d.emotion"].values()) == pytest.approx(1.0)
+
+
+def test_an_adjustment_that_overflows_is_an_error(composed: Pair) -> None:
+    model, encoder = composed
+    [plain, *_] = readout.predict(model, encoder, encoder.encode(conversations("")), examples(EMOTION), evaluation())
+    log_prior = dict.fromkeys(EMOTION.labels, -2.0)
+    assert readout.adjusted(plain, log_prior, 1.0).outcome == "valid"
+    assert readout.adjusted(plain, log_prior, 1e308).outcome == "error"

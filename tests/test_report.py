@@ -525,3 +525,47 @@ def test_loading_keeps_what_a_number_belongs_to(make, tmp_path):
     runs, damaged = load([make("a"), make("b", evaluate=True)])
     assert damaged == [] and [each.tuning for each in runs] == ["fine-tuned", "zero-shot"]
     assert runs[0].clips.keys() == {"demo"} and runs[0].clips == runs[1].clips
+
+
+# ---------------------------------------------------------------- text that would break a format
+
+HOSTILE = "a\rb\r\nc\nd\x0be\u2028f"
+
+
+def test_no_text_ends_a_comment_of_latex_or_a_line_of_markdown():
+    report = formats.Report(tables=[], runs=[(HOSTILE, "folder")], notes=[HOSTILE])
+    [comment] = [line for line in formats.latex(report).split("\n") if "folder" in line]
+    assert comment == "% 1 a b c d e f, folder"
+    assert not set("\r\x0b\u2028") & set(formats.latex(report) + formats.markdown(report))
+    assert formats.markdown(report) == "1. a b c d e f, folder\n\n- a b c d e f\n"
+    assert formats.escape_latex(HOSTILE) == formats.escape_markdown(HOSTILE) == "a b c d e f"
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("[x](javascript:alert(1))", r"[x\](javascript:alert(1))"),
+        ("![x](http://a/b.png)", r"![x\](http://a/b.png)"),
+        ("[x][y]", r"[x\][y]"),
+        ("[y]: javascript:z", r"[y\]: javascript:z"),
+        ("[-0.1, 0.2]", "[-0.1, 0.2]"),
+        ("<img src=x onerror=y>", "&lt;img src=x onerror=y>"),
+        ("<javascript:x>", "&lt;javascript:x>"),
+        ("&lt;b>", "&amp;lt;b>"),
+        ("a\\|b", r"a\\\|b"),
+    ],
+)
+def test_markdown_has_no_links_and_no_html_but_our_own(text, written):
+    assert formats.escape_markdown(text) == written
+
+
+def test_a_code_span_holds_whatever_stands_in_it():
+    assert formats.code_markdown("a|b\nc") == r"`a\|b c`"
+    assert formats.code_markdown("f1_`x`") == "`` f1_`x` ``"
+
+
+def test_csv_has_no_formulas(make, capsys, tmp_path):
+    make("a", "prompting.system.en='=1+1'")
+    make("b", "seed=2", "prompting.system.en='-2'")
+    [key] = [key for key in records(capsys, tmp_path / "out")[0] if key.startswith("prompting.system")]
+    assert {row[key] for row in records(capsys, tmp_path / "out")} == {"'=1+1", "-2"}

@@ -5,6 +5,7 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
@@ -399,3 +400,18 @@ def test_the_table_has_a_row_for_every_run_whatever_became_of_it(cfg):
     kept = json.loads((folders[0] / "metrics.json").read_text())["tasks"]["demo.emotion"]
     assert table[0]["lenient"] == f"{kept['lenient']['weighted_f1']:.4f}"
     assert table[2]["lenient"] == table[3]["lenient"] == ""
+
+
+def test_a_list_of_exclusions_has_no_formulas(tmp_path):
+    row = {"id": "=1+1", "split": "test", "reason": "no label", "source": "a.csv, row 3", "count": 1}
+    run.write_exclusions(tmp_path, [row])
+    with (tmp_path / "exclusions.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.DictReader(file)) == [row | {"id": "'=1+1", "count": "1"}]
+
+
+@pytest.mark.parametrize("name", ["status.json", "predictions.jsonl"])
+def test_json_that_is_nested_without_end_is_refused_with_its_file(tmp_path, name):
+    (tmp_path / "config.yaml").write_text("{}")
+    (tmp_path / name).write_text("[" * 100_000)
+    with pytest.raises((ConfigError, DataError), match=re.escape(name)):
+        (run.read if name == "status.json" else run.read_predictions)(tmp_path)

@@ -12,6 +12,7 @@ from affect.config import ConfigError
 from affect.record import DataError
 from affect.score import score
 from affect.tasks import Kind
+from affect.thoughts import UNCLOSED
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -96,6 +97,25 @@ def test_jsonl_numbers_in_any_spelling_and_out_of_range(cfg, table):
     assert found["value"] == pytest.approx(2 / 3)
     assert found["ledger"]["outcomes"] | {"valid": 2, "out_of_range": 1} == found["ledger"]["outcomes"]
     assert found["ledger"]["unlabelled"] == 1
+
+
+def test_thoughts_in_answers_do_not_count_and_unclosed_ones_are_counted_with_the_reason(cfg, table):
+    path = table(
+        "id,prediction,target\n"
+        'x1,"<think>Happy or neutral? The voice is flat.</think>sad",sad\n'
+        'x2,"<think>This could be happy.</think>She is sad.",sad\n'
+        'x3,"</think>\n\nneutral",neutral\n'
+        'x4,"could be happy</think>sad",happy\n'
+        'x5,"<think>This could be happy",happy\n'
+    )
+    result = score(path, cfg(), "test")
+    found = result["tasks"]["mood"]
+    assert found["ledger"]["outcomes"]["valid"] == 4 and found["ledger"]["outcomes"]["no_label"] == 1
+    assert found["ledger"]["errors"] == {UNCLOSED: 1} and found["ledger"]["unreadable_ids"] == {"no_label": ["x5"]}
+    # Right are x1 to x3; of exact readings x2 is none.
+    assert found["policies"]["strict"]["accuracy"]["value"] == pytest.approx(3 / 5)
+    assert found["ledger"]["readable_exact"] == 3
+    assert any(UNCLOSED in note for note in result["notes"])
 
 
 def test_what_is_missing_or_not_read_is_counted_and_said(cfg, table):

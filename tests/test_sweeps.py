@@ -16,6 +16,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -31,7 +32,7 @@ from omegaconf import OmegaConf, open_dict
 
 from affect import atomic, entry, lifetime, refusals, run, sweep_points, sweep_yaml, sweeps
 from affect.config import Config, ConfigError
-from affect.record import DataError
+from affect.record import DataError, Prediction
 
 ROOT = Path(__file__).resolve().parent.parent
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
@@ -277,6 +278,23 @@ def test_one_jobs_end_is_not_that_of_the_others_and_the_table_tells_all(multirun
     assert re.search(r"│ +2 │ failed +│ seed=2 .*boom \[bold\]", printed.out)
     assert "#1: The data cannot be used:\nclips.csv, row 3" in printed.err
     assert "MemoryError" in printed.err and "SystemExit: ended itself" in printed.err
+
+
+def test_a_job_without_any_answer_has_failed_and_was_not_refused(multirun, capsys):
+    def main(cfg: Config, job_folder: str) -> None:
+        folder = run.create(cfg, "train", job_folder)
+        with lifetime.running(folder):
+            run.check_answered(folder, [nothing] if cfg.seed else [nothing, replace(nothing, outcome="empty")])
+
+    nothing = Prediction(
+        id="a", dataset="demo", split="test", task="emotion", group="g", target="joy", answer=None, exact=None,
+        lenient=None, outcome="error", readout="score", error="NaN",
+    )  # fmt: skip
+    folder, _ = multirun(main, "seed=0,1")
+    assert states(folder) == ["finished", "failed"]
+    said = capsys.readouterr().err
+    assert "#1: None of the 1 predictions of" in said and "so the run has failed: NaN. All" in said
+    assert "Traceback" not in said
 
 
 def test_a_multirun_that_ends_well_has_its_table_too(multirun, capsys):

@@ -1,11 +1,13 @@
 """Reading annotation tables: what comes out, and what the refusal of every kind of damage says."""
 
+import doctest
 import re
 
 import pytest
 
+from affect import tables
 from affect.record import DataError
-from affect.tables import SHOWN, Problems, RowErrors, near, read_table
+from affect.tables import SHOWN, Problems, RowErrors, for_spreadsheets, from_spreadsheets, near, read_table
 
 
 def write(folder, name, text, encoding="utf-8"):
@@ -176,3 +178,44 @@ def test_folder_in_place_of_a_table(tmp_path):
 def test_near_ignores_case_and_rejects_strangers():
     assert near("label", ["Label", "clip"]) == "Label"
     assert near("emotion", ["clip", "text"]) is None
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, '{"a": ' * 100_000, "[" * 100_000 + "]" * 100_000])
+def test_a_row_that_is_nested_without_end_is_refused_with_its_place(tmp_path, value):
+    path = write(tmp_path, "a.jsonl", f'{{"id": "1", "text": "a"}}\n{{"id": "2", "text": {value}}}\n')
+    with pytest.raises(RowErrors, match=r"^a\.jsonl, row 2: has lists or objects nested too deeply to be read: write"):
+        cells(path)
+
+
+FORMULAS = [
+    "=1+1",
+    '=HYPERLINK("http://a")',
+    "+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    " =1",
+    "\uff1d1+1",
+    "- well, no",
+    "'=1",
+    "''=1",
+]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_text_that_begins_like_a_formula_gets_an_apostrophe_and_loses_it_again(text):
+    cell = for_spreadsheets(text)
+    assert cell == f"'{text}" and from_spreadsheets(cell) == text
+
+
+@pytest.mark.parametrize("value", ["", "-", "-1.5", "+2", "1e-05", "-.5", "12 %", "'tis", "a=b", "joy", -2, 1.5, None])
+def test_numbers_and_other_text_stay_as_they_are(value):
+    assert for_spreadsheets(value) is value
+    assert not isinstance(value, str) or from_spreadsheets(value) == value
+
+
+def test_examples_in_the_docstrings_are_true():
+    result = doctest.testmod(tables)
+    assert result.attempted >= 2 and result.failed == 0

@@ -401,6 +401,36 @@ def test_an_answer_to_nothing_can_be_asked_in_bfloat16(start: Start) -> None:
     assert json.loads((folder / "content_free.json").read_text())["manifest.label"]
 
 
+def test_a_run_whose_scores_are_all_nan_ends_as_failed_and_keeps_its_predictions(
+    start: Start, one_task: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def check(begin: Callable[[], Path], readout: str) -> None:
+        before = set((root / "outputs").glob("*"))
+        with pytest.raises(SystemExit) as end:
+            begin()
+        [folder] = set((root / "outputs").glob("*")) - before
+        sentence = f"None of the 6 predictions of {folder} has an answer, so the run has failed: {models.NOT_FINITE}."
+        assert str(end.value.code) == f"{sentence} All of them are kept in its predictions.jsonl."
+        status = json.loads((folder / "status.json").read_text())
+        assert status["state"] == "failed" and status["error"].startswith(f"NothingAnswered: {sentence}")
+        predictions = run.read_predictions(folder)
+        assert len(predictions) == 6 and {(p.outcome, p.error) for p in predictions} == {("error", models.NOT_FINITE)}
+        assert {p.readout for p in predictions} == {readout} and not any(p.scores or p.lenient for p in predictions)
+        numbers = metrics(folder)["tasks"]["manifest.label"]
+        assert numbers["errors"] == {models.NOT_FINITE: 6} and numbers["outcomes"]["error"] == 6
+        assert f"1 manifest.label: 6 of 6 clips have no answer: {models.NOT_FINITE}" in capsys.readouterr().out
+
+    def load_best(model: Any, folder: Path) -> None:
+        with torch.no_grad():
+            next(p for p in model.parameters() if p.requires_grad).fill_(math.nan)
+
+    monkeypatch.setattr(trainer, "load_best", load_best)
+    check(partial(start, "evaluate", f"run={one_task}", family=None), "score")
+    check(partial(start, "evaluate", f"run={one_task}", "evaluation=generate", family=None), "generate")
+    check(partial(start, "evaluate", f"run={one_task}", "evaluation=constrained", family=None), "constrained")
+    check(partial(start, "train", *FULL, "modalities=t", "trainer.max_epochs=1"), "score")
+
+
 def test_the_best_epoch_is_kept_and_evaluated(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([0.2, 0.9, 0.5])  # of three validations; what comes after them is the test
 

@@ -143,6 +143,10 @@ def _entries(path: Path) -> tuple[list[str], dict[str, Any]]:
         raise DataError(
             f"{path}, line {error.lineno}: {error.msg}, so it is not JSON: get the file again from its publisher"
         ) from error
+    except RecursionError as error:
+        raise DataError(
+            f"{path} has lists or objects nested too deeply to be read: get the file again from its publisher"
+        ) from error
     if not isinstance(entries, dict) or not entries:
         raise DataError(f"{path} is not an object with an entry for each id: get the file again from its publisher")
     assert isinstance(entries, _Object)

@@ -12,6 +12,7 @@ from affect.config import ComposedConfig, Config, ExportAs, Target
 from affect.datasets.published import LICENCES
 from affect.export.weights import is_native
 from affect.record import Record
+from affect.report.formats import code_markdown, escape_markdown
 from affect.tasks import Kind, Task
 
 PROMPTS = "prompts.json"
@@ -74,7 +75,7 @@ def _card(cfg: Config, trained: Path, model: Any, counts: Sequence[TowerCount], 
     # A folder's path is of one machine; its last part says what was there.
     yield from ("---", f"base_model: {json.dumps(Path(base).name if Path(base).exists() else base)}")
     yield from (f"library_name: {library}", "license: other", "tags: [affective-computing, affect]", "---", "")
-    yield from (f"# {cfg.model.name} on {tasks}", "")
+    yield from (f"# {escape_markdown(f'{cfg.model.name} on {tasks}')}", "")
     yield (
         f"{cfg.model.name}, fine-tuned with affect {__version__} to answer questions about short clips, from"
         f" {', '.join(_words(modalities))}. Labels of emotion and sentiment are what annotators perceived, not what"
@@ -203,7 +204,7 @@ def _data(cfg: Config, trained: Path) -> Iterator[str]:
     yield from ("| dataset | split | annotated | used | SHA-256 of the ids |", "|---|---|---:|---:|---|")
     for part in json.loads((trained / "data.json").read_text(encoding="utf-8"))["parts"]:
         yield (
-            f"| {part['dataset']} | {part['split']} | {part['expected']:,} | {part['used']:,} |"
+            f"| {escape_markdown(part['dataset'])} | {part['split']} | {part['expected']:,} | {part['used']:,} |"
             f" {part['ids_sha256'][:16]} |"
         )
 
@@ -218,9 +219,8 @@ def _results(metrics: dict[str, Any] | None) -> Iterator[str]:
     for task, numbers in metrics["tasks"].items():
         for metric, signature in numbers["signatures"][reader].items():
             value = _value(numbers, reader, metric)
-            escaped = signature.replace("|", r"\|")
             shown = "undefined" if value is None else f"{value:.4f}"
-            yield f"| {task} | {metric} | {shown} | `{escaped}` |"
+            yield f"| {escape_markdown(task)} | {escape_markdown(metric)} | {shown} | {code_markdown(signature)} |"
 
 
 def _value(numbers: dict[str, Any], reader: str, metric: str) -> float | None:
@@ -230,7 +230,8 @@ def _value(numbers: dict[str, Any], reader: str, metric: str) -> float | None:
 
 def _licences(cfg: Config, base: str) -> Iterator[str]:
     known = cfg.model.licence or "affect does not know it; look it up where the weights come from"
-    yield f"- Base model, {Path(base).name if Path(base).exists() else base}: {known}."
+    name = escape_markdown(Path(base).name if Path(base).exists() else base)
+    yield f"- Base model, {name}: {known}."
     for name, dataset in cfg.datasets.items():
         licence = LICENCES.get(dataset.reader, "affect does not know it.")
         yield f"- Training data, {name}: {licence}"

@@ -30,6 +30,7 @@ from affect.knowledge.store import (
     shards,
 )
 from affect.record import DataError
+from affect.tables import for_spreadsheets
 
 FORMATS = (".jsonl", ".csv", ".parquet")
 """Endings of what `export` writes."""
@@ -257,7 +258,7 @@ def _write_csv(path: Path, found: Iterable[Description]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, SCHEMA.names)
         writer.writeheader()
-        writer.writerows(asdict(row) for row in found)
+        writer.writerows({key: for_spreadsheets(value) for key, value in asdict(row).items()} for row in found)
 
 
 def _write_parquet(path: Path, found: Iterable[Description]) -> None:

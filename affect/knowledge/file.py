@@ -11,6 +11,7 @@ changed is another generator.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +22,15 @@ from affect.knowledge import MODALITIES, Description, Failure
 from affect.knowledge.store import UNREADABLE
 from affect.record import DataError, Record
 from affect.splits import Part
-from affect.tables import ENDINGS, Problems, Row, did_you_mean, read_table, require_columns
+from affect.tables import (
+    ENDINGS,
+    Problems,
+    Row,
+    did_you_mean,
+    from_spreadsheets,
+    read_table,
+    require_columns,
+)
 
 COLUMNS = ("id", "modality", "text")
 
@@ -123,7 +132,11 @@ def _texts(path: Path) -> tuple[dict[tuple[str, str], str], list[str]]:
 def _table(path: Path, problems: Problems) -> list[Row]:
     if path.suffix.lower() not in ENDINGS:
         raise DataError(f"{path}: descriptions are in a file that ends in {', '.join(ENDINGS)} or .parquet: save it so")
-    return read_table(path, COLUMNS, problems)
+    rows = read_table(path, COLUMNS, problems)
+    if path.suffix.lower() == ".jsonl":
+        return rows
+    # What `export` wrote as CSV has apostrophes before what a spreadsheet would compute.
+    return [replace(row, cells={name: from_spreadsheets(cell) for name, cell in row.cells.items()}) for row in rows]
 
 
 def _parquet(path: Path) -> Iterator[Row]:

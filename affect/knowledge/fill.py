@@ -21,6 +21,7 @@ from affect.lifetime import say
 from affect.record import DataError, Record
 from affect.run import environment
 from affect.splits import Part
+from affect.tables import for_spreadsheets
 
 Progress = Callable[[int, int], None]
 """Called with the numbers of descriptions and of failures since it was last called."""
@@ -197,7 +198,8 @@ def _list_failures(path: Path, filled: Filled) -> Path:
     out = io.StringIO()
     rows = csv.writer(out)
     rows.writerow(("id", "modality", "generator", "reason"))
-    rows.writerows((f.id, f.modality, filled.generator, f.reason) for f in filled.failures)
+    failures = ((f.id, f.modality, filled.generator, f.reason) for f in filled.failures)
+    rows.writerows(map(for_spreadsheets, failure) for failure in failures)
     try:
         path.parent.mkdir(exist_ok=True)
         write_atomic(path, out.getvalue())

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from affect import adapters, models
+from affect import adapters, models, thoughts
 from affect.cache import content_hashes
 from affect.config import (
     DESCRIPTIONS,
@@ -39,7 +39,7 @@ from affect.config import (
 from affect.knowledge import Description, Failure, checkpoints, instructions
 from affect.knowledge.clips import clips, request
 from affect.media import Clip
-from affect.models import Conversation, Encoder, precision
+from affect.models import NOT_FINITE, Conversation, Encoder, Unanswered, precision
 from affect.record import DataError, Record
 from affect.splits import Part
 
@@ -341,8 +341,19 @@ class Mllm:
                 answers = model.generate(tensors, limit)
         made: list[Said | str] = []
         for (record, _), ids in zip(batch, answers, strict=True):
-            text = encoder.decode(ids).strip()
-            if text:
+            if isinstance(ids, Unanswered):
+                made.append(
+                    f"{record.media}: {generator.config.name} has no description of it ({modality}): {ids.reason}"
+                )
+                continue
+            within = thoughts.ends_within(encoder.render(instructions.messages(record, modality, self.knowledge)))
+            text = thoughts.without(encoder.decode(ids), within)
+            if text is None:
+                made.append(
+                    f"{record.media}: {generator.config.name} did not end its thoughts ({modality}): raise"
+                    " knowledge.max_new_tokens, or choose a model that does not think"
+                )
+            elif text := text.strip():
                 made.append(Said(text=text, tokens=len(ids), seconds=0.0))
             else:
                 key = f"knowledge.instruction_{modality}.{record.language}"
@@ -387,15 +398,20 @@ def _seed(seed: int, sha256: str, modality: str) -> int:
 @torch.no_grad()
 def sample(
     model: Any, batch: dict[str, Any], max_new_tokens: int, temperature: float, seeds: list[int]
-) -> list[list[int]]:
+) -> list[list[int] | Unanswered]:
     """Tokens drawn from softmax(logits / temperature), over and over, for every prompt of `batch`, up to and without
-    the end of its turn. Row i draws from a stream of its own that begins with seeds[i]."""
+    the end of its turn; Unanswered where the probabilities are not finite. Row i draws from a stream of its own that
+    begins with seeds[i]."""
     prefix = model.prefill(batch)
     streams = [torch.Generator().manual_seed(seed) for seed in seeds]
     answers: list[list[int]] = [[] for _ in seeds]
-    going = [True] * len(seeds)
+    going, broken = [True] * len(seeds), [False] * len(seeds)
     for step in range(max_new_tokens):
         probabilities = (prefix.logits.float() / temperature).softmax(-1).cpu()
+        for i, sound in enumerate(probabilities.isfinite().all(-1).tolist()):
+            if not sound:
+                broken[i], going[i] = broken[i] or going[i], False
+                probabilities[i] = 1.0  # it runs along, whatever it draws
         # On the CPU and in order, so that the draws of a seed are the same on every device.
         drawn = [int(torch.multinomial(row, 1, generator=own)) for row, own in zip(probabilities, streams, strict=True)]
         for i, token in enumerate(drawn):
@@ -407,4 +423,4 @@ def sample(
         chosen = torch.tensor(drawn, device=prefix.logits.device)
         logits = model.extend(prefix, chosen[:, None])[:, -1]
         prefix = replace(prefix, logits=logits, attention_mask=prefix.mask_with(1), position=prefix.position + 1)
-    return answers
+    return [Unanswered(NOT_FINITE) if bad else ids for ids, bad in zip(answers, broken, strict=True)]

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from affect import thoughts
 from affect.config import Config, KnowledgeConfig, ServerVideo
 from affect.endpoint import Client, Hope, Refused, each, parts
 from affect.knowledge import Description, Failure, instructions
 from affect.knowledge.clips import clips, request
+from affect.models.chat import neutralise_messages
 from affect.record import Record
 from affect.serving import of_knowledge
 from affect.splits import Part
@@ -97,7 +99,8 @@ class Server:
         )[modality]
         if isinstance(clip, str):
             return Failure(id=record.id, modality=modality, reason=clip)
-        messages = instructions.messages(record, modality, knowledge)
+        # The server's special tokens are not known here, and a transcript must not be able to end its turn.
+        messages = neutralise_messages(instructions.messages(record, modality, knowledge), None)
         seed = None
         if knowledge.temperature > 0:
             # Of a clip's own, below 2^31, which is what servers take.
@@ -109,7 +112,13 @@ class Server:
             temperature=knowledge.temperature,
             seed=seed,
         )
-        if not answer.text:
+        text = thoughts.without(answer.text)
+        if text is None:
+            raise Refused(
+                f"{client.model} did not end its thoughts about {record.media} ({modality}): raise"
+                " knowledge.max_new_tokens, or have it answer without thinking"
+            )
+        if not text:
             raise Refused(
                 f"{client.model} gave an empty answer about {record.media} ({modality}): word"
                 f" knowledge.instruction_{modality}.{record.language} differently, raise knowledge.max_new_tokens, or"
@@ -120,7 +129,7 @@ class Server:
             sha256=sha256,
             modality=modality,
             generator=self.fingerprint,
-            text=answer.text,
+            text=text,
             tokens=answer.tokens,
             seconds=time.perf_counter() - begin,
             time=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -30,7 +30,7 @@ def compute(predictions: Sequence[Prediction], task: Task, reader: str = "lenien
     n_unlabelled        predictions without one
     n_readable_exact, n_readable_lenient
     outcomes            {outcome: count}, all of answers.OUTCOMES, of the lenient reader; sums to n_scored
-    errors              {reason: count} of those whose outcome is `error`
+    errors              {reason: count} of those that give one: the outcome `error`, and thoughts that are not closed
     readout             how the answers were obtained, joined by + where there are several
     exact, lenient      {metric: value} with the metrics of METRICS for the task's kind, by reader, and the headline by
                         the name the task gives it; policy `strict`
@@ -78,7 +78,7 @@ def compute(predictions: Sequence[Prediction], task: Task, reader: str = "lenien
         "n_unlabelled": len(predictions) - len(scored),
         **{f"n_readable_{name}": sum(value is not None for value in values[name]) for name in READERS},
         "outcomes": {outcome: outcomes[outcome] for outcome in OUTCOMES},
-        "errors": dict(Counter(str(prediction.error) for prediction in scored if prediction.outcome == "error")),
+        "errors": dict(Counter(prediction.error for prediction in scored if prediction.error is not None)),
         "readout": _readout(scored),
         **{name: {metric: numbers[metric] for metric in plain} for name, numbers in strict.items()},
         "majority_answer": _plain(majority_answer),

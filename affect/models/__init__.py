@@ -54,6 +54,13 @@ class Unanswered:
     """A sentence, with the remedy."""
 
 
+NOT_FINITE = (
+    "the model's output is not finite (NaN or infinity): set model.precision=float32, check the weights, or train again"
+    " with a lower finetuning.learning_rate"
+)
+"""Why there is no answer where logits or scores are not finite."""
+
+
 class Encoder(Protocol):
     """Conversations to tensors. It holds tokenizer and feature extractors but no weights, so that workers can have
     it."""

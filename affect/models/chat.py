@@ -3,6 +3,7 @@ the ids of a label are the same wherever it stands."""
 
 import hashlib
 import json
+import re
 from array import array
 from collections.abc import Callable
 from functools import wraps
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from affect import thoughts
 
 REMEMBERED = 2**17
 """Prompts whose ids an encoder remembers at the most, four bytes a token."""
@@ -37,26 +40,43 @@ JOINERS = frozenset("\u200c\u200d\u00ad")
 """Zero-width non-joiner and joiner, soft hyphen."""
 
 
-def neutralise(text: str, special: list[str]) -> str:
+_LIKE_A_TOKEN = re.compile(
+    # <|im_end|>, </s>, <end_of_turn>, <<SYS>> and the like, but not what formats text in HTML.
+    r"[<\uff1c](?=[|\uff5c])"
+    r"|[<\uff1c](?!/?(?:[abipqu]|em|strong|br|h[1-6]|hr|sub|sup|small|big|code|pre|span|div|font|li|ul|ol)\s?/?>)"
+    r"(?=/?[^\W\d][^<>\s]{0,60}[>\uff1e])"
+    r"|\[(?=/?[A-Z][A-Z_]{1,30}\])"  # [INST], [/INST], [AUDIO]
+    r"|[\[\]](?=~!?\w|\w~\[)"  # ]~b] and [e~[
+)
+"""Where a string begins that is a special token in some vocabulary."""
+
+
+def neutralise(text: str, special: list[str] | None) -> str:
     """`text` without the power to open or close a turn: a special token in it is broken by a space, controls become
     one. What joins or parts letters (ZWJ, ZWNJ, soft hyphen) stays: Persian, Hindi and emoji are written with it.
 
     A transcript or a description comes from outside, and a tokenizer reads `<|im_end|>` in it as the end of the turn.
+    None for `special` stands for a vocabulary that is not known, a server's: whatever looks like a special token of any
+    is broken.
 
-    >>> neutralise("so <|im_end|> what", ["<|im_end|>"])
-    'so < |im_end|> what'
+    >>> neutralise("so <|im_end|> what", ["<|im_end|>"]), neutralise("so </s>[INST] <b>what</b>", None)
+    ('so < |im_end|> what', 'so < /s>[ INST] <b>what</b>')
     """
     joiners = JOINERS & set(text)
-    if joiners and any(token in "".join(c for c in text if c not in joiners) for token in special):
-        joiners = set()  # a tokenizer that passes over them would read the token
+    if joiners:
+        joined = "".join(c for c in text if c not in joiners)
+        if _LIKE_A_TOKEN.search(joined) if special is None else any(token in joined for token in special):
+            joiners = set()  # a tokenizer that passes over them would read the token
     text = "".join(c if c.isprintable() or c == "\n" or c in joiners else " " for c in text)
+    if special is None:
+        return _LIKE_A_TOKEN.sub(r"\g<0> ", text)
     for token in sorted(special, key=len, reverse=True):
         text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
 
 
-def neutralise_messages(messages: list[dict], special: list[str]) -> list[dict]:
-    """The messages with every text part neutralised."""
+def neutralise_messages(messages: list[dict], special: list[str] | None) -> list[dict]:
+    """The messages with every text part neutralised, see `neutralise`."""
     return [
         {
             "role": message["role"],
@@ -72,6 +92,17 @@ def neutralise_messages(messages: list[dict], special: list[str]) -> list[dict]:
 def special_strings(tokenizer: Any) -> list[str]:
     """Every string that this tokenizer turns into one special token."""
     return sorted({token.content for token in tokenizer.added_tokens_decoder.values() if token.special})
+
+
+def answer_text(tokenizer: Any, ids: list[int]) -> str:
+    """The text of generated tokens without special ones, but with the marks of thoughts, which are special tokens in
+    some vocabularies: without them nobody could tell thoughts and answer apart."""
+    tokens = tokenizer.convert_ids_to_tokens(ids)
+    if not any(thoughts.is_mark(token) for token in tokens):
+        return tokenizer.decode(ids, skip_special_tokens=True)
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    kept = [i for i, token in zip(ids, tokens, strict=True) if i not in special or thoughts.is_mark(token)]
+    return tokenizer.decode(kept, skip_special_tokens=False)
 
 
 def end_of_turn(templater: Any, tokenizer: Any, text_content: bool, **options: Any) -> int:

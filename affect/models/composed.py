@@ -12,8 +12,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from affect.config import ComposedConfig, ConfigError, ProjectorKind
-from affect.models import Conversation, smollm2, towers
+from affect.models import Conversation, Unanswered, smollm2, towers
 from affect.models.chat import (
+    answer_text,
     end_of_turn,
     neutralise,
     neutralise_messages,
@@ -90,7 +91,7 @@ class ComposedEncoder:
         return [*self.tokenizer(neutralise(answer, self.special), add_special_tokens=False)["input_ids"], self.end]
 
     def decode(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+        return answer_text(self.tokenizer, ids)
 
     def encode(self, conversations: list[Conversation]) -> dict[str, Any]:
         prompts = [self._ids(c.messages) for c in conversations]
@@ -259,7 +260,7 @@ class Composed(nn.Module):
         keep = 1 + len(tokens)
         return self.language(**inputs, logits_to_keep=keep, use_cache=False).logits[:, -keep:]
 
-    def generate(self, batch: dict[str, Any], max_new_tokens: int) -> list[list[int]]:
+    def generate(self, batch: dict[str, Any], max_new_tokens: int) -> list[list[int] | Unanswered]:
         # Not transformers' own, which would apply what the checkpoint's generation_config.json asks for: a penalty on
         # repetition there counts against every label that the question has named.
         return greedy(self, batch, max_new_tokens, self.stops)

@@ -20,8 +20,9 @@ from torch import nn
 from transformers import DynamicCache
 
 from affect.config import ConfigError, NativeConfig
-from affect.models import Conversation
+from affect.models import Conversation, Unanswered
 from affect.models.chat import (
+    answer_text,
     end_of_turn,
     neutralise,
     neutralise_messages,
@@ -275,7 +276,7 @@ class NativeEncoder:
 
     def decode(self, ids: list[int]) -> str:
         """The text of generated tokens, without special ones."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+        return answer_text(self.tokenizer, ids)
 
     def render(self, messages: list[dict]) -> str:
         """The prompt as a string, with one placeholder for the audio and one for the video."""
@@ -379,7 +380,7 @@ class Native(nn.Module):
     def _on_all_axes(self, positions: torch.Tensor) -> torch.Tensor:
         return positions if self.AXES == 1 else positions.expand(self.AXES, -1, -1)
 
-    def generate(self, batch: dict, max_new_tokens: int) -> list[list[int]]:
+    def generate(self, batch: dict, max_new_tokens: int) -> list[list[int] | Unanswered]:
         """Greedy continuation of every prompt, up to and without its end of turn."""
         return greedy(self, batch, max_new_tokens, self.stops)
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from affect.models import NOT_FINITE, Unanswered
+
 BRANCHING = frozenset(
     {"llama", "qwen2", "qwen3", "qwen2_5_omni_text", "qwen3_omni_moe_text", "qwen3_vl_text"},
 )
@@ -94,16 +96,21 @@ def _picked(layer: Any, rows: torch.Tensor) -> Any:
 
 
 @torch.no_grad()
-def greedy(model: Any, batch: dict[str, Any], max_new_tokens: int, stops: frozenset[int]) -> list[list[int]]:
-    """The most likely next token, over and over, for every prompt of `batch`, up to and without the first of
-    `stops`."""
+def greedy(
+    model: Any, batch: dict[str, Any], max_new_tokens: int, stops: frozenset[int]
+) -> list[list[int] | Unanswered]:
+    """The most likely next token, over and over, for every prompt of `batch`, up to and without the first of `stops`;
+    Unanswered where the likeliest token's logit is not finite."""
     prefix = model.prefill(batch)
     answers: list[list[int]] = [[] for _ in batch["input_ids"]]
-    going = [True] * len(answers)
+    going, broken = [True] * len(answers), [False] * len(answers)
     for step in range(max_new_tokens):
         chosen = prefix.logits.argmax(-1)
-        for i, token in enumerate(chosen.tolist()):
-            going[i] = going[i] and token not in stops
+        # The greatest of logits with a NaN among them is a NaN, so the chosen one stands for all.
+        finite = prefix.logits.gather(-1, chosen[:, None])[:, 0].isfinite()
+        for i, (token, sound) in enumerate(zip(chosen.tolist(), finite.tolist(), strict=True)):
+            broken[i] = broken[i] or (going[i] and not sound)
+            going[i] = going[i] and sound and token not in stops
             if going[i]:
                 answers[i].append(token)
         if not any(going) or step == max_new_tokens - 1:
@@ -111,4 +118,4 @@ def greedy(model: Any, batch: dict[str, Any], max_new_tokens: int, stops: frozen
         # Rows that have ended run along: taking them out would copy the cache.
         logits = model.extend(prefix, chosen[:, None])[:, -1]
         prefix = replace(prefix, logits=logits, attention_mask=prefix.mask_with(1), position=prefix.position + 1)
-    return answers
+    return [Unanswered(NOT_FINITE) if bad else ids for ids, bad in zip(answers, broken, strict=True)]

@@ -7,6 +7,7 @@ evaluation=generate, at temperature 0, and affect/rules.py refuses all else. Wha
   you to say. The same configuration may give other numbers when something else is served under that name.
 - its chat template, and what it does to sound and pictures. It gets the waveform as a wav file and the sampled frames
   without loss, or as a silent video.
+- its special tokens, so that whatever looks like one in a transcript or a description is broken by a space.
 - its tokenizer, so that prompting.max_text_tokens is held against an estimate: a token for every BYTES_PER_TOKEN bytes
   of UTF-8. The server's own limit is its own affair; what it refuses to take becomes a prediction with the outcome
   `error`.
@@ -38,10 +39,6 @@ VERSION = 1
 
 BYTES_PER_TOKEN = 4
 
-TURN_SIGNS = ["<|", "<start_of_turn>", "<end_of_turn>"]
-"""What special tokens begin with in the chat templates of Qwen, Llama, Phi and others; and those of Gemma. A transcript
-must not be able to end its turn, and which signs the server's template knows, it does not tell."""
-
 
 class ServerEncoder:
     """Conversations to batches, which hold them as they are: what is sent is made while other requests wait."""
@@ -66,7 +63,7 @@ class ServerEncoder:
             f"[{message['role']}]\n"
             + "".join(part["text"] if part["type"] == "text" else media[part["type"]] for part in message["content"])
             + "\n"
-            for message in neutralise_messages(messages, TURN_SIGNS)
+            for message in neutralise_messages(messages, None)
         )
 
     def count_text(self, messages: list[dict]) -> int:
@@ -97,7 +94,7 @@ class Served(nn.Module):
         model, or refused the first endpoint.HOPELESS_AFTER requests. Answers that came before are kept.
         """
         conversations: list[Conversation] = batch["conversations"]
-        messages = [neutralise_messages(c.messages, TURN_SIGNS) for c in conversations]
+        messages = [neutralise_messages(c.messages, None) for c in conversations]
         keys = [self._key(m, c, max_new_tokens) for m, c in zip(messages, conversations, strict=True)]
         with self.answers.at_hand() as kept, self._connected() as client:
             made: dict[str, str | Unanswered] = {**self._known(kept, set(keys))}

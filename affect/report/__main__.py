@@ -182,7 +182,7 @@ def _load(folder: Path) -> Run:
             clips[task.split(".")[0]]
     except OSError as error:
         raise _broken(folder / "data.json", error.strerror or str(error)) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise _broken(folder / "data.json", str(error)) from error
     except KeyError as error:
         raise _broken(folder / "data.json", f"it lacks {error}") from error

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 from affect.report.rows import Number, Row, Table
 from affect.report.sections import Column, Style, aligned, four, sections
+from affect.tables import for_spreadsheets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ def markdown(report: Report) -> str:
     for table in report.tables:
         for section in sections(table, style):
             blocks.append(f"**{escape_markdown(section.title)}**\n\n{_pipes([*section.columns, section.runs])}")
-        blocks += [f"<sup>{letter}</sup> {note}" for letter, note in table.footnotes.items()]
+        blocks += [f"<sup>{letter}</sup> {escape_markdown(note)}" for letter, note in table.footnotes.items()]
     listed = [f"{n}. {escape_markdown(run)}" for n, run in enumerate(map(", ".join, report.runs), 1)]
     blocks += ["\n".join(listed), "\n".join(f"- {escape_markdown(note)}" for note in report.notes)]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -49,10 +50,29 @@ def _pipes(found: Sequence[Column]) -> str:
 
 def escape_markdown(word: str) -> str:
     r"""
-    >>> escape_markdown("a|b <c> 2*3*4")
-    'a\\|b &lt;c> 2\\*3\\*4'
+    >>> print(escape_markdown("a|b <c> 2*3*4 [d] [e](javascript:f)"))
+    a\|b &lt;c> 2\*3\*4 [d] [e\](javascript:f)
     """
-    return re.sub(r"([\\|*`])", r"\\\1", word).replace("<", "&lt;")
+    # Brackets alone make no link: only a closing one with a target or a definition behind it does.
+    escaped = re.sub(r"([\\|*`]|\](?=[(\[:]))", r"\\\1", one_line(word))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def code_markdown(text: str) -> str:
+    """`text` as a code span of a table's cell.
+
+    >>> print(code_markdown("uar|rows:4/4"))
+    `uar\\|rows:4/4`
+    """
+    ticks = max(map(len, re.findall("`+", text)), default=0) + 1
+    space = " " if ticks > 1 else ""
+    return "`" * ticks + space + one_line(text).replace("|", r"\|") + space + "`" * ticks
+
+
+def one_line(text: str) -> str:
+    """`text` with a space for every line end and every other character that is not printed, such as a carriage return,
+    at which a LaTeX comment or a Markdown cell would end."""
+    return "".join(c if c.isprintable() else " " for c in text.replace("\r\n", " "))
 
 
 def comma_separated(report: Report) -> str:
@@ -71,7 +91,7 @@ def comma_separated(report: Report) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, list(fields), restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: for_spreadsheets(value) for key, value in row.items()} for row in rows)
     return out.getvalue()
 
 
@@ -123,7 +143,7 @@ def latex(report: Report) -> str:
     for table in report.tables:
         blocks += [_environment(part.title, part.columns, table.footnotes) for part in sections(table, style)]
     lines = [f"{n} {run}" for n, run in enumerate(map(", ".join, report.runs), 1)] + report.notes
-    blocks.append("\n".join(f"% {line}".replace("\n", " ") for line in lines))
+    blocks.append("\n".join(f"% {one_line(line)}" for line in lines))
     return "\n".join(block for block in blocks if block) + "\n"
 
 
@@ -172,7 +192,6 @@ LATEX = {
     "[": "{[}",  # behind the \\ of the row above it would begin an option of that
     "]": "{]}",
     "*": "{*}",  # the same
-    "\n": " ",
 }
 
 
@@ -181,7 +200,7 @@ def escape_latex(word: str) -> str:
     >>> print(escape_latex("weighted_f1 50% [a&b] ±"))
     weighted\_f1 50\% {[}a\&b{]} $\pm$
     """
-    return "".join(LATEX.get(letter, letter) for letter in word)
+    return "".join(LATEX.get(letter, letter) for letter in one_line(word))
 
 
 FORMATS: dict[str, Callable[[Report], str]] = {

@@ -125,7 +125,7 @@ def _out_of(run: Run, name: str, read: Callable[[Any], T]) -> T:
         why = error.strerror or str(error)
     except KeyError as error:
         why = f"it lacks {error}"
-    except (AttributeError, StopIteration, TypeError, ValueError) as error:
+    except (AttributeError, RecursionError, StopIteration, TypeError, ValueError) as error:
         why = str(error) or "it is not what a run writes"
     raise ConfigError(
         f"{path} cannot be used ({why}), so its row does not tell what its descriptions cost and give away: restore the"

@@ -64,12 +64,17 @@ TOLERANCE_SHARE = 0.1
 a second; only what also exceeds a tenth of the clip is called truncated, since long recordings drift by more. The rule
 is the same for every codec, and for an end that is there but cannot be decoded."""
 
-NOTED_SECONDS = 0.03
-"""An end that is missing is noted from here on. Rounded headers and the delays of encoders stay below."""
+NOTED_SECONDS = {"audio": 0.03, "video": 0.1}
+"""An end that is missing is noted from here on. Rounded headers, the delays of encoders, and the last picture, which
+some containers give no duration, stay below."""
 
 CLOCK_SECONDS = 0.02
 """Samples follow each other without a break while their time stamps say so within this much: containers round stamps,
 to a millisecond in Matroska. A larger difference is a hole or an overlap, and what follows is placed by its stamp."""
+
+PREROLL = 0.5
+"""Seconds before a clip from which on it is decoded. Audio decoders need some packets before the first one that is
+right; the frames of an mp3 of few bits a second refer to the most, a fifth of a second."""
 
 CANCELLATION = 0.4
 """Channels cancel each other where the power of their mean is below this by the squared number of channels, relative to
@@ -268,8 +273,7 @@ def _decode(
     sought = bool(start) and reading.seek and container.format.name in INDEXED
     if sought:
         try:
-            # Audio decoders need a few packets before the first one that is right; a tenth of a second is several.
-            container.seek(round((max(0.0, lower - 0.1) + origin) * av.time_base))
+            container.seek(round((max(0.0, lower - PREROLL) + origin) * av.time_base))
         except av.FFmpegError:
             return replace(reading, seek=False)
 
@@ -353,7 +357,7 @@ def _decode(
             reason = failures[0].partition(": ")[2]
             note = f"its {stream.type} cannot be decoded after {track.reached:.2f} s ({reason})"
         # Matroska's duration can count what an encoder put before the sound, a packet.
-        elif missing > max(NOTED_SECONDS, 0.0 if stream.duration else 1.2 * longest_sound):
+        elif missing > max(NOTED_SECONDS[stream.type], 0.0 if stream.duration else 1.2 * longest_sound):
             note = f"its {stream.type} should last until {expected:.2f} s but ends at {max(reached, 0.0):.2f} s"
         elif track.cut and track.begun < upper:
             note = f"the last packet of its {stream.type}, at {track.begun:.2f} s, is not whole"
@@ -558,7 +562,7 @@ class _Waveform:
 
     def begins_late(self) -> bool:
         """Whether what comes first does not reach back to the clip's beginning, with what decoders need before it."""
-        return self.first is None or self.first > max(0.0, self.lower - 0.05) + 0.001
+        return self.first is None or self.first > max(0.0, self.lower - PREROLL / 2) + 0.001
 
     def add(self, frame: av.AudioFrame, origin: float) -> None:
         time = (self.reached or 0.0) if frame.time is None else frame.time - origin

@@ -194,7 +194,7 @@ WINDOWS = [(None, None), (0.2, 1.5), (0.0, 0.5), (0.65, 0.85), (2.3, 2.9), (1.11
 def distance(waveform: np.ndarray, expected: np.ndarray, film: Film) -> float:
     """Root mean square of the difference, beside that of sounds a little apart: the stamps of Matroska are rounded to
     milliseconds, the samples of another rate are not at the places of ours."""
-    slack = 16 if film.format in ("matroska", "webm") else int(film.rate != SAMPLING_RATE)
+    slack = 16 if film.format in ("matroska", "webm", "flv") else int(film.rate != SAMPLING_RATE)
     size = min(waveform.size, expected.size)
     shifted = [
         waveform[slack : size - slack] - expected[slack + shift : size - slack + shift]

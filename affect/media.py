@@ -1,8 +1,8 @@
 """One clip, from its file to a waveform and a few frames. The only module that opens media.
 
 Whatever can be wrong with a file ends in a `MediaError` with one of OUTCOMES. Nothing is repaired: a clip that is cut
-short or damaged would otherwise be trained on as if it were whole. What a clip can be used in spite of is a note, one
-of NOTES.
+short or damaged would otherwise be trained on as if it were whole. Problems that do not exclude a clip are reported as
+notes, keys of NOTES.
 
 Time 0 of a file is its first time stamp, as players count. Every sample and frame is placed by its own time stamp:
 where a track has no sound, because it begins late or has a hole, the waveform is silent.
@@ -56,7 +56,7 @@ NOTES = {
     "scaled": "samples above full scale had to be scaled down",
     "one_channel": "their channels cancel each other when they are mixed, so that one of them had to be taken",
 }
-"""What a clip is used in spite of."""
+"""Problems that do not exclude a clip."""
 
 TOLERANCE_SECONDS = 0.25
 TOLERANCE_SHARE = 0.1
@@ -142,12 +142,12 @@ class Clip:
     seconds: float
     """Duration of the clip: what the frames were sampled from."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """What the clip is used in spite of: keys of NOTES, with the detail in a few words."""
+    """Problems that did not exclude the clip: keys of NOTES, with the detail in a few words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """How a file is read. What the first reading finds out can make a second one necessary."""
+    """How a file is read. The first pass over a file can show that a second one is needed."""
 
     hasty: bool = False
     """Whether the file is opened with HASTY."""
@@ -250,9 +250,9 @@ def _decode(
     too_long = MediaError(
         "too_long", path, f"the clip lasts {upper - lower:.2f} s and max_seconds is {sampling.max_seconds:g}"
     )
-    # Behind the last frame of a sound file may be bytes that only decoding tells from sound.
-    tells = end is not None or not guessed or sampling.video
-    if tells and upper - lower > sampling.max_seconds + 0.001:  # a millisecond: annotated times are rounded
+    # A sound file without a declared duration may have bytes behind its last frame; only decoding shows that.
+    end_is_known = end is not None or not guessed or sampling.video
+    if end_is_known and upper - lower > sampling.max_seconds + 0.001:  # a millisecond: annotated times are rounded
         raise too_long
 
     sound = frames = None
@@ -317,7 +317,7 @@ def _decode(
             if track.reached is None or track.reached >= lower:
                 damage.append(f"at {track.reached or 0.0:.2f} s: {error}")
         if end is None and (track.reached or 0.0) > lower + sampling.max_seconds + TOLERANCE_SECONDS:
-            if not tells:
+            if not end_is_known:
                 raise too_long
             lies = f"more than {sampling.max_seconds:g} s (max_seconds) were decoded, though it declares {duration:.2f}"
             raise MediaError("too_long", path, f"{lies} s")
@@ -363,7 +363,7 @@ def _decode(
             note = f"the last packet of its {stream.type}, at {track.begun:.2f} s, is not whole"
         if note:
             notes[f"missing_{stream.type}"] = note
-    if not tells:  # what cannot be decoded there is no part of the clip
+    if not end_is_known:  # bytes that cannot be decoded do not count as time
         if sound.failed:
             upper = max(lower, min(upper, sound.reached or 0.0))
         if upper - lower > sampling.max_seconds + 0.001:
@@ -632,7 +632,7 @@ class _Waveform:
             if begin < stop:
                 waveform[begin:stop] = piece[begin - at : stop - at]
                 count += stop - begin
-        # A hole in a track is silence. A track that is over holds nothing more, which would be called silent wrongly.
+        # A hole in a track is silence. But where the track has ended, there is no sound that could be silent.
         over = self.upper is None or (self.reached or 0.0) < self.upper
         count = min(count, length) if over else length
         if count == 0:

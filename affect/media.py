@@ -81,6 +81,10 @@ CANCELLATION = 0.4
 the loudest. One channel that is alone among silent ones has 1 by this number, so only opposite ones fall below it; of
 two channels, those with a correlation below -0.8."""
 
+CANCELLATION_SECONDS = 0.5
+"""Cancellation is looked for in parts of this length, since a recording can change its polarity midway. Parts that are
+20 dB below the loudest do not count."""
+
 GUESSED_DURATION = frozenset({"mp3", "aac", "ac3", "eac3", "amr", "amrnb", "amrwb", "mpeg", "h264", "hevc", "m4v"})
 """Formats without a declared duration. FFmpeg extrapolates one from the bit rate, which is far off for a variable
 rate."""
@@ -556,8 +560,10 @@ class _Waveform:
         """Time and message of what could not be decoded and is not followed by anything that could."""
         self.cut = False
         """Whether the last packet, or what came of it, is not whole."""
-        self.powers: np.ndarray | None = None
-        """Sums of squares by channel, and that of the mean of the channels, over `count` samples."""
+        self.powers: list[np.ndarray] = []
+        """Sums of squares by channel, and that of the mean of the channels, of every CANCELLATION_SECONDS."""
+        self.measured = math.inf
+        """Seconds of the last of them."""
         self.peak = 0.0
 
     def begins_late(self) -> bool:
@@ -600,8 +606,11 @@ class _Waveform:
             self.peak = max(self.peak, float(np.abs(samples).max()))  # NaN stays where it comes first
             self.peak = self.peak if np.isfinite(samples).all() else math.nan
         powers = np.append(np.square(samples).sum(axis=1), np.square(samples.mean(axis=0)).sum())
-        same = self.powers is not None and len(self.powers) == len(powers)
-        self.powers = self.powers + powers if same else powers
+        if self.measured >= CANCELLATION_SECONDS:
+            self.powers.append(np.zeros_like(powers))
+            self.measured = 0.0
+        self.powers[-1] += powers
+        self.measured += samples.shape[1] / frame.sample_rate
 
     def remedies(self, path: str | Path) -> tuple[float, int | None]:
         """By what samples have to be multiplied, and which channel has to be taken alone; 1 and None where mixing them
@@ -609,10 +618,15 @@ class _Waveform:
         if not math.isfinite(self.peak):
             raise MediaError("corrupt", path, "its sound has samples that are not numbers, or infinite")
         gain, channel = 1 / max(1.0, self.peak), None
-        if self.powers is not None and len(self.powers) > 2:
-            *by_channel, mixed = self.powers.tolist()
-            if mixed < CANCELLATION / len(by_channel) ** 2 * max(by_channel):
-                channel = int(np.argmax(by_channel))
+        if self.powers and len(self.powers[0]) > 2:
+            if len(self.powers) > 1 and self.measured < CANCELLATION_SECONDS:  # a rest is too short to tell
+                self.powers[-2:] = [self.powers[-2] + self.powers[-1]]
+            powers = np.stack(self.powers)
+            by_channel, mixed = powers[:, :-1], powers[:, -1]
+            loudest = by_channel.max(axis=1)
+            cancelled = mixed < CANCELLATION / by_channel.shape[1] ** 2 * loudest
+            if (cancelled & (loudest > 0.01 * loudest.max())).any():
+                channel = int(by_channel.sum(axis=0).argmax())
         return gain, channel
 
     def finish(self, path: str | Path, upper: float) -> np.ndarray:

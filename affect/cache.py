@@ -51,7 +51,7 @@ class Check:
     seconds: float
     """Duration of the clip; 0 where the outcome is not ok."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """What the clip is used in spite of, as media.NOTES names it, with the detail."""
+    """Problems that did not exclude the clip: keys of media.NOTES, with the detail."""
 
 
 def check_clips(

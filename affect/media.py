@@ -1,8 +1,8 @@
 """One clip, from its file to a waveform and a few frames. The only module that opens media.
 
 Whatever can be wrong with a file ends in a `MediaError` with one of OUTCOMES. Nothing is repaired: a clip that is cut
-short or damaged would otherwise be trained on as if it were whole. What a clip can be used in spite of is a note, one
-of NOTES.
+short or damaged would otherwise be trained on as if it were whole. Problems that do not exclude a clip are reported as
+notes, keys of NOTES.
 
 Time 0 of a file is its first time stamp, as players count. Every sample and frame is placed by its own time stamp:
 where a track has no sound, because it begins late or has a hole, the waveform is silent.
@@ -56,7 +56,7 @@ NOTES = {
     "scaled": "samples above full scale had to be scaled down",
     "one_channel": "their channels cancel each other when they are mixed, so that one of them had to be taken",
 }
-"""What a clip is used in spite of."""
+"""Problems that do not exclude a clip."""
 
 TOLERANCE_SECONDS = 0.25
 TOLERANCE_SHARE = 0.1
@@ -64,17 +64,26 @@ TOLERANCE_SHARE = 0.1
 a second; only what also exceeds a tenth of the clip is called truncated, since long recordings drift by more. The rule
 is the same for every codec, and for an end that is there but cannot be decoded."""
 
-NOTED_SECONDS = 0.03
-"""An end that is missing is noted from here on. Rounded headers and the delays of encoders stay below."""
+NOTED_SECONDS = {"audio": 0.03, "video": 0.1}
+"""An end that is missing is noted from here on. Rounded headers, the delays of encoders, and the last picture, which
+some containers give no duration, stay below."""
 
 CLOCK_SECONDS = 0.02
 """Samples follow each other without a break while their time stamps say so within this much: containers round stamps,
 to a millisecond in Matroska. A larger difference is a hole or an overlap, and what follows is placed by its stamp."""
 
+PREROLL = 0.5
+"""Seconds before a clip from which on it is decoded. Audio decoders need some packets before the first one that is
+right; the frames of an mp3 of few bits a second refer to the most, a fifth of a second."""
+
 CANCELLATION = 0.4
 """Channels cancel each other where the power of their mean is below this by the squared number of channels, relative to
 the loudest. One channel that is alone among silent ones has 1 by this number, so only opposite ones fall below it; of
 two channels, those with a correlation below -0.8."""
+
+CANCELLATION_SECONDS = 0.5
+"""Cancellation is looked for in parts of this length, since a recording can change its polarity midway. Parts that are
+20 dB below the loudest do not count."""
 
 GUESSED_DURATION = frozenset({"mp3", "aac", "ac3", "eac3", "amr", "amrnb", "amrwb", "mpeg", "h264", "hevc", "m4v"})
 """Formats without a declared duration. FFmpeg extrapolates one from the bit rate, which is far off for a variable
@@ -137,12 +146,12 @@ class Clip:
     seconds: float
     """Duration of the clip: what the frames were sampled from."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """What the clip is used in spite of: keys of NOTES, with the detail in a few words."""
+    """Problems that did not exclude the clip: keys of NOTES, with the detail in a few words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """How a file is read. What the first reading finds out can make a second one necessary."""
+    """How a file is read. The first pass over a file can show that a second one is needed."""
 
     hasty: bool = False
     """Whether the file is opened with HASTY."""
@@ -245,9 +254,9 @@ def _decode(
     too_long = MediaError(
         "too_long", path, f"the clip lasts {upper - lower:.2f} s and max_seconds is {sampling.max_seconds:g}"
     )
-    # Behind the last frame of a sound file may be bytes that only decoding tells from sound.
-    tells = end is not None or not guessed or sampling.video
-    if tells and upper - lower > sampling.max_seconds + 0.001:  # a millisecond: annotated times are rounded
+    # A sound file without a declared duration may have bytes behind its last frame; only decoding shows that.
+    end_is_known = end is not None or not guessed or sampling.video
+    if end_is_known and upper - lower > sampling.max_seconds + 0.001:  # a millisecond: annotated times are rounded
         raise too_long
 
     sound = frames = None
@@ -268,8 +277,7 @@ def _decode(
     sought = bool(start) and reading.seek and container.format.name in INDEXED
     if sought:
         try:
-            # Audio decoders need a few packets before the first one that is right; a tenth of a second is several.
-            container.seek(round((max(0.0, lower - 0.1) + origin) * av.time_base))
+            container.seek(round((max(0.0, lower - PREROLL) + origin) * av.time_base))
         except av.FFmpegError:
             return replace(reading, seek=False)
 
@@ -313,7 +321,7 @@ def _decode(
             if track.reached is None or track.reached >= lower:
                 damage.append(f"at {track.reached or 0.0:.2f} s: {error}")
         if end is None and (track.reached or 0.0) > lower + sampling.max_seconds + TOLERANCE_SECONDS:
-            if not tells:
+            if not end_is_known:
                 raise too_long
             lies = f"more than {sampling.max_seconds:g} s (max_seconds) were decoded, though it declares {duration:.2f}"
             raise MediaError("too_long", path, f"{lies} s")
@@ -353,13 +361,13 @@ def _decode(
             reason = failures[0].partition(": ")[2]
             note = f"its {stream.type} cannot be decoded after {track.reached:.2f} s ({reason})"
         # Matroska's duration can count what an encoder put before the sound, a packet.
-        elif missing > max(NOTED_SECONDS, 0.0 if stream.duration else 1.2 * longest_sound):
+        elif missing > max(NOTED_SECONDS[stream.type], 0.0 if stream.duration else 1.2 * longest_sound):
             note = f"its {stream.type} should last until {expected:.2f} s but ends at {max(reached, 0.0):.2f} s"
         elif track.cut and track.begun < upper:
             note = f"the last packet of its {stream.type}, at {track.begun:.2f} s, is not whole"
         if note:
             notes[f"missing_{stream.type}"] = note
-    if not tells:  # what cannot be decoded there is no part of the clip
+    if not end_is_known:  # bytes that cannot be decoded do not count as time
         if sound.failed:
             upper = max(lower, min(upper, sound.reached or 0.0))
         if upper - lower > sampling.max_seconds + 0.001:
@@ -552,13 +560,15 @@ class _Waveform:
         """Time and message of what could not be decoded and is not followed by anything that could."""
         self.cut = False
         """Whether the last packet, or what came of it, is not whole."""
-        self.powers: np.ndarray | None = None
-        """Sums of squares by channel, and that of the mean of the channels, over `count` samples."""
+        self.powers: list[np.ndarray] = []
+        """Sums of squares by channel, and that of the mean of the channels, of every CANCELLATION_SECONDS."""
+        self.measured = math.inf
+        """Seconds of the last of them."""
         self.peak = 0.0
 
     def begins_late(self) -> bool:
         """Whether what comes first does not reach back to the clip's beginning, with what decoders need before it."""
-        return self.first is None or self.first > max(0.0, self.lower - 0.05) + 0.001
+        return self.first is None or self.first > max(0.0, self.lower - PREROLL / 2) + 0.001
 
     def add(self, frame: av.AudioFrame, origin: float) -> None:
         time = (self.reached or 0.0) if frame.time is None else frame.time - origin
@@ -596,8 +606,11 @@ class _Waveform:
             self.peak = max(self.peak, float(np.abs(samples).max()))  # NaN stays where it comes first
             self.peak = self.peak if np.isfinite(samples).all() else math.nan
         powers = np.append(np.square(samples).sum(axis=1), np.square(samples.mean(axis=0)).sum())
-        same = self.powers is not None and len(self.powers) == len(powers)
-        self.powers = self.powers + powers if same else powers
+        if self.measured >= CANCELLATION_SECONDS:
+            self.powers.append(np.zeros_like(powers))
+            self.measured = 0.0
+        self.powers[-1] += powers
+        self.measured += samples.shape[1] / frame.sample_rate
 
     def remedies(self, path: str | Path) -> tuple[float, int | None]:
         """By what samples have to be multiplied, and which channel has to be taken alone; 1 and None where mixing them
@@ -605,10 +618,15 @@ class _Waveform:
         if not math.isfinite(self.peak):
             raise MediaError("corrupt", path, "its sound has samples that are not numbers, or infinite")
         gain, channel = 1 / max(1.0, self.peak), None
-        if self.powers is not None and len(self.powers) > 2:
-            *by_channel, mixed = self.powers.tolist()
-            if mixed < CANCELLATION / len(by_channel) ** 2 * max(by_channel):
-                channel = int(np.argmax(by_channel))
+        if self.powers and len(self.powers[0]) > 2:
+            if len(self.powers) > 1 and self.measured < CANCELLATION_SECONDS:  # a rest is too short to tell
+                self.powers[-2:] = [self.powers[-2] + self.powers[-1]]
+            powers = np.stack(self.powers)
+            by_channel, mixed = powers[:, :-1], powers[:, -1]
+            loudest = by_channel.max(axis=1)
+            cancelled = mixed < CANCELLATION / by_channel.shape[1] ** 2 * loudest
+            if (cancelled & (loudest > 0.01 * loudest.max())).any():
+                channel = int(by_channel.sum(axis=0).argmax())
         return gain, channel
 
     def finish(self, path: str | Path, upper: float) -> np.ndarray:
@@ -628,7 +646,7 @@ class _Waveform:
             if begin < stop:
                 waveform[begin:stop] = piece[begin - at : stop - at]
                 count += stop - begin
-        # A hole in a track is silence. A track that is over holds nothing more, which would be called silent wrongly.
+        # A hole in a track is silence. But where the track has ended, there is no sound that could be silent.
         over = self.upper is None or (self.reached or 0.0) < self.upper
         count = min(count, length) if over else length
         if count == 0:

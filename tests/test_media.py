@@ -249,6 +249,17 @@ def test_channels_that_cancel_each_other_are_not_silence(tmp_path, codec, format
     assert np.std(decode(path, AUDIO, 0.3, 0.7).waveform) == pytest.approx(np.std(samples[louder]), rel=0.05)
 
 
+def test_channels_that_cancel_each_other_for_a_part_of_a_clip(tmp_path):
+    time = np.arange(3 * SAMPLING_RATE) / SAMPLING_RATE
+    left = 0.3 * np.sin(2 * np.pi * 440 * time)
+    samples = np.stack([left, np.where(time < 1.5, left, -left)])
+    path = write_samples(tmp_path / "clip.wav", samples, "pcm_s16le", "wav", "stereo", SAMPLING_RATE)
+    clip = decode(path, AUDIO)
+    assert set(clip.notes) == {"one_channel"}
+    np.testing.assert_allclose(clip.waveform, left, atol=2 / 32768)
+    assert decode(path, AUDIO, 0.2, 1.3).notes == {}, "this part of the file is not concerned"
+
+
 @pytest.mark.parametrize(
     ("layout", "silent"), [("stereo", [1]), ("stereo", [0]), ("5.1", [0, 1, 3, 4, 5]), ("5.1", [1, 2, 3, 4, 5])]
 )

@@ -43,7 +43,7 @@ class Measurement:
     outcomes: Mapping[str, str] = field(default_factory=dict)
     """What is wrong, as media.OUTCOMES names it, with the detail; empty for a clip that can be used."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """What the clip is used in spite of, as media.NOTES names it, with the detail."""
+    """Problems that did not exclude the clip: keys of media.NOTES, with the detail."""
     seconds: float | None = None
     """Duration; None where nothing could be decoded."""
     level: float | None = None

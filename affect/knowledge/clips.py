@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from affect.config import DESCRIPTIONS
-from affect.decoded import VERSION as DECODER
 from affect.knowledge import request_hash
+from affect.media import VERSION as DECODER
 from affect.media import Clip, MediaError, Sampling, decode
 from affect.record import Record
 

@@ -32,8 +32,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
         contents = compare_contents(parts, cfg)
         described = attach.attach(parts, cfg)
         run.check_same_data(folder, parts, contents)
-        run.write_data(folder, parts, {})
         run.write_clips(folder, cfg, parts, contents)
+        run.write_data(folder, parts, {})
         classes = imbalance.of_training(folder, parts, cfg)
         # After descriptions may have been made, which another run finds made.
         L.seed_everything(cfg.seed, verbose=False)

@@ -186,7 +186,8 @@ def file_versions(paths: Iterable[str], cache_root: Path, *, num_workers: int = 
 
 def file_contents(paths: Iterable[str], cache_root: Path, *, num_workers: int = 1) -> dict[str, Content]:
     """What each file holds, by path. Bytes are read once for every `version` of a file, tracks once for every content,
-    also in later runs. A file that cannot be read is not among them: decoding it says why. Raises DataError where the database is damaged or cannot be written."""
+    also in later runs. A file that cannot be read is not among them: decoding it says why. Raises DataError where the
+    database is damaged or cannot be written."""
     versions = file_versions(paths, cache_root, num_workers=num_workers)
     by_digest = {digest: path for path, (digest, _) in versions.items()}
     known: dict[str, list[list[str]]] = {}

@@ -52,8 +52,9 @@ def rows(records: Iterable[Record], contents: Contents) -> list[dict[str, Any]]:
 def write(
     folder: Path, made: Sequence[Mapping[str, Any]], readers: Mapping[str, str], earlier: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Keeps the rows of a run. `readers` by dataset, also of `earlier`: the training clips of the run that the model's
-    checkpoint came from. Raises WriteError as write_atomic."""
+    """Keeps the rows of a run, with the readers of its datasets by name. `earlier` has the same, `rows` and `readers`,
+    of each run that the model's checkpoint came from: ids there may be those of other clips. Raises WriteError as
+    write_atomic."""
     kept = {"version": VERSION, "readers": dict(readers), "rows": list(made), "earlier": list(earlier)}
     # Without the time, so that equal runs have equal files.
     write_atomic(folder / FILE, gzip.compress(json.dumps(kept, separators=(",", ":")).encode(), mtime=0))

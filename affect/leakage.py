@@ -6,7 +6,7 @@ duplicates.compare_contents compares what the files hold too, once clips have be
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from affect import clip_rows, datasets
 from affect.config import Config, ConfigError, CrossSplitDuplicates, DatasetConfig, Source, read_yaml
-from affect.datasets.overlap import Content, Contents, overlap, related, same_clips, shared_source
+from affect.datasets.overlap import (
+    WITHOUT_PUBLISHED_IDS,
+    Content,
+    Contents,
+    overlap,
+    related,
+    same_clips,
+    shared_source,
+)
 from affect.record import SPLITS, DataError, Record
 
 if TYPE_CHECKING:
@@ -40,7 +48,7 @@ class Trained:
     readers: Mapping[str, str]
     """By dataset."""
     records: Sequence[Record] = ()
-    """Those of the splits train and val, also of the models that this one was made from."""
+    """Those of the splits train and val."""
     contents: dict[str, Content] = field(default_factory=dict)
     """By record id."""
     texts: frozenset[str] = frozenset()
@@ -60,10 +68,10 @@ def trained_models(cfg: Config) -> list[Trained]:
     """
     found = []
     if cfg.run is not None:
-        found.append(_of_run(cfg, "run", Path(cfg.run), evaluated=True))
+        found += _of_run(cfg, "run", Path(cfg.run), evaluated=True)
     describes = Source.mllm in (cfg.knowledge.source, *cfg.knowledge.also)
     if describes and cfg.knowledge.mllm_run is not None:
-        found.append(_of_run(cfg, "knowledge.mllm_run", Path(cfg.knowledge.mllm_run), evaluated=False))
+        found += _of_run(cfg, "knowledge.mllm_run", Path(cfg.knowledge.mllm_run), evaluated=False)
     named = {"model": cfg.model}
     if describes and cfg.knowledge.mllm_run is None:
         named |= {f"knowledge.mllm_models.{name}": config for name, config in cfg.knowledge.mllm_models.items()}
@@ -73,12 +81,13 @@ def trained_models(cfg: Config) -> list[Trained]:
             # A composed model's language model is one folder deeper than the export.
             for folder in (Path(value), Path(value).parent) if value else ():
                 if (kept := clip_rows.read(folder)) is not None:
-                    found.append(_from_rows(f"{group}.{key}={value}", kept, evaluated=False, of={}))
+                    found += _from_rows(f"{group}.{key}={value}", kept, evaluated=False, of={})
                     break
     return found
 
 
-def _of_run(cfg: Config, key: str, folder: Path, *, evaluated: bool) -> Trained:
+def _of_run(cfg: Config, key: str, folder: Path, *, evaluated: bool) -> list[Trained]:
+    """The model of a run, and those it was made from."""
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{key}={folder}: {folder} is not a run folder, it has no config.yaml: name one that has")
     before = read_yaml(folder / "config.yaml").get("run")
@@ -93,15 +102,26 @@ def _of_run(cfg: Config, key: str, folder: Path, *, evaluated: bool) -> Trained:
     for trained, theirs in of.items():
         if all(_same_source(trained, theirs, other, config) for other, config in cfg.datasets.items()):
             continue  # the splits of one dataset were checked when it trained
-        try:
-            for split in ("train", "val"):
-                records += datasets.draw(theirs, split, datasets.read(trained, theirs, split)[0])[0]
-        except DataError as error:
+        here = cfg.datasets.get(trained)
+        moved = here is not None and _same_selection(theirs, here) and theirs.reader not in WITHOUT_PUBLISHED_IDS
+        problem = ""
+        # Read where it was, and where this run has the same published set.
+        for config in (theirs, replace(theirs, root=here.root)) if moved else (theirs,):
+            try:
+                records += [
+                    record
+                    for split in ("train", "val")
+                    for record in datasets.draw(config, split, datasets.read(trained, config, split)[0])[0]
+                ]
+                break
+            except DataError as error:
+                problem = problem or str(error).splitlines()[0]
+        else:
             unknown.append(
                 f"{folder} has no {clip_rows.FILE}, since an earlier version of affect made it, and its dataset"
-                f" '{trained}' cannot be read here ({str(error).splitlines()[0]})"
+                f" '{trained}' cannot be read here ({problem})"
             )
-    return Trained(
+    old = Trained(
         key=name,
         evaluated=evaluated,
         datasets=of,
@@ -110,19 +130,25 @@ def _of_run(cfg: Config, key: str, folder: Path, *, evaluated: bool) -> Trained:
         texts=frozenset(clip_rows.text_hash(record.text) for record in records),
         unknown=tuple(unknown),
     )
+    return [old]
 
 
-def _from_rows(key: str, kept: Mapping[str, Any], *, evaluated: bool, of: Mapping[str, DatasetConfig]) -> Trained:
-    rows = [row for row in kept["rows"] if row["split"] in ("train", "val")] + kept["earlier"]
-    return Trained(
-        key=key,
-        evaluated=evaluated,
-        datasets=of,
-        readers=kept["readers"],
-        records=clip_rows.as_records(rows),
-        contents=clip_rows.as_contents(rows),
-        texts=frozenset(row["text"] for row in rows),
-    )
+def _from_rows(key: str, kept: Mapping[str, Any], *, evaluated: bool, of: Mapping[str, DatasetConfig]) -> list[Trained]:
+    found = []
+    for lot in (kept, *kept["earlier"]):
+        rows = [row for row in lot["rows"] if row["split"] in ("train", "val")]
+        found.append(
+            Trained(
+                key=key,
+                evaluated=evaluated and lot is kept,
+                datasets=of if lot is kept else {},
+                readers=lot["readers"],
+                records=clip_rows.as_records(rows),
+                contents=clip_rows.as_contents(rows),
+                texts=frozenset(row["text"] for row in rows),
+            )
+        )
+    return found
 
 
 def known_datasets(cfg: Config, models: Sequence[Trained]) -> dict[str, DatasetConfig]:
@@ -251,12 +277,14 @@ def _check_part(cfg: Config, part: "Part", model: Trained, trained: str, content
     config = cfg.datasets[part.dataset]
     theirs = model.datasets.get(trained)
     same = theirs is not None and _same_source(trained, theirs, part.dataset, config)
+    # Under another root it is the same set where ids are the same too.
+    moved = theirs is not None and trained == part.dataset and _same_selection(theirs, config)
     readers = (model.readers[trained], config.reader)
     known = ({}, {}) if contents is None else (model.contents, contents)
     pairs = [
         (a, b)
         for a, b in overlap(model.of(trained), part.records, readers, known)
-        if _tests(a.split, b.split, same=same, evaluated=model.evaluated)
+        if _tests(a, b, evaluated=model.evaluated, same=same or (moved and a.id == b.id))
     ]
     if not pairs:
         return
@@ -288,12 +316,12 @@ def _check_part(cfg: Config, part: "Part", model: Trained, trained: str, content
     )
 
 
-def _tests(trained: str, here: str, *, same: bool, evaluated: bool) -> bool:
-    """Whether a clip that was in the split `trained` of a model's training may not be in the split `here`."""
-    if here == "train" and not evaluated:
+def _tests(trained: Record, here: Record, *, same: bool, evaluated: bool) -> bool:
+    """Whether a clip that trained a model, or chose its checkpoint, may not be where it is now."""
+    if here.split == "train" and not evaluated:
         return False  # it trains again
     # A split may be looked at again under its own name, and val that chose a checkpoint may choose the next.
-    return here != trained if same or not evaluated else True
+    return here.split != trained.split if same or not evaluated else True
 
 
 def _same_texts(parts: Sequence["Part"], model: Trained, foreign: Sequence[str]) -> Iterator[str]:
@@ -345,6 +373,11 @@ def _datasets_of(folder: Path, cfg: Config) -> dict[str, DatasetConfig]:
 def _source(config: DatasetConfig) -> tuple[str, str, dict[str, Any]]:
     """What decides which clip is in which split."""
     return config.reader, config.root, config.options
+
+
+def _same_selection(theirs: DatasetConfig, config: DatasetConfig) -> bool:
+    """Whether two configurations read the same clips into the same splits, if they find the same data."""
+    return (theirs.reader, theirs.options) == (config.reader, config.options)
 
 
 def _same_source(trained: str, theirs: DatasetConfig, name: str, config: DatasetConfig) -> bool:

@@ -210,12 +210,11 @@ def write_clips(folder: Path, cfg: Config, parts: list[Part], contents: Contents
     """Keeps what identifies the clips of a training, and those that its checkpoint was trained on before. `contents`
     are what is known of their files."""
     rows = clip_rows.rows([record for part in parts for record in part.records], contents)
-    readers = {name: dataset.reader for name, dataset in cfg.datasets.items()}
-    earlier = []
-    for model in trained_models(cfg):
-        readers = {**model.readers, **readers}
-        earlier += clip_rows.rows(model.records, model.contents)
-    clip_rows.write(folder, rows, readers, earlier)
+    earlier = [
+        {"readers": dict(model.readers), "rows": clip_rows.rows(model.records, model.contents)}
+        for model in trained_models(cfg)
+    ]
+    clip_rows.write(folder, rows, {name: dataset.reader for name, dataset in cfg.datasets.items()}, earlier)
 
 
 def check_same_data(folder: Path, parts: list[Part], contents: Contents) -> None:
@@ -246,7 +245,7 @@ def check_same_data(folder: Path, parts: list[Part], contents: Contents) -> None
         rows = clip_rows.rows(part.records, contents)
         sources = {record.id: record.source for record in part.records}
         changed = [
-            f"{key} ({', '.join(filter(None, [sources[key], ' and '.join(words)]))})"
+            f"{key} ({sources[key]}: {', '.join(words)})" if sources[key] else f"{key} ({', '.join(words)})"
             for key, words in clip_rows.changes(before, rows)
         ]
         if changed:

@@ -61,14 +61,15 @@ class _Track:
     def __init__(self, stream: Any) -> None:
         name = stream.codec_context.name
         self.hash = hashlib.sha256()
-        self.lossless = name.startswith(LOSSLESS) and name != "pcm_s16le"  # whose packets are its samples
+        self.lossless = name.startswith(LOSSLESS)
+        self.decoded = self.lossless and name != "pcm_s16le"  # whose packets are its samples
         description = FILTERS.get(stream.codec_context.codec.canonical_name)
         self.filter = None if description is None else BitStreamFilterContext(description, stream)
         self.pieces = 0
         self.different: set[bytes] = set()
 
     def add(self, packet: av.Packet) -> None:
-        if self.lossless:
+        if self.decoded:
             for frame in packet.decode():
                 # Interleaved, so that planar and packed samples are the same.
                 self._take(frame.to_ndarray().reshape(-1).tobytes() if frame.format.is_packed else _interleaved(frame))
@@ -79,11 +80,15 @@ class _Track:
     def _take(self, piece: bytes) -> None:
         self.hash.update(piece)
         self.pieces += 1
-        self.different.add(piece if len(piece) <= 16 else hashlib.blake2b(piece, digest_size=16).digest())
+        if self.lossless:  # in which a steady tone repeats itself, and only silence is all one byte
+            self.different |= {bytes([value]) for value in set(piece)} if len(self.different) < 2 else set()
+        else:
+            self.different.add(piece if len(piece) <= 16 else hashlib.blake2b(piece, digest_size=16).digest())
 
     def digest(self) -> str | None:
-        """None where the track is empty or its packets repeat each other, as those of silence and still pictures do."""
-        return None if len(self.different) * 2 <= self.pieces else self.hash.hexdigest()
+        """None where the track is empty, is silence, or its packets repeat each other, as those of silence do."""
+        least = 1 if self.lossless else self.pieces / 2
+        return None if len(self.different) <= least else self.hash.hexdigest()
 
 
 def _interleaved(frame: av.AudioFrame) -> bytes:

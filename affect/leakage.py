@@ -77,12 +77,11 @@ def trained_models(cfg: Config) -> list[Trained]:
         named |= {f"knowledge.mllm_models.{name}": config for name, config in cfg.knowledge.mllm_models.items()}
     for group, config in named.items():
         for key in ("checkpoint", "language"):
-            value = getattr(config, key, None)
-            # A composed model's language model is one folder deeper than the export.
-            for folder in (Path(value), Path(value).parent) if value else ():
-                if (kept := clip_rows.read(folder)) is not None:
-                    found += _from_rows(f"{group}.{key}={value}", kept, evaluated=False, of={})
-                    break
+            folder = Path(getattr(config, key, None) or "")
+            if folder.name == "language" and (folder.parent / "composed.json").is_file():
+                folder = folder.parent  # of an exported composed model
+            if folder.name and folder.is_dir() and (kept := clip_rows.read(folder)) is not None:
+                found += _from_rows(f"{group}.{key}={folder}", kept, evaluated=False, of={})
     return found
 
 
@@ -276,7 +275,8 @@ def _check_part(cfg: Config, part: "Part", model: Trained, trained: str, content
     """One split of one dataset against one dataset that a model was trained on."""
     config = cfg.datasets[part.dataset]
     theirs = model.datasets.get(trained)
-    same = theirs is not None and _same_source(trained, theirs, part.dataset, config)
+    # Of a dataset that the run has as it is here, only clips that have changed their split are in question.
+    same = any(_same_source(name, own, part.dataset, config) for name, own in model.datasets.items())
     # Under another root it is the same set where ids are the same too.
     moved = theirs is not None and trained == part.dataset and _same_selection(theirs, config)
     readers = (model.readers[trained], config.reader)
@@ -309,9 +309,9 @@ def _check_part(cfg: Config, part: "Part", model: Trained, trained: str, content
     remedy = f"leave them out with {leave}"
     if trained == part.dataset and model.evaluated:
         remedy = f"evaluate with the options of that run, or {remedy}"
-    verb = "test it" if model.evaluated else "test what it is used for"
+    tested = "it" if model.evaluated else "what is made with it"
     raise DataError(
-        f"{_shared(pairs)}, with which {model.key} was trained or its checkpoint chosen: they cannot {verb}, so"
+        f"{_shared(pairs)}, with which {model.key} was trained or its checkpoint chosen: they cannot test {tested}, so"
         f" {remedy}, or choose another split or dataset"
     )
 
@@ -339,16 +339,11 @@ def _same_texts(parts: Sequence["Part"], model: Trained, foreign: Sequence[str])
             )
 
 
-def datasets_of_run(cfg: Config) -> dict[str, DatasetConfig]:
-    """The datasets that the model of run=… was trained on, with data_root and cache_root as they are here.
+def _datasets_of(folder: Path, cfg: Config) -> dict[str, DatasetConfig]:
+    """The datasets that the run of a folder was trained on, with data_root and cache_root as they are here.
 
     Raises ConfigError where the run's configuration does not say.
     """
-    assert cfg.run is not None
-    return _datasets_of(Path(cfg.run), cfg)
-
-
-def _datasets_of(folder: Path, cfg: Config) -> dict[str, DatasetConfig]:
     path = folder / "config.yaml"
     plain = read_yaml(path)
     made = {}

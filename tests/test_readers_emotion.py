@@ -601,11 +601,12 @@ def test_a_run_on_another_machine_is_looked_up_under_this_data_root(tmp_path: Pa
     run = trained(tmp_path / "run", configure("dataset=meld", "data_root=/elsewhere"))
     cfg = configure("dataset=meld", f"data_root={tmp_path}")
     cfg.run = run
-    (of_run,) = leakage.datasets_of_run(cfg).values()
+    [model] = leakage.trained_models(cfg)
+    (of_run,) = model.datasets.values()
     assert (of_run.root, of_run.task_definitions["emotion"].name) == (str(tmp_path / "meld"), "emotion")
     (tmp_path / "run" / "config.yaml").write_text("datasets: {meld: {readr: meld}}\ndata_root: x\ncache_root: y\n")
     with pytest.raises(ConfigError, match=r"config.yaml does not say what the run was trained on \(Key 'readr' not in"):
-        leakage.datasets_of_run(cfg)
+        leakage.trained_models(cfg)
 
 
 def test_sets_cut_from_one_programme_are_named(configure: Configure, capsys: pytest.CaptureFixture[str]) -> None:

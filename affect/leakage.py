@@ -190,8 +190,12 @@ def check_splits(config: DatasetConfig, parts: Sequence["Part"], contents: Conte
     policy, known = config.cross_split_duplicates, contents or {}
     by_place = sorted(parts, key=lambda part: SPLITS.index(part.split))
     for earlier, later in combinations(by_place, 2) if policy is not CrossSplitDuplicates.refuse else ():
+        # What paths and windows tell has been said before.
         told = [] if contents is None else same_clips(earlier.records, later.records)
-        pairs = [p for p in same_clips(earlier.records, later.records, (known, known)) if p not in told]
+        before = {(a.id, b.id) for a, b in told}
+        pairs = [
+            (a, b) for a, b in same_clips(earlier.records, later.records, (known, known)) if (a.id, b.id) not in before
+        ]
         if policy is CrossSplitDuplicates.exclude:
             earlier.leave_out({first.id: f"same clip in split {later.split}" for first, _ in pairs})
         if pairs:

@@ -21,6 +21,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect import adapters, data, encoded, heads, inherit, processes, run, tracking, trainer
     from affect.atomic import write_json
     from affect.config import Target, chosen_tasks
+    from affect.duplicates import compare_contents
     from affect.knowledge import account, attach
     from affect.lifetime import is_first, running, say
     from affect.metrics.summary import summarise
@@ -32,6 +33,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     with running(folder) as stop, tracking.open(cfg, folder, "evaluate", job_folder) as tracker:
         evaluated = [part for part in parts if part.split == cfg.evaluation.split]
         source = data.exclude_unusable(evaluated, cfg)
+        compare_contents(parts, cfg)
         described = attach.attach(parts, cfg)
         imbalance.keep(folder, classes)
         # A model trained with more modalities than it is evaluated with keeps the towers of all it was trained with.

@@ -18,6 +18,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect import adapters, alignment, data, encoded, heads, imbalance, processes, resume, run, tracking, trainer
     from affect.atomic import write_json
     from affect.config import Target, chosen_tasks
+    from affect.duplicates import compare_contents
     from affect.knowledge import account, attach
     from affect.lifetime import is_first, running, say
     from affect.metrics.summary import summarise
@@ -28,8 +29,10 @@ def main(cfg: Config, job_folder: str | None) -> None:
     folder = run.create(cfg, "train", job_folder)
     with running(folder) as stop, tracking.open(cfg, folder, "train", job_folder) as tracker:
         source = data.exclude_unusable(parts, cfg)
+        contents = compare_contents(parts, cfg)
         described = attach.attach(parts, cfg)
-        run.check_same_data(folder, parts)
+        run.check_same_data(folder, parts, contents)
+        run.write_clips(folder, cfg, parts, contents)
         run.write_data(folder, parts, {})
         classes = imbalance.of_training(folder, parts, cfg)
         # After descriptions may have been made, which another run finds made.

@@ -19,12 +19,12 @@ class WriteError(OSError):
         return self.sentence
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Writes a text file so that a reader, or a kill in the middle, meets the old one or the new one, never half of
-    one. Raises WriteError where the disk is full, or the folder is not to be written to."""
+def write_atomic(path: Path, text: str | bytes) -> None:
+    """Writes a file (text as UTF-8) so that a reader, or a kill in the middle, meets the old one or the new one, never
+    half of one. Raises WriteError where the disk is full, or the folder is not to be written to."""
     temporary = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text) if isinstance(text, bytes) else temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)

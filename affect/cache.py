@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from affect import stream_hashes
+from affect.datasets.overlap import DIGITS, Content
 from affect.media import VERSION as DECODE_VERSION
 from affect.media import Clip, MediaError, Sampling, decode
 from affect.record import DataError, Record
@@ -188,6 +190,42 @@ def file_versions(paths: Iterable[str], cache_root: Path, *, num_workers: int = 
     return {path: (digest, tuple(known)) for path, (digest, *known) in rows.items()}
 
 
+def file_contents(paths: Iterable[str], cache_root: Path, *, num_workers: int = 1) -> dict[str, Content]:
+    """What each file holds, by path. Bytes are read once for every `version` of a file, tracks once for every content,
+    also in later runs. A file that cannot be read is not among them: decoding it says why. Raises DataError where the
+    database is damaged or cannot be written."""
+    versions = file_versions(paths, cache_root, num_workers=num_workers)
+    by_digest = {digest: path for path, (digest, _) in versions.items()}
+    known: dict[str, list[list[str]]] = {}
+    if by_digest:
+        with _database(cache_root) as database, _workers(num_workers) as pool:
+            keys = {digest: json.dumps([stream_hashes.VERSION, digest]) for digest in by_digest}
+            for digest, key in keys.items():
+                row = database.execute("SELECT value FROM tracks WHERE key = ?", (key,)).fetchone()
+                known |= {digest: json.loads(row[0])} if row else {}
+            missing = [digest for digest in by_digest if digest not in known]
+            for at in range(0, len(missing), BATCH):
+                batch = {digest: by_digest[digest] for digest in missing[at : at + BATCH]}
+                found = {digest: value for digest, value in _parallel(pool, _tracks, batch) if value is not None}
+                with database:
+                    rows = [(keys[digest], json.dumps(value)) for digest, value in found.items()]
+                    database.executemany("INSERT OR REPLACE INTO tracks VALUES (?, ?)", rows)
+                known |= found
+    contents = {}
+    for path, (digest, _) in versions.items():
+        audio, video = (tuple(track[:DIGITS] for track in kind) for kind in known.get(digest, ((), ())))
+        contents[path] = Content(sha256=digest[:DIGITS], audio=audio, video=video)
+    return contents
+
+
+def _tracks(path: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """None for a file that cannot be opened, which may be so for a moment only."""
+    try:
+        return stream_hashes.stream_hashes(path)
+    except OSError:
+        return None
+
+
 def _check(
     record: Record,
     sampling: Sampling,
@@ -276,6 +314,7 @@ def _database(cache_root: Path) -> AbstractContextManager[sqlite3.Connection]:
         "versions (path TEXT PRIMARY KEY, size INT, mtime_ns INT, ctime_ns INT, hash TEXT)",
         "checks (key TEXT PRIMARY KEY, outcome TEXT, detail TEXT, seconds REAL)",
         "measurements (key TEXT PRIMARY KEY, value TEXT)",
+        "tracks (key TEXT PRIMARY KEY, value TEXT)",
     )
 
 

@@ -168,6 +168,12 @@ class OnBadRows(str, Enum):
     exclude = "exclude"
 
 
+class CrossSplitDuplicates(str, Enum):
+    refuse = "refuse"
+    exclude = "exclude"
+    allow = "allow"
+
+
 @dataclass(slots=True, kw_only=True)
 class DatasetConfig:
     reader: str = MISSING
@@ -200,6 +206,11 @@ class DatasetConfig:
     """Rows of the annotations that are wrong: refuse names all of them and stops; exclude leaves them out, lists each
     in exclusions.csv and counts them beside every number. A file that is wrong as a whole, for example without a
     column, is refused in any case."""
+    cross_split_duplicates: CrossSplitDuplicates = CrossSplitDuplicates.refuse
+    """What happens where one clip (same file or content, windows that overlap by more than 0.1 s) is in two splits.
+    refuse: the run ends with a list of them. exclude: the copy in the earlier of train, val and test is left out and
+    listed in exclusions.csv, so that the test split stays as published; an evaluation of run=… leaves out what that run
+    was trained on. allow: they are counted and used, as published results on such a set do."""
 
 
 class TooLong(str, Enum):
@@ -704,6 +715,9 @@ class Config:
     run: str | None = None
     """evaluate.py, affect.show and affect.export: the run folder whose model is used; null is the model as it comes,
     zero-shot."""
+    allow_unknown_overlap: bool = False
+    """Go on although it cannot be found out whether the clips that test a model are among those that it, or the
+    generator of its descriptions, was trained on."""
     predictions: str | None = None
     """affect.score: table of predictions, CSV or JSONL with the columns id and prediction."""
     clip: str | None = None

@@ -6,6 +6,7 @@ A folder explains itself:
     status.json        running (with a heartbeat), finished, stopped or failed, and why
     environment.json   command, commit and whether the tree was clean, versions, machine
     data.json          per dataset and split: expected, excluded, used, hash of the ids
+    clips.json.gz      of a training: ids, windows and hashes of its clips, which later runs compare theirs with
     priors.json        training examples of each class, by task; an evaluation has those its answers are adjusted by
     exclusions.csv     every record that was left out, with the reason
     log/metrics.csv    what was logged during training
@@ -39,10 +40,12 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from affect import __version__
+from affect import __version__, clip_rows
 from affect.atomic import write_atomic, write_json
 from affect.config import Config, ConfigError, read_yaml, to_yaml
-from affect.lifetime import FOLLOWED, is_first, now, state
+from affect.datasets.overlap import Contents
+from affect.leakage import trained_models
+from affect.lifetime import FOLLOWED, is_first, now, say, state
 from affect.record import DataError, NothingAnswered, Prediction
 from affect.splits import Part
 from affect.tables import for_spreadsheets
@@ -221,23 +224,66 @@ def write_data(folder: Path, parts: list[Part], lost: dict[str, str]) -> None:
     write_json(folder / "data.json", {"parts": [part.account() for part in parts], "lost_during_the_run": lost})
 
 
-def check_same_data(folder: Path, parts: list[Part]) -> None:
-    """Raises ConfigError where `parts` are not what the run in `folder` was begun with. A run that was killed before it
-    knew has nothing to compare."""
+def write_clips(folder: Path, cfg: Config, parts: list[Part], contents: Contents) -> None:
+    """Keeps what identifies the clips of a training, and those that its checkpoint was trained on before. `contents`
+    are what is known of their files."""
+    rows = clip_rows.rows([record for part in parts for record in part.records], contents)
+    earlier = [
+        {"readers": dict(model.readers), "rows": clip_rows.rows(model.records, model.contents)}
+        for model in trained_models(cfg)
+    ]
+    clip_rows.write(folder, rows, {name: dataset.reader for name, dataset in cfg.datasets.items()}, earlier)
+
+
+def check_same_data(folder: Path, parts: list[Part], contents: Contents) -> None:
+    """Raises ConfigError where `parts` are not what the run in `folder` was begun with: other clips, or clips whose
+    transcript, labels, window or file has changed. A run that was killed before it knew has nothing to compare.
+
+    `contents` are what is known of the clips' files.
+    """
     if not (folder / "data.json").is_file():
         return
     begun = {(part["dataset"], part["split"]): part for part in _read_json(folder / "data.json")["parts"]}
+    kept = clip_rows.read(folder)
     problems = []
     for part in parts:
         now, then = part.account(), begun[part.dataset, part.split]
+        where = f"{part.dataset}, split '{part.split}', is not what run={folder} was begun with"
+        remedy = "restore the data, or train anew"
         if now["ids_sha256"] != then["ids_sha256"]:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in now["reasons"].items()) or "none"
             problems.append(
-                f"{part.dataset}, split '{part.split}', is not what run={folder} was begun with: {then['used']:,} clips"
-                f" were used then, {now['used']:,} can be now (left out: {reasons}): restore the data, or train anew"
+                f"{where}: {then['used']:,} clips"
+                f" were used then, {now['used']:,} can be now (left out: {reasons}): {remedy}"
             )
+            continue
+        if kept is None:
+            continue
+        before = [row for row in kept["rows"] if (row["dataset"], row["split"]) == (part.dataset, part.split)]
+        rows = clip_rows.rows(part.records, contents)
+        sources = {record.id: record.source for record in part.records}
+        changed = [
+            f"{key} ({sources[key]}: {', '.join(words)})" if sources[key] else f"{key} ({', '.join(words)})"
+            for key, words in clip_rows.changes(before, rows)
+        ]
+        if changed:
+            more = f" and {len(changed) - SHOWN:,} more" if len(changed) > SHOWN else ""
+            problems.append(
+                f"{where}: of {len(rows):,} clips these have changed: {', '.join(changed[:SHOWN])}{more}: {remedy}"
+            )
+        elif [row["id"] for row in before] != [row["id"] for row in rows]:
+            problems.append(f"{where}: the {len(rows):,} clips are in another order: {remedy}")
     if problems:
         raise ConfigError("\n".join(problems))
+    if kept is None:
+        say(
+            f"run={folder} was begun by a version of affect that kept no {clip_rows.FILE}: only the ids of its clips"
+            " were compared, and changes of transcripts, labels, windows or files cannot be seen"
+        )
+
+
+SHOWN = 3
+"""Changed clips that a message names."""
 
 
 def program_of(folder: Path) -> str:

@@ -29,8 +29,11 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from rich.table import Table
 
     from affect import data, fewshot, models, prompts
+    from affect.duplicates import compare_contents
     from affect.knowledge import attach
 
+    if cfg.knowledge.mllm_run is not None:  # which may be asked for descriptions
+        compare_contents(parts, cfg)
     attach.attach(parts, cfg)
     records = [record for part in shown for record in part.records if cfg.clip in (None, record.id)]
     if not records:

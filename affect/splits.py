@@ -1,7 +1,7 @@
 """The records of a run: read, cut to the subset that was asked for, and accounted for. No media is opened here."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,19 @@ class Part:
         """Rows of the annotations that are wrong and were left out (on_bad_rows=exclude)."""
         return sum(item.count for item in self.excluded if item.bad_row)
 
+    def leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Moves the records with these ids to the exclusions. Raises DataError where none would be left."""
+        gone = [record for record in self.records if record.id in reasons]
+        if not gone:
+            return
+        self.excluded += [Excluded(id=r.id, split=self.split, reason=reasons[r.id], source=r.source) for r in gone]
+        self.records = [record for record in self.records if record.id not in reasons]
+        if not self.records:
+            raise DataError(
+                f"no clip of dataset '{self.dataset}', split '{self.split}' is left: {len(gone):,} are left out, the"
+                f" first, {gone[0].id}, as '{reasons[gone[0].id]}': choose another dataset or split"
+            )
+
     def account(self) -> dict[str, Any]:
         """The counts, by reason, and the hash of the ids used: what a number of this part stands on."""
         reasons: dict[str, int] = {}
@@ -72,7 +85,8 @@ def read(cfg: Config, splits: list[str]) -> list[Part]:
     """
     for config in cfg.datasets.values():
         datasets.check_options(config)
-    of_run = {} if cfg.run is None else leakage.datasets_of_run(cfg)
+    models = leakage.trained_models(cfg)
+    known = leakage.known_datasets(cfg, models)
     parts = []
     for name, config in cfg.datasets.items():
         undeclared = [
@@ -86,11 +100,11 @@ def read(cfg: Config, splits: list[str]) -> list[Part]:
                 f"{name}: task '{task.name}' declares no labels; those of the training rows are taken:"
                 f" {', '.join(task.labels)}"
             )
-        others = leakage.left_out_for(name, config, of_run | cfg.datasets)
+        others = leakage.left_out_for(name, config, known, models)
         by_split = {split: _part(name, config, split, others) for split in splits}
         parts += by_split.values()
+        leakage.check_splits(config, list(by_split.values()))
         clips = {split: part.records for split, part in by_split.items()}
-        datasets.check_disjoint(clips, speaker_independent=config.speaker_independent)
         if "train" in clips and not any(set(config.tasks) & set(record.labels) for record in clips["train"]):
             raise DataError(
                 f"dataset '{name}' has no label for {' or '.join(config.tasks)} in split"
@@ -105,10 +119,14 @@ def read(cfg: Config, splits: list[str]) -> list[Part]:
             " well they"
             " are predicted: label some of them"
         )
-    used = {name: [r for part in parts if part.dataset == name for r in part.records] for name in cfg.datasets}
-    leakage.check_datasets(cfg, used)
-    leakage.check_training(cfg, used, of_run)
+    leakage.check_datasets(cfg, by_dataset(cfg, parts))
+    leakage.check_training(cfg, parts, models)
     return parts
+
+
+def by_dataset(cfg: Config, parts: Sequence[Part]) -> dict[str, list[Record]]:
+    """The records of all splits together, by dataset."""
+    return {name: [r for part in parts if part.dataset == name for r in part.records] for name in cfg.datasets}
 
 
 def _part(name: str, config: DatasetConfig, split: str, others: Mapping[str, tuple[str, list[Record]]]) -> Part:

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
+import av
 import numpy as np
 import pytest
 from rich.console import Console
@@ -427,6 +428,26 @@ def test_the_same_content_within_a_split(tmp_path):
     measured = measurements(by_split["train"], "a", tmp_path, num_workers=1)
     twins = only(list(findings.clips(by_split, measured, {}, max_seconds=30)), "under several ids")
     assert twins.ids == ("set/train/0", "set/train/1") and twins.severity is Severity.warning
+
+
+def test_windows_that_overlap_and_other_containers_are_found_across_splits(tmp_path):
+    path = write_wav(tmp_path / "a.wav", 2, 0.1)
+    copy = str(tmp_path / "b.mkv")
+    with av.open(str(path)) as old, av.open(copy, "w") as new:
+        track = new.add_stream_from_template(old.streams.audio[0])
+        for packet in old.demux(old.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = track
+                new.mux(packet)
+    by_split = {
+        "train": [record("0", media=path, start=0.0, end=1.0), record("1", media=path, start=0.5, end=1.2)],
+        "val": [record("2", "val", media=path, start=1.2, end=1.6)],
+        "test": [record("3", "test", media=copy, start=0.8, end=1.1)],
+    }
+    everything = [r for records in by_split.values() for r in records]
+    measured = measurements(everything, "a", tmp_path, num_workers=1)
+    [found] = [f for f in findings.clips(by_split, measured, {}, max_seconds=30) if "the same clip" in f.what]
+    assert found.ids == ("set/train/0", "set/train/1", "set/test/3") and found.severity is Severity.error
 
 
 def test_without_any_clip_there_is_one_finding():

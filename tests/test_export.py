@@ -16,7 +16,7 @@ import transformers
 from safetensors.torch import load_file
 from tiny_models import tiny_composed_language, tiny_qwen_omni, tiny_whisper
 
-from affect import adapters, heads, lifetime, models, run
+from affect import adapters, clip_rows, heads, lifetime, models, run
 from affect.config import Config, ConfigError, Target, chosen_tasks
 from affect.export import load, weights
 from affect.export.__main__ import main
@@ -175,8 +175,10 @@ def test_an_adapter_is_a_folder_of_peft_on_the_thinker_class(trained, monkeypatc
 def test_towers_that_training_did_without_are_exported_all_the_same(trained, monkeypatch, root) -> None:
     made = trained("thinker", "modalities=t")
     assert made.model.backbone.model.audio_tower is None
+    clip_rows.write(made.folder, [], {}, [])
     folder, said = export(monkeypatch, made)
     assert said == ""
+    assert clip_rows.read(folder) is not None, "who evaluates it has to know what it was trained on"
     found = THINKER.from_pretrained(folder, output_loading_info=True)[1]
     assert not found["missing_keys"] and not found["unexpected_keys"]
     merged, base = load_file(folder / "model.safetensors"), load_file(root / "thinker" / "model.safetensors")

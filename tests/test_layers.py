@@ -20,6 +20,7 @@ RUNS = {
     "affect.atomic",
     "affect.lifetime",
     "affect.splits",
+    "affect.clip_rows",
     "affect.leakage",
     "affect.rules",
     "affect.prompt_rules",
@@ -36,6 +37,7 @@ TENSORS = {
     "affect.media",
     "affect.models",
     "affect.readout",
+    "affect.stream_hashes",
     "affect.adapters",
     "affect.cache",
     "affect.calibrate",
@@ -52,6 +54,7 @@ TRAINING = {
     "affect.alignment",
     "affect.compiled",
     "affect.data",
+    "affect.duplicates",
     "affect.encoded",
     "affect.losses",
     "affect.module",
@@ -87,7 +90,7 @@ LAYERS = [
     # A rule asks the prompts what they would show.
     (RUNS, GROUND | READERS | {"affect", "affect.prompts"}, CONFIGURATION | {"rich"}),
     (TENSORS, GROUND | PURE | READERS, HEAVY | {"httpx"}),
-    (TRAINING, GROUND | PURE | RUNS | TENSORS, HEAVY | {"lightning", "torchmetrics", "wandb"}),
+    (TRAINING, GROUND | PURE | READERS | RUNS | TENSORS, HEAVY | {"lightning", "torchmetrics", "wandb"}),
     (
         KNOWLEDGE,
         GROUND | PURE | READERS | RUNS | TENSORS | TRAINING,

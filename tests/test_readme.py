@@ -48,7 +48,8 @@ def write_ravdess(root: Path) -> None:
     for actor in (1, 2, 9, 10, 11, 12):
         (root / f"Actor_{actor:02d}").mkdir(parents=True)
         for i, emotion in enumerate(EMOTIONS):
-            sound = (3000 * np.sin(np.arange(8_000) * 0.05 * (i + 1))).astype("<i2")
+            # The actor begins at a moment of her own: equal recordings would be one clip in several splits.
+            sound = (3000 * np.sin((np.arange(8_000) + actor) * 0.05 * (i + 1))).astype("<i2")
             with wave.open(
                 str(root / f"Actor_{actor:02d}" / f"03-01-{emotion}-01-01-01-{actor:02d}.wav"), "wb"
             ) as file:

@@ -304,6 +304,62 @@ def test_other_data_is_refused(
     assert_same_run(uninterrupted, program("train", f"resume={stopped}"))
 
 
+def of_table(words: list[str]) -> Path:
+    return Path(next(word for word in words if word.startswith("datasets.manifest.root=")).split("=", 1)[1])
+
+
+def test_changed_data_is_refused(
+    stopped: Path, program: Program, words: list[str], root: Path, uninterrupted: Path
+) -> None:
+    table = of_table(words)
+    whole = table.read_text()
+    rows = list(csv.reader(whole.splitlines()))
+    train = [number for number, row in enumerate(rows) if "train" in row]
+    begin = f"manifest, split 'train', is not what run={stopped} was begun with: of 9 clips these have changed: "
+    first, second = (f"manifest/train/{number + 1} (clips.csv, row {number + 1}: " for number in train[:2])
+
+    def said(*, text: str = "", labels: bool = False, swap: bool = False) -> str:
+        changed = [list(row) for row in rows]
+        if text:
+            changed[train[0]][1] = text
+        a, b = train[:2]
+        if labels:
+            changed[a][2], changed[b][2] = changed[b][2], changed[a][2]
+        if swap:
+            changed[a], changed[b] = changed[b], changed[a]
+        table.write_text("".join(",".join(row) + "\n" for row in changed))
+        try:
+            return refused(program, f"resume={stopped}")
+        finally:
+            table.write_text(whole)
+
+    end = ": restore the data, or train anew"
+    assert said(text="something else").endswith(f"{begin}{first}transcript){end}")
+    assert said(labels=True).endswith(f"{begin}{first}labels), {second}labels){end}")
+    assert f"{begin}{first}transcript, labels, context, speaker or language, file)" in said(swap=True)
+
+    clips = [table.parent / rows[number][0] for number in train]
+    kept = clips[0].read_bytes()
+    clips[0].write_bytes(clips[1].read_bytes())
+    try:
+        replaced = refused(program, f"resume={stopped}")
+        clips[0].write_bytes(kept)
+        os.utime(clips[0])
+        assert replaced.endswith(f"{begin}{first}file){end}")
+    finally:
+        clips[0].write_bytes(kept)
+    assert_same_run(uninterrupted, program("train", f"resume={stopped}"))
+
+
+def test_a_run_that_kept_only_ids_is_resumed_with_what_they_tell(
+    stopped: Path, program: Program, uninterrupted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (stopped / "clips.json.gz").unlink()
+    assert_same_run(uninterrupted, program("train", f"resume={stopped}"))
+    told = f"run={stopped} was begun by a version of affect that kept no clips.json.gz: only the ids of its clips were"
+    assert told in capsys.readouterr().out
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
     writer = resume.AtomicCheckpoints()

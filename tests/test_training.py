@@ -5,6 +5,7 @@ import json
 import math
 import os
 import random
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -117,6 +118,24 @@ def test_new_towers_begin_alike_whatever_had_to_be_made_before(
     again = start("train", *words)
     for name in ("predictions.jsonl", "log/metrics.csv"):
         assert (again / name).read_text() == (one_task / name).read_text()
+
+
+def test_copies_of_training_clips_test_nothing(start: Start, one_task: Path, table: Path, tmp_path: Path) -> None:
+    rows = table.read_text().splitlines()
+    for name in ("train_0", "train_1"):
+        shutil.copyfile(table.parent / "clips" / f"{name}.mp4", tmp_path / f"{name}_again.mp4")
+    other = tmp_path / "other.csv"
+    other.write_text(f"{rows[0]}\n{tmp_path / 'train_0_again.mp4'},words of another table,joy,-1,test,somebody\n")
+    words = ["dataset=manifest", f"datasets.manifest.root={other}"]
+    with pytest.raises(SystemExit) as end:
+        start("evaluate", f"run={one_task}", *words, family=None)
+    assert "has 1 clips of dataset 'manifest' (1 in its test and the other's train" in str(end.value.code)
+    assert f"with which run={one_task} was trained" in str(end.value.code)
+    within = table.parent / "within.csv"
+    within.write_text("\n".join([*rows, f"{tmp_path / 'train_1_again.mp4'},new words,anger,0,test,somebody"]) + "\n")
+    with pytest.raises(SystemExit) as end:
+        start("train", f"datasets.manifest.root={within}", "trainer.max_epochs=1", "model.max_seconds=5")
+    assert "split 'test' has the clip of within.csv, row 3 in split 'train'" in str(end.value.code)
 
 
 def test_converting_smollm2_draws_no_random_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

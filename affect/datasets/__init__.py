@@ -22,7 +22,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from affect import labels
 from affect.config import ConfigError, DatasetConfig, OnBadRows
-from affect.datasets.overlap import file_and_window
+from affect.datasets.overlap import Contents, same_clips, window
 from affect.datasets.subsets import is_share_or_count, subset, whole_groups
 from affect.record import SPLITS, DataError, Record, Value
 from affect.tables import Excluded, Problems, RowErrors, RowProblem, did_you_mean
@@ -160,20 +160,30 @@ def draw(config: DatasetConfig, split: str, records: Sequence[Record]) -> tuple[
     return subset(records, first, getattr(config.subset, split), config.subset_seed), None
 
 
-def check_disjoint(by_split: Mapping[str, Sequence[Record]], *, speaker_independent: bool) -> None:
-    """Raises DataError where a clip (file, start, end) is in two splits, or a speaker if `speaker_independent`."""
+def check_disjoint(
+    by_split: Mapping[str, Sequence[Record]],
+    *,
+    speaker_independent: bool,
+    duplicates: bool = False,
+    contents: Contents | None = None,
+) -> None:
+    """Raises DataError where a clip is in two splits, unless `duplicates` may be there, or a speaker if
+    `speaker_independent`. `contents` are what is known of the records' files: see overlap.same_clips."""
     problems = Problems()
+    known = contents or {}
     for (first, earlier), (second, later) in combinations(by_split.items(), 2):
-        clips = {clip: record for record in earlier if (clip := file_and_window(record))}
-        for record in later:
-            if clip := file_and_window(record):
-                if clip not in clips:
-                    continue
-                problems.add(
-                    record.source or record.id,
-                    f"split '{second}' has the clip of {clips[clip].source or clips[clip].id} in split '{first}'"
-                    f" ({record.media}): leave it in one of them",
-                )
+        told = set()
+        for one, record in [] if duplicates else same_clips(earlier, later, (known, known)):
+            if record.id in told:  # one line a row, also where many are the same
+                continue
+            told.add(record.id)
+            problems.add(
+                record.source or record.id,
+                f"split '{second}' has the clip of {one.source or one.id} in split '{first}'"
+                f" ({_the_same(one, record)}): leave it in one of them, or set"
+                f" datasets.{record.dataset}.cross_split_duplicates to exclude (the copy in '{first}' is left out) or"
+                " allow",
+            )
         if speaker_independent:
             spoken = [Counter(r.speaker for r in side if r.speaker is not None) for side in (earlier, later)]
             for speaker in sorted(spoken[0].keys() & spoken[1].keys()):
@@ -212,6 +222,14 @@ def _without_bad_rows(
             )
         )
     return kept, bad
+
+
+def _the_same(first: Record, second: Record) -> str:
+    """`a.mp4`, or how two clips that are the same differ: in their windows, or in what their files are called."""
+    if first.media != second.media:
+        return f"{second.media} holds what {first.media} does"
+    windows = ["{:g} to {:g} s".format(*window(record)) for record in (first, second)]
+    return f"{second.media}" + ("" if windows[0] == windows[1] else f", {windows[1]} and {windows[0]}")
 
 
 def _checked_labels(

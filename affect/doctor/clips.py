@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from affect.cache import TRANSIENT, measure_clips
+from affect.cache import TRANSIENT, file_contents, measure_clips
+from affect.datasets.overlap import Content
 from affect.media import VERSION as DECODE_VERSION
 from affect.media import MediaError, Sampling, decode
 from affect.record import Record
@@ -50,8 +51,8 @@ class Measurement:
     """Root mean square of the sound in dB relative to full scale; None where there is none, or it was not wanted."""
     black: float | None = None
     """Share of the frames that are black; None where there are none, or they were not wanted."""
-    content: str | None = None
-    """sha256 of the file; None where it cannot be read."""
+    content: Content | None = None
+    """What the file holds; None where it cannot be read."""
 
 
 def measurements(
@@ -76,7 +77,9 @@ def measurements(
         num_workers=num_workers,
         progress=progress,
     )
-    return {record.id: Measurement(**json.loads(text), content=digest) for record, digest, text in measured}
+    texts = [(record, text) for record, _, text in measured]
+    held = file_contents({r.media for r in records if r.media is not None}, cache_root, num_workers=num_workers)
+    return {r.id: Measurement(**json.loads(text), content=held.get(r.media or "")) for r, text in texts}
 
 
 def measure(record: Record, wanted: str) -> Measurement:

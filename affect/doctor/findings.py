@@ -1,6 +1,5 @@
 """What can be said of a dataset's records and of what was measured of their clips. Pure: no file is opened here."""
 
-import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from affect.config import DatasetConfig
+from affect.datasets.overlap import same_clips, window
 from affect.datasets.published import Expected, classes, text_hash
 from affect.doctor.clips import BLACK_AREA, BLACK_LUMA, NUM_FRAMES, Measurement
 from affect.labels import is_written_for_nothing
@@ -380,21 +380,21 @@ def _odd(everything: Sequence[Record], measured: Mapping[str, Measurement], max_
 
 
 def _same_content(everything: Sequence[Record], measured: Mapping[str, Measurement]) -> Iterator[Finding]:
-    """Records whose file and window are those of another, whatever the file is called."""
-    by_content: dict[tuple[str, float, float], list[Record]] = defaultdict(list)
-    for record in everything:
-        if (content := measured[record.id].content) is not None:
-            end = math.inf if record.end is None else record.end
-            by_content[content, record.start or 0.0, end].append(record)
-    repeated = [records for records in by_content.values() if len(records) > 1]
-    across = [r for records in repeated if len({r.split for r in records}) > 1 for r in records]
-    within = [r for records in repeated if len({r.split for r in records}) == 1 for r in records]
+    """Records whose clip is that of another, whatever its file is called: see overlap.same_clips."""
+    contents = {r.id: content for r in everything if (content := measured[r.id].content) is not None}
+    pairs = [(a, b) for a, b in same_clips(everything, everything, (contents, contents)) if a.id < b.id]
+    involved = {r.id for a, b in pairs if a.split != b.split for r in (a, b)}
+    # Utterances of one split may run into each other.
+    repeated = {r.id for a, b in pairs if window(a) == window(b) for r in (a, b)} - involved
+    across = [record for record in everything if record.id in involved]
+    within = [record for record in everything if record.id in repeated]
     if across:
         yield _of(
             Severity.error,
             "the same clip, by content, is in more than one split",
             across,
-            "leave it in one split: what is trained on cannot test",
+            "leave it in one split, since what is trained on cannot test: runs are refused unless"
+            " datasets.NAME.cross_split_duplicates=exclude or allow",
         )
     if within:
         yield _of(

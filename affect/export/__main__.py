@@ -6,9 +6,10 @@ from affect.entry import entry
 
 @entry("export", __doc__)
 def main(cfg: Config, job_folder: str | None) -> None:
+    import shutil
     from pathlib import Path
 
-    from affect import run
+    from affect import clip_rows, run
     from affect.config import ConfigError, ExportAs, Target
 
     assert cfg.run is not None, "a rule refuses it"
@@ -47,6 +48,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
             weights.write_merged(made, model, encoder, cfg, modalities)
         if cfg.finetuning.target is Target.head:
             weights.write_heads(made, model, inherit.trained_tasks(folder))
+        if (folder / clip_rows.FILE).is_file():  # so that the model is not tested on them under a new name
+            shutil.copyfile(folder / clip_rows.FILE, made / clip_rows.FILE)
         card.write(made, cfg, folder, model, counts, modalities)
     print(f"{target} written: its README.md says how it is loaded, and what it was trained and tested on")
 

@@ -29,13 +29,15 @@ REPORT_EVERY = 60.0
 
 @entry("knowledge", __doc__)
 def main(cfg: Config, job_folder: str | None) -> None:
-    from affect import splits
+    from affect import duplicates, splits
     from affect.knowledge.fill import clip_hashes, described, fill, loaded, share, sources_of
     from affect.knowledge.store import folder_of
     from affect.record import DataError
 
     signal.signal(signal.SIGTERM, _end)
     parts = splits.read(cfg, cfg.knowledge.splits)
+    if cfg.knowledge.mllm_run is not None:
+        duplicates.compare_contents(parts, cfg)
     problems = []
     for source in sources_of(cfg):
         describer = loaded(cfg, source, parts)

@@ -230,9 +230,10 @@ class Cues:
 
     def _records(self, name: str, config: DatasetConfig, split: str) -> list[Record]:
         """As splits.read gives them: without the clips of other datasets, and cut to the subset."""
-        known = ({} if self.cfg.run is None else leakage.datasets_of_run(self.cfg)) | self.cfg.datasets
+        models = leakage.trained_models(self.cfg)
+        known = leakage.known_datasets(self.cfg, models)
         records = datasets.read(name, config, split)[0]
-        for reader, theirs in leakage.left_out_for(name, config, known).values():
+        for reader, theirs in leakage.left_out_for(name, config, known, models).values():
             shared = {mine.id for _, mine in overlap(theirs, records, (reader, config.reader))}
             records = [record for record in records if record.id not in shared]
         return datasets.draw(config, split, records)[0]

@@ -17,6 +17,7 @@ ZERO_SHOT, FINE_TUNED = "zero-shot", "fine-tuned"
 # Where things are, how a run is watched, and what it is called: none of it changes a number.
 PLACES = {
     *("output_root", "cache_root", "data_root", "run", "resume", "clip", "dry_run", "evaluation.name"),
+    "allow_unknown_overlap",
     *("export_as", "export_folder", "model.licence"),
     *("trainer.progress", "trainer.num_workers", "trainer.check_workers", "trainer.log_every", "trainer.prefetch"),
     *("trainer.clip_cache_gb", "trainer.encoder_cache", "trainer.encoder_cache_gb"),

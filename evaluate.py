@@ -58,7 +58,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
             summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
             trainer.build(cfg, folder, stop, tracker).test(supervised, clips, verbose=False)
-            predictions, lost = supervised.predictions.gathered(), supervised.all_lost()
+            predictions, lost = supervised.tested, supervised.lost
         if is_first():
             found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
             run.write_results(folder, cfg, parts, predictions, found, lost)

@@ -59,7 +59,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
             trainer.load_best(model, folder)
             lightning.test(supervised, clips, verbose=False)
-            predictions, lost = supervised.predictions.gathered(), supervised.all_lost()
+            predictions, lost = supervised.tested, supervised.lost
         if is_first():
             found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
             run.write_results(folder, cfg, parts, predictions, found, lost)

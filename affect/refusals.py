@@ -15,6 +15,7 @@ from yaml import MarkedYAMLError
 from affect import config as schema
 from affect.atomic import WriteError
 from affect.config import GROUPS, ConfigError, near
+from affect.launch import ProcessDied
 from affect.record import DataError
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -22,7 +23,7 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 DELTAS = ("experiment", "sweep")
 """Groups of files that change the rest."""
 
-REFUSALS = (ConfigError, DataError, WriteError, HydraException, OmegaConfBaseException, MarkedYAMLError)
+REFUSALS = (ConfigError, DataError, WriteError, ProcessDied, HydraException, OmegaConfBaseException, MarkedYAMLError)
 """What is answered by a sentence and not by a stack trace."""
 
 
@@ -30,7 +31,7 @@ def refusal(error: Exception, given: Sequence[str]) -> str:
     """What the user reads: one sentence a problem, with the remedy. `given` are the words of the command line."""
     if isinstance(error, DataError):
         return f"The data cannot be used:\n{error}"
-    if isinstance(error, WriteError):
+    if isinstance(error, (WriteError, ProcessDied)):
         return str(error)
     text = str(error) if isinstance(error, ConfigError) else explain(error, given)
     return "The configuration cannot be run:\n" + "\n".join(f"  - {line}" for line in text.splitlines())

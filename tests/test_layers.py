@@ -12,7 +12,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "affect"
 
-GROUND = {"affect.record", "affect.tasks", "affect.config", "affect.tables", "affect.serving"}
+GROUND = {
+    "affect.record",
+    "affect.tasks",
+    "affect.config",
+    "affect.tables",
+    "affect.serving",
+    "affect.launch",
+}
 READERS = {"affect.datasets"}
 PURE = {"affect.prompts", "affect.answers", "affect.metrics", "affect.fewshot"}
 RUNS = {
@@ -77,6 +84,7 @@ LAYERS = [
     ({"affect.pickles"}, {"affect.record"}, {"numpy"}),
     ({"affect.config"}, {"affect.tasks"}, CONFIGURATION),
     ({"affect.serving"}, set(), set()),
+    ({"affect.launch"}, {"affect.config"}, set()),
     (READERS, {"affect.record", "affect.tasks", "affect.tables", "affect.config", "affect.pickles"}, set()),
     (PURE, GROUND | {"affect"}, {"numpy"}),
     # A rule asks the prompts what they would show.
@@ -105,6 +113,8 @@ LAYERS = [
 EXCEPTIONS = {
     # The demo corpus is rendered on first use, by a function that reading it never reaches.
     ("affect.datasets.demo", "affect.corpus"),
+    # torch is waited for only where srun or torchrun started several processes, or another process started this one.
+    ("affect.entry", "affect.processes"),
     # Words are pure: a cue or a language without any is refused before a run folder is made.
     ("affect.prompt_rules", "affect.knowledge.cue_words"),
 }

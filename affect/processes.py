@@ -456,6 +456,11 @@ def _connected(call: _Call) -> Iterator[None]:
                 yield
                 tell(done=True)
             except BaseException as error:
+                if _is_symptom(error):
+                    with contextlib.suppress(ProcessDied):  # which the watch may raise here
+                        watch.join(GRACE)
+                    if watch.reason is not None:
+                        raise watch.reason from error
                 _report(error, tell)
                 raise
             finally:

@@ -17,7 +17,6 @@ from tiny_models import tiny_manifest, tiny_words
 import evaluate
 import train
 from affect import launch, processes
-from affect.config import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +175,7 @@ def test_srun_gives_the_processes(root: Path, quick: list[str], reference: Path)
 
 
 def test_a_multirun_of_two_tasks_makes_a_folder_a_job(root: Path, quick: list[str], reference: Path) -> None:
-    words = [*quick, "-m", "seed=1,2", f"hydra.sweep.dir={root / 'sweep'}"]
+    words = ["-m", *quick, "seed=1,2", f"hydra.sweep.dir={root / 'sweep'}"]
     done = srun(words, root)
     assert [one.returncode for one in done] == [0, 0], [one.stderr[-3000:] for one in done]
     folders = sorted(path.parent for path in (root / "sweep").glob("*/metrics.json"))
@@ -247,3 +246,88 @@ def test_two_steps_of_a_job_do_not_meet_at_the_same_port() -> None:
     assert launch.meeting_point(env | {"SLURM_STEP_ID": "1"}) != (host, port)
     assert launch.meeting_point(env | {"MASTER_ADDR": "here", "MASTER_PORT": "7"}) == ("here", 7)
     assert launch.meeting_point(env | {"SLURM_STEP_TASKS_PER_NODE": "8"})[0] == "127.0.0.1"
+
+
+# ---------------------------------------------------------------- one of the processes ends
+
+HOOK = """
+import os, signal, time
+rank = os.environ.get("AFFECT_PLACE", "0,").split(",")[0] if "AFFECT_CALL" in os.environ else "0"
+plan = os.environ.get("PLAN_OF_" + rank)
+if plan:
+    from affect.module import Supervised
+    step, calls = Supervised.training_step, []
+
+    def planned(self, batch, index):
+        calls.append(index)
+        if len(calls) == 3:
+            exec(plan)
+        return step(self, batch, index)
+
+    Supervised.training_step = planned
+"""
+"""Runs as sitecustomize in every process: what PLAN_OF_<rank> holds is done at that process's third step."""
+
+
+def planned(root: Path, words: list[str], out: Path, **plans: str) -> subprocess.Popen:
+    (root / "hook").mkdir(exist_ok=True)
+    (root / "hook" / "sitecustomize.py").write_text(HOOK)
+    env = ALONE | plans | {"PYTHONPATH": os.pathsep.join([str(root / "hook"), str(processes.PROGRAMS)])}
+    command = program([*words, "trainer.devices=2", "trainer.max_epochs=100", f"output_root={out}"])
+    return subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(
+    ("plans", "reason"),
+    [
+        ({"PLAN_OF_1": "os.kill(os.getpid(), signal.SIGKILL)"}, "was killed by SIGKILL"),
+        (
+            {"PLAN_OF_1": "print('CUDA error: an illegal address', flush=True); os._exit(7)"},
+            "ended with exit code 7; the last line of its log: CUDA error: an illegal address",
+        ),
+        ({"PLAN_OF_1": "raise ValueError('clip 3 has no end')"}, "failed: ValueError: clip 3 has no end"),
+        # The first process hears no signal, as one that waits in a collective operation on a GPU.
+        (
+            {
+                "PLAN_OF_1": "os.kill(os.getpid(), signal.SIGKILL)",
+                "PLAN_OF_0": "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32)); time.sleep(600)",
+            },
+            "was killed by SIGKILL",
+        ),
+    ],
+)
+def test_a_process_that_ends_ends_the_run_with_its_reason(
+    tmp_path: Path, quick: list[str], plans: dict[str, str], reason: str
+) -> None:
+    first = planned(tmp_path, quick, tmp_path / "out", **plans)
+    _, said = first.communicate(timeout=240)
+    assert first.returncode == 1
+    assert "The run ended because process 1 of 2 (pid " in said and reason in said, said[-2000:]
+    [folder] = (tmp_path / "out").glob("*")
+    status = read(folder, "status.json")
+    assert status["state"] == "failed" and reason in status["error"]
+
+
+def test_the_others_end_when_the_first_one_dies(tmp_path: Path, quick: list[str]) -> None:
+    first = planned(tmp_path, quick, tmp_path / "out", PLAN_OF_0="os.kill(os.getpid(), signal.SIGKILL)")
+    assert first.wait(240) == -signal.SIGKILL
+    [log] = (tmp_path / "out").glob("*/log/process_1.log")
+    patience = time.monotonic() + 20
+    while "the first process is gone" not in log.read_text() and time.monotonic() < patience:
+        time.sleep(0.2)
+    assert "the first process is gone" in log.read_text()
+    while followers(log.parent.parent) and time.monotonic() < patience:
+        time.sleep(0.2)
+    assert not followers(log.parent.parent)
+
+
+def followers(folder: Path) -> list[str]:
+    """The processes that follow the run of a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"AFFECT_FOLLOWED_RUN={folder.resolve()}\0".encode() in path.read_bytes():
+                found.append(path.parent.name)
+        except OSError:
+            continue  # it has ended, or is another user's
+    return found

@@ -15,7 +15,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     import lightning as L
 
-    from affect import adapters, alignment, data, encoded, heads, imbalance, processes, resume, run, tracking, trainer
+    from affect import adapters, alignment, data, encoded, heads, imbalance, memory, processes, resume, run, trainer
     from affect.atomic import write_json
     from affect.config import Target, chosen_tasks
     from affect.knowledge import account, attach
@@ -24,9 +24,10 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect.models import describe, keep
     from affect.module import Supervised
     from affect.report.table import print_alignment, print_results, print_towers
+    from affect.tracking import open as tracked
 
     folder = run.create(cfg, "train", job_folder)
-    with running(folder) as stop, tracking.open(cfg, folder, "train", job_folder) as tracker:
+    with running(folder) as stop, tracked(cfg, folder, "train", job_folder) as tracker:
         source = data.exclude_unusable(parts, cfg)
         described = attach.attach(parts, cfg)
         run.check_same_data(folder, parts)
@@ -34,7 +35,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
         classes = imbalance.of_training(folder, parts, cfg)
         # After descriptions may have been made, which another run finds made.
         L.seed_everything(cfg.seed, verbose=False)
-        with processes.spread(cfg, folder), keep.borrowed(cfg) as (model, encoder):
+        with processes.spread(cfg, folder), memory.explained(cfg), keep.borrowed(cfg) as (model, encoder):
             if cfg.finetuning.target is Target.head:
                 heads.attach(model, chosen_tasks(cfg))
             print_towers(adapters.apply(model, cfg.finetuning))
@@ -44,6 +45,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
                 s: data.examples(parts, s, cfg, encoder, labelled_only=s == "train") for s in {p.split for p in parts}
             }
             account.write(folder, described, parts, by_split, encoder.count_text, cfg)
+            memory.prepare(model, encoder, by_split["train"], cfg, source)
             outputs = encoded.prepare(model, encoder, by_split, cfg, source)
             begin = resume.position(folder)
             if begin == resume.START and model.new and cfg.finetuning.alignment_epochs:

@@ -40,6 +40,17 @@ def place() -> Place:
     return Place(rank=int(rank), size=int(size), local_rank=int(local_rank), local_size=int(local_size), started_by=by)
 
 
+def cores() -> int:
+    """Cores of this machine for each of the run's processes on it. SLURM may have bound each to its own already."""
+    here = place()
+    if here.started_by == "srun" and "SLURM_CPUS_PER_TASK" in os.environ:
+        return int(os.environ["SLURM_CPUS_PER_TASK"])
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if here.started_by == "srun":
+        return max(1, min(bound, (os.cpu_count() or 1) // here.local_size))
+    return max(1, bound // here.local_size)
+
+
 def given(env: Mapping[str, str] = os.environ) -> Place | None:
     """The place that srun or torchrun gave this process; None where it was started alone.
 

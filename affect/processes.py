@@ -490,11 +490,11 @@ def _report(error: BaseException, tell: Callable[..., None]) -> None:
 def _placed(place: Place) -> Iterator[None]:
     """Sets the place of this process, and its share of the machine's cores, for the block."""
     before, threads = {name: os.environ.get(name) for name in (PLACE, OMP)}, torch.get_num_threads()
+    os.environ[PLACE] = place.as_variable()
     # torchrun sets 1 where nothing is set.
     if OMP not in os.environ or (place.started_by == "torchrun" and os.environ[OMP] == "1"):
-        os.environ[OMP] = str(share_of_cores(place))
-        torch.set_num_threads(share_of_cores(place))
-    os.environ[PLACE] = place.as_variable()
+        os.environ[OMP] = str(launch.cores())
+        torch.set_num_threads(launch.cores())
     try:
         yield
     finally:
@@ -504,16 +504,6 @@ def _placed(place: Place) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def share_of_cores(place: Place) -> int:
-    """Threads for one of the processes on this machine. SLURM may have bound each task to cores of its own already."""
-    if place.started_by == "srun" and "SLURM_CPUS_PER_TASK" in os.environ:
-        return int(os.environ["SLURM_CPUS_PER_TASK"])
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if place.started_by == "srun":
-        return max(1, min(bound, (os.cpu_count() or 1) // place.local_size))
-    return max(1, bound // place.local_size)
 
 
 @contextlib.contextmanager

@@ -61,6 +61,7 @@ TRAINING = {
     "affect.data",
     "affect.encoded",
     "affect.losses",
+    "affect.memory",
     "affect.module",
     "affect.prefetch",
     "affect.processes",

@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
+import torch
 from tiny_models import tiny_manifest, tiny_words
 
 import evaluate
@@ -248,6 +250,64 @@ def test_two_steps_of_a_job_do_not_meet_at_the_same_port() -> None:
     assert launch.meeting_point(env | {"SLURM_STEP_TASKS_PER_NODE": "8"})[0] == "127.0.0.1"
 
 
+# ---------------------------------------------------------------- what Lightning does under SLURM
+
+SLURM = {"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "0"}
+
+
+def evaluated(root: Path, words: list[str], name: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Evaluates zero-shot in this process and gives the run folder."""
+    monkeypatch.chdir(root)
+    keys = [word for word in words if not word.startswith(("trainer.max_epochs", "trainer.batch", "finetuning"))]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *keys, f"output_root={root / name}"])
+    evaluate.main()
+    [folder] = (root / name).glob("*")
+    return folder
+
+
+def test_no_checkpoint_that_lies_about_is_loaded(
+    root: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    before = evaluated(root, quick, "before", monkeypatch)
+    stray = root / "hpc_ckpt_3.ckpt"
+    stray.write_bytes(b"the weights of another run")
+    after = evaluated(root, quick, "after", monkeypatch)
+    stray.unlink()
+    assert (before / "predictions.jsonl").read_bytes() == (after / "predictions.jsonl").read_bytes()
+
+
+def test_results_are_gathered_before_the_module_leaves_its_device(
+    root: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After Trainer.test the module is on the CPU, of which NCCL knows nothing: no collective operation may follow."""
+    distributed = torch.distributed
+    plain = evaluated(root, quick, "plain", monkeypatch)
+    called: list[str] = []
+    gather = distributed.all_gather_object
+    monkeypatch.setattr(distributed, "all_gather_object", lambda *a, **k: (called.append("in time"), gather(*a, **k)))
+    test = L.Trainer.test
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("No backend type associated with device type cpu")
+
+    def then_refusing(self: L.Trainer, *arguments: Any, **options: Any) -> Any:
+        result = test(self, *arguments, **options)
+        for name in ("all_gather", "all_gather_object", "all_gather_into_tensor", "all_reduce", "barrier", "gather"):
+            monkeypatch.setattr(distributed, name, refuse)
+        return result
+
+    monkeypatch.setattr(L.Trainer, "test", then_refusing)
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        gathered = evaluated(root, quick, "gathered", monkeypatch)
+    finally:
+        distributed.destroy_process_group()
+    assert called
+    assert (gathered / "predictions.jsonl").read_bytes() == (plain / "predictions.jsonl").read_bytes()
+
+
 # ---------------------------------------------------------------- one of the processes ends
 
 HOOK = """
@@ -306,6 +366,17 @@ def test_a_process_that_ends_ends_the_run_with_its_reason(
     [folder] = (tmp_path / "out").glob("*")
     status = read(folder, "status.json")
     assert status["state"] == "failed" and reason in status["error"]
+
+
+def test_the_signal_that_slurm_sends_before_the_time_is_up_stops_and_saves(tmp_path: Path, quick: list[str]) -> None:
+    plan = {"PLAN_OF_0": "os.kill(os.getpid(), signal.SIGUSR1)", "SLURM_JOB_ID": "4711"}
+    first = planned(tmp_path, quick, tmp_path / "out", **plan)
+    _, said = first.communicate(timeout=240)
+    assert first.returncode == 128 + signal.SIGUSR1, said[-2000:]
+    [folder] = (tmp_path / "out").glob("*")
+    assert read(folder, "status.json")["state"] == "stopped"
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    assert not [*tmp_path.glob("hpc_ckpt*"), *folder.rglob("hpc_ckpt*")]
 
 
 def test_the_others_end_when_the_first_one_dies(tmp_path: Path, quick: list[str]) -> None:

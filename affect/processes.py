@@ -49,9 +49,13 @@ CALL = "AFFECT_CALL"
 PATIENCE = 20.0
 """Seconds the other processes are given to end by themselves after a run."""
 
-GRACE = 5.0
+GRACE = 10.0
 """Seconds that a process has to leave the run after another one died. A thread that waits inside a collective operation
 cannot be interrupted; its process is ended then."""
+
+DEAF = 60.0
+"""Seconds after SIGTERM or Ctrl-C in which the main thread has to run Python code. One that waits in a collective
+operation for a process that is there, but does nothing, never hears a signal."""
 
 SETTLE = 1.0
 """Seconds in which further reports are waited for before one is named as the cause: where a process dies, the others
@@ -59,6 +63,9 @@ fail too, because they lose their connection to it."""
 
 ARRIVAL = 600.0
 """Seconds in which all processes that srun or torchrun started have to arrive."""
+
+_lost: list[str] = []
+"""Processes that srun or torchrun started and that are gone: no further job of a multirun can begin."""
 
 _store: distributed.Store | None = None
 """Through which the processes of the present run find each other."""
@@ -78,6 +85,8 @@ def spread(cfg: Config, folder: Path) -> Iterator[None]:
         yield
         return
     given = launch.given()
+    if _lost:
+        raise ProcessDied(f"No further run can begin here, because {_lost[0]}: start the program again")
     size = cfg.trainer.devices
     place = given or Place(size=size, local_size=size)
     host = launch.meeting_point()[0] if given else "127.0.0.1"
@@ -160,6 +169,11 @@ class _Watch(threading.Thread):
         """Why the run cannot go on."""
         self.left = threading.Event()
         """Set when the main thread has left the run."""
+        self.heard = threading.Event()
+        """Set when the main thread has run Python code since it was asked to."""
+        self.woken, self.waking = socket.socketpair()
+        """The first is readable when a signal has come, whatever the main thread is busy with."""
+        self.waking.setblocking(False)
 
     def interrupt(self, reason: Exception) -> None:
         """Raises `reason` in the main thread; where that does not react, ends the process."""
@@ -192,16 +206,24 @@ class _Others(_Watch):
         self.reports: list[dict[str, Any]] = []
         self.stopped: tuple[float, dict[str, Any]] | None = None
         """When a process was asked to stop, and its report. Usually all are asked, and leave together."""
+        self.signals: list[tuple[float, int]] = []
+        """When this process was asked to stop, and by which signal."""
 
     def run(self) -> None:
-        noticed = None
+        noticed, begun = None, time.monotonic()
         while not self.left.is_set():
-            readable, _, _ = select.select([self.listening, *self.lines], [], [], 0.2)
+            readable, _, _ = select.select([self.listening, self.woken, *self.lines], [], [], 0.2)
             for connection in readable:
                 if connection is self.listening:
                     self.lines[connection.accept()[0]] = b""
+                elif connection is self.woken:
+                    self._note_signals()
                 else:
                     self._read(connection)
+            self._end_if_deaf()
+            if time.monotonic() - begun > ARRIVAL:
+                for rank in set(range(1, self.place.size)) - self.who.keys() - self.done:
+                    self._ended(rank, f"has not come within {ARRIVAL:.0f} s")
             for rank, process in self.children.items():
                 if process.poll() is not None and rank not in self.done:
                     self._ended(rank)
@@ -250,10 +272,32 @@ class _Others(_Watch):
                 self.done.add(rank)
                 self.reports.append(message)
 
-    def _ended(self, rank: int) -> None:
+    def _note_signals(self) -> None:
+        stopping = [number for number in self.woken.recv(1024) if number in (signal.SIGTERM, signal.SIGINT)]
+        if stopping:
+            self.heard.clear()
+            self.signals += [(time.monotonic(), number) for number in stopping]
+
+    def _end_if_deaf(self) -> None:
+        """Ends the process where the main thread does not do what signals ask for."""
+        if not self.signals:
+            return
+        if not self.heard.is_set():
+            signal.pthread_kill(self.main, signal.SIGUSR2)  # its handler sets it
+        (first, number), (second, _) = self.signals[0], self.signals[min(1, len(self.signals) - 1)]
+        patience = GRACE if len(self.signals) > 1 else DEAF
+        if self.left.is_set() or self.heard.is_set() or time.monotonic() - max(first, second) < patience:
+            return
+        name = signal.Signals(number).name
+        self.last_words(f"Stopped by {name} while it waited for another process.", "stopped", by=name)
+        os._exit(128 + number)
+
+    def _ended(self, rank: int, how: str = "is gone without a word") -> None:
         """Notes that a process is gone that had not said that it would go."""
         self.done.add(rank)
-        how, last = "is gone without a word", ""
+        last = ""
+        if self.place.started_by != "affect":
+            _lost.append(f"process {rank} of {self.place.size} {how}")
         process = self.children.get(rank)
         if process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -303,13 +347,14 @@ class _Others(_Watch):
                 connection.sendall(json.dumps({"end": words} if words else {"over": True}).encode() + b"\n")
             connection.close()
 
-    def last_words(self, reason: str) -> None:
+    def last_words(self, reason: str, state: str = "failed", **more: str) -> None:
         """Leaves the run folder as it would be had the main thread been able to."""
         super().last_words(reason)
+        more = more or {"error": reason}
         path = Path(self.call.folder) / "status.json"
         with contextlib.suppress(OSError, ValueError):
             status = json.loads(path.read_text(encoding="utf-8"))
-            write_json(path, status | {"state": "failed", "ended": now(), "heartbeat": now(), "error": reason})
+            write_json(path, status | {"state": state, "ended": now(), "heartbeat": now(), **more})
         for process in self.children.values():
             process.kill()
 
@@ -511,6 +556,7 @@ def _interruptible(watch: _Watch) -> Iterator[None]:
     """Lets `watch` raise its reason in the main thread while the block runs."""
 
     def give_up(*_: Any) -> None:
+        watch.heard.set()
         if watch.reason is not None and not watch.left.is_set():
             raise watch.reason
 
@@ -518,10 +564,23 @@ def _interruptible(watch: _Watch) -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGUSR2, give_up)
+    woken_before = signal.set_wakeup_fd(watch.waking.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
+        signal.set_wakeup_fd(woken_before)
         signal.signal(signal.SIGUSR2, before)
+        watch.woken.close()
+        watch.waking.close()
+
+
+def _forget_signals() -> None:
+    """In a process that was forked off, say one that makes batches: its signals are not the run's."""
+    if PLACE in os.environ:
+        signal.set_wakeup_fd(-1)
+
+
+os.register_at_fork(after_in_child=_forget_signals)
 
 
 def _leave_group(failed: bool = False) -> None:

@@ -241,6 +241,24 @@ def test_the_first_node_of_a_list(nodes: str, first: str) -> None:
     assert launch.first_node(nodes) == first
 
 
+def test_processes_share_the_cores_of_their_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    monkeypatch.setattr(os, "cpu_count", lambda: 32)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+
+    def cores(**place: Any) -> int:
+        monkeypatch.setenv(launch.PLACE, launch.Place(**place).as_variable())
+        return launch.cores()
+
+    assert cores() == 16
+    assert cores(size=8, local_size=4) == 4
+    assert cores(size=64, local_size=32) == 1
+    # srun has bound each of two tasks to half of the machine's cores.
+    assert cores(size=2, local_size=2, started_by="srun") == 16
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")
+    assert cores(size=2, local_size=2, started_by="srun") == 6
+
+
 def test_two_steps_of_a_job_do_not_meet_at_the_same_port() -> None:
     env = SRUN | {"SLURM_STEP_NODELIST": "gpu[1-2]", "SLURM_STEP_TASKS_PER_NODE": "4(x2)", "SLURM_STEP_ID": "0"}
     host, port = launch.meeting_point(env)
@@ -377,6 +395,27 @@ def test_the_signal_that_slurm_sends_before_the_time_is_up_stops_and_saves(tmp_p
     assert read(folder, "status.json")["state"] == "stopped"
     assert (folder / "checkpoints" / "last.ckpt").is_file()
     assert not [*tmp_path.glob("hpc_ckpt*"), *folder.rglob("hpc_ckpt*")]
+
+
+def test_signals_are_heard_while_another_process_hangs(tmp_path: Path, quick: list[str]) -> None:
+    hangs = {"PLAN_OF_1": "os.kill(os.getpid(), signal.SIGSTOP)", "PLAN_OF_0": "open('third', 'w').close()"}
+    first = planned(tmp_path, quick, tmp_path / "out", **hangs)
+    try:
+        patience = time.monotonic() + 240
+        while not (tmp_path / "third").exists() and time.monotonic() < patience:
+            time.sleep(0.5)
+        time.sleep(3)  # in the collective operation of that step
+        first.terminate()
+        time.sleep(1)
+        first.terminate()
+        begun = time.monotonic()
+        assert first.wait(60) == 128 + signal.SIGTERM
+        assert time.monotonic() - begun < 40
+    finally:
+        first.kill()
+    [folder] = (tmp_path / "out").glob("*")
+    assert read(folder, "status.json")["state"] == "stopped"
+    assert not followers(folder)
 
 
 def test_the_others_end_when_the_first_one_dies(tmp_path: Path, quick: list[str]) -> None:

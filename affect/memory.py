@@ -46,19 +46,23 @@ def activation_bytes(config: Any, width: int, *, dropout: bool = False, eager_to
     (4 q); the gated map its gate, its activation and the other factor (3 i); and the adapters of q, k, v, gate and up
     (5 h), of the output (q) and of the way down (i) their inputs.
     """
-    hidden = config.hidden_size
-    num_heads = config.num_attention_heads
+    # Gemma 4's layers differ.
+    layers = list(getattr(config, "per_layer_config", ())) or [config] * config.num_hidden_layers
+    return float(sum(_layer_bytes(layer, width, dropout, eager_tokens) for layer in layers))
+
+
+def _layer_bytes(config: Any, width: int, dropout: bool, eager_tokens: int) -> float:
+    hidden, num_heads = config.hidden_size, config.num_attention_heads
     attention = num_heads * (getattr(config, "head_dim", None) or hidden // num_heads)
-    inner = config.intermediate_size
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden  # as the families that do not name it have it
     inner = max(inner) if isinstance(inner, (list, tuple)) else inner
     experts = getattr(config, "num_experts_per_tok", None)
     if experts and getattr(config, "moe_intermediate_size", None):
         inner = experts * config.moe_intermediate_size
     # Without a cast to another type the adapters of q, k and v share one input, and those of gate and up another.
     adapted = (5 if width < 4 else 2) * hidden + attention + inner
-    layer = 8 * hidden + width * (4 * attention + 3 * inner + adapted) + (adapted if dropout else 0)
-    layer += width * 2 * num_heads * eager_tokens
-    return float(config.num_hidden_layers * layer)
+    kept = 8 * hidden + width * (4 * attention + 3 * inner + adapted) + (adapted if dropout else 0)
+    return kept + width * 2 * num_heads * eager_tokens
 
 
 def language_part(model: nn.Module, cfg: Config) -> PreTrainedModel:

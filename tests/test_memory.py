@@ -11,6 +11,7 @@ import numpy as np
 import peft
 import pytest
 import torch
+import transformers
 from test_processes import losses
 from tiny_models import tiny_composed_language, tiny_manifest, tiny_words
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
@@ -199,6 +200,20 @@ def test_the_estimate_of_activations_is_what_autograd_keeps(dtype: torch.dtype, 
 def test_the_estimate_for_a_language_model_of_seven_billion() -> None:
     sizes = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28}
     assert memory.activation_bytes(SimpleNamespace(**sizes), 2) == pytest.approx(7.3e6, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Qwen2_5OmniThinker", "Qwen3OmniMoeThinker", "Gemma3n", "Gemma4", "Phi4Multimodal", "Qwen2Audio"),
+        *("AudioFlamingo3", "Voxtral", "Qwen3VL", "VideoLlama3", "NemotronH", "Llama", "GPT2", "OPT"),
+    ],
+)
+def test_every_family_has_an_estimate(name: str) -> None:
+    config = getattr(transformers, f"{name}Config")().get_text_config()
+    by_token = memory.activation_bytes(config, 2)
+    # A layer keeps at least its input, and at most what sixty of them would take.
+    assert 1 < by_token / (2 * config.num_hidden_layers * config.hidden_size) < 60
 
 
 def test_auto_goes_by_the_estimate(

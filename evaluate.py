@@ -18,7 +18,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     import lightning as L
 
-    from affect import adapters, data, encoded, heads, inherit, processes, run, tracking, trainer
+    from affect import adapters, data, encoded, heads, inherit, memory, processes, run, tracking, trainer
     from affect.atomic import write_json
     from affect.config import Target, chosen_tasks
     from affect.duplicates import compare_contents
@@ -41,7 +41,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
         letters = "".join(m for m in "tav" if m in trained + cfg.modalities)
         # After descriptions may have been made, which another run finds made.
         L.seed_everything(cfg.seed, verbose=False)
-        with processes.spread(cfg, folder), keep.borrowed(cfg, letters) as (model, encoder):
+        with processes.spread(cfg, folder), memory.explained(cfg), keep.borrowed(cfg, letters) as (model, encoder):
             if cfg.run is not None:
                 if cfg.finetuning.target is Target.head:
                     heads.attach(model, inherit.trained_tasks(Path(cfg.run)))
@@ -60,7 +60,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
             summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
             trainer.build(cfg, folder, stop, tracker).test(supervised, clips, verbose=False)
-            predictions, lost = supervised.predictions.gathered(), supervised.all_lost()
+            predictions, lost = supervised.tested, supervised.lost
         if is_first():
             found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
             run.write_results(folder, cfg, parts, predictions, found, lost)

@@ -15,7 +15,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     import lightning as L
 
-    from affect import adapters, alignment, data, encoded, heads, imbalance, processes, resume, run, tracking, trainer
+    from affect import adapters, alignment, data, encoded, heads, imbalance, memory, processes, resume, run, trainer
     from affect.atomic import write_json
     from affect.config import Target, chosen_tasks
     from affect.duplicates import compare_contents
@@ -25,9 +25,10 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect.models import describe, keep
     from affect.module import Supervised
     from affect.report.table import print_alignment, print_results, print_towers
+    from affect.tracking import open as tracked
 
     folder = run.create(cfg, "train", job_folder)
-    with running(folder) as stop, tracking.open(cfg, folder, "train", job_folder) as tracker:
+    with running(folder) as stop, tracked(cfg, folder, "train", job_folder) as tracker:
         source = data.exclude_unusable(parts, cfg)
         contents = compare_contents(parts, cfg)
         described = attach.attach(parts, cfg)
@@ -37,7 +38,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
         classes = imbalance.of_training(folder, parts, cfg)
         # After descriptions may have been made, which another run finds made.
         L.seed_everything(cfg.seed, verbose=False)
-        with processes.spread(cfg, folder), keep.borrowed(cfg) as (model, encoder):
+        with processes.spread(cfg, folder), memory.explained(cfg), keep.borrowed(cfg) as (model, encoder):
             if cfg.finetuning.target is Target.head:
                 heads.attach(model, chosen_tasks(cfg))
             print_towers(adapters.apply(model, cfg.finetuning))
@@ -47,6 +48,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
                 s: data.examples(parts, s, cfg, encoder, labelled_only=s == "train") for s in {p.split for p in parts}
             }
             account.write(folder, described, parts, by_split, encoder.count_text, cfg)
+            memory.prepare(model, encoder, by_split["train"], cfg, source)
             outputs = encoded.prepare(model, encoder, by_split, cfg, source)
             begin = resume.position(folder)
             if begin == resume.START and model.new and cfg.finetuning.alignment_epochs:
@@ -62,7 +64,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
             trainer.load_best(model, folder)
             lightning.test(supervised, clips, verbose=False)
-            predictions, lost = supervised.predictions.gathered(), supervised.all_lost()
+            predictions, lost = supervised.tested, supervised.lost
         if is_first():
             found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
             run.write_results(folder, cfg, parts, predictions, found, lost)

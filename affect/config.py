@@ -52,8 +52,9 @@ class ModelConfig:
     """Frames sampled uniformly from a clip."""
     frame_size: int = 64
     """Longest side of a frame in pixels; smaller frames are not enlarged."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third slower."""
+    gradient_checkpointing: str = "auto"
+    """true, false or auto. Recompute activations in the backward pass: less memory, about a third slower, the same
+    numbers. auto does so on a GPU where the activations of the longest batch are estimated not to fit."""
     licence: str = ""
     """Licence of the weights, for the card of what is exported."""
 
@@ -604,6 +605,17 @@ class Accelerator(str, Enum):
     cuda = "cuda"
 
 
+def is_true(value: str) -> bool:
+    """Of a key that takes true, false or auto: whether it is true, however YAML spells it."""
+    return str(value).lower() == "true"
+
+
+class Switch(str, Enum):
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
 class EncoderCache(str, Enum):
     auto = "auto"
     on = "on"
@@ -623,10 +635,15 @@ class TrainerConfig:
     """Batches whose gradients are added up for one optimiser step."""
     max_grad_norm: float = 1.0
     devices: int = 1
-    """Processes that share the work, each with its own CUDA device, or its own cores without CUDA. An optimiser step
-    then sees batch_size × accumulate × devices clips."""
-    num_workers: int = 0
-    """Processes that decode and encode clips beside the training one; 0 does it in the training process."""
+    """Processes that share the work, on all machines, each with its own CUDA device, or its own cores without CUDA. An
+    optimiser step then sees batch_size × accumulate × devices clips. Where srun or torchrun starts the processes, it is
+    their number."""
+    try_longest_batch: Switch = Switch.auto
+    """Whether the longest clips are put into one batch, forward and backward, before anything else, so that too large a
+    batch is met at once. Changes no number. auto is on a GPU."""
+    num_workers: str = "auto"
+    """A number or auto. Processes that decode and encode clips beside each training one; 0 does it in the training
+    process. auto is 0 without a GPU, and otherwise up to 4, as far as there are cores."""
     prefetch: int = 1
     """Batches that a thread has ready ahead of the model; 0 makes each when it is asked for. With num_workers the
     workers do that."""

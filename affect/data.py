@@ -11,12 +11,12 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Sampler
 
-from affect import decoded, fewshot, imbalance, prompts
+from affect import decoded, fewshot, imbalance, launch, prompts
 from affect.cache import check_clips, file_versions
-from affect.config import Calibration, Config, Target
+from affect.config import Calibration, Config, ServerConfig, Target, TrainerConfig
 from affect.lifetime import is_first, say
 from affect.media import NOTES, SAMPLING_RATE, Clip, MediaError, Sampling, decode
-from affect.models import Conversation, Encoder
+from affect.models import Conversation, Encoder, precision
 from affect.prefetch import Prefetching
 from affect.prompts import Example
 from affect.record import DataError, Record
@@ -38,6 +38,16 @@ class Batch:
     failed: list[tuple[Example, str]]
     """Examples whose clip was usable when it was checked and is no longer, with the reason. They are in nothing
     else."""
+
+    def pin_memory(self) -> "Batch":
+        """The batch in memory that a GPU reads by itself; a DataLoader calls it."""
+        if self.tensors is None:
+            return self
+        return replace(self, tensors={k: _pinned(v) for k, v in self.tensors.items()})
+
+
+def _pinned(value: Any) -> Any:
+    return value.pin_memory() if isinstance(value, torch.Tensor) else value
 
 
 def sampling(cfg: Config) -> Sampling:
@@ -275,6 +285,24 @@ def prompt_length(example: Example, audio_tokens: float = 0.0) -> float:
     return sum(map(len, texts)) + CHARACTERS * audio_tokens
 
 
+def example_length(example: Example, encoder: Encoder, source: decoded.Source | None) -> float:
+    """`prompt_length`, with the sound of `source`, which is None where no sound is wanted."""
+    seconds = 0.0 if source is None else source.seconds[example.record.id]
+    return prompt_length(example, seconds * encoder.audio_tokens_per_second)
+
+
+MOST_WORKERS = 4
+"""Processes that trainer.num_workers=auto has on a GPU at the most. Where a clip is read from the cache of decoded
+clips, more of them have nothing to do."""
+
+
+def num_workers(trainer: TrainerConfig, on_gpu: bool) -> int:
+    """What trainer.num_workers means here. A core is left to the training process."""
+    if trainer.num_workers != "auto":
+        return int(trainer.num_workers)
+    return max(0, min(MOST_WORKERS, launch.cores() - 1)) if on_gpu else 0
+
+
 def batches_by_task(asked: list[Example], batch_size: int, length: Callable[[Example], float]) -> list[list[int]]:
     """Batches of indices for evaluation: one task and language each, since they are read alike, and like lengths
     together, longest first, so that little is padded and too large a batch is met at once."""
@@ -317,6 +345,8 @@ class ClipData(L.LightningDataModule):
         self.epoch, self.batches_done = epoch, batches_done
         self.by_split, self.encoder = by_split, encoder
         self.wanted, self.trainer_config, self.seed = sampling(cfg), cfg.trainer, cfg.seed
+        # A server's model computes elsewhere.
+        self.on_gpu = not isinstance(cfg.model, ServerConfig) and precision.device(cfg.trainer).type == "cuda"
         self.eval_batch_size, self.eval_split = cfg.evaluation.batch_size, cfg.evaluation.split
         self._step_totals: tuple[int, list[int]] | None = None
         """Epoch, and what `step_total` says of its steps."""
@@ -331,13 +361,14 @@ class ClipData(L.LightningDataModule):
         return 1 if self.trainer is None else self.trainer.world_size
 
     def _loader(self, split: str, with_answers: bool, **how: Any) -> DataLoader:
-        workers = self.trainer_config.num_workers
+        workers = num_workers(self.trainer_config, self.on_gpu)
         return Prefetching(
             self.by_split[split],
             ahead=self.trainer_config.prefetch,
             collate_fn=Collate(self.encoder, self.wanted, with_answers, self.source, self.outputs),
             num_workers=workers,
             persistent_workers=workers > 0,
+            pin_memory=self.on_gpu,
             # Of its own: an iterator draws a number when it is made, and that must not shift the dropout of a run that
             # was taken up again.
             generator=torch.Generator().manual_seed(self.seed),
@@ -345,10 +376,7 @@ class ClipData(L.LightningDataModule):
         )
 
     def _length(self, example: Example) -> float:
-        if not self.wanted.audio or self.source is None:
-            return prompt_length(example)
-        seconds = self.source.seconds[example.record.id]
-        return prompt_length(example, seconds * self.encoder.audio_tokens_per_second)
+        return example_length(example, self.encoder, self.source if self.wanted.audio else None)
 
     def train_dataloader(self) -> DataLoader:
         batch_size = self.trainer_config.batch_size
@@ -404,5 +432,7 @@ class ClipData(L.LightningDataModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         if batch.tensors is None or device.type == "cpu":  # where they are made
             return batch
-        moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.tensors.items()}
+        moved = {
+            k: v.to(device, non_blocking=True) if isinstance(v, torch.Tensor) else v for k, v in batch.tensors.items()
+        }
         return Batch(examples=batch.examples, tensors=moved, failed=batch.failed)

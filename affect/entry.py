@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from affect import sweep_points, sweeps
+from affect import launch, sweep_points, sweeps
 from affect.config import GROUPS, Config, ConfigError, near, register
 from affect.datasets import check_options
 from affect.inherit import run_config, with_resume, with_run
@@ -67,6 +67,13 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
                 with ExitStack() as stack:
                     _register_sweep_folder(stack)
                     start = hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)
+                    if program in ("train", "evaluate") and (not is_first() or launch.given() is not None):
+                        from affect import processes
+
+                        if processes.follows():
+                            processes.follow(start)
+                            return
+                        stack.enter_context(processes.leading())
                     if not sweep_points.is_multirun(given):
                         start()
                     elif (sweep := planned(given, program)) is not None:
@@ -123,6 +130,8 @@ def checked(raw: DictConfig, words: list[str], program: str) -> Config:
         raw = with_resume(raw, words)
     elif program != "train" and raw.run is not None:
         raw = with_run(raw, words)
+    if is_first():
+        launch.settle_devices(raw, program, words)
     cfg = load(raw, program)
     for dataset in cfg.datasets.values():
         check_options(dataset)

@@ -72,7 +72,10 @@ class Stop:
         main one, where Python does not allow it."""
         if threading.current_thread() is not threading.main_thread():
             return {}
-        return {signum: signal.signal(signum, self) for signum in (signal.SIGINT, signal.SIGTERM)}
+        asked = [signal.SIGINT, signal.SIGTERM]
+        if "SLURM_JOB_ID" in os.environ:
+            asked.append(signal.SIGUSR1)  # what `sbatch --signal=USR1@120` sends before the time is up
+        return {signum: signal.signal(signum, self) for signum in asked}
 
     def check(self) -> None:
         """Raises Stopped where it was asked for."""

@@ -1,15 +1,12 @@
 """The LightningModule: batches and text. What labels mean, how prompts are worded and how numbers are computed is
 elsewhere."""
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import lightning as L
 import torch
-import torchmetrics
 from torch import distributed
 
 from affect import adapters, heads, readout
@@ -23,34 +20,33 @@ from affect.models import Encoder
 from affect.record import Prediction
 
 
-class Predictions(torchmetrics.Metric):
-    """Carries predictions over steps and processes; `gathered` gives each (id, task) once, in order of id.
-
-    They travel as the bytes of JSON lines, since tensors are what torchmetrics gathers.
-    """
-
-    full_state_update = False
+class Predictions:
+    """Predictions of an epoch, over its steps and over processes."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.add_state("lines", default=[], dist_reduce_fx="cat")
+        self.own: list[Prediction] = []
+
+    def reset(self) -> None:
+        self.own = []
 
     def update(self, predictions: list[Prediction]) -> None:
-        if predictions:
-            text = "".join(json.dumps(asdict(p)) + "\n" for p in predictions)
-            self.lines.append(torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).to(self.device))
-
-    def compute(self) -> str:
-        """All lines; of torchmetrics' making, which takes apart what is not plain. `gathered` is what one wants."""
-        chunks = self.lines if isinstance(self.lines, list) else [self.lines]
-        return "".join(chunk.cpu().numpy().tobytes().decode() for chunk in chunks)
+        self.own += predictions
 
     def gathered(self) -> list[Prediction]:
-        """The predictions of all steps and processes."""
-        rows = [json.loads(line) for line in self.compute().splitlines()]
+        """The predictions of all steps and processes, each (dataset, task, id) once, in that order."""
         # A sampler that spreads clips over processes repeats some to make the shares equal; they are counted once.
-        once = {(row["dataset"], row["task"], row["id"]): Prediction(**row) for row in rows}
+        once = {(p.dataset, p.task, p.id): p for part in of_all_processes(self.own) for p in part}
         return [once[key] for key in sorted(once)]
+
+
+def of_all_processes(mine: Any) -> list[Any]:
+    """`mine` of every process, in order of rank. To be called by all of them, inside of a hook of the trainer: between
+    its calls the module's tensors are on the CPU, about which a process group for GPUs knows nothing."""
+    if not distributed.is_initialized():
+        return [mine]
+    gathered: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(gathered, mine)
+    return gathered
 
 
 class Supervised(L.LightningModule):
@@ -73,6 +69,8 @@ class Supervised(L.LightningModule):
         self.model, self.encoder = model, encoder
         self.finetuning, self.evaluation, self.summarise = finetuning, evaluation, summarise
         self.classes, self.predictions = classes, Predictions()
+        self.tested: list[Prediction] = []
+        """Of all processes, once a test is over."""
         self.content_free: ContentFree | None = None
         self.lost: dict[str, str] = {}
         """Reason by record id, for clips that could be read when they were checked and no longer could."""
@@ -140,6 +138,14 @@ class Supervised(L.LightningModule):
 
     on_test_epoch_start = on_validation_epoch_start
 
+    def on_test_epoch_end(self) -> None:
+        self.tested = self.predictions.gathered()
+        self.lost = {key: why for lost in of_all_processes(self.lost) for key, why in lost.items()}
+        assert self.content_free is not None
+        for known, labels in of_all_processes((self.content_free.known, self.content_free.labels)):
+            self.content_free.known |= known
+            self.content_free.labels |= labels
+
     def on_validation_epoch_end(self) -> None:
         summary = self.summarise(self.predictions.gathered())
         if summary["selection"] is not None:
@@ -176,11 +182,3 @@ class Supervised(L.LightningModule):
         adapters.check_base(self.model, checkpoint.get("base"), "the checkpoint")
         adapters.load_trained_state(self.model, checkpoint["state_dict"], "the checkpoint")
         self.lost |= checkpoint["lost"]
-
-    def all_lost(self) -> dict[str, str]:
-        """`lost`, of all processes."""
-        if not distributed.is_initialized():
-            return self.lost
-        gathered: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(gathered, self.lost)
-        return {key: why for lost in gathered for key, why in lost.items()}

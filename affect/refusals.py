@@ -15,6 +15,7 @@ from yaml import MarkedYAMLError
 from affect import config as schema
 from affect.atomic import WriteError
 from affect.config import GROUPS, ConfigError, near
+from affect.launch import ProcessDied
 from affect.record import DataError, NothingAnswered
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -27,6 +28,7 @@ REFUSALS = (
     DataError,
     WriteError,
     NothingAnswered,
+    ProcessDied,
     HydraException,
     OmegaConfBaseException,
     MarkedYAMLError,
@@ -38,7 +40,7 @@ def refusal(error: Exception, given: Sequence[str]) -> str:
     """What the user reads: one sentence a problem, with the remedy. `given` are the words of the command line."""
     if isinstance(error, DataError):
         return f"The data cannot be used:\n{error}"
-    if isinstance(error, (WriteError, NothingAnswered)):
+    if isinstance(error, (WriteError, NothingAnswered, ProcessDied)):
         return str(error)
     text = str(error) if isinstance(error, ConfigError) else explain(error, given)
     return "The configuration cannot be run:\n" + "\n".join(f"  - {line}" for line in text.splitlines())

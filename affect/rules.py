@@ -24,6 +24,7 @@ from affect.config import (
     ServerConfig,
     Target,
     Tower,
+    is_true,
     near,
     new_modalities,
 )
@@ -141,7 +142,6 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
         "knowledge.server_max_seconds": cfg.knowledge.server_max_seconds,
     }
     not_below_zero = {
-        "trainer.num_workers": cfg.trainer.num_workers,
         "trainer.prefetch": cfg.trainer.prefetch,
         "trainer.clip_cache_gb": cfg.trainer.clip_cache_gb,
         "trainer.encoder_cache_gb": cfg.trainer.encoder_cache_gb,
@@ -173,6 +173,10 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
     )
     if cfg.evaluation.logit_adjustment == float("inf"):
         yield "evaluation.logit_adjustment=inf has to be a finite number: set it to 1, or to 0 for none"
+    if cfg.trainer.num_workers != "auto" and not cfg.trainer.num_workers.isdecimal():
+        yield f"trainer.num_workers={cfg.trainer.num_workers} has to be a whole number from 0 on, or auto"
+    if cfg.model.gradient_checkpointing.lower() not in ("true", "false", "auto"):
+        yield f"model.gradient_checkpointing={cfg.model.gradient_checkpointing} has to be true, false or auto"
     if cfg.trainer.max_batches is not None and cfg.trainer.max_batches < 1:
         yield f"trainer.max_batches={cfg.trainer.max_batches} has to be at least 1, or null for all"
     for key, value in (
@@ -292,9 +296,9 @@ def _imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:
 def _server_conflicts(cfg: Config, model: ServerConfig, program: str) -> Iterator[str]:
     yield from serving.problems(serving.of_model(model))
     for field in fields(ModelConfig):
-        if (
-            field.name in ("precision", "attention", "gradient_checkpointing")
-            and getattr(model, field.name) != field.default
+        if field.name in ("precision", "attention", "gradient_checkpointing") and getattr(model, field.name) not in (
+            field.default,
+            False,
         ):
             yield (
                 f"model.{field.name} is about weights that affect loads, but those of model={model.name} are at the"
@@ -365,7 +369,10 @@ def _training_conflicts(cfg: Config) -> Iterator[str]:
         yield from _encoder_cache_conflicts(cfg, used)
     # In a composed model, only the language model has it.
     layered = ["language", *(() if isinstance(cfg.model, ComposedConfig) else used)]
-    if cfg.model.gradient_checkpointing and not {getattr(modes, tower) for tower in layered} & {Tower.lora, Tower.full}:
+    if is_true(cfg.model.gradient_checkpointing) and not {getattr(modes, tower) for tower in layered} & {
+        Tower.lora,
+        Tower.full,
+    }:
         yield (
             "model.gradient_checkpointing=true saves memory only in towers that are trained, and finetuning.language="
             f"{modes.language.value} trains no layers of one: leave it out, or set finetuning.language=lora"

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch import nn
 
-from affect import adapters
+from affect import adapters, launch, processes
 from affect.atomic import WriteError
 from affect.compiled import CompiledLayers
 from affect.config import Accelerator, Config, ConfigError, ServerConfig
@@ -113,6 +113,8 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
     warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
     # The order of the clips is data.EpochSampler's affair.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    # Which processes there are is processes.Ranks' affair.
+    warnings.filterwarnings("ignore", message=".*The `srun` command is available on your system but is not used.*")
     # Every process has gathered all predictions before it logs what came of them.
     warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
     if cfg.trainer.accelerator is Accelerator.cuda and not torch.cuda.is_available():
@@ -123,10 +125,12 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
     # A server of the same machine may want all of the GPU, and nothing is computed here.
     served = isinstance(cfg.model, ServerConfig)
     on_gpu = not served and precision.device(cfg.trainer).type == "cuda"
-    if on_gpu and cfg.trainer.devices > torch.cuda.device_count():
+    # A task of srun may see its own device alone.
+    place, count = launch.place(), torch.cuda.device_count()
+    if on_gpu and place.local_size > count and not (place.started_by == "srun" and count == 1):
         raise ConfigError(
-            f"trainer.devices={cfg.trainer.devices}, but torch finds {torch.cuda.device_count()} CUDA devices: give as"
-            " many or fewer"
+            f"trainer.devices={cfg.trainer.devices}, {place.local_size} of them on this machine, but torch finds"
+            f" {count} CUDA devices: give as many or fewer"
         )
     mixed = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", torch.float32: "32-true"}
     callbacks: list[Any] = [
@@ -148,9 +152,15 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         callbacks.append(RichProgressBar())
     return L.Trainer(
         accelerator="gpu" if on_gpu else "cpu",
-        devices=cfg.trainer.devices,
-        strategy="ddp" if cfg.trainer.devices > 1 else "auto",
-        plugins=[AtomicCheckpoints()],
+        devices=[precision.device(cfg.trainer).index] if on_gpu else 1,
+        num_nodes=place.size,
+        strategy=processes.Joined() if place.size > 1 else "auto",
+        # Otherwise Lightning takes one by the environment's variables: under SLURM one that starts no processes, and
+        # that saves and queues the job again on signals of its own.
+        plugins=[AtomicCheckpoints(), processes.Ranks()],
+        # Under SLURM Lightning loads any hpc_ckpt_*.ckpt that lies there, in the place of the weights. By default it
+        # is the working directory.
+        default_root_dir=folder / "log",
         precision="32-true" if served else mixed[precision.dtype(precision.settled(cfg.model, cfg.trainer))],
         max_epochs=cfg.trainer.max_epochs,
         limit_train_batches=cfg.trainer.max_batches,

@@ -12,7 +12,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "affect"
 
-GROUND = {"affect.record", "affect.tasks", "affect.config", "affect.tables", "affect.labels", "affect.serving"}
+GROUND = {
+    "affect.record",
+    "affect.tasks",
+    "affect.config",
+    "affect.tables",
+    "affect.labels",
+    "affect.serving",
+    "affect.launch",
+}
 READERS = {"affect.datasets"}
 PURE = {"affect.prompts", "affect.answers", "affect.metrics", "affect.fewshot", "affect.signs", "affect.thoughts"}
 RUNS = {
@@ -57,6 +65,7 @@ TRAINING = {
     "affect.duplicates",
     "affect.encoded",
     "affect.losses",
+    "affect.memory",
     "affect.module",
     "affect.prefetch",
     "affect.processes",
@@ -81,6 +90,7 @@ LAYERS = [
     ({"affect.pickles"}, {"affect.record"}, {"numpy"}),
     ({"affect.config"}, {"affect.tasks"}, CONFIGURATION),
     ({"affect.serving"}, set(), set()),
+    ({"affect.launch"}, {"affect.config"}, set()),
     (
         READERS,
         {"affect.record", "affect.tasks", "affect.tables", "affect.labels", "affect.config", "affect.pickles"},
@@ -113,6 +123,8 @@ LAYERS = [
 EXCEPTIONS = {
     # The demo corpus is rendered on first use, by a function that reading it never reaches.
     ("affect.datasets.demo", "affect.corpus"),
+    # torch is waited for only where srun or torchrun started several processes, or another process started this one.
+    ("affect.entry", "affect.processes"),
     # Words are pure: a cue or a language without any is refused before a run folder is made.
     ("affect.prompt_rules", "affect.knowledge.cue_words"),
 }

@@ -11,7 +11,7 @@ from jinja2 import TemplateError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from affect.config import ComposedConfig, ConfigError, ProjectorKind
+from affect.config import ComposedConfig, ConfigError, ProjectorKind, is_true
 from affect.models import Conversation, Unanswered, smollm2, towers
 from affect.models.chat import (
     answer_text,
@@ -170,7 +170,7 @@ class Composed(nn.Module):
             self.towers.setdefault("projector", []).append("video_projector")
             new |= {"projector", "vision"} if conv else {"projector"}
         self.new = frozenset(new)
-        if config.gradient_checkpointing:
+        if is_true(config.gradient_checkpointing):
             language.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
             # The call above also makes the output of the embeddings require a gradient, which only the reentrant kind
             # needs.

@@ -8,7 +8,7 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from affect.config import MODALITIES, ConfigError, ModelConfig, NativeConfig
+from affect.config import MODALITIES, ConfigError, ModelConfig, NativeConfig, is_true
 from affect.models import keep, precision
 from affect.models.pretrained import first_line, keep_all_layers
 
@@ -119,7 +119,7 @@ def _weights(
             owner, _, attribute = name.rpartition(".")
             setattr(body.get_submodule(owner), attribute, None)
     keep_all_layers(backbone)
-    if config.gradient_checkpointing:
+    if is_true(config.gradient_checkpointing):
         backbone.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         # The call above also makes the output of every embedding and first convolution require a gradient, which only
         # the reentrant kind needs: the backward pass would go through frozen audio and vision towers for nothing.

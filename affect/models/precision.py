@@ -1,10 +1,10 @@
 """What `precision`, `attention` and `accelerator` of the configuration mean on this machine, for every family alike."""
 
-import os
 from dataclasses import replace
 
 import torch
 
+from affect import launch
 from affect.config import Accelerator, Attention, ModelConfig, Precision, TrainerConfig
 
 
@@ -12,7 +12,8 @@ def device(trainer: TrainerConfig) -> torch.device:
     """Where this process computes; Lightning's Trainer puts the model there too."""
     if trainer.accelerator is Accelerator.cpu or not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if trainer.devices > 1 else 0)
+    # SLURM may show each process its own device alone.
+    return torch.device("cuda", launch.place().local_rank if torch.cuda.device_count() > 1 else 0)
 
 
 def settled(config: ModelConfig, trainer: TrainerConfig) -> ModelConfig:

@@ -20,7 +20,8 @@ PLACES = {
     "allow_unknown_overlap",
     *("export_as", "export_folder", "model.licence"),
     *("trainer.progress", "trainer.num_workers", "trainer.check_workers", "trainer.log_every", "trainer.prefetch"),
-    *("trainer.clip_cache_gb", "trainer.encoder_cache", "trainer.encoder_cache_gb"),
+    *("trainer.clip_cache_gb", "trainer.encoder_cache", "trainer.encoder_cache_gb", "trainer.try_longest_batch"),
+    "model.gradient_checkpointing",
     *("knowledge.store", "knowledge.make", "knowledge.splits", "knowledge.shard"),
     # Where a served model is asked, and how patiently.
     *(f"model.{key}" for key in ("url", "key_variable", "concurrency", "timeout", "retries", "backoff")),

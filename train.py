@@ -1,5 +1,6 @@
 """Fine-tunes a multimodal language model on one or several datasets, then evaluates the best checkpoint."""
 
+from affect import interrupts  # noqa: F401  (first: the others take a second, in which Ctrl-C is a sentence too)
 from affect.config import Config
 from affect.entry import entry
 
@@ -29,7 +30,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
     with running(folder) as stop, tracking.open(cfg, folder, "train", job_folder) as tracker:
         source = data.exclude_unusable(parts, cfg)
         described = attach.attach(parts, cfg)
-        run.check_same_data(folder, parts)
+        if run.was_resumed(folder):
+            run.check_same_data(folder, parts)
         run.write_data(folder, parts, {})
         classes = imbalance.of_training(folder, parts, cfg)
         # After descriptions may have been made, which another run finds made.
@@ -45,7 +47,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
             }
             account.write(folder, described, parts, by_split, encoder.count_text, cfg)
             outputs = encoded.prepare(model, encoder, by_split, cfg, source)
-            begin = resume.position(folder)
+            begin = resume.position(folder) if run.was_resumed(folder) else resume.START
             if begin == resume.START and model.new and cfg.finetuning.alignment_epochs:
                 train, val = by_split["train"], by_split["val"]
                 print_alignment(alignment.align(model, encoder, train, val, cfg, source, outputs))

@@ -1,9 +1,12 @@
 """Which values of the configuration go together: every rule that spans fields, those of prompts in prompt_rules.py."""
 
+import math
+import os
 import re
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
+from typing import Any
 
 from affect import serving
 from affect.config import (
@@ -17,6 +20,7 @@ from affect.config import (
     DatasetConfig,
     EncoderCache,
     LabelWeights,
+    LoggerKind,
     ModelConfig,
     ProjectorKind,
     PromptingConfig,
@@ -24,8 +28,10 @@ from affect.config import (
     ServerConfig,
     Target,
     Tower,
+    WandbMode,
     near,
     new_modalities,
+    text_for_null,
 )
 from affect.learning_rules import method_conflicts, own_rates, readout_conflicts
 from affect.prompt_rules import (
@@ -39,6 +45,9 @@ from affect.prompt_rules import (
 from affect.record import SPLITS
 from affect.tasks import HEADLINES, Kind
 from affect.tasks import problems as task_problems
+
+WANDB_MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
+"""What the environment variable WANDB_MODE may be; the last two are older names of offline and online."""
 
 
 def conflicts(cfg: Config, program: str) -> Iterator[str]:
@@ -76,6 +85,14 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
     if program in ("train", "evaluate", "show"):  # the others build no prompt
         yield from prompting_conflicts(cfg, program)
     yield from _imbalance_conflicts(cfg, program)
+    if program in ("train", "evaluate") and cfg.logger.kind is LoggerKind.wandb and cfg.logger.mode is WandbMode.auto:
+        stated = os.environ.get("WANDB_MODE")
+        if stated and stated not in WANDB_MODES:
+            yield (
+                f"the environment variable WANDB_MODE is '{stated}', which Weights & Biases does not know"
+                f"{near(stated, WANDB_MODES)} Set it to one of {', '.join(WANDB_MODES)}, unset it, or give"
+                " logger.mode=offline"
+            )
     yield from knowledge_conflicts(cfg, program)
     if program in ("train", "evaluate"):
         yield from readout_conflicts(cfg, program)
@@ -113,7 +130,37 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
         yield f"export_folder={cfg.export_folder} is for `python -m affect.export`: leave it out here"
 
 
+MAX_SEED = 2**32 - 1
+"""The largest that numpy takes, and so Lightning."""
+
+
+def _values(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Every number and text of a configuration, by its key."""
+    if is_dataclass(value):
+        for field in fields(value):
+            yield from _values(getattr(value, field.name), f"{key}.{field.name}" if key else field.name)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _values(inner, f"{key}.{name}")
+    elif isinstance(value, int | float | str) and not isinstance(value, bool):
+        yield key, value
+
+
+def _unusable_values(cfg: Config) -> Iterator[str]:
+    for key, value in _values(cfg, ""):
+        if isinstance(value, str):
+            if sentence := text_for_null(key, value):
+                yield sentence
+        elif not math.isfinite(value):
+            yield f"{key}={value} has to be a finite number"
+        elif key != "seed" and abs(value) >= 2**63:
+            yield f"{key}={value} is too large: give a number below 2^63"
+    if cfg.seed > MAX_SEED:
+        yield f"seed={cfg.seed} is too large: numpy and Lightning take seeds from 0 to {MAX_SEED} (2^32 - 1)"
+
+
 def _range_conflicts(cfg: Config) -> Iterator[str]:
+    yield from _unusable_values(cfg)
     at_least_one = {
         "trainer.max_epochs": cfg.trainer.max_epochs,
         "trainer.batch_size": cfg.trainer.batch_size,

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import sys
 import traceback
@@ -27,8 +28,10 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
+from affect import interrupts
 from affect.atomic import WriteError, write_atomic, write_json
 from affect.config import ConfigError
+from affect.interrupts import Interrupted
 from affect.lifetime import state
 from affect.refusals import REFUSALS, refusal
 from affect.sweep_points import distinct
@@ -41,6 +44,9 @@ class Sweep:
     folder: Path
     points: list[list[str]]
     """Empty where a sweeper chooses them as it goes."""
+    taken: dict[Path, int] = field(default_factory=dict)
+    """Run folders of the jobs that were begun, with their numbers."""
+    failed: list[int] = field(default_factory=list)
 
 
 class JobFailed(Exception):
@@ -53,23 +59,23 @@ def launch(sweep: Sweep, start: Callable[[], None]) -> None:
 
     Raises SystemExit where a job did not finish, and where the user stopped them.
     """
-    stopped = False
+    stopped = None
     try:
         with _checked_once(), contextlib.suppress(JobFailed):  # which has been said when it happened
             start()
-    except KeyboardInterrupt:
-        stopped = True
+    except KeyboardInterrupt as interrupted:
+        stopped = interrupted.signum if isinstance(interrupted, Interrupted) else signal.SIGINT
     finally:
         made = jobs(sweep.folder, sweep.points)
         if any(job.state != "not begun" for job in made):
-            print_table(made, sweep.folder)
             write_table(made, sweep.folder)
-    if stopped:
+            print_table(made, sweep.folder)
+    if stopped is not None:
         print("Stopped; the jobs that were not begun are in the table.", file=sys.stderr)
-        sys.exit(130)  # 128 + SIGINT: what a shell expects of a program that Ctrl-C ended
-    unfinished = [f"#{job.number}" for job in made if job.state not in ("finished", "not begun")]
+        sys.exit(128 + stopped)  # what a shell expects of a program that a signal ended
+    unfinished = {job.number for job in made if job.state not in ("finished", "not begun")} | {*sweep.failed}
     if unfinished:
-        sys.exit(f"Not finished, for the reason above: {', '.join(unfinished)}")
+        sys.exit(f"Not finished, for the reason above: {', '.join(f'#{number}' for number in sorted(unfinished))}")
 
 
 @contextlib.contextmanager
@@ -85,22 +91,48 @@ def _checked_once() -> Iterator[None]:
 
 
 def run_job(
-    sweep: Sweep, folder: Path, number: int, words: list[str], do: Callable[[], None], given: Sequence[str]
+    sweep: Sweep,
+    folder: Path,
+    number: int,
+    words: list[str],
+    do: Callable[[], None],
+    given: Sequence[str],
+    claim: Callable[[], bool] = lambda: False,
 ) -> None:
     """Runs one job in its run folder, so that the table and status.json are true whatever becomes of it.
 
     `do` may raise anything. What it could not do is printed, and raised as JobFailed; what is no Exception (Ctrl-C)
-    is handed on, and ends the multirun.
+    is handed on, and ends the multirun. `claim` raises ConfigError where the folder is that of another run, which is
+    left as it is, and says whether the job is done already.
     """
     process = {"started": datetime.now(UTC).isoformat(timespec="seconds"), "pid": os.getpid()}
+    try:
+        if sweep.taken.setdefault(folder, number) != number:
+            raise ConfigError(
+                f"{folder} is the run folder of #{sweep.taken[folder]} already: let hydra.sweep.subdir tell jobs apart"
+            )
+        done = claim()
+    except ConfigError as error:
+        print(f"#{number}: {refusal(error, given)}", file=sys.stderr, flush=True)
+        sweep.failed.append(number)
+        raise JobFailed(f"#{number}: {' '.join(words)}") from None
     write_json(folder / "job.json", {"number": number, "words": words, **process, "host": socket.gethostname()})
-    (folder / "status.json").unlink(missing_ok=True)  # of an earlier multirun into the same folder
+    if done:
+        print(
+            f"#{number}: {folder} is finished, with this configuration and this code: its numbers are kept", flush=True
+        )
+        write_table(jobs(sweep.folder, sweep.points), sweep.folder)
+        return
+    (folder / "status.json").unlink(missing_ok=True)  # of an attempt that had saved nothing
     write_table(jobs(sweep.folder, sweep.points), sweep.folder)
     failed = False
     try:
         do()
         _end(folder, {"state": "finished", **process})
     except (Exception, SystemExit) as error:
+        if interrupts.asked is not None:  # and a library has made something else of it
+            _end(folder, {"state": "stopped", **process})
+            raise Interrupted(interrupts.asked) from error
         failed = True
         refused = isinstance(error, REFUSALS)
         # Said here, since the launcher hands on only the first of all failures, and only at the end.

@@ -23,13 +23,14 @@ from affect.report.settings import (
     SCORED_WITH,
     Run,
     generates,
+    grouped_by,
     learns,
-    leaves,
     mixed,
     settings,
     signature,
     some,
 )
+from affect.roles import leaves
 
 
 def tasks(runs: Sequence[Run]) -> list[str]:
@@ -165,7 +166,7 @@ def table(
     found = {n: settings(run, task) for n, run in entries}
     groups: dict[Any, list[tuple[int, Run]]] = {}
     for n, run in entries:
-        groups.setdefault(n if each else tuple(sorted(found[n].items())), []).append((n, run))
+        groups.setdefault(n if each else grouped_by(found[n]), []).append((n, run))
     kept = [_newest(group, task, made.notes) for group in groups.values()]
 
     columns = _columns([found[n] for group in kept for n, _ in group])

@@ -59,12 +59,12 @@ def main(cfg: Config, job_folder: str | None) -> None:
             last = None if begin == resume.START else folder / resume.LAST
             lightning.fit(supervised, clips, ckpt_path=last, weights_only=True)
 
-            trainer.load_best(model, folder)
+            validation = trainer.load_best(model, folder)
             lightning.test(supervised, clips, verbose=False)
             predictions, lost = supervised.predictions.gathered(), supervised.all_lost()
         if is_first():
             found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
-            run.write_results(folder, cfg, parts, predictions, found, lost)
+            run.write_results(folder, cfg, parts, predictions, found, lost, validation)
             if supervised.content_free is not None and supervised.content_free.known:
                 write_json(folder / "content_free.json", supervised.content_free.table())
             tracker.results(found, predictions, {record.id: record for part in parts for record in part.records})

@@ -48,7 +48,7 @@ SERVERS = (
 
 CHECKS = (
     # These only refuse: a run that was not refused has the same numbers with any value of them.
-    *("datasets.*.speaker_independent", "datasets.*.modalities"),
+    *("datasets.*.speaker_independent", "datasets.*.modalities", "model.modalities"),
     # What is described and when: the prompts show what prompting.descriptions names.
     *("knowledge.modalities", "knowledge.make", "knowledge.splits", "knowledge.shard"),
 )
@@ -80,6 +80,8 @@ def _pattern(key: str) -> str:
     parts = key.split(".")
     if parts[0] == "datasets" and len(parts) > 1:
         parts[1] = "*"
+        if parts[2:3] == ["task_definitions"] and len(parts) > 3:
+            parts[3] = "*"
     if parts[:2] == ["knowledge", "mllm_models"] and len(parts) > 2:
         parts[2] = "*"
     return ".".join(parts)
@@ -161,15 +163,19 @@ def make_absolute(cfg: Config) -> None:
 
     The folder of results is left as it was given, since its paths are what a run prints: `kept` makes it absolute.
     """
-    cfg.data_root, cfg.cache_root = os.path.abspath(cfg.data_root), os.path.abspath(cfg.cache_root)
+    cfg.data_root, cfg.cache_root = _absolute(cfg.data_root), _absolute(cfg.cache_root)
     for dataset in cfg.datasets.values():
-        dataset.root = os.path.abspath(dataset.root)
+        dataset.root = _absolute(dataset.root)
     knowledge = cfg.knowledge
     for key in ("store", "file_path", "mllm_run"):
         if (path := getattr(knowledge, key)) is not None:
-            setattr(knowledge, key, os.path.abspath(path))
+            setattr(knowledge, key, _absolute(path))
     for model in (cfg.model, *knowledge.mllm_models.values()):
         _weights_absolute(model)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _weights_absolute(model: ModelConfig) -> None:

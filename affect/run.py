@@ -149,7 +149,9 @@ def is_done(folder: Path, cfg: Config) -> bool:
 def _differences(folder: Path, cfg: Config) -> dict[str, tuple[Any, Any]]:
     ours = OmegaConf.to_container(OmegaConf.structured(cfg), enum_to_str=True)
     assert isinstance(ours, dict)
-    return differences(read_yaml(folder / "config.yaml"), ours)
+    found = differences(read_yaml(folder / "config.yaml"), ours)
+    # A task that declares no labels has those of its training rows, once these are read.
+    return {key: pair for key, pair in found.items() if not (key.endswith(".labels") and pair[1] == [])}
 
 
 def was_resumed(folder: Path) -> bool:
@@ -235,10 +237,12 @@ def write_results(
     predictions: list[Prediction],
     summary: dict[str, Any],
     lost: dict[str, str],
+    validation: dict[str, Any] | None = None,
 ) -> None:
     """Writes what a run found: predictions, numbers, and what they stand on.
 
     `summary` is that of affect.metrics.summary, to which every task gets the counts of its dataset's evaluated split.
+    `validation` is what a training chose its checkpoint by: the only numbers that a setting may be chosen by as well.
     `lost` has the reason by id for clips that became unreadable after they were checked.
     """
     write_predictions(folder, predictions)
@@ -253,6 +257,7 @@ def write_results(
             "readout": cfg.evaluation.readout.value,
             "intensity_readout": cfg.evaluation.intensity_readout.value,
             "logit_adjustment": cfg.evaluation.logit_adjustment,
+            **({} if validation is None else {"validation": validation}),
             **summary,
         },
     )

@@ -176,6 +176,19 @@ def test_a_run_folder_is_complete(trained: Path) -> None:
     assert all(math.isfinite(loss) for loss in losses(trained))
 
 
+def test_the_validation_that_chose_the_checkpoint_is_kept_beside_the_results(trained: Path) -> None:
+    kept = metrics(trained)
+    rows = list(csv.DictReader((trained / "log" / "metrics.csv").open(encoding="utf-8")))
+    logged = [row for row in rows if row["val/selection"]]
+    best = max(logged, key=lambda row: float(row["val/selection"]))
+    assert kept["validation"]["selection"] == pytest.approx(float(best["val/selection"]), abs=1e-6)
+    assert kept["validation"]["epoch"] == int(best["epoch"]) + 1
+    for name, numbers in kept["validation"]["tasks"].items():
+        assert numbers["headline"] == kept["tasks"][name]["headline"]
+        logged_value = float(best[f"val/{name}/{numbers['headline']}"])
+        assert numbers["value"] == pytest.approx(logged_value, abs=1e-6)
+
+
 def test_the_labels_of_the_training_rows_are_in_the_run_folder(one_task: Path) -> None:
     task = configuration(one_task).datasets["manifest"].task_definitions["label"]
     assert task.labels == sorted(TINY_LABELS)

@@ -781,12 +781,12 @@ NO_VALUE = re.compile(r"(?i)none|nil|null|undefined|nan|n/a|~|")
 """How one writes in other languages that there is no value; here it is null."""
 
 
-def text_for_null(key: str, value: Any) -> str | None:
+def text_for_null(key: str, value: Any, optional: bool) -> str | None:
     """The sentence that refuses a text such as None as the value of an optional key, or of a folder; None for all
     other values."""
     if not isinstance(value, str) or not NO_VALUE.fullmatch(value):
         return None
-    if is_optional(key):
+    if optional:
         return f"{key}={value} is a text: what is not there is written null, {key}=null"
     if key in ("data_root", "cache_root", "output_root"):
         return f"{key}={value} would be a folder of that name: leave it out to keep the default"

@@ -148,7 +148,7 @@ def checked(raw: DictConfig, words: list[str], program: str) -> Config:
     """The typed configuration of the job that is given `words`, with all that can be said against it before its data
     are read. Raises ConfigError."""
     for key in ("run", "resume"):  # which are read before all else is checked
-        if sentence := text_for_null(key, raw[key]):
+        if sentence := text_for_null(key, raw[key], optional=True):
             raise ConfigError(sentence)
     if not is_first():
         raw = run_config(Path(os.environ[FOLLOWED]))

@@ -5,8 +5,9 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from affect import serving
 from affect.config import (
@@ -134,22 +135,27 @@ MAX_SEED = 2**32 - 1
 """The largest that numpy takes, and so Lightning."""
 
 
-def _values(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Every number and text of a configuration, by its key."""
+def _values(value: Any, key: str, optional: bool = False) -> Iterator[tuple[str, Any, bool]]:
+    """Every number and text of a configuration, by its key, and whether that may be null."""
     if is_dataclass(value):
+        kinds = _kinds(type(value))
         for field in fields(value):
-            yield from _values(getattr(value, field.name), f"{key}.{field.name}" if key else field.name)
+            full = f"{key}.{field.name}" if key else field.name
+            yield from _values(getattr(value, field.name), full, type(None) in get_args(kinds[field.name]))
     elif isinstance(value, dict):
         for name, inner in value.items():
             yield from _values(inner, f"{key}.{name}")
     elif isinstance(value, int | float | str) and not isinstance(value, bool):
-        yield key, value
+        yield key, value, optional
+
+
+_kinds = cache(get_type_hints)
 
 
 def _unusable_values(cfg: Config) -> Iterator[str]:
-    for key, value in _values(cfg, ""):
+    for key, value, optional in _values(cfg, ""):
         if isinstance(value, str):
-            if sentence := text_for_null(key, value):
+            if sentence := text_for_null(key, value, optional):
                 yield sentence
         elif not math.isfinite(value):
             yield f"{key}={value} has to be a finite number"

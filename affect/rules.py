@@ -159,7 +159,7 @@ def _unusable_values(cfg: Config) -> Iterator[str]:
                 yield sentence
         elif not math.isfinite(value):
             yield f"{key}={value} has to be a finite number"
-        elif key != "seed" and abs(value) >= 2**63:
+        elif isinstance(value, int) and key != "seed" and abs(value) >= 2**63:
             yield f"{key}={value} is too large: give a number below 2^63"
     if cfg.seed > MAX_SEED:
         yield f"seed={cfg.seed} is too large: numpy and Lightning take seeds from 0 to {MAX_SEED} (2^32 - 1)"

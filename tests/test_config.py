@@ -634,7 +634,7 @@ def test_a_sweep_into_a_folder_that_cannot_be_made_is_refused(command, tmp_path)
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("trainer.max_batches=None", "trainer.max_batches=None has to be a whole number, or null for none, trainer.max"),
+        ("trainer.max_batches=None", "trainer.max_batches=None has to be a whole number, or null for none, trainer"),
         ("trainer.save_every_minutes=never", "has to be a number, or null for none, trainer.save_every_minutes=null"),
         ("datasets.demo.subset.train=nil", "a whole number, or null for none, datasets.demo.subset.train=null"),
         ("datasets.demo.fraction=None", "has to be a number, or null for none, datasets.demo.fraction=null"),

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from affect.config import ComposedConfig, Config, ModelConfig, NativeConfig
+from affect.config import DESCRIPTIONS, ComposedConfig, Config, ModelConfig, NativeConfig
 
 ROOTS = ("data_root", "cache_root")
 """Folders that other places lie in."""
@@ -131,10 +131,13 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
         idle += [f"prompting.fewshot.{key}" for key in ("choice", "seed", "example.", "clip.")]
     if not prompting.get("cot", True):
         idle += ["prompting.cot_instruction.", "prompting.answer_marker."]
-    for slot in ("audio", "video", "audio_video"):
-        if slot not in prompting.get("descriptions", [slot]):
-            idle.append(f"prompting.{slot}_description.")
-    if not prompting.get("descriptions", ["audio"]):
+    shown = [
+        slot
+        for slot in prompting.get("descriptions", DESCRIPTIONS)
+        if prompting.get("descriptions_without_media", True) or set(DESCRIPTIONS[slot]) <= set(config["modalities"])
+    ]
+    idle += [f"prompting.{slot}_description." for slot in DESCRIPTIONS if slot not in shown]
+    if not shown:
         idle += ["prompting.descriptions_position", "prompting.max_description_words"]
     towers = [finetuning.get(tower) for tower in ("language", "audio", "vision", "projector")]
     if "lora" not in towers:

@@ -166,6 +166,10 @@ def trained(configure, tmp_path, monkeypatch):
     return run
 
 
+def grouped(run):
+    return grouped_by(run, settings(run, "demo.emotion"))
+
+
 def with_value(run, key: str, value: Any):
     plain = copy.deepcopy(dict(run.summary.config))
     *path, last = key.split(".")
@@ -178,14 +182,14 @@ def with_value(run, key: str, value: Any):
 
 
 def test_the_report_groups_by_what_may_change_a_number_and_by_nothing_else(trained):
-    before = grouped_by(settings(trained, "demo.emotion"))
+    before = grouped(trained)
     idle = roles.unused(trained.summary.config)
     seen = set()
     for key, value in roles.leaves(trained.summary.config):
         pattern = roles._pattern(key)
         languages = pattern if pattern in set(keys(Config)) else pattern.rpartition(".")[0]  # prompting.system.en
         other = value[:1] if key == "prompting.descriptions" else changed(value)
-        after = grouped_by(settings(with_value(trained, key, other), "demo.emotion"))
+        after = grouped(with_value(trained, key, other))
         if roles.is_one_of(key, roles.NEUTRAL) or idle(key):
             assert after == before, f"{key} changes no number, and separates rows"
         elif languages not in TOLD_ELSEWHERE and not key.startswith("datasets.demo.options."):
@@ -202,7 +206,7 @@ def test_the_report_groups_by_what_may_change_a_number_and_by_nothing_else(train
 def test_two_seeds_that_differ_in_where_something_was_asked_are_one_row(trained, word):
     key, value = word.split("=", 1)
     other = with_value(with_value(trained, key, value), "seed", 2)
-    assert grouped_by(settings(trained, "demo.emotion")) == grouped_by(settings(other, "demo.emotion"))
+    assert grouped(trained) == grouped(other)
 
 
 @pytest.mark.parametrize(

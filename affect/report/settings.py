@@ -3,7 +3,7 @@ choosing runs by them."""
 
 import shlex
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,19 @@ def _no_matter(key: str) -> bool:
     return is_one_of(key, NEUTRAL) and key not in NAMES.values()
 
 
-def grouped_by(found: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def idle(run: Run) -> Callable[[str], bool]:
+    """Whether a key of `settings` had no effect in a run, since another key switches off what it is about."""
+    own, trained = unused(run.summary.config), unused(run.summary.config if run.training is None else run.training)
+    return lambda key: (trained if learns(key) else own)(key.removeprefix("training."))
+
+
+def grouped_by(run: Run, found: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Of `settings` what makes runs with other seeds runs of another setting. What a choice of a group is called is
     shown, and decides nothing: its values are settings themselves."""
-    return tuple(sorted((key, value) for key, value in found.items() if not is_one_of(key, NEUTRAL)))
+    without_effect = idle(run)
+    return tuple(
+        sorted((key, value) for key, value in found.items() if not (is_one_of(key, NEUTRAL) or without_effect(key)))
+    )
 
 
 def learns(key: str) -> bool:
@@ -144,10 +153,10 @@ def settings(run: Run, task: str) -> dict[str, str]:
     dataset, name = task.split(".", 1)
     definition = f"datasets.{dataset}.task_definitions."
     split = run.summary.config["evaluation"]["split"]
-    shown, idle = _shown(run.summary.config), unused(run.summary.config)
+    shown = _shown(run.summary.config)
     found = {"tuning": run.tuning}
     for key, value in _plain(run.summary.config).items():
-        if _no_matter(key) or idle(key) or learns(key) or key in SIGNED or key in ("seed", "evaluation.selection"):
+        if _no_matter(key) or learns(key) or key in SIGNED or key in ("seed", "evaluation.selection"):
             continue
         if key in READOUTS and key != _readout_key(run, task):
             continue
@@ -198,10 +207,10 @@ def _shown(config: Mapping[str, Any], *, training: bool = False) -> dict[str, st
 
 
 def _trained(config: Mapping[str, Any]) -> dict[str, str]:
-    found, idle = {"training.datasets": "+".join(config["datasets"])}, unused(config)
+    found = {"training.datasets": "+".join(config["datasets"])}
     for key, value in _plain(config).items():
         first, *rest = key.split(".")
-        if _no_matter(key) or idle(key) or key.startswith(("model.", "prompting.", "knowledge.")) or key == "seed":
+        if _no_matter(key) or key.startswith(("model.", "prompting.", "knowledge.")) or key == "seed":
             continue  # an evaluation cannot change model and prompting, so that they are settings already
         if first == "datasets":
             is_definition = rest[1] == "task_definitions"

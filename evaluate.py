@@ -1,5 +1,6 @@
 """Evaluates a model zero-shot, or the best checkpoint of a training run: evaluate.py run=outputs/…"""
 
+from affect import interrupts  # noqa: F401  (first: the others take a second, in which Ctrl-C is a sentence too)
 from affect.config import Config
 from affect.entry import entry
 

@@ -1,5 +1,6 @@
 """Fine-tunes a multimodal language model on one or several datasets, then evaluates the best checkpoint."""
 
+from affect import interrupts  # noqa: F401  (first: the others take a second, in which Ctrl-C is a sentence too)
 from affect.config import Config
 from affect.entry import entry
 
@@ -32,7 +33,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
         source = data.exclude_unusable(parts, cfg)
         contents = compare_contents(parts, cfg)
         described = attach.attach(parts, cfg)
-        run.check_same_data(folder, parts, contents)
+        if run.was_resumed(folder):
+            run.check_same_data(folder, parts, contents)
         run.write_clips(folder, cfg, parts, contents)
         run.write_data(folder, parts, {})
         classes = imbalance.of_training(folder, parts, cfg)
@@ -50,10 +52,11 @@ def main(cfg: Config, job_folder: str | None) -> None:
             account.write(folder, described, parts, by_split, encoder.count_text, cfg)
             memory.prepare(model, encoder, by_split["train"], cfg, source)
             outputs = encoded.prepare(model, encoder, by_split, cfg, source)
-            begin = resume.position(folder)
+            begin = resume.position(folder) if run.was_resumed(folder) else resume.START
             if begin == resume.START and model.new and cfg.finetuning.alignment_epochs:
-                train, val = by_split["train"], by_split["val"]
-                print_alignment(alignment.align(model, encoder, train, val, cfg, source, outputs))
+                print_alignment(
+                    alignment.align(model, encoder, by_split["train"], by_split["val"], cfg, source, outputs)
+                )
             clips = data.ClipData(by_split, encoder, cfg, begin.epoch, begin.batches, classes.sampling, source, outputs)
             summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
@@ -62,12 +65,12 @@ def main(cfg: Config, job_folder: str | None) -> None:
             last = None if begin == resume.START else folder / resume.LAST
             lightning.fit(supervised, clips, ckpt_path=last, weights_only=True)
 
-            trainer.load_best(model, folder)
+            validation = trainer.load_best(model, folder)
             lightning.test(supervised, clips, verbose=False)
             predictions, lost = supervised.tested, supervised.lost
         if is_first():
             found = summary(predictions, expected=run.expected(parts, cfg.evaluation.split))
-            run.write_results(folder, cfg, parts, predictions, found, lost)
+            run.write_results(folder, cfg, parts, predictions, found, lost, validation)
             if supervised.content_free is not None and supervised.content_free.known:
                 write_json(folder / "content_free.json", supervised.content_free.table())
             tracker.results(found, predictions, {record.id: record for part in parts for record in part.records})

@@ -1,11 +1,12 @@
 """Every name, type and default of the configuration; affect/rules.py says which of them go together."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
@@ -803,6 +804,38 @@ def near(word: str, options: Iterable[str]) -> str:
     """The end of a sentence: ", did you mean 'x'?" where an option resembles `word`, else a full stop."""
     close = get_close_matches(word, list(options), n=1, cutoff=0.6)
     return f", did you mean '{close[0]}'?" if close else "."
+
+
+def is_optional(key: str) -> bool:
+    """Whether a key, written with dots, may be null.
+
+    >>> is_optional("trainer.max_batches"), is_optional("datasets.meld.subset.train"), is_optional("seed")
+    (True, True, False)
+    """
+    kinds: list[Any] = [Config]
+    for part in key.split("."):
+        if any(get_origin(kind) is dict for kind in kinds):
+            kinds = [get_args(kind)[1] for kind in kinds if get_origin(kind) is dict]  # `part` is a name in it
+        else:
+            kinds = [get_type_hints(kind)[part] for kind in kinds if part in getattr(kind, "__dataclass_fields__", ())]
+        kinds = [each for kind in kinds for each in (FAMILIES.values() if kind is ModelConfig else [kind])]
+    return any(type(None) in get_args(kind) for kind in kinds)
+
+
+NO_VALUE = re.compile(r"(?i)none|nil|null|undefined|nan|n/a|~|")
+"""How one writes in other languages that there is no value; here it is null."""
+
+
+def text_for_null(key: str, value: Any, optional: bool) -> str | None:
+    """The sentence that refuses a text such as None as the value of an optional key, or of a folder; None for all
+    other values."""
+    if not isinstance(value, str) or not NO_VALUE.fullmatch(value):
+        return None
+    if optional:
+        return f"{key}={value} is a text: what is not there is written null, {key}=null"
+    if key in ("data_root", "cache_root", "output_root"):
+        return f"{key}={value} would be a folder of that name: leave it out to keep the default"
+    return None
 
 
 MODALITIES = {"t": "text", "a": "audio", "v": "video"}

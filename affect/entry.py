@@ -6,6 +6,7 @@ Nothing here or below imports torch, so that a mistake is answered in about a se
 import logging
 import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -14,20 +15,22 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from affect import launch, sweep_points, sweeps
-from affect.config import GROUPS, Config, ConfigError, near, register
+from affect import interrupts, launch, sweep_points, sweeps
+from affect.config import GROUPS, Config, ConfigError, near, register, text_for_null
 from affect.datasets import check_options
-from affect.inherit import run_config, with_resume, with_run
+from affect.inherit import datasets_chosen, run_config, with_resume, with_run
 from affect.lifetime import FOLLOWED, Stopped, is_first
 from affect.refusals import CONF, DELTAS, REFUSALS, choices, refusal
+from affect.roles import make_absolute
 from affect.rules import conflicts
+from affect.run import check_unused, is_done
 
 PROGRAMS = {
     "train": "python train.py",
@@ -48,11 +51,16 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
 
     def decorate(main: Main) -> Callable[[], None]:
         begun = False
+        command: list[str] = []
         sweep: sweeps.Sweep | None = None
 
         def run() -> None:
-            nonlocal sweep
-            given = sys.argv[1:]
+            with interrupts.taken():
+                started(sys.argv[1:])
+
+        def started(given: list[str]) -> None:
+            nonlocal sweep, begun, command
+            begun, command = False, given
             if {"-h", "--help"} & set(given):
                 print(help_text(program, about))
                 return
@@ -64,9 +72,11 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
             os.environ.setdefault("AFFECT_STAMP", f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}")
             try:
                 check_dashes(given)
+                sweep_points.check_deltas(given)
                 with ExitStack() as stack:
                     _register_sweep_folder(stack)
                     start = hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)
+                    sys.argv[1:] = [*given, *datasets_chosen(given)]
                     if program in ("train", "evaluate") and (not is_first() or launch.given() is not None):
                         from affect import processes
 
@@ -83,22 +93,32 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
                 print(f"Stopped by {stopped}. {again}{stopped.folder}", file=sys.stderr)
                 # As a shell says it of a process that a signal ended.
                 sys.exit(128 + stopped.signum)
+            except KeyboardInterrupt as interrupted:
+                _end_interrupted(interrupted, program)
             except Exception as error:
+                # A library may have made something else of it.
+                if interrupts.asked is not None:
+                    _end_interrupted(interrupts.Interrupted(interrupts.asked), program)
                 # Before the first job, OSError is a folder that cannot be made, ValueError a word Hydra refuses.
                 if isinstance(error, REFUSALS) or (isinstance(error, (OSError, ValueError)) and not begun):
                     sys.exit(refusal(error, given))
                 raise
+            finally:
+                sys.argv[1:] = given
 
         def job(raw: DictConfig) -> None:
             nonlocal begun
             begun = True
             hydra_config = HydraConfig.get()
+            sys.argv[1:] = command
             words = OmegaConf.to_container(hydra_config.overrides.task)  # unresolved: a word may hold ${…}
+            words = _own_words(words, command)
             if hydra_config.mode is RunMode.MULTIRUN:
                 assert sweep is not None, "Hydra takes for a multirun what sweep_points.is_multirun did not"
                 folder = Path(hydra_config.runtime.output_dir)
                 once = partial(checked_main, raw, words, str(folder))
-                sweeps.run_job(sweep, folder, hydra_config.job.num, words, once, sys.argv[1:])
+                claim = partial(claimed, folder, raw, words)
+                sweeps.run_job(sweep, folder, hydra_config.job.num, words, once, sys.argv[1:], claim)
                 return
             try:
                 if hydra_config.runtime.choices["sweep"] is not None:
@@ -108,6 +128,16 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
                 checked_main(raw, words, None)
             except REFUSALS as error:
                 sys.exit(refusal(error, sys.argv[1:]))
+
+        def claimed(folder: Path, raw: DictConfig, words: list[str]) -> bool:
+            """Whether a job's folder has its numbers already. Raises ConfigError where it is another run's."""
+            if not (folder / "config.yaml").is_file() or program not in ("train", "evaluate"):
+                return False
+            cfg = checked(raw, words, program)
+            if is_done(folder, cfg):
+                return True
+            check_unused(folder, cfg)
+            return False
 
         def checked_main(raw: DictConfig, words: list[str], job_folder: str | None) -> None:
             cfg = checked(raw, words, program)
@@ -124,6 +154,9 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
 def checked(raw: DictConfig, words: list[str], program: str) -> Config:
     """The typed configuration of the job that is given `words`, with all that can be said against it before its data
     are read. Raises ConfigError."""
+    for key in ("run", "resume"):  # which are read before all else is checked
+        if sentence := text_for_null(key, raw[key], optional=True):
+            raise ConfigError(sentence)
     if not is_first():
         raw = run_config(Path(os.environ[FOLLOWED]))
     elif program == "train" and raw.resume is not None:
@@ -135,13 +168,14 @@ def checked(raw: DictConfig, words: list[str], program: str) -> Config:
     cfg = load(raw, program)
     for dataset in cfg.datasets.values():
         check_options(dataset)
+    make_absolute(cfg)
     return cfg
 
 
 def planned(given: Sequence[str], program: str) -> sweeps.Sweep | None:
     """The multirun of these words of the command line, every point of it checked; None where it is a dry run, which is
     over when that is printed. Raises ConfigError for all refused points together."""
-    composer = sweep_points.Composer(given)
+    composer = sweep_points.Composer([*given, *datasets_chosen(given)])
     folder = Path(composer.whole.hydra.sweep.dir)
     if not composer.enumerable:
         print("This sweeper chooses its points as it goes: each is checked when its turn comes.", file=sys.stderr)
@@ -152,16 +186,37 @@ def planned(given: Sequence[str], program: str) -> sweeps.Sweep | None:
         for key in ("output_root", "dry_run"):
             if raw[key] != composer.whole[key]:
                 raise ConfigError(f"{key}={raw[key]} at one point alone: {key} is the same for a whole multirun")
-        return checked(raw, point, program)
+        cfg = checked(raw, _own_words(point, given), program)
+        if program in ("train", "evaluate"):
+            job_folder = composer.folder(numbers[id(point)], point, raw)
+            sweep_points.check_own_folder(job_folder, point, taken)
+            if job_folder is not None and not is_done(job_folder, cfg):
+                check_unused(job_folder, cfg)
+        return cfg
 
     points = composer.points()
+    numbers = {id(point): number for number, point in enumerate(points)}
+    taken: dict[Path, Sequence[str]] = {}
     made = sweep_points.check(points, sound, given)
+    sweep_points.check_different(made, points)
     if not composer.whole.dry_run:
         return sweeps.Sweep(folder, points)
     for number, (cfg, words) in enumerate(zip(made, sweep_points.distinct(points), strict=True)):
         print(" ".join([f"#{number}", *words]))
         print(plan(cfg, program))
     return None
+
+
+def _own_words(words: Sequence[str], given: Sequence[str]) -> list[str]:
+    """`words` without the one that `datasets_chosen` has added."""
+    return [word for word in words if not (datasets_chosen(given) and word.startswith("dataset="))]
+
+
+def _end_interrupted(interrupted: KeyboardInterrupt, program: str) -> NoReturn:
+    signum = interrupted.signum if isinstance(interrupted, interrupts.Interrupted) else signal.SIGINT
+    when = " before the run had begun: there is nothing to continue" if program in ("train", "evaluate") else ""
+    print(f"Stopped by {signal.Signals(signum).name}{when}.", file=sys.stderr)
+    sys.exit(128 + signum)
 
 
 def check_dashes(given: Sequence[str]) -> None:

@@ -1,6 +1,8 @@
 """The configuration of a run folder, for what goes on from it: `run=…` evaluates it, `resume=…` ends it."""
 
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,17 @@ from affect.config import (
     chosen_tasks,
     new_modalities,
 )
-from affect.refusals import explain
+from affect.refusals import CONF, explain
+from affect.roles import PLACES, ROOTS, is_one_of
 from affect.run import check_same_code, program_of, read
 from affect.tasks import Task
 
 LOCKED = ("model", "prompting", "finetuning", "knowledge", "experiment")
 """What a run brings with it: a trained model is only itself with the wording and the towers it was trained with. An
 experiment may name any of them."""
+
+ENVIRONMENT = {"data_root": "AFFECT_DATA", "cache_root": "AFFECT_CACHE"}
+"""Environment variables that give ROOTS where no word does."""
 
 OF_SERVERS = tuple(
     f"knowledge.server_{key}" for key in ("url", "key_variable", "concurrency", "timeout", "retries", "backoff")
@@ -66,7 +72,7 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
     own = run_config(folder)
     merged = own.copy()
     # Where data and derived files are is this machine's affair: the run may have been trained on another one.
-    _move_datasets(merged, raw.data_root, raw.cache_root)
+    _move_datasets(merged, *(_root(key, raw, own, keys) for key in ROOTS))
     if "dataset" in keys:
         merged.datasets = {
             name: merged.datasets[name] if name in merged.datasets else raw.datasets[name] for name in raw.datasets
@@ -100,11 +106,18 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
                 f" modalities={own.modalities}, and finetuning.{trained[0]}={own.finetuning[trained[0]].value} did"
                 f" nothing for what was not there: leave it out, or train with modalities={merged.modalities}"
             )
-    for key in ("run", "output_root", "cache_root", "data_root", "dry_run", "clip"):
+    for key in ("run", "output_root", "dry_run", "clip"):
         merged[key] = raw[key]
     if merged.model.family == "server":
         merged.run = None  # such a run has no weights: what goes on from it is zero-shot again
     return merged
+
+
+def _root(key: str, raw: DictConfig, own: DictConfig, given: list[str]) -> str:
+    """Which of ROOTS a run's data are looked for in: what is given now, by a word or in the environment, else the run's
+    own where that is on this machine."""
+    stated = key in given or ENVIRONMENT[key] in os.environ
+    return own[key] if not stated and Path(own[key]).is_dir() else raw[key]
 
 
 def _move_datasets(cfg: DictConfig, data_root: str, cache_root: str) -> None:
@@ -117,14 +130,10 @@ def _move_datasets(cfg: DictConfig, data_root: str, cache_root: str) -> None:
 
 
 FREE_ON_RESUME = (
-    "resume",
-    "resume_with_other_code",
-    "data_root",
-    "cache_root",
+    *PLACES,
+    *("resume", "resume_with_other_code", "dry_run"),
     *OF_SERVERS,
-    "knowledge.store",
     "knowledge.make",
-    "dry_run",
     "model.gradient_checkpointing",
     "trainer.progress",
     "trainer.try_longest_batch",
@@ -144,7 +153,7 @@ def with_resume(raw: DictConfig, given: list[str]) -> DictConfig:
     there is nothing to continue, and where code or libraries are not those it was begun with."""
     folder = Path(raw.resume)
     keys = [word.lstrip("+~").split("=", 1)[0] for word in given]
-    refused = [key for key in keys if key not in FREE_ON_RESUME and not key.startswith("hydra.")]
+    refused = [key for key in keys if not is_one_of(key, FREE_ON_RESUME) and not key.startswith("hydra.")]
     if refused:
         raise ConfigError(
             "\n".join(
@@ -154,6 +163,7 @@ def with_resume(raw: DictConfig, given: list[str]) -> DictConfig:
             )
         )
     own = run_config(folder)
+    _check_datasets(keys, own, folder)
     status = read(folder).status
     if program_of(folder) != "train":
         raise ConfigError(f"resume={folder} is an evaluation, and those are not continued: run evaluate.py again")
@@ -180,9 +190,33 @@ def with_resume(raw: DictConfig, given: list[str]) -> DictConfig:
         raw.cache_root if "cache_root" in keys else own.cache_root,
     )
     for key in keys:
-        if key in FREE_ON_RESUME and key not in ("data_root", "cache_root"):
+        if is_one_of(key, FREE_ON_RESUME) and key not in ROOTS:
             OmegaConf.update(own, key, OmegaConf.select(raw, key), merge=False)
     return own
+
+
+def _check_datasets(keys: list[str], own: DictConfig, folder: Path) -> None:
+    absent = [key for key in keys if key.startswith("datasets.") and key.split(".")[1] not in own.datasets]
+    if absent:
+        raise ConfigError(
+            "\n".join(
+                f"{key}: run={folder} is on {' and '.join(own.datasets)}, and has no dataset {key.split('.')[1]}"
+                for key in absent
+            )
+        )
+
+
+def datasets_chosen(words: Sequence[str]) -> list[str]:
+    """A word that chooses the datasets whose keys `words` give (datasets.meld.root=…) beside resume=… or run=…; Hydra
+    knows the keys of chosen datasets alone, and the command line does not choose those of the run. No word where the
+    command line chooses datasets itself."""
+    if not any(word.startswith(("resume=", "run=")) for word in words):
+        return []
+    if any(re.match(r"[+~]*dataset[=@]", word) for word in words):
+        return []
+    found = (re.match(r"[+~]*datasets\.([^.=]+)\.", word) for word in words)
+    names = dict.fromkeys(match[1] for match in found if match and (CONF / "dataset" / f"{match[1]}.yaml").is_file())
+    return [f"dataset=[{','.join(names)}]"] if names else []
 
 
 def run_config(folder: Path) -> DictConfig:

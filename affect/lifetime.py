@@ -33,8 +33,9 @@ FOLLOWED = "AFFECT_FOLLOWED_RUN"
 
 
 def say(text: str) -> None:
-    """Prints a line and keeps it in the run's log."""
-    print(text, flush=True)
+    """Prints a line and keeps it in the run's log. Where nobody can read it any more it is in the log alone."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
     LOG.info(text)
 
 
@@ -60,12 +61,21 @@ class Stop:
         self.folder = folder
         self.deferred = False
         self.requested: int | None = None
+        self.asked: int | None = None
+        """The signal that came last, whether it was deferred or not."""
+        self.pid = os.getpid()
 
     def __call__(self, signum: int, _: Any) -> None:
+        if os.getpid() != self.pid:
+            return  # a worker, which Ctrl-C in a terminal reaches too: it ends with the process that started it
+        self.asked = signum
         if not self.deferred or self.requested is not None:
             raise Stopped(signum, self.folder)
         self.requested = signum
-        print("\nStopping after this step; once more stops at once.", file=sys.stderr, flush=True)
+        # Whoever read this may have been ended by the same Ctrl-C (`… | tee log`), or a line may be half printed just
+        # now, into which Python does not print another one. Nothing of that may keep the run from being saved.
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            print("\nStopping after this step; once more stops at once.", file=sys.stderr, flush=True)
 
     def take_signals(self) -> dict[int, Any]:
         """Makes this what Ctrl-C and SIGTERM call; returns what they called before. Nothing in a thread that is not the
@@ -80,6 +90,7 @@ class Stop:
     def check(self) -> None:
         """Raises Stopped where it was asked for."""
         if self.requested is not None:
+            self.asked = self.requested
             raise Stopped(self.requested, self.folder)
 
 
@@ -134,8 +145,13 @@ def running(folder: Path) -> Iterator[Stop]:
                 error=f"{type(error).__name__}: {error}",
                 where=f"{Path(last.filename).name}:{last.lineno}",
                 log=(folder / "log" / "run.log").read_text(encoding="utf-8").splitlines()[-LOG_LINES:],
+                **({} if stop.asked is None else {"by": signal.Signals(stop.asked).name}),
             )
-            raise
+            if stop.asked is None or not isinstance(error, Exception):
+                raise
+            # What failed while the run was being stopped must not look like one failed job, after which comes the next.
+            say(f"While the run was being stopped: {type(error).__name__}: {error}")
+            raise Stopped(stop.asked, folder) from error
     end("finished")
 
 

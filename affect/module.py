@@ -16,6 +16,7 @@ from affect.data import Batch
 from affect.imbalance import UNTOUCHED, Classes, example_weights
 from affect.lifetime import say
 from affect.losses import answer_loss
+from affect.metrics.summary import brief
 from affect.models import Encoder
 from affect.record import Prediction
 
@@ -74,6 +75,8 @@ class Supervised(L.LightningModule):
         self.content_free: ContentFree | None = None
         self.lost: dict[str, str] = {}
         """Reason by record id, for clips that could be read when they were checked and no longer could."""
+        self.validated: dict[str, Any] | None = None
+        """The numbers of the last validation: what a checkpoint was chosen by stands in it."""
         self.unanswered: set[str] = set()
         """Reasons why the model gave no answer."""
         # A checkpoint has the trained tensors only; load_trained_state holds them against the model's, name by name.
@@ -148,6 +151,7 @@ class Supervised(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         summary = self.summarise(self.predictions.gathered())
+        self.validated = {"epoch": self.current_epoch + 1, **brief(summary)}
         if summary["selection"] is not None:
             self.log("val/selection", summary["selection"], prog_bar=True)
         for name, numbers in summary["tasks"].items():
@@ -177,6 +181,7 @@ class Supervised(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["base"], checkpoint["lost"] = self.model.base_sample, dict(self.lost)
+        checkpoint["validation"] = self.validated
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         adapters.check_base(self.model, checkpoint.get("base"), "the checkpoint")

@@ -14,7 +14,7 @@ from yaml import MarkedYAMLError
 
 from affect import config as schema
 from affect.atomic import WriteError
-from affect.config import GROUPS, ConfigError, near
+from affect.config import GROUPS, ConfigError, is_optional, near
 from affect.launch import ProcessDied
 from affect.record import DataError, NothingAnswered
 
@@ -164,11 +164,16 @@ def _unknown(key: str, owner: str | None, place: str) -> str:
     return f"does not exist yet: add it with a +, +{key}=…"
 
 
+def _or_null(key: str) -> str:
+    """What is added to a sentence about the value of a key that may have none."""
+    return f", or null for none, {key}=null" if is_optional(key) else ""
+
+
 def _unfit_value(key: str, text: str) -> str:
     """The sentence about a known key whose value cannot be."""
     kinds = {"Integer": "a whole number", "Float": "a number"}
     if match := re.search(r"Value '(.*)' of type '\w+' could not be converted to (Integer|Float)", text):
-        return f"{key}={match[1]} has to be {kinds[match[2]]}"
+        return f"{key}={match[1]} has to be {kinds[match[2]]}{_or_null(key)}"
     if match := re.search(r"Value '(.*)' is not a valid bool", text):
         return f"{key}={match[1]} has to be true or false"
     if match := re.search(r"Invalid value '([^']*)', expected one of \[([^\]]*)\]", text):

@@ -1,9 +1,13 @@
 """Which values of the configuration go together: every rule that spans fields, those of prompts in prompt_rules.py."""
 
+import math
+import os
 import re
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
+from functools import cache
 from importlib.util import find_spec
+from typing import Any, get_args, get_type_hints
 
 from affect import serving
 from affect.config import (
@@ -17,6 +21,7 @@ from affect.config import (
     DatasetConfig,
     EncoderCache,
     LabelWeights,
+    LoggerKind,
     ModelConfig,
     ProjectorKind,
     PromptingConfig,
@@ -24,9 +29,11 @@ from affect.config import (
     ServerConfig,
     Target,
     Tower,
+    WandbMode,
     is_true,
     near,
     new_modalities,
+    text_for_null,
 )
 from affect.learning_rules import method_conflicts, own_rates, readout_conflicts
 from affect.prompt_rules import (
@@ -40,6 +47,9 @@ from affect.prompt_rules import (
 from affect.record import SPLITS
 from affect.tasks import HEADLINES, Kind
 from affect.tasks import problems as task_problems
+
+WANDB_MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
+"""What the environment variable WANDB_MODE may be; the last two are older names of offline and online."""
 
 
 def conflicts(cfg: Config, program: str) -> Iterator[str]:
@@ -77,6 +87,14 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
     if program in ("train", "evaluate", "show"):  # the others build no prompt
         yield from prompting_conflicts(cfg, program)
     yield from _imbalance_conflicts(cfg, program)
+    if program in ("train", "evaluate") and cfg.logger.kind is LoggerKind.wandb and cfg.logger.mode is WandbMode.auto:
+        stated = os.environ.get("WANDB_MODE")
+        if stated and stated not in WANDB_MODES:
+            yield (
+                f"the environment variable WANDB_MODE is '{stated}', which Weights & Biases does not know"
+                f"{near(stated, WANDB_MODES)} Set it to one of {', '.join(WANDB_MODES)}, unset it, or give"
+                " logger.mode=offline"
+            )
     yield from knowledge_conflicts(cfg, program)
     if program in ("train", "evaluate"):
         yield from readout_conflicts(cfg, program)
@@ -114,7 +132,42 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
         yield f"export_folder={cfg.export_folder} is for `python -m affect.export`: leave it out here"
 
 
+MAX_SEED = 2**32 - 1
+"""The largest that numpy takes, and so Lightning."""
+
+
+def _values(value: Any, key: str, optional: bool = False) -> Iterator[tuple[str, Any, bool]]:
+    """Every number and text of a configuration, by its key, and whether that may be null."""
+    if is_dataclass(value):
+        kinds = _kinds(type(value))
+        for field in fields(value):
+            full = f"{key}.{field.name}" if key else field.name
+            yield from _values(getattr(value, field.name), full, type(None) in get_args(kinds[field.name]))
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _values(inner, f"{key}.{name}")
+    elif isinstance(value, int | float | str) and not isinstance(value, bool):
+        yield key, value, optional
+
+
+_kinds = cache(get_type_hints)
+
+
+def _unusable_values(cfg: Config) -> Iterator[str]:
+    for key, value, optional in _values(cfg, ""):
+        if isinstance(value, str):
+            if sentence := text_for_null(key, value, optional):
+                yield sentence
+        elif not math.isfinite(value):
+            yield f"{key}={value} has to be a finite number"
+        elif isinstance(value, int) and key != "seed" and abs(value) >= 2**63:
+            yield f"{key}={value} is too large: give a number below 2^63"
+    if cfg.seed > MAX_SEED:
+        yield f"seed={cfg.seed} is too large: numpy and Lightning take seeds from 0 to {MAX_SEED} (2^32 - 1)"
+
+
 def _range_conflicts(cfg: Config) -> Iterator[str]:
+    yield from _unusable_values(cfg)
     at_least_one = {
         "trainer.max_epochs": cfg.trainer.max_epochs,
         "trainer.batch_size": cfg.trainer.batch_size,

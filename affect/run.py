@@ -38,7 +38,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from affect import __version__, clip_rows
 from affect.atomic import write_atomic, write_json
@@ -47,6 +47,7 @@ from affect.datasets.overlap import Contents
 from affect.leakage import trained_models
 from affect.lifetime import FOLLOWED, is_first, now, say, state
 from affect.record import DataError, NothingAnswered, Prediction
+from affect.roles import differences, kept
 from affect.splits import Part
 from affect.tables import for_spreadsheets
 
@@ -64,13 +65,24 @@ LIBRARIES = (
 )
 
 
+OUTPUTS = (
+    *("metrics.json", "predictions.jsonl", "data.json", "exclusions.csv", "priors.json", "content_free.json"),
+    *("knowledge.json", "leak.json", "log/metrics.csv", "log/run.log"),
+)
+"""What a run writes beside config.yaml, environment.json, status.json and its checkpoints."""
+
+NAMED = 4
+"""Keys that a sentence about two configurations names."""
+
+
 def create(cfg: Config, program: str, job_folder: str | None) -> Path:
     """Makes the folder of a new run and writes what is known at its start.
 
-    With resume=… it is that folder, and environment.json tells of it. A process that follows another one is given that
-    one's, and writes nothing. `job_folder` is the one a
-    multirun gave this job; otherwise the name says when, what and on what, and a number is added where that name is
-    taken: making the folder is what decides between two runs of the same second.
+    With resume=… it is that folder, and environment.json tells of it; its config.yaml gets the places and the settings
+    without effect on numbers that are given now. A process that follows another one is given that one's, and writes
+    nothing. `job_folder` is the one a multirun gave this job (`check_unused` says when it is refused); otherwise the
+    name says when, what and on what, and a number is added where that name is taken: making the folder is what decides
+    between two runs of the same second.
     """
     if not is_first():
         return Path(os.environ[FOLLOWED])
@@ -79,17 +91,77 @@ def create(cfg: Config, program: str, job_folder: str | None) -> Path:
         known = _read_json(folder / "environment.json")
         again = {"time": now(), **environment(program)}
         write_json(folder / "environment.json", known | {"resumed": [*known["resumed"], again]})
+        write_atomic(folder / "config.yaml", to_yaml(kept(cfg)))
         return folder
     if job_folder is not None:
         folder = Path(job_folder)
+        check_unused(folder, cfg)
         folder.mkdir(parents=True, exist_ok=True)
+        for name in OUTPUTS:  # of a run of the same configuration that ended before it had saved anything
+            (folder / name).unlink(missing_ok=True)
     else:
         what = f"{'+'.join(cfg.datasets)}_{cfg.model.name}_{cfg.modalities}_s{cfg.seed}"
         stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{program}_{what}"
         folder = _make_new(Path(cfg.output_root), stem)
     write_json(folder / "environment.json", environment(program))
-    write_atomic(folder / "config.yaml", to_yaml(cfg))  # last: what has one is a run folder
+    write_atomic(folder / "config.yaml", to_yaml(kept(cfg)))  # last: what has one is a run folder
     return folder
+
+
+def check_unused(folder: Path, cfg: Config) -> None:
+    """Raises ConfigError where `folder` is that of a run whose place a new run of `cfg` must not take: one of another
+    configuration, one that is finished or running, and one that has saved a training."""
+    if not (folder / "config.yaml").is_file():
+        return
+    remedy = "choose another folder (hydra.sweep.dir), or delete this one"
+    found = [f"{key}={then}, and not {key}={now}" for key, (then, now) in _differences(folder, cfg).items()]
+    if found:
+        more = f"; and so in {len(found) - NAMED} more keys" if len(found) > NAMED else ""
+        raise ConfigError(
+            f"{folder} is the folder of a run with {'; with '.join(found[:NAMED])}, as this job has{more}. A run folder"
+            f" belongs to one configuration: {remedy}"
+        )
+    state = read(folder).status["state"]
+    if state == "running":
+        raise ConfigError(f"{folder} is the folder of a run that is still running: wait for it, or stop it first")
+    if state == "finished":
+        changed = "; ".join(check_same_code(folder)) or "its metrics.json is lost"
+        raise ConfigError(
+            f"{folder} is the folder of a finished run of this configuration, but what it was made by is no longer the"
+            f" same ({changed}): {remedy}"
+        )
+    if any((folder / "checkpoints").glob("*.ckpt")):
+        raise ConfigError(
+            f"{folder} is the folder of a run of this configuration that was {state} and has saved its training:"
+            f" continue it, python train.py resume={folder}, or delete the folder to begin anew"
+        )
+
+
+def is_done(folder: Path, cfg: Config) -> bool:
+    """Whether `folder` has the numbers of a finished run of just this configuration, made by the code that is there
+    now: a multirun that is started again does not run it a second time."""
+    try:
+        return (
+            (folder / "metrics.json").is_file()
+            and read(folder).status["state"] == "finished"
+            and not _differences(folder, cfg)
+            and not check_same_code(folder)
+        )
+    except ConfigError:
+        return False  # what is damaged there is said by check_unused
+
+
+def _differences(folder: Path, cfg: Config) -> dict[str, tuple[Any, Any]]:
+    ours = OmegaConf.to_container(OmegaConf.structured(cfg), enum_to_str=True)
+    assert isinstance(ours, dict)
+    found = differences(read_yaml(folder / "config.yaml"), ours)
+    # A task that declares no labels has those of its training rows, once these are read.
+    return {key: pair for key, pair in found.items() if not (key.endswith(".labels") and pair[1] == [])}
+
+
+def was_resumed(folder: Path) -> bool:
+    """Whether the run of `folder` is being continued by resume=…: only then is what it has saved taken up."""
+    return bool(_read_json(folder / "environment.json")["resumed"])
 
 
 def _make_new(root: Path, stem: str) -> Path:
@@ -170,11 +242,13 @@ def write_results(
     predictions: list[Prediction],
     summary: dict[str, Any],
     lost: dict[str, str],
+    validation: dict[str, Any] | None = None,
 ) -> None:
     """Writes what a run found: predictions, numbers, and what they stand on.
 
     `summary` is that of affect.metrics.summary, to which every task gets the counts of its dataset's evaluated split
     (`bad_rows` where rows of the annotations are wrong and left out).
+    `validation` is what a training chose its checkpoint by: the only numbers that a setting may be chosen by as well.
     `lost` has the reason by id for clips that became unreadable after they were checked.
     """
     write_predictions(folder, predictions)
@@ -191,6 +265,7 @@ def write_results(
             "readout": cfg.evaluation.readout.value,
             "intensity_readout": cfg.evaluation.intensity_readout.value,
             "logit_adjustment": cfg.evaluation.logit_adjustment,
+            **({} if validation is None else {"validation": validation}),
             **summary,
         },
     )

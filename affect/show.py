@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from affect import interrupts  # noqa: F401  (first: the others take a second, in which Ctrl-C is a sentence too)
 from affect.config import Config
 from affect.entry import entry
 from affect.record import DataError

@@ -2,12 +2,14 @@
 
 import contextlib
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
@@ -17,9 +19,10 @@ from hydra.core.utils import setup_globals
 from hydra.errors import OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from affect import refusals
-from affect.config import ConfigError, register
+from affect.config import Config, ConfigError, register
 from affect.record import DataError
 from affect.refusals import REFUSALS, explain
 
@@ -119,6 +122,26 @@ class Composer:
         ConfigLoaderImpl._apply_overrides_to_config([override for override, chooses in parsed if not chooses], raw)
         return raw
 
+    def folder(self, number: int, point: Sequence[str], raw: DictConfig) -> Path | None:
+        """The folder that Hydra will give to the job of a point, of which `raw` is what `compose` gave; None where its
+        name holds something that only the running job knows."""
+        hydra = self.whole.hydra
+        how = hydra.job.config.override_dirname
+        dirname = get_overrides_dirname(
+            overrides=[self._parse(word)[0] for word in point],
+            kv_sep=how.kv_sep,
+            item_sep=how.item_sep,
+            exclude_keys=how.exclude_keys,
+        )
+        own = raw.copy()
+        with open_dict(own):
+            job = _unresolved(hydra.job) | {"num": number, "id": number, "override_dirname": dirname}
+            own.hydra = {"sweep": _unresolved(hydra.sweep), "job": job}
+            try:
+                return Path(str(own.hydra.sweep.dir)) / str(own.hydra.sweep.subdir)
+            except (OmegaConfBaseException, ValueError):
+                return None
+
     def _parse(self, word: str) -> tuple[Override, bool]:
         """The word, and whether it chooses files (Hydra's own rule) and is not merely the value of a key."""
         if word not in self._parsed:
@@ -127,6 +150,10 @@ class Composer:
             chooses = (is_group or override.package is not None) and not isinstance(override.value(), dict)
             self._parsed[word] = (override, chooses or override.is_hydra_override())
         return self._parsed[word]
+
+
+def _unresolved(node: DictConfig) -> Any:
+    return OmegaConf.to_container(node, resolve=False)
 
 
 def points(words: Sequence[str]) -> list[list[str]]:
@@ -171,6 +198,55 @@ def distinct(all_points: Sequence[Sequence[str]]) -> list[list[str]]:
     """Of every point the words that not all of them have: what it is told from the others by."""
     common = set.intersection(*map(set, all_points)) if len(all_points) > 1 else set()
     return [[word for word in point if word not in common] for point in all_points]
+
+
+def check_own_folder(folder: Path | None, point: Sequence[str], taken: dict[Path, Sequence[str]]) -> None:
+    """Raises ConfigError where the folder of a point is that of another one. `taken` has those of the points before,
+    and gets this one's."""
+    if folder is None:
+        return
+    first = taken.setdefault(folder.absolute(), point)
+    if first is not point:
+        one, other = (" ".join(words) or "the same words" for words in distinct([first, point]))
+        raise ConfigError(
+            f"{folder} would be the run folder of {one} and of {other}: let hydra.sweep.subdir tell them apart, as"
+            " hydra.sweep.subdir='${hydra.job.num}_${model.name}' does"
+        )
+
+
+def check_different(made: Sequence[Config], all_points: Sequence[list[str]]) -> None:
+    """Raises ConfigError where two points, of which `made` are the configurations, are one run."""
+    own_words = distinct(all_points)
+    known: dict[str, int] = {}
+    problems = []
+    for number, cfg in enumerate(made):
+        # The order of the letters makes no difference.
+        same = known.setdefault(repr(replace(cfg, modalities="".join(sorted(cfg.modalities)))), number)
+        if same != number:
+            one, other = (" ".join([f"#{n}", *own_words[n]]) for n in (same, number))
+            what = " ".join(all_points[number])
+            problems.append(f"{one} and {other} are the same run, made twice ({what}): leave one of them out")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def check_deltas(given: Sequence[str]) -> None:
+    """Raises ConfigError where words name several files of conf/sweep, or one in another way than sweep=NAME, of which
+    Hydra reads the points of a single one; and where they name an experiment twice."""
+    experiments = [word for word in given if word.startswith("experiment=")]
+    if len(experiments) > 1:
+        names = ",".join(word.removeprefix("experiment=").strip("[]") for word in experiments)
+        raise ConfigError(
+            f"{' '.join(experiments)}: the last one alone would be taken: give one of them, or all as one list of"
+            f" changes, experiment=[{names}]; with -m, experiment={names} is a run with each"
+        )
+    words = [word for word in given if re.match(r"[+~]*sweep(@[^=]*)?(=|$)", word)]
+    plain = re.compile(r"sweep=(null|[\w.+-]+|'[\w.+-]+'|\"[\w.+-]+\")")
+    if len(words) > 1 or any(not plain.fullmatch(word) for word in words):
+        raise ConfigError(
+            f"{' '.join(words)}: a multirun has one list of points, sweep=NAME: begin a multirun for each list, or give"
+            " the keys of all with their values, seed=1,2 finetuning.rank=4,16"
+        )
 
 
 NAMED = 5

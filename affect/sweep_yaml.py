@@ -26,7 +26,7 @@ from affect.atomic import write_atomic
 from affect.config import ConfigError, LoggerKind
 from affect.entry import checked
 from affect.refusals import REFUSALS, refusal
-from affect.sweep_points import Composer, check, values_of
+from affect.sweep_points import Composer, check, check_deltas, values_of
 
 METHODS = ("grid", "random", "bayes")
 
@@ -43,6 +43,7 @@ def document(given: Sequence[str], method: str | None) -> dict[str, Any]:
     Raises ConfigError for points that could not be run, all of them together, and for what Weights & Biases has no
     expression for; and what Hydra raises for words that no run could have.
     """
+    check_deltas(given)
     composer = Composer(given)
     if composer.hydra_words:
         raise ConfigError(

@@ -16,22 +16,27 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
+from affect import interrupts
 from affect.atomic import WriteError, write_atomic, write_json
 from affect.config import ConfigError
+from affect.interrupts import Interrupted
 from affect.lifetime import state
 from affect.record import NothingAnswered
 from affect.refusals import REFUSALS, refusal
+from affect.roles import NEUTRAL, is_one_of
 from affect.sweep_points import distinct
 from affect.tables import for_spreadsheets
 
@@ -43,6 +48,9 @@ class Sweep:
     folder: Path
     points: list[list[str]]
     """Empty where a sweeper chooses them as it goes."""
+    taken: dict[Path, int] = field(default_factory=dict)
+    """Run folders of the jobs that were begun, with their numbers."""
+    failed: list[int] = field(default_factory=list)
 
 
 class JobFailed(Exception):
@@ -55,23 +63,23 @@ def launch(sweep: Sweep, start: Callable[[], None]) -> None:
 
     Raises SystemExit where a job did not finish, and where the user stopped them.
     """
-    stopped = False
+    stopped = None
     try:
         with _checked_once(), contextlib.suppress(JobFailed):  # which has been said when it happened
             start()
-    except KeyboardInterrupt:
-        stopped = True
+    except KeyboardInterrupt as interrupted:
+        stopped = interrupted.signum if isinstance(interrupted, Interrupted) else signal.SIGINT
     finally:
         made = jobs(sweep.folder, sweep.points)
         if any(job.state != "not begun" for job in made):
-            print_table(made, sweep.folder)
             write_table(made, sweep.folder)
-    if stopped:
+            print_table(made, sweep.folder)
+    if stopped is not None:
         print("Stopped; the jobs that were not begun are in the table.", file=sys.stderr)
-        sys.exit(130)  # 128 + SIGINT: what a shell expects of a program that Ctrl-C ended
-    unfinished = [f"#{job.number}" for job in made if job.state not in ("finished", "not begun")]
+        sys.exit(128 + stopped)  # what a shell expects of a program that a signal ended
+    unfinished = {job.number for job in made if job.state not in ("finished", "not begun")} | {*sweep.failed}
     if unfinished:
-        sys.exit(f"Not finished, for the reason above: {', '.join(unfinished)}")
+        sys.exit(f"Not finished, for the reason above: {', '.join(f'#{number}' for number in sorted(unfinished))}")
 
 
 @contextlib.contextmanager
@@ -87,22 +95,49 @@ def _checked_once() -> Iterator[None]:
 
 
 def run_job(
-    sweep: Sweep, folder: Path, number: int, words: list[str], do: Callable[[], None], given: Sequence[str]
+    sweep: Sweep,
+    folder: Path,
+    number: int,
+    words: list[str],
+    do: Callable[[], None],
+    given: Sequence[str],
+    claim: Callable[[], bool] = lambda: False,
 ) -> None:
     """Runs one job in its run folder, so that the table and status.json are true whatever becomes of it.
 
     `do` may raise anything. What it could not do is printed, and raised as JobFailed; what is no Exception (Ctrl-C)
-    is handed on, and ends the multirun.
+    is handed on, and ends the multirun. `claim` raises ConfigError where the folder is that of another run, which is
+    left as it is, and says whether the job is done already.
     """
     process = {"started": datetime.now(UTC).isoformat(timespec="seconds"), "pid": os.getpid()}
-    write_json(folder / "job.json", {"number": number, "words": words, **process, "host": socket.gethostname()})
-    (folder / "status.json").unlink(missing_ok=True)  # of an earlier multirun into the same folder
+    try:
+        if sweep.taken.setdefault(folder, number) != number:
+            raise ConfigError(
+                f"{folder} is the run folder of #{sweep.taken[folder]} already: let hydra.sweep.subdir tell jobs apart"
+            )
+        done = claim()
+    except ConfigError as error:
+        print(f"#{number}: {refusal(error, given)}", file=sys.stderr, flush=True)
+        sweep.failed.append(number)
+        raise JobFailed(f"#{number}: {' '.join(words)}") from None
+    note = {"number": number, "words": words, **process, "host": socket.gethostname()}
+    if done:
+        print(f"#{number}: {folder} is finished, with this configuration and code: its numbers are kept", flush=True)
+        before = _read(folder / "job.json") if (folder / "job.json").is_file() else {}
+        write_json(folder / "job.json", note | before | {"number": number, "words": words})
+        write_table(jobs(sweep.folder, sweep.points), sweep.folder)
+        return
+    write_json(folder / "job.json", note)
+    (folder / "status.json").unlink(missing_ok=True)  # of an attempt that had saved nothing
     write_table(jobs(sweep.folder, sweep.points), sweep.folder)
     failed = False
     try:
         do()
         _end(folder, {"state": "finished", **process})
     except (Exception, SystemExit) as error:
+        if interrupts.asked is not None:  # and a library has made something else of it
+            _end(folder, {"state": "stopped", **process})
+            raise Interrupted(interrupts.asked) from error
         failed = True
         refused = isinstance(error, REFUSALS)
         # Said here, since the launcher hands on only the first of all failures, and only at the end.
@@ -145,6 +180,14 @@ class Job:
     words: list[str]
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By task, as `meld.emotion`: the headline's `metric` and its `value`, None where that is undefined."""
+    split: str | None = None
+    """What `metrics` are of."""
+    validation: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The same of the validation that a training has chosen its checkpoint by."""
+    selection: float | None = None
+    """All of that validation in one number, of which more is better."""
+    best: bool = False
+    """Whether it is one of the runs of the best setting, by `selection` (`choice`)."""
     seconds: float | None = None
     folder: str | None = None
     """Inside the multirun's."""
@@ -168,7 +211,89 @@ def jobs(folder: Path, all_points: Sequence[list[str]]) -> list[Job]:
                 made.append(Job(number=number, state="failed", words=words, folder=name, error=str(error)))
         else:
             made.append(Job(number=number, state="not begun", words=words))
-    return made
+    best = _best(made)
+    return [replace(job, best=True) if job.number in best else job for job in made]
+
+
+def _setting(job: Job) -> tuple[str, ...]:
+    """The words of a job that may have changed its numbers, but for the seed."""
+    keys = {word: word.lstrip("+~").split("=", 1)[0] for word in job.words}
+    return tuple(w for w, key in keys.items() if key not in ("seed", "sweep") and not is_one_of(key, NEUTRAL))
+
+
+def _settings(made: Sequence[Job]) -> dict[tuple[str, ...], list[Job]]:
+    """The finished jobs by the words of their setting that not all jobs have."""
+    settings: dict[tuple[str, ...], list[Job]] = {}
+    for job, own in zip(made, distinct([_setting(job) for job in made]), strict=True):
+        if job.state == "finished":
+            settings.setdefault(tuple(own), []).append(job)
+    return settings
+
+
+def _best(made: Sequence[Job]) -> set[int]:
+    """The numbers of the jobs of the best setting: the one with the greatest mean of `selection` over its seeds. None
+    where only seeds differ, and where validations are of different tasks or data and cannot be compared."""
+    settings = _settings(made)
+    tasks = {tuple((task, found["metric"]) for task, found in job.validation.items()) for job in made if job.validation}
+    about_data = any(
+        word.lstrip("+~").startswith(("dataset=", "datasets.", "evaluation.selection="))
+        for own in settings
+        for word in own
+    )
+    if len(settings) < 2 or len(tasks) != 1 or about_data:
+        return set()
+    means = {
+        own: fmean(job.selection for job in those)
+        for own, those in settings.items()
+        if all(job.selection is not None for job in those)
+    }
+    return {job.number for job in settings[max(means, key=means.__getitem__)]} if means else set()
+
+
+def choice(made: Sequence[Job]) -> list[str]:
+    """What is said of choosing a setting by these jobs: which number may be used, and the best one by it. Nothing where
+    only seeds differ."""
+    settings = _settings(made)
+    if len(settings) < 2:
+        return []
+    keys = ", ".join(dict.fromkeys(word.split("=", 1)[0] for own in settings for word in own))
+    splits = " and ".join(sorted({str(job.split) for job in made if job.split is not None}))
+    if not any(job.validation for job in made):
+        if splits == "val":
+            return [
+                f"Points differ in {keys}. A point may be chosen by these numbers: they are of the validation split."
+            ]
+        return [
+            f"Points differ in {keys}, and all numbers are of the {splits or 'test'} split: who chooses a point by them"
+            " chooses on the test data. For numbers to choose by give evaluation.split=val."
+        ]
+    said = [
+        f"Points differ in {keys}: choose one by its validation numbers (val) alone; those of the {splits} split are"
+        " for the point that was chosen."
+    ]
+    best = [job for job in made if job.best]
+    if not best:
+        return [*said, "No best point is named: their validations are of different data or tasks, or there are none."]
+    mean = fmean(job.selection for job in best if job.selection is not None)
+    [own] = [own for own, those in settings.items() if best[0] in those]
+    numbers = [
+        f"{split} {task} {metric} {_mean(best, column)}"
+        for column in _metric_columns(best)
+        for split, task, metric in [column]
+    ]
+    seeds = f", means over {len(best)} runs" if len(best) > 1 else ""
+    which = ", ".join(f"#{job.number}" for job in best)
+    return [
+        *said,
+        f"Best by validation: {' '.join(own) or 'what all points have'} ({which}), selection {mean:.4f}:"
+        f" {', '.join(numbers)}{seeds}",
+    ]
+
+
+def _mean(those: Sequence[Job], column: tuple[str, str, str]) -> str:
+    values = [_value(job, *column) for job in those]
+    numbers = [value for value in values if isinstance(value, float | int)]
+    return f"{fmean(numbers):.4f}" if len(numbers) == len(values) else "undefined"
 
 
 def _begun(folder: Path) -> dict[int, Path]:
@@ -200,19 +325,27 @@ def _job(number: int, words: list[str], sweep: Path, folder: Path) -> Job:
         same = note is not None and note["pid"] == status["pid"]
         began = (note if same else status)["started"]
         seconds = (datetime.fromisoformat(status["ended"]) - datetime.fromisoformat(began)).total_seconds()
-    metrics = {}
+    results: dict[str, Any] = {}
     if now == "finished" and (folder / "metrics.json").is_file():
-        for task, numbers in _read(folder / "metrics.json")["tasks"].items():
-            metrics[task] = {"metric": numbers["headline"], "value": numbers["value"]}
+        results = _read(folder / "metrics.json")
+    validation = results.get("validation") or {}
     return Job(
         number=number,
         state=now,
         words=words if note is None else note["words"],
-        metrics=metrics,
+        metrics=_headlines(results),
+        split=results.get("split"),
+        validation=_headlines(validation),
+        selection=validation.get("selection"),
         seconds=seconds,
         folder=str(folder.relative_to(sweep)),
         error=error,
     )
+
+
+def _headlines(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found = results.get("tasks", {}).items()
+    return {task: {"metric": numbers["headline"], "value": numbers["value"]} for task, numbers in found}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -244,50 +377,54 @@ def _refusal_names() -> set[str]:
 
 
 def write_table(made: Sequence[Job], folder: Path) -> None:
-    """Writes jobs.json and jobs.csv. In the latter `words` are quoted for a shell, and every headline metric of a task
-    has a column, e.g. `meld.emotion weighted_f1`."""
+    """Writes jobs.json and jobs.csv. In the latter `words` are quoted for a shell, `best` marks the runs of the setting
+    that is best by validation, and every headline metric of a task has a column, those of the validation first, e.g.
+    `val meld.emotion weighted_f1` and `test meld.emotion weighted_f1`."""
     folder.mkdir(parents=True, exist_ok=True)
     columns = _metric_columns(made)
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(
-        ["number", "state", "words", *(f"{task} {metric}" for task, metric in columns), "seconds", "folder", "error"]
-    )
+    headings = [" ".join(column) for column in columns]
+    writer.writerow(["number", "state", "words", "best", "val selection", *headings, "seconds", "folder", "error"])
     for job in made:
-        numbers = [_value(job, task, metric) for task, metric in columns]
-        cells = [job.number, job.state, shlex.join(job.words), *numbers, job.seconds, job.folder, job.error]
-        writer.writerow(map(for_spreadsheets, cells))
+        numbers = [job.selection, *(_value(job, *column) for column in columns)]
+        first = [job.number, job.state, shlex.join(job.words), "best" if job.best else ""]
+        writer.writerow(map(for_spreadsheets, [*first, *numbers, job.seconds, job.folder, job.error]))
     write_json(folder / "jobs.json", [asdict(job) for job in made])
     write_atomic(folder / "jobs.csv", out.getvalue())
 
 
-def _metric_columns(made: Sequence[Job]) -> list[tuple[str, str]]:
-    """(task, metric) of all jobs: a point may have a task, or a headline, that others have not."""
-    return list(dict.fromkeys((task, found["metric"]) for job in made for task, found in job.metrics.items()))
+def _metric_columns(made: Sequence[Job]) -> list[tuple[str, str, str]]:
+    """(split, task, metric) of all jobs, the validation first: a point may have a task, or a headline, that others have
+    not."""
+    validation = [("val", task, found["metric"]) for job in made for task, found in job.validation.items()]
+    results = [(job.split or "test", task, found["metric"]) for job in made for task, found in job.metrics.items()]
+    return list(dict.fromkeys([*validation, *sorted(results, key=lambda column: column[0] != "val")]))
 
 
-def _value(job: Job, task: str, metric: str) -> float | str | None:
-    if task not in job.metrics or job.metrics[task]["metric"] != metric:
+def _value(job: Job, split: str, task: str, metric: str) -> float | str | None:
+    found = job.metrics if split == (job.split or "test") and job.metrics else job.validation if split == "val" else {}
+    if task not in found or found[task]["metric"] != metric:
         return None
-    value = job.metrics[task]["value"]
+    value = found[task]["value"]
     return "undefined" if value is None else value
 
 
 def print_table(made: Sequence[Job], folder: Path) -> None:
-    """Prints the table. Of every job's words it shows those that not all jobs have."""
+    """Prints the table. Of every job's words it shows those that not all jobs have; the best setting has a star."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     columns = _metric_columns(made)
     table = Table(title="Jobs")
-    for heading in ("#", "state", "words", *(f"{task} {metric}" for task, metric in columns), "seconds", "error"):
+    for heading in ("#", "state", "words", *(" ".join(column) for column in columns), "seconds", "error"):
         right = heading in ("#", "seconds") or " " in heading
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for job, own_words in zip(made, distinct([job.words for job in made]), strict=True):
-        numbers = [_value(job, task, metric) for task, metric in columns]
+        numbers = [_value(job, *column) for column in columns]
         cells = [
-            str(job.number),
+            f"{'* ' if job.best else ''}{job.number}",
             job.state,
             " ".join(own_words),
             *("" if n is None else n if isinstance(n, str) else f"{n:.4f}" for n in numbers),
@@ -299,7 +436,8 @@ def print_table(made: Sequence[Job], folder: Path) -> None:
     # Where there is no terminal, rich assumes 80 columns and would break every number in two.
     console = Console() if Console().is_terminal else Console(width=140)
     console.print(table)
-    console.print(f"{folder / 'jobs.csv'}", highlight=False, markup=False, soft_wrap=True)
+    for line in (*choice(made), f"{folder / 'jobs.csv'}"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def main(arguments: list[str]) -> None:

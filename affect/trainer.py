@@ -193,8 +193,9 @@ def _csv_logger(folder: Path, step: int) -> Log:
     return logger
 
 
-def load_best(model: nn.Module, run: Path) -> None:
-    """Puts the best checkpoint of a finished run into a model to which the run's fine-tuning was applied.
+def load_best(model: nn.Module, run: Path) -> dict[str, Any] | None:
+    """Puts the best checkpoint of a finished run into a model to which the run's fine-tuning was applied. Gives the
+    validation it was chosen by, see affect.metrics.summary.brief; None for a checkpoint of an older version.
 
     Raises ConfigError where there is none, where it is damaged, and where it does not fit.
     """
@@ -209,3 +210,4 @@ def load_best(model: nn.Module, run: Path) -> None:
         raise ConfigError(f"{path} cannot be read ({why}): it is damaged; train again or name another run") from error
     adapters.check_base(model, base, str(path))
     adapters.load_trained_state(model, state, str(path))
+    return checkpoint.get("validation")

@@ -4,6 +4,7 @@ import copy
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -77,7 +78,8 @@ def make_run(
                     readout=(cfg.evaluation.readout if classes else cfg.evaluation.intensity_readout).value,
                 )
             )
-    folder = run.create(cfg, "train", str(out / name))
+    shutil.rmtree(out / name, ignore_errors=True)  # a test may make a run of the same name again, with other words
+    folder = run.create(cfg, "evaluate" if evaluate else "train", str(out / name))
     with lifetime.running(folder):
         parts = [part(split, list(range(num)))]
         if not evaluate:

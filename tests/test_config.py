@@ -629,6 +629,63 @@ def test_a_sweep_into_a_folder_that_cannot_be_made_is_refused(command, tmp_path)
     assert "cannot be written (Not a directory): set output_root to a folder that can" in said
 
 
+# ---------------------------------------------------------------- values that are none, or too large
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("trainer.max_batches=None", "trainer.max_batches=None has to be a whole number, or null for none, trainer"),
+        ("trainer.save_every_minutes=never", "has to be a number, or null for none, trainer.save_every_minutes=null"),
+        ("datasets.demo.subset.train=nil", "a whole number, or null for none, datasets.demo.subset.train=null"),
+        ("datasets.demo.fraction=None", "has to be a number, or null for none, datasets.demo.fraction=null"),
+        ("finetuning.audio_learning_rate=none", "or null for none, finetuning.audio_learning_rate=null"),
+        ("knowledge.store=None", "knowledge.store=None is a text: what is not there is written null, knowledge"),
+        ("knowledge.server_url=undefined", "is a text: what is not there is written null, knowledge.server_url=null"),
+        ("model.audio=none", "model.audio=none is a text: what is not there is written null, model.audio=null"),
+        ("logger.entity=NONE", "logger.entity=NONE is a text: what is not there is written null"),
+        ("resume=None", "resume=None is a text: what is not there is written null, resume=null"),
+        ("run=", "run= is a text: what is not there is written null, run=null"),
+        ("cache_root=None", "cache_root=None would be a folder of that name: leave it out to keep the default"),
+        ("trainer.batch_size=None", "trainer.batch_size=None has to be a whole number"),
+        ("seed=4294967296", "seed=4294967296 is too large: numpy and Lightning take seeds from 0 to 4294967295"),
+        ("seed=99999999999999999999999", "is too large: numpy and Lightning take seeds from 0 to 4294967295"),
+        ("finetuning.rank=9223372036854775808", "finetuning.rank=9223372036854775808 is too large: give a number"),
+        ("finetuning.learning_rate=inf", "finetuning.learning_rate=inf has to be a finite number"),
+        ("trainer.save_every_minutes=nan", "trainer.save_every_minutes=nan has to be a finite number"),
+    ],
+)  # fmt: skip
+def test_what_is_no_value_or_none_that_can_be_used_is_refused(command, word, sentence):
+    called, said = command(word)
+    assert called == [] and said.startswith("The configuration cannot be run:\n  - ") and sentence in said
+
+
+def test_null_in_any_case_and_the_largest_seed_are_taken(command):
+    (cfg,), said = command("trainer.max_batches=null", "knowledge.store=NULL", "seed=4294967295")
+    assert said == "" and (cfg.trainer.max_batches, cfg.knowledge.store, cfg.seed) == (None, None, 2**32 - 1)
+
+
+@pytest.mark.parametrize("option", ["None", "nil", "''"])
+def test_an_option_of_a_reader_that_is_a_text_for_null_is_refused(command, option):
+    words = ("dataset=manifest", "datasets.manifest.root=x.csv", f"datasets.manifest.options.speaker={option}")
+    called, said = command(*words)
+    assert called == [] and "is a text: what is not there is written null, options.speaker=null" in said
+
+
+@pytest.mark.parametrize(("stated", "refused"), [("offlin", True), ("OFFLINE", True), ("dryrun", False), ("", False)])
+def test_what_the_environment_says_of_weights_and_biases_is_checked(command, monkeypatch, stated, refused):
+    monkeypatch.setenv("WANDB_MODE", stated)
+    called, said = command("logger=wandb")
+    if refused:
+        assert called == []
+        assert f"the environment variable WANDB_MODE is '{stated}', which Weights & Biases does not know" in said
+        assert "Set it to one of online, offline, disabled" in said
+    else:
+        assert said == "" and len(called) == 1
+    assert command()[1] == "", "who does not use it is not asked"
+    assert command("logger=wandb", "logger.mode=offline")[1] == ""
+
+
 # ---------------------------------------------------------------- evaluate.py run=
 
 

@@ -36,6 +36,8 @@ RUNS = {
     "affect.refusals",
     "affect.entry",
     "affect.inherit",
+    "affect.interrupts",
+    "affect.roles",
     "affect.imbalance",
     "affect.sweeps",
     "affect.sweep_points",

@@ -14,8 +14,12 @@ import pytest
 from made_runs import Make, change, make_run, records, remember_configurations, report
 
 from affect import lifetime, run
-from affect.report import aggregate, formats, sections, settings
+from affect.report import aggregate, formats, sections
+from affect.report import settings as settings_module
 from affect.report.__main__ import find, load
+from affect.report.settings import settings
+from affect.report.table import rows as result_rows
+from affect.run import read
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -117,6 +121,32 @@ def test_an_evaluation_belongs_to_the_training_it_names(make, capsys, tmp_path):
     shutil.rmtree(moved / "a_wide")
     out, _, _ = report(capsys, moved)
     assert f"2 evaluates {wide}, which is not there" in out and "training." in out
+
+
+def test_whether_a_model_was_trained_is_said_by_its_run(make, capsys, tmp_path):
+    """An evaluation with few-shot examples reads the training split too."""
+    few = ("prompting=fewshot", "prompting.fewshot.k=2")
+    zero = make("zero", *few, evaluate=True)
+    account = json.loads((zero / "data.json").read_text())
+    training = next(part for part in account["parts"]) | {"split": "train"}
+    (zero / "data.json").write_text(json.dumps(account | {"parts": [*account["parts"], training]}))
+    [row] = records(capsys, tmp_path / "out")
+    assert row["tuning"] == "zero-shot"
+
+    # One of a run that was trained so belongs to that training: its rate and its seed, not those of the evaluation.
+    trained = make("trained", *few, "seed=5", "finetuning.learning_rate=1e-3")
+    later = make("later", *few, "seed=9", f"run={trained}", evaluate=True)
+    account = json.loads((later / "data.json").read_text())
+    (later / "data.json").write_text(json.dumps(account | {"parts": [*account["parts"], training]}))
+    [run], damaged = load([later])
+    assert damaged == [] and (run.tuning, run.seed) == ("fine-tuned", 5)
+    assert settings(run, "demo.emotion")["finetuning.learning_rate"] == "0.001"
+    assert [line[0] for line in (table_row(later), table_row(zero))] == ["1 fine-tuned", "1 zero-shot"]
+
+
+def table_row(folder):
+    [row] = result_rows([read(folder)])
+    return row["run"], row["task"]
 
 
 def test_of_one_configuration_and_seed_the_newest_counts(make, capsys, tmp_path):
@@ -508,7 +538,7 @@ def test_the_order_of_folders_and_options_does_not_matter(make, capsys):
 
 
 def test_the_examples_of_the_docstrings_are_true():
-    for module in (aggregate, formats, sections, settings):
+    for module in (aggregate, formats, sections, settings_module):
         result = doctest.testmod(module)
         assert result.attempted > 0 and result.failed == 0
 

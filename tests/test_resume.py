@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -260,6 +261,78 @@ def test_what_cannot_be_continued(uninterrupted: Path, program: Program, words: 
 def test_another_configuration_is_refused(stopped: Path, program: Program) -> None:
     said = refused(program, f"resume={stopped}", "trainer.max_epochs=9", "model=smollm2")
     assert "trainer.max_epochs cannot be given beside resume=" in said and "model cannot be given beside" in said
+
+
+def test_a_relative_root_is_kept_absolute_and_found_from_another_folder(
+    uninterrupted: Path,
+    program: Program,
+    words: list[str],
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = Path(next(word for word in words if word.startswith("datasets.manifest.root=")).split("=", 1)[1])
+    there = [word for word in words if not word.startswith("datasets.manifest.root=")]
+    with monkeypatch.context() as patch:
+        patch.setattr(Supervised, "training_step", asked_to_stop(Supervised.training_step, 4))
+        with pytest.raises(SystemExit):
+            program("train", *there, f"datasets.manifest.root={table.relative_to(root)}")
+        folder = newest(root)
+        patch.chdir(tmp_path)
+        patch.undo()
+    kept = run.read(folder).config
+    assert kept["datasets"]["manifest"]["root"] == str(table)
+    assert (kept["data_root"], kept["output_root"]) == (str(root / "data"), str(root / "outputs"))
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert_same_run(uninterrupted, program("train", f"resume={folder}"))
+
+
+def test_data_that_were_moved_are_found_where_resume_says(
+    stopped: Path, uninterrupted: Path, program: Program, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = tmp_path / "elsewhere"
+    (root / "corpus").rename(moved)
+    try:
+        table = next(path.name for path in moved.glob("*.csv"))
+        assert "clips.csv does not exist" in refused(program, f"resume={stopped}")
+        said = refused(program, f"resume={stopped}", "datasets.demo.root=x")
+        assert "datasets.demo.root: run=" in said and "is on manifest, and has no dataset demo" in said
+        said = refused(program, f"resume={stopped}", "datasets.manifest.fraction=0.5")
+        assert "datasets.manifest.fraction cannot be given beside resume=" in said
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            program("train", f"resume={stopped}", f"datasets.manifest.root=elsewhere/{table}")
+        kept = run.read(stopped).config
+        assert kept["datasets"]["manifest"]["root"] == str(moved / table) and kept["resume"] is None
+        for name in ("predictions.jsonl", "metrics.json"):
+            assert (stopped / name).read_text() == (uninterrupted / name).read_text()
+        # And so does an evaluation, of a run whose data are not where they were either.
+        evaluation = program("evaluate", f"run={uninterrupted}", f"datasets.manifest.root={moved / table}")
+        assert run.read(evaluation).config["datasets"]["manifest"]["root"] == str(moved / table)
+        assert run.read(evaluation).config["run"] == str(uninterrupted)
+    finally:
+        moved.rename(root / "corpus")
+
+
+def test_what_was_saved_is_taken_up_only_by_resume(
+    stopped: Path, program: Program, words: list[str], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A multirun into the folder of a stopped run: in another configuration, and in its own."""
+    folder = root / "outputs" / "again"
+    shutil.copytree(stopped, folder / "0_tiny_tav_s1")
+    before = status(folder / "0_tiny_tav_s1")
+    own = (*words, f"hydra.sweep.dir={folder}", f"output_root={root / 'outputs'}")
+    for more, sentence in (
+        (["finetuning.learning_rate=5e-3"], "is the folder of a run with finetuning.learning_rate=0.0005, and not"),
+        ([], "was stopped and has saved its training: continue it, python train.py resume="),
+    ):
+        monkeypatch.setattr(sys, "argv", ["train.py", "-m", *own, *more])
+        with pytest.raises(SystemExit) as end:
+            train.main()
+        assert sentence in str(end.value.code)
+    assert status(folder / "0_tiny_tav_s1") == before
+    shutil.rmtree(folder)
 
 
 def test_a_run_that_is_still_running_is_refused(stopped: Path, program: Program) -> None:

@@ -270,7 +270,7 @@ def test_one_jobs_end_is_not_that_of_the_others_and_the_table_tells_all(multirun
     assert status["state"] == "failed" and status["error"].endswith("row 9: no label: add it")
 
     written = rows(folder)
-    assert [row["demo.emotion weighted_f1"] for row in written] == ["0.0", "", "", "", "", "undefined", "0.6"]
+    assert [row["test demo.emotion weighted_f1"] for row in written] == ["0.0", "", "", "", "", "undefined", "0.6"]
     assert [row["state"] for row in written] == states(folder)
 
     printed = capsys.readouterr()
@@ -664,3 +664,185 @@ def test_a_sweep_file_with_more_than_points_is_refused(own_conf):
 def test_a_sweep_file_alone_is_still_no_run(command):
     called, said = command("sweep=seeds")
     assert called == [] and "sweep=seeds is a list of runs: add -m, or leave it out" in said
+
+
+# ---------------------------------------------------------------- one folder, one configuration
+
+
+def test_a_folder_of_another_configuration_is_refused_and_left_as_it_is(multirun, tmp_path):
+    own = f"hydra.sweep.dir={tmp_path / 'out' / 'sweeps' / 'X'}"
+    folder, said = multirun(train, "seed=1,2", "finetuning.learning_rate=1e-6", own)
+    assert said is None
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    _, said = multirun(train, "seed=1,2", "finetuning.learning_rate=5e-3", own)
+    assert said.startswith("The configuration cannot be run:\n  - #0 seed=1: ")
+    assert f"{folder / '0_smollm2_tav_s1'} is the folder of a run with finetuning.learning_rate=1e-06, and not" in said
+    assert "finetuning.learning_rate=0.005, as this job has" in said and "#1 seed=2" in said
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_multirun_started_again_keeps_what_is_done_and_makes_the_rest(multirun, tmp_path, capsys):
+    own = f"hydra.sweep.dir={tmp_path / 'out' / 'sweeps' / 'X'}"
+    begun = []
+
+    def main(cfg: Config, job_folder: str) -> None:
+        begun.append(cfg.seed)
+        if begun == [1, 2]:
+            raise MemoryError
+        train(cfg, job_folder, cfg.seed / 10)
+
+    folder, _ = multirun(main, "seed=1,2", own)
+    assert states(folder) == ["finished", "failed"]
+    folder, said = multirun(main, "seed=1,2", own, "trainer.num_workers=1")  # which changes no number
+    assert said is None and states(folder) == ["finished"] * 2 and begun == [1, 2, 2]
+    assert (
+        "0_smollm2_tav_s1 is finished, with this configuration and code: its numbers are kept"
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "changed", "sentence"),
+    [
+        ("stopped", {}, "was stopped and has saved its training: continue it, python train.py resume="),
+        ("finished", {"code_sha256": "other"}, "is no longer the same (affect's code"),
+        ("running", {}, "is the folder of a run that is still running"),
+    ],
+)
+def test_what_is_saved_in_a_folder_is_not_overwritten(configure, tmp_path, state, changed, sentence):
+    cfg = configure("experiment=demo")
+    folder = train(cfg, str(tmp_path / "job"))
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").write_text("weights")
+    for name, change in (("status.json", {"state": state}), ("environment.json", changed)):
+        atomic.write_json(folder / name, json.loads((folder / name).read_text()) | change)
+    assert not run.is_done(folder, cfg)
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        run.create(cfg, "train", str(folder))
+    assert (folder / "checkpoints" / "last.ckpt").read_text() == "weights"
+
+
+@pytest.mark.parametrize("subdir", ["one", "s${seed}", "${model.name}_${modalities}"])
+def test_two_points_in_one_folder_are_refused(command, subdir):
+    called, said = command("-m", "finetuning.rank=4,8", "modalities=t", f"hydra.sweep.subdir={subdir}")
+    assert called == []
+    assert "#1 finetuning.rank=8: " in said
+    assert "would be the run folder of finetuning.rank=4 and of finetuning.rank=8: let hydra.sweep.subdir tell" in said
+
+
+def test_a_subdir_that_tells_points_apart_is_none_of_our_business(multirun):
+    folder, said = multirun(train, "seed=1,2", "hydra.sweep.subdir=${hydra.job.override_dirname}")
+    assert said is None and states(folder) == ["finished"] * 2
+
+
+def test_a_folder_that_only_the_running_job_knows_is_not_used_twice(multirun, monkeypatch):
+    monkeypatch.setattr(sweep_points.Composer, "folder", lambda *_: None)
+    folder, said = multirun(train, "seed=1,2", "hydra.sweep.subdir=one")
+    assert said == "Not finished, for the reason above: #1"
+    assert json.loads((folder / "one" / "job.json").read_text())["words"][0] == "seed=1"
+
+
+# ---------------------------------------------------------------- one point once, one sweep at a time
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["sweep=seeds,learning_rate"], "sweep=seeds,learning_rate: a multirun has one list of points"),
+        (["sweep=[seeds,learning_rate]"], "a multirun has one list of points"),
+        (["sweep=choice(seeds,modalities)"], "a multirun has one list of points"),
+        (["sweep=glob(*)"], "a multirun has one list of points"),
+        (["sweep=seeds", "sweep=learning_rate"], "sweep=seeds sweep=learning_rate: a multirun has one list"),
+        (["experiment=demo", "experiment=cues"], "the last one alone would be taken"),
+        (
+            ["finetuning.learning_rate=1e-5,0.00001"],
+            "#0 and #1 are the same run, made twice (finetuning.learning_rate=",
+        ),
+        (["seed=1,2,1"], "#0 seed=1 and #2 seed=1 are the same run, made twice"),
+        (["modalities=ta,t,at"], "#0 modalities=ta and #2 modalities=at are the same run, made twice"),
+        (["experiment=demo,plain,demo"], "#0 experiment=demo and #2 experiment=demo are the same run"),
+    ],
+)
+def test_no_run_is_made_twice_or_left_out_without_a_word(command, words, sentence):
+    called, said = command("-m", *words)
+    assert called == [] and said.startswith("The configuration cannot be run:\n  - ") and sentence in said
+    assert list(Path.cwd().iterdir()) == [], "something was made all the same"
+
+
+# ---------------------------------------------------------------- which number may choose
+
+
+def validated(cfg: Config, job_folder: str | None, val: float, test: float, task: str = "demo.emotion") -> None:
+    folder = run.create(cfg, "train", job_folder)
+    with lifetime.running(folder):
+        numbers = [{"tasks": {task: {"headline": "weighted_f1", "value": value}}} for value in (test, val)]
+        found = {
+            "split": cfg.evaluation.split,
+            **numbers[0],
+            "validation": {"selection": val, "epoch": 2, **numbers[1]},
+        }
+        atomic.write_json(folder / "metrics.json", found)
+
+
+VAL = {(4, 1): 0.5, (4, 2): 0.7, (16, 1): 0.65, (16, 2): 0.63, (64, 1): 0.9, (64, 2): 0.2}
+"""By rank and seed. The mean is best for 16; a single run is best for 64, and so is the test number."""
+
+
+def test_the_best_point_is_named_by_validation_and_the_test_number_stands_beside_it(multirun, capsys):
+    def main(cfg: Config, job_folder: str) -> None:
+        rank = cfg.finetuning.rank
+        validated(cfg, job_folder, VAL[rank, cfg.seed], {4: 0.1, 16: 0.4, 64: 0.8}[rank])
+
+    folder, said = multirun(main, "finetuning.rank=4,16,64", "seed=1,2")
+    assert said is None
+    written = rows(folder)
+    columns = list(written[0])
+    assert columns[3:7] == ["best", "val selection", "val demo.emotion weighted_f1", "test demo.emotion weighted_f1"]
+    assert [float(row["val demo.emotion weighted_f1"]) for row in written] == [*VAL.values()]
+    assert [row["best"] for row in written] == ["", "", "best", "best", "", ""]
+    printed = capsys.readouterr().out
+    assert (
+        "Points differ in finetuning.rank: choose one by its validation numbers (val) alone; those of the test"
+        in printed
+    )
+    assert (
+        "Best by validation: finetuning.rank=16 (#2, #3), selection 0.6400: val demo.emotion weighted_f1 0.6400,"
+        " test demo.emotion weighted_f1 0.4000, means over 2 runs" in printed
+    )
+    assert re.search(r"│ +\* 2 │ finished │ finetuning.rank=16 seed=1 │ +0\.6500 │ +0\.4000 │", printed)
+
+
+def test_nothing_is_chosen_where_only_seeds_differ_or_data_do(multirun, capsys):
+    def main(cfg: Config, job_folder: str) -> None:
+        validated(cfg, job_folder, cfg.seed / 10, 0.1)
+
+    folder, _ = multirun(main, "seed=1,2")
+    printed = capsys.readouterr().out
+    assert "Points differ" not in printed and "Best" not in printed
+    assert [row["best"] for row in rows(folder)] == ["", ""]
+
+
+def test_other_data_have_no_best_point(multirun, capsys):
+    multirun(lambda cfg, folder: validated(cfg, folder, 0.3, 0.1), "datasets.demo.subset.train=100,200")
+    printed = capsys.readouterr().out
+    assert "Points differ in datasets.demo.subset.train: choose one by its validation" in printed
+    assert "No best point is named" in printed
+
+
+@pytest.mark.parametrize(
+    ("split", "sentence"),
+    [
+        ("test", "all numbers are of the test split: who chooses a point by them chooses on the test data"),
+        ("val", "A point may be chosen by these numbers: they are of the validation split."),
+    ],
+)
+def test_evaluations_say_what_may_be_chosen_by_their_numbers(multirun, capsys, split, sentence):
+    def main(cfg: Config, job_folder: str) -> None:
+        folder = run.create(cfg, "evaluate", job_folder)
+        with lifetime.running(folder):
+            tasks = {"demo.emotion": {"headline": "weighted_f1", "value": 0.5}}
+            atomic.write_json(folder / "metrics.json", {"split": cfg.evaluation.split, "tasks": tasks})
+
+    multirun(main, "evaluation.length_normalised=true,false", f"evaluation.split={split}")
+    assert sentence in capsys.readouterr().out

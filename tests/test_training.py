@@ -176,6 +176,11 @@ def metrics(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
+def results(folder: Path) -> dict[str, Any]:
+    """Those of the evaluated split: without the validation, which only a training has."""
+    return {key: value for key, value in metrics(folder).items() if key != "validation"}
+
+
 # --- A run folder ---
 
 
@@ -193,6 +198,19 @@ def test_a_run_folder_is_complete(trained: Path) -> None:
     logged = (trained / "log" / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"train/loss", "val/selection", "val/manifest.label/weighted_f1", "step"} <= set(logged)
     assert all(math.isfinite(loss) for loss in losses(trained))
+
+
+def test_the_validation_that_chose_the_checkpoint_is_kept_beside_the_results(trained: Path) -> None:
+    kept = metrics(trained)
+    rows = list(csv.DictReader((trained / "log" / "metrics.csv").open(encoding="utf-8")))
+    logged = [row for row in rows if row["val/selection"]]
+    best = max(logged, key=lambda row: float(row["val/selection"]))
+    assert kept["validation"]["selection"] == pytest.approx(float(best["val/selection"]), abs=1e-6)
+    assert kept["validation"]["epoch"] == int(best["epoch"]) + 1
+    for name, numbers in kept["validation"]["tasks"].items():
+        assert numbers["headline"] == kept["tasks"][name]["headline"]
+        logged_value = float(best[f"val/{name}/{numbers['headline']}"])
+        assert numbers["value"] == pytest.approx(logged_value, abs=1e-6)
 
 
 def test_the_labels_of_the_training_rows_are_in_the_run_folder(one_task: Path) -> None:
@@ -246,7 +264,7 @@ def test_a_checkpoint_holds_what_was_trained_and_nothing_else(trained: Path) -> 
 def test_evaluating_a_run_gives_the_predictions_of_its_training(trained: Path, start: Start) -> None:
     again = start("evaluate", f"run={trained}", family=None)
     assert run.read_predictions(again) == run.read_predictions(trained)
-    assert metrics(again) == metrics(trained)
+    assert metrics(again) == results(trained)
     assert not (again / "checkpoints").exists()  # the report tells by it which runs were trained
     for name in (*FILES[:-1], *RESULTS):
         assert (again / name).exists(), name
@@ -294,7 +312,7 @@ def test_heads_are_trained_chosen_and_evaluated(headed: Path, start: Start) -> N
     assert {p.task for p in predictions} == {"label", "level"} and all(p.lenient is not None for p in predictions)
     assert len([name for name in weights(headed) if name.startswith("heads.")]) == 4
     again = start("evaluate", f"run={headed}", family=None)
-    assert run.read_predictions(again) == predictions and metrics(again) == metrics(headed)
+    assert run.read_predictions(again) == predictions and metrics(again) == results(headed)
 
 
 def test_a_run_with_heads_does_not_answer_in_words(headed: Path, start: Start) -> None:

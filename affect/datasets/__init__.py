@@ -21,7 +21,7 @@ from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from affect import labels
-from affect.config import ConfigError, DatasetConfig, OnBadRows
+from affect.config import NO_VALUE, ConfigError, DatasetConfig, OnBadRows
 from affect.datasets.overlap import Contents, same_clips, window
 from affect.datasets.subsets import is_share_or_count, subset, whole_groups
 from affect.record import SPLITS, DataError, Record, Value
@@ -105,6 +105,10 @@ def check_options(config: DatasetConfig) -> ModuleType:
             wrong.append(
                 f"options.{option} is not an option of the reader '{config.reader}'{did_you_mean(option, known)}:"
                 f" choose from {', '.join(known) or 'none, it has no options'}"
+            )
+        elif known[option].default is None and isinstance(value, str) and NO_VALUE.fullmatch(value):
+            wrong.append(
+                f"options.{option}={value} is a text: what is not there is written null, options.{option}=null"
             )
         elif not _fits(value, kinds[option]):
             kind = str(kinds[option]) if get_args(kinds[option]) else kinds[option].__name__

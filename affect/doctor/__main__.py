@@ -10,6 +10,7 @@ kept in cache_root/doctor/DATASET.json, with the ids of all records they are abo
 
 import sys
 
+from affect import interrupts  # noqa: F401  (first: the others take a second, in which Ctrl-C is a sentence too)
 from affect.config import Config
 from affect.entry import entry
 

@@ -1,5 +1,6 @@
 """Writes a fine-tuned model for others: python -m affect.export run=outputs/… [export_as=adapter]"""
 
+from affect import interrupts  # noqa: F401  (first: the others take a second, in which Ctrl-C is a sentence too)
 from affect.config import Config
 from affect.entry import entry
 

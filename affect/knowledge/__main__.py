@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from affect import interrupts  # noqa: F401  (first: the others take a second, in which Ctrl-C is a sentence too)
 from affect.config import Config
 from affect.entry import entry
 

@@ -50,6 +50,22 @@ def summarise(
     }
 
 
+def brief(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what `summarise` gives the numbers that models are chosen by: `selection`, and under `tasks` the `headline`
+    and its `value`; None where there is none."""
+
+    def plain(value: float | None) -> float | None:
+        return None if value is None else float(value)
+
+    return {
+        "selection": plain(summary["selection"]),
+        "tasks": {
+            name: {"headline": numbers["headline"], "value": plain(numbers["value"])}
+            for name, numbers in summary["tasks"].items()
+        },
+    }
+
+
 def combined(
     predictions: Sequence[Prediction], datasets: Mapping[str, DatasetConfig], reader: str
 ) -> dict[str, dict[str, Any]]:

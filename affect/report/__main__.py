@@ -18,7 +18,7 @@ from affect.report.knowledge import tell
 from affect.report.rows import Table
 from affect.report.settings import ALL, HEADLINE, Run, where
 from affect.report.table import as_text, bad_rows, print_report
-from affect.run import RunSummary, read
+from affect.run import RunSummary, program_of, read
 
 DEPTH = 3
 """Levels below a folder at which run folders are looked for."""
@@ -176,8 +176,6 @@ def _load(folder: Path) -> Run:
     try:
         parts = json.loads((folder / "data.json").read_text(encoding="utf-8"))["parts"]
         clips = {part["dataset"]: part["ids_sha256"] for part in parts if part["split"] == summary.metrics["split"]}
-        # A training reads its training and validation split, an evaluation the evaluated split alone.
-        trains = len({part["split"] for part in parts}) > 1
         for task in summary.metrics["tasks"]:
             clips[task.split(".")[0]]
     except OSError as error:
@@ -186,7 +184,8 @@ def _load(folder: Path) -> Run:
         raise _broken(folder / "data.json", str(error)) from error
     except KeyError as error:
         raise _broken(folder / "data.json", f"it lacks {error}") from error
-    if trains:
+    # Said by the run itself. Which splits it has read says nothing: an evaluation with few-shot examples reads two.
+    if program_of(folder) == "train":
         return Run(summary=summary, state=what, training=summary.config, clips=clips)
     if summary.config["run"] is None:
         return Run(summary=summary, state=what, clips=clips)

@@ -23,13 +23,15 @@ from affect.report.settings import (
     SCORED_WITH,
     Run,
     generates,
+    grouped_by,
+    idle,
     learns,
-    leaves,
     mixed,
     settings,
     signature,
     some,
 )
+from affect.roles import leaves
 
 
 def tasks(runs: Sequence[Run]) -> list[str]:
@@ -87,11 +89,15 @@ def _named(runs: Sequence[Run], task: str, asked: Sequence[str]) -> tuple[list[s
     return list(dict.fromkeys(chosen)), notes
 
 
-def _columns(found: Sequence[Mapping[str, str]]) -> list[str]:
-    """Keys that tell the settings apart, without those that others decide."""
+def _columns(runs: Sequence[Run], found: Sequence[Mapping[str, str]]) -> list[str]:
+    """Keys that tell the settings of `runs` apart, without those that others decide. `found` are these settings."""
     keys = dict.fromkeys(key for each in found for key in each)
 
+    without_effect = {id(each): idle(run) for run, each in zip(runs, found, strict=True)}
+
     def applies(key: str, each: Mapping[str, str]) -> bool:
+        if without_effect[id(each)](key):
+            return False
         if key in READ_WITH:
             return key in each
         return each["tuning"] == FINE_TUNED or not learns(key)
@@ -165,10 +171,11 @@ def table(
     found = {n: settings(run, task) for n, run in entries}
     groups: dict[Any, list[tuple[int, Run]]] = {}
     for n, run in entries:
-        groups.setdefault(n if each else tuple(sorted(found[n].items())), []).append((n, run))
+        groups.setdefault(n if each else grouped_by(run, found[n]), []).append((n, run))
     kept = [_newest(group, task, made.notes) for group in groups.values()]
 
-    columns = _columns([found[n] for group in kept for n, _ in group])
+    counted = [entry for group in kept for entry in group]
+    columns = _columns([run for _, run in counted], [found[n] for n, _ in counted])
     common = found[kept[0][0][0]]
     made.settings = columns or ["model.name"]
     # Only those that generate have a reader, which is one.

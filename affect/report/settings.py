@@ -3,30 +3,17 @@ choosing runs by them."""
 
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from affect.config import ConfigError, Control, ControlSplit, PromptingConfig, near
 from affect.prompts import descriptions_shown
+from affect.roles import NEUTRAL, is_one_of, leaves, unused
 from affect.run import RunSummary
 
 ZERO_SHOT, FINE_TUNED = "zero-shot", "fine-tuned"
-
-# Where things are, how a run is watched, and what it is called: none of it changes a number.
-PLACES = {
-    *("output_root", "cache_root", "data_root", "run", "resume", "clip", "dry_run", "evaluation.name"),
-    "allow_unknown_overlap",
-    *("export_as", "export_folder", "model.licence"),
-    *("trainer.progress", "trainer.num_workers", "trainer.check_workers", "trainer.log_every", "trainer.prefetch"),
-    *("trainer.clip_cache_gb", "trainer.encoder_cache", "trainer.encoder_cache_gb", "trainer.try_longest_batch"),
-    "model.gradient_checkpointing",
-    *("knowledge.store", "knowledge.make", "knowledge.splits", "knowledge.shard"),
-    # Where a served model is asked, and how patiently.
-    *(f"model.{key}" for key in ("url", "key_variable", "concurrency", "timeout", "retries", "backoff")),
-}
-PLACE_PREFIXES = ("logger.", "trainer.save_every_")
 
 # Of the trainer's keys, those that an evaluation without training has a use for.
 EVALUATED_WITH = {"trainer.max_batches", "trainer.accelerator", "trainer.devices"}
@@ -97,19 +84,6 @@ class Run:
         return self.summary.folder
 
 
-def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a configuration under its key with dots; lists are values.
-
-    >>> dict(leaves({"seed": 1, "model": {"name": "x", "targets": [1, 2]}}))
-    {'seed': 1, 'model.name': 'x', 'model.targets': [1, 2]}
-    """
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def text(value: Any) -> str:
     """A value as it is written on the command line.
 
@@ -126,17 +100,43 @@ def text(value: Any) -> str:
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, str]:
-    """`leaves` as text, with the roots of datasets relative to the places that this machine keeps them in."""
+    """`leaves` as text. Where a dataset lies on a machine is no setting, but which table a manifest is, and which file
+    descriptions come from: these are told relative to the places that this machine keeps them in."""
     found = {key: text(value) for key, value in leaves(config)}
     for name, dataset in config["datasets"].items():
-        for place in ("data_root", "cache_root"):
-            if Path(dataset["root"]).is_relative_to(config[place]):
-                found[f"datasets.{name}.root"] = f"{place}/{Path(dataset['root']).relative_to(config[place])}"
+        if dataset["reader"] == "manifest":
+            found[f"datasets.{name}.root"] = _placed(dataset["root"], config)
+        else:
+            found.pop(f"datasets.{name}.root")
+    if config["knowledge"].get("file_path") is not None:
+        found["knowledge.file_path"] = _placed(config["knowledge"]["file_path"], config)
     return found
 
 
+def _placed(path: str, config: Mapping[str, Any]) -> str:
+    for place in ("data_root", "cache_root"):
+        if Path(path).is_relative_to(config[place]):
+            return f"{place}/{Path(path).relative_to(config[place])}"
+    return path
+
+
 def _no_matter(key: str) -> bool:
-    return key in PLACES or key.startswith(PLACE_PREFIXES)
+    return is_one_of(key, NEUTRAL) and key not in NAMES.values()
+
+
+def idle(run: Run) -> Callable[[str], bool]:
+    """Whether a key of `settings` had no effect in a run, since another key switches off what it is about."""
+    own, trained = unused(run.summary.config), unused(run.summary.config if run.training is None else run.training)
+    return lambda key: (trained if learns(key) else own)(key.removeprefix("training."))
+
+
+def grouped_by(run: Run, found: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Of `settings` what makes runs with other seeds runs of another setting. What a choice of a group is called is
+    shown, and decides nothing: its values are settings themselves."""
+    without_effect = idle(run)
+    return tuple(
+        sorted((key, value) for key, value in found.items() if not (is_one_of(key, NEUTRAL) or without_effect(key)))
+    )
 
 
 def learns(key: str) -> bool:
@@ -218,7 +218,7 @@ def _trained(config: Mapping[str, Any]) -> dict[str, str]:
                 continue
             if rest[1:] == ["subset", "test"]:
                 continue
-        if key in ("evaluation.split", "evaluation.batch_size"):
+        if key == "evaluation.split":
             continue
         found[key if learns(key) else f"training.{key}"] = value
     return found

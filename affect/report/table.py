@@ -13,7 +13,7 @@ from rich.text import Text
 
 from affect.report.formats import Report
 from affect.report.sections import Section, Style, aligned, sections
-from affect.run import RunSummary
+from affect.run import RunSummary, program_of
 
 if TYPE_CHECKING:
     # Both import torch, which a report has no need of.
@@ -79,7 +79,7 @@ def rows(runs: Sequence[RunSummary]) -> list[dict[str, str]]:
         if run.metrics is None:
             made.append(dict.fromkeys(HEADINGS, "") | common | {"task": run.status["state"]})
             continue
-        trained = run.config["run"] is not None or (run.folder / "checkpoints").exists()
+        trained = run.config["run"] is not None or program_of(run.folder) == "train"
         common["run"] += " fine-tuned" if trained else " zero-shot"
         for name, numbers in run.metrics["tasks"].items():
             scored = numbers["n_scored"]

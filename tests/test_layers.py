@@ -254,7 +254,7 @@ def lines(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines())
 
 
-@pytest.mark.parametrize(("file", "most"), [("train.py", 80), ("evaluate.py", 80), ("affect/module.py", 200)])
+@pytest.mark.parametrize(("file", "most"), [("train.py", 90), ("evaluate.py", 90), ("affect/module.py", 200)])
 def test_what_has_to_stay_readable_aloud_stays_short(file, most):
     assert lines(ROOT / file) <= most
 

@@ -24,7 +24,8 @@ OF_MODELS = (
 OF_TASKS = ("name", "kind", "labels", "low", "high", "step", "headline", "dialects", "question", "words", "none")
 OF_DATASETS = (
     *("reader", "root", "language", "tasks", "options", "subset.train", "subset.val", "subset.test", "fraction"),
-    *("subset_seed", "exclude_overlap_with", *(f"task_definitions.*.{key}" for key in OF_TASKS)),
+    *("subset_seed", "exclude_overlap_with", "audio_track", "on_bad_rows", "cross_split_duplicates"),
+    *(f"task_definitions.*.{key}" for key in OF_TASKS),
 )
 OF_PROMPTING = (
     *("system", "context", "transcript", "descriptions", "descriptions_without_media", "descriptions_position"),

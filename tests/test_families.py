@@ -16,12 +16,24 @@ from scipy.io import wavfile
 from tiny_families import BUILD
 from transformers import AutoFeatureExtractor, VoxtralProcessor
 
-from affect import adapters, readout
-from affect.config import FAMILIES, LACKING, ConfigError, FinetuningConfig, ModelConfig, NativeConfig
-from affect.models import Conversation, describe, load
+from affect import adapters, heads, readout
+from affect.config import (
+    FAMILIES,
+    LACKING,
+    ConfigError,
+    FinetuningConfig,
+    LoraMethod,
+    ModelConfig,
+    NativeConfig,
+    Target,
+    Tower,
+)
+from affect.models import Conversation, describe, load, reach
 from affect.models.native import KINDS, NativeEncoder
 from affect.module import answer_loss
-from affect.record import DataError
+from affect.prompts import Example
+from affect.record import DataError, Record
+from affect.tasks import Task
 
 LABELS = ["joy", "anger", "strongly positive", "neutral."]
 TOLERANCE = {"atol": 1e-5, "rtol": 0}
@@ -496,6 +508,64 @@ def test_gradients_reach_the_adapters_and_not_the_frozen_towers(tiny: Loaded) ->
     got = {name for name, p in fresh.model.named_parameters() if p.grad is not None}
     assert got == {name for name, p in fresh.model.named_parameters() if p.requires_grad}
     assert all(p.grad.abs().max() > 0 for n, p in fresh.model.named_parameters() if "lora_B" in n)
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "lora": {"mode": Tower.lora},
+    "dora": {"mode": Tower.lora, "method": LoraMethod.dora},
+    "pissa": {"mode": Tower.lora, "method": LoraMethod.pissa},
+    "full": {"mode": Tower.full},
+    "head": {"target": Target.head},
+    "head full": {"mode": Tower.full, "target": Target.head},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_parameter_that_is_trained_gets_a_gradient(tiny: Loaded, method: str) -> None:
+    modalities, how = tiny.family.modalities, dict(METHODS[method])
+    mode = how.pop("mode", None)
+    fewer = {modalities[:2], "t" + modalities[-1]} if method in ("lora", "full") else set()
+    for letters in {modalities} | fewer:
+        fresh = again(tiny, letters)
+        task = Task(name="emotion", labels=["joy", "anger"], question={"en": "Which?"})
+        if how.get("target") is Target.head:
+            heads.attach(fresh.model, [task])
+        towers = {} if mode is None else {tower: mode for tower in fresh.model.towers if tower != "head"}
+        if mode is Tower.lora and tiny.family.name == "gemma3n" and "v" in letters:
+            towers["vision"] = Tower.full  # it has convolutions alone
+        counts = adapters.apply(fresh.model, FinetuningConfig(name="test", rank=2, **towers, **how))
+        # In a run all clips have the modalities of the run.
+        given = {"audio": 4_800 * ("a" in letters), "video": 2 * ("v" in letters)}
+        items = [
+            replace(conversation(f"Well {i}?", **given, seed=i), answer=label) for i, label in enumerate(LABELS[:2])
+        ]
+        adapters.set_training_mode(fresh.model.train())
+        if how.get("target") is Target.head:
+            asked = [replace(item, answer=None) for item in items]
+            record = Record(id="x", dataset="d", split="train", text="", group="g", labels={"emotion": "joy"})
+            same = {"record": record, "task": task, "language": "en", "answer": "joy"}
+            examples = [Example(messages=item.messages, **same) for item in items]
+            loss = heads.loss(fresh.model, fresh.encoder.encode(asked), examples)
+        else:
+            loss = answer_loss(fresh.model, fresh.encoder.encode(items))
+        trained = {name: p for name, p in fresh.model.named_parameters() if p.requires_grad}
+        assert not reach.not_reached(trained.items(), loss)
+        loss.backward()
+        assert not [name for name, parameter in trained.items() if parameter.grad is None], letters
+        assert sum(count.trained for count in counts) == sum(p.numel() for p in trained.values())
+
+
+def test_all_but_a_few_parameters_are_used(tiny: Loaded) -> None:
+    """What a family leaves out is little, and named: not whatever a mistake would leave out."""
+    fresh = again(tiny)
+    expected = {
+        "qwen_omni": {"audio_bos_eos_token.weight"},
+        "phi4_multimodal": {"layers.1", "post_layernorm", "head", "up_proj_for_speech", "down_proj_for_speech"},
+    }.get(tiny.family.name, set())
+    unused = fresh.model.unused()
+    assert all(any(part in name for part in expected) for name in unused)
+    assert all(any(part in name for name in unused) for part in expected)
 
 
 def test_a_modality_that_is_off_has_no_tower_and_is_refused(tiny: Loaded) -> None:

@@ -293,6 +293,9 @@ class Normalised(nn.Module):
         self.audio["q_proj"], self.audio["norm"] = nn.Linear(8, 8), nn.BatchNorm1d(8)
         self.towers, self.new = {"language": ["language"], "audio": ["audio"]}, frozenset()
 
+    def unused(self) -> set[str]:
+        return set()
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.language["q_proj"](self.audio["norm"](self.audio["q_proj"](x)))
 

@@ -33,7 +33,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     model, encoder = models.load(cfg.model, modalities=modalities, cache_root=cache_root)
     if cfg.finetuning.target is Target.head:
         heads.attach(model, inherit.trained_tasks(folder))
-    counts = adapters.apply(model, cfg.finetuning)
+    counts = adapters.apply(model, cfg.finetuning, restored=True)
     print_towers(counts)
     trainer.load_best(model, folder)
     model.eval()

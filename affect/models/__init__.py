@@ -95,6 +95,10 @@ class Model(Protocol):
     """Towers whose weights are random and mean nothing until they are trained. A model that has any also has what
     affect/alignment.py fits them with: soft_tokens, soft_token_modules and answer_embedding, as models/composed.py."""
 
+    def unused(self) -> set[str]:
+        """Names of the parameters that nothing the model answers depends on, whatever it is given. They get no
+        gradient, so fine-tuning leaves them out."""
+
     def encoders(self) -> "dict[str, torch.nn.Module]":
         """By part, audio or video, the module that everything encoder_outputs gives comes out of. A part is absent
         where nothing would be worth keeping."""

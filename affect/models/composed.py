@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from affect.config import ComposedConfig, ConfigError, ProjectorKind
-from affect.models import Conversation, smollm2, towers
+from affect.models import Conversation, reach, smollm2, towers
 from affect.models.chat import (
     end_of_turn,
     neutralise,
@@ -185,6 +185,21 @@ class Composed(nn.Module):
         if "frames" in batch or towers.STATES["video"] in batch:
             tokens["video"] = self.video_projector(self.vision(batch))
         return tokens
+
+    def unused(self) -> set[str]:
+        """Names of the parameters that no answer depends on: what encoders have behind the states that are taken of
+        them, and what a language model has beside its language, such as a vision tower of its own."""
+        embeddings = self.language.get_input_embeddings().weight
+        given = {"inputs_embeds": torch.empty(1, 2, embeddings.shape[1], dtype=torch.bfloat16, device="meta")}
+        # A mask of four axes is taken as it is, and one of two, or none, is looked at. Recurrent models take no such.
+        mask = {"attention_mask": torch.empty(1, 1, 2, 2, dtype=torch.bfloat16, device="meta")}
+        runs = [lambda copy, how=how: copy(**given, **how, use_cache=False).logits for how in (mask, {})]
+        found = {f"language.{name}" for name in reach.unused(self.language, *runs)}
+        found -= {name for name, parameter in self.named_parameters() if parameter is embeddings}
+        for part, tower in (("audio", getattr(self, "audio", None)), ("vision", getattr(self, "vision", None))):
+            if isinstance(tower, towers.PretrainedAudio | towers.PretrainedVision):
+                found |= {f"{part}.{name}" for name in tower.unused()}
+        return found
 
     def encoders(self) -> dict[str, nn.Module]:
         """The pretrained encoders. New ones are trained, so what they make of a clip is never the same twice."""

@@ -22,6 +22,7 @@ from transformers import (
 from transformers.audio_utils import mel_filter_bank
 
 from affect.config import ConfigError
+from affect.models import reach
 from affect.models.pretrained import refusals, weights
 
 SAMPLING_RATE = 16_000
@@ -242,6 +243,10 @@ class ConvVision(nn.Module):
         return self.part(segment_means(x, lengths, self.num_tokens)) + self.whole(statistics(x, lengths))[:, None]
 
 
+def _unused(encoder: nn.Module, features: torch.Tensor) -> set[str]:
+    return {f"encoder.{name}" for name in reach.unused(encoder, lambda copy: copy(features).last_hidden_state)}
+
+
 class PretrainedAudio(nn.Module):
     """A pretrained speech encoder's last hidden states, averaged over num_tokens equal parts of the clip."""
 
@@ -251,6 +256,13 @@ class PretrainedAudio(nn.Module):
             whole = weights(AutoModel, "model.audio", name, **load)
         self.encoder = whole.encoder if whole.config.is_encoder_decoder else whole
         self.num_tokens, self.width = num_tokens, whole.config.hidden_size
+
+    def unused(self) -> set[str]:
+        """Names of the parameters that the states do not depend on, as the stand-in for masked sound."""
+        config = self.encoder.config
+        mel = getattr(config, "num_mel_bins", None)
+        shape = (1, SAMPLING_RATE) if mel is None else (1, mel, 2 * config.max_source_positions)
+        return _unused(self.encoder, torch.empty(shape, dtype=torch.bfloat16, device="meta"))
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         if STATES["audio"] in batch:
@@ -278,6 +290,12 @@ class PretrainedVision(nn.Module):
             whole = weights(AutoModel, "model.vision", name, **load)
         self.encoder = getattr(whole, "vision_model", whole)
         self.num_tokens, self.width = num_tokens, self.encoder.config.hidden_size
+
+    def unused(self) -> set[str]:
+        """Names of the parameters that the states of the patches do not depend on: pooling, and what follows it."""
+        size = getattr(self.encoder.config, "image_size", 224)
+        height, width = size if isinstance(size, list | tuple) else (size, size)
+        return _unused(self.encoder, torch.empty(1, 3, height, width, dtype=torch.bfloat16, device="meta"))
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         if STATES["video"] in batch:

@@ -73,7 +73,8 @@ def apply(
     `targets` is that of no module, or only of modules that LoRA would not change.
     """
     modes = {tower: mode_of(tower, model, config) for tower in model.towers}
-    read, unused = reach.read_directly(model), _unused(model)
+    trained = {tower for tower, mode in modes.items() if mode is not Tower.frozen}
+    read, unused = reach.read_directly(model), _unused(model, trained)
     passed_by = read | {name.removesuffix(".weight") for name in unused}
     targets = {
         tower: list(_targets(model, tower, config.targets, passed_by))
@@ -111,9 +112,9 @@ def apply(
     return _counts(model, modes, {tower: len(names) for tower, names in targets.items()}, config)
 
 
-def _unused(model: nn.Module) -> set[str]:
-    """Names of the parameters that the loss does not depend on."""
-    found = model.unused()
+def _unused(model: nn.Module, towers: set[str]) -> set[str]:
+    """Names of the parameters, of these towers at least, that the loss does not depend on."""
+    found = model.unused(towers)
     if HEAD in model.towers:
         # A head takes the states that the output embedding is given. What it shares with the input embedding is used.
         outputs = {id(module) for module in _output_embeddings(model)}

@@ -293,7 +293,7 @@ class Normalised(nn.Module):
         self.audio["q_proj"], self.audio["norm"] = nn.Linear(8, 8), nn.BatchNorm1d(8)
         self.towers, self.new = {"language": ["language"], "audio": ["audio"]}, frozenset()
 
-    def unused(self) -> set[str]:
+    def unused(self, towers: set[str]) -> set[str]:
         return set()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

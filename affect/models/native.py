@@ -8,7 +8,7 @@ its tokens. So it does not matter whether that was just made or has been kept.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from operator import attrgetter
@@ -322,7 +322,7 @@ class Native(nn.Module):
         }
         self.towers = {tower: names for tower, names in named.items() if names}
 
-    def unused(self) -> set[str]:
+    def unused(self, towers: Collection[str]) -> set[str]:
         """Names of the parameters that no answer depends on, by UNUSED."""
         return self._below(self.UNUSED)
 

@@ -10,6 +10,7 @@ The checkpoint has LoRA adapters of its own beside its weights, one for sound al
 That for the modalities the model is loaded with is merged into the weights.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -132,7 +133,7 @@ class Phi4Multimodal(native.Native):
     CLIPS: ClassVar = {"audio": "audio_input_features", "video": "image_pixel_values"}
     TOKENS: ClassVar = {"audio": "audio_config.audio_token_id", "video": "vision_config.image_token_id"}
 
-    def unused(self) -> set[str]:
+    def unused(self, towers: Collection[str]) -> set[str]:
         """The vision tower's layers behind the one whose states are taken, its last norm and its pooling head; and of
         the two projectors of sound, that for the other kind of conversation: in a run, all clips have the same
         modalities, those the model was loaded with."""

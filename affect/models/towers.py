@@ -5,6 +5,7 @@ ones that transformers can load. Nothing in them mixes clips or looks at padding
 its batch.
 """
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -199,7 +200,7 @@ class ConvAudio(nn.Module):
         changes = [mean_change(x, lengths, step) for step in (1, 8)]  # 10 and 80 ms: within and between phones
         return torch.cat([statistics(x, lengths), *changes], -1)
 
-    def calibrate(self, batches: list[dict[str, torch.Tensor]]) -> None:
+    def calibrate(self, batches: Iterable[dict[str, torch.Tensor]]) -> None:
         """Sets the mean and scale by which the statistics are standardised, from the training clips."""
         values = torch.cat([self._statistics(batch) for batch in batches])
         self.mean.copy_(values.mean(0))

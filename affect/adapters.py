@@ -99,16 +99,16 @@ def apply(
         mode = modes[tower_of(name, model.towers)]
         adapted = mode is Tower.lora and ADAPTER_MARK in name and not _is_start(name)
         parameter.requires_grad_((mode is Tower.full and name not in unused) or adapted)
-        if parameter.requires_grad:
+        if parameter.requires_grad or mode is Tower.full:
             # An update of a thousandth is lost in bfloat16's eight bits; what is frozen stays in the type it was loaded
-            # in.
+            # in, but what a tower that is trained whole computes in vain, from numbers of the type of the others.
             parameter.data = parameter.data.float()
     for module in model.modules():
-        if isinstance(module, _BatchNorm) and module.weight is not None and module.weight.requires_grad:
-            # Its statistics are trained too, and torch takes them in the type of its weights alone.
+        if isinstance(module, _BatchNorm) and module.weight is not None:
+            # torch takes the statistics in the type of the weights alone.
             for name, buffer in module.named_buffers():
                 if buffer.is_floating_point():
-                    setattr(module, name, buffer.float())
+                    setattr(module, name, buffer.to(module.weight.dtype))
     return _counts(model, modes, {tower: len(names) for tower, names in targets.items()}, config)
 
 

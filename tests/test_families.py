@@ -25,6 +25,7 @@ from affect.config import (
     LoraMethod,
     ModelConfig,
     NativeConfig,
+    Precision,
     Target,
     Tower,
 )
@@ -554,6 +555,33 @@ def test_every_parameter_that_is_trained_gets_a_gradient(tiny: Loaded, method: s
         loss.backward()
         assert not [name for name, parameter in trained.items() if parameter.grad is None], letters
         assert sum(count.trained for count in counts) == sum(p.numel() for p in trained.values())
+
+
+@pytest.mark.parametrize("mode", [Tower.lora, Tower.full])
+def test_every_tower_can_be_trained_in_bfloat16(tiny: Loaded, mode: Tower) -> None:
+    config = replace(tiny.config, precision=Precision.bfloat16)
+    model, encoder = load(config, modalities=tiny.family.modalities, cache_root=Path(config.checkpoint))
+    towers = dict.fromkeys(model.towers, mode)
+    if tiny.family.name == "gemma3n":
+        towers["vision"] = Tower.full  # it has convolutions alone
+    adapters.apply(model, FinetuningConfig(name="test", rank=2, **towers))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            assert (
+                module.running_mean.dtype
+                == module.weight.dtype
+                == (torch.float32 if mode is Tower.full else torch.bfloat16)
+            )
+    adapters.set_training_mode(model.train())
+    batch = encoder.encode(tiny.items(answers=True))
+    with torch.autocast("cpu", torch.bfloat16):  # as in the Trainer
+        loss = answer_loss(model, batch)
+    loss.backward()
+    assert loss.isfinite()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(p.dtype is torch.float32 and (p.grad is None or p.grad.isfinite().all()) for p in trained)
+    # What was trained is read back into a model of the same type.
+    adapters.load_trained_state(model, adapters.trained_state(model), "x.ckpt")
 
 
 def test_all_but_a_few_parameters_are_used(tiny: Loaded) -> None:

@@ -47,7 +47,10 @@ def main(cfg: Config, job_folder: str | None) -> None:
             weights.write_merged(made, model, encoder, cfg, modalities)
         if cfg.finetuning.target is Target.head:
             weights.write_heads(made, model, inherit.trained_tasks(folder))
+        said = weights.serving_in_words(model, cfg)
         card.write(made, cfg, folder, model, counts, modalities)
+    if said:
+        print(said)
     print(f"{target} written: its README.md says how it is loaded, and what it was trained and tested on")
 
 

@@ -557,6 +557,48 @@ def test_every_parameter_that_is_trained_gets_a_gradient(tiny: Loaded, method: s
         assert sum(count.trained for count in counts) == sum(p.numel() for p in trained.values())
 
 
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch was built without gloo")
+@pytest.mark.parametrize("mode", [Tower.lora, Tower.full])
+def test_a_second_step_of_several_processes_finds_the_first_complete(tiny: Loaded, mode: Tower, tmp_path: Path) -> None:
+    """DistributedDataParallel asks for that however many processes there are, so that one is enough here."""
+    fresh = again(tiny)
+    towers = dict.fromkeys(fresh.model.towers, mode) if mode is Tower.full else {}
+    adapters.apply(fresh.model, FinetuningConfig(name="test", rank=2, **towers))
+    given = {"audio": 4_800 * ("a" in tiny.family.modalities), "video": 2 * ("v" in tiny.family.modalities)}
+    batch = fresh.encoder.encode([replace(conversation("Well?", **given), answer="joy")])
+
+    class Loss(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = fresh.model
+
+        def forward(self) -> torch.Tensor:
+            return answer_loss(self.model, batch)
+
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        adapters.set_training_mode(fresh.model.train())
+        spread = torch.nn.parallel.DistributedDataParallel(Loss())
+        for _ in range(2):
+            spread().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_lora_goes_where_modules_are_called(tiny: Loaded) -> None:
+    expected = {
+        "gemma3n": {"altup.correction_coefs", "altup.prediction_coefs"},
+        "phi4_multimodal": {"attention.out_proj"},
+        "nemotron_h_omni": {"mixer.out_proj"},  # which a kernel reads, on a GPU
+    }.get(tiny.family.name, set())
+    read = reach.read_directly(tiny.model)
+    assert {".".join(name.split(".")[-2:]) for name in read} == expected
+    fresh = again(tiny)
+    adapters.apply(fresh.model, FinetuningConfig(name="test", rank=2))
+    adapted = {name for name, module in fresh.model.named_modules() if hasattr(module, "lora_A")}
+    assert adapted and not adapted & read
+
+
 @pytest.mark.parametrize("mode", [Tower.lora, Tower.full])
 def test_every_tower_can_be_trained_in_bfloat16(tiny: Loaded, mode: Tower) -> None:
     config = replace(tiny.config, precision=Precision.bfloat16)

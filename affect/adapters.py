@@ -220,7 +220,9 @@ def _greatest_singular_values(weight: torch.Tensor, rank: int) -> tuple[torch.Te
         u, s, v = torch.linalg.svd(weight, full_matrices=False)
     else:
         with torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else []):
-            torch.manual_seed(0)
+            # Not torch.manual_seed, which seeds all devices: what is not forked would stay so.
+            generators = torch.cuda.default_generators if weight.is_cuda else [torch.default_generator]
+            generators[weight.device.index or 0].manual_seed(0)
             u, s, columns = torch.svd_lowrank(weight, q=rank + OVERSAMPLED, niter=ITERATIONS)
         v = columns.T
     return u[:, :rank], s[:rank], v[:rank]

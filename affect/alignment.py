@@ -188,17 +188,18 @@ class _Stream:
 
     def batches(self, order: Iterable[int]) -> Iterator[_Batch]:
         order = list(order)
+        missing = [i for i in order if i not in self.kept]
         trainer = self.cfg.trainer
         loader = Prefetching(
             self.clips,
             ahead=trainer.prefetch,
             batch_size=None,
-            sampler=[i for i in order if i not in self.kept],
+            sampler=missing,
             collate_fn=_as_it_is,
             num_workers=trainer.num_workers,
             generator=torch.Generator().manual_seed(self.cfg.seed),  # an iterator draws a number when it is made
         )
-        read = iter(loader)
+        read = iter(loader) if missing else iter(())  # which would start its workers for nothing
         for i in order:
             batch = self.kept[i] if i in self.kept else self._made(i, next(read))
             if batch is not None:

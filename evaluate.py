@@ -47,7 +47,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
                 if cfg.finetuning.target is Target.head:
                     heads.attach(model, inherit.trained_tasks(Path(cfg.run)))
                     heads.check(model, chosen_tasks(cfg), cfg.run)
-                adapters.apply(model, cfg.finetuning)
+                adapters.apply(model, cfg.finetuning, restored=True)
                 trainer.load_best(model, Path(cfg.run))
             for sentence in describe.in_words(encoder, cfg.model, cfg.modalities) if is_first() else []:
                 say(sentence)

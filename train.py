@@ -23,7 +23,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect.knowledge import account, attach
     from affect.lifetime import is_first, running, say
     from affect.metrics.summary import summarise
-    from affect.models import describe, keep
+    from affect.models import describe, keep, precision
     from affect.module import Supervised
     from affect.report.table import print_alignment, print_results, print_towers
     from affect.tracking import open as tracked
@@ -43,7 +43,9 @@ def main(cfg: Config, job_folder: str | None) -> None:
         with processes.spread(cfg, folder), memory.explained(cfg), keep.borrowed(cfg) as (model, encoder):
             if cfg.finetuning.target is Target.head:
                 heads.attach(model, chosen_tasks(cfg))
-            print_towers(adapters.apply(model, cfg.finetuning))
+            begin = resume.position(folder) if run.was_resumed(folder) else resume.START
+            how = {"device": precision.device(cfg.trainer), "restored": begin != resume.START}
+            print_towers(adapters.apply(model, cfg.finetuning, **how))
             for sentence in describe.in_words(encoder, cfg.model, cfg.modalities) if is_first() else []:
                 say(sentence)
             by_split = {
@@ -52,7 +54,6 @@ def main(cfg: Config, job_folder: str | None) -> None:
             account.write(folder, described, parts, by_split, encoder.count_text, cfg)
             memory.prepare(model, encoder, by_split["train"], cfg, source)
             outputs = encoded.prepare(model, encoder, by_split, cfg, source)
-            begin = resume.position(folder) if run.was_resumed(folder) else resume.START
             if begin == resume.START and model.new and cfg.finetuning.alignment_epochs:
                 print_alignment(
                     alignment.align(model, encoder, by_split["train"], by_split["val"], cfg, source, outputs)

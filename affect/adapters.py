@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 
 from affect.config import ConfigError, FinetuningConfig, LoraMethod, Tower, near
-from affect.models import keep
+from affect.models import keep, reach
 
 ADAPTER_MARK = "lora_"
 """Part of the names of all parameters that peft adds for LoRA."""
@@ -60,51 +60,97 @@ def mode_of(tower: str, model: nn.Module, config: FinetuningConfig) -> Tower:
     return Tower.full if tower in model.new else Tower.frozen
 
 
-def apply(model: nn.Module, config: FinetuningConfig) -> list[TowerCount]:
+def apply(
+    model: nn.Module, config: FinetuningConfig, *, device: torch.device | None = None, restored: bool = False
+) -> list[TowerCount]:
     """Puts LoRA into `model` and sets what requires a gradient, in place; returns the count by tower.
 
+    What no answer depends on is not trained, and linear modules that are not called get no LoRA. `device` is where the
+    singular vectors are computed that PiSSA starts from; None is where the weights are. With `restored` they are not
+    computed: `load_trained_state` has to follow, whose state holds them.
+
     Raises ConfigError when a tower that should get LoRA has no module of the names in `targets`, and when a name in
-    `targets` is that of no module.
+    `targets` is that of no module, or only of modules that LoRA would not change.
     """
     modes = {tower: mode_of(tower, model, config) for tower in model.towers}
+    trained = {tower for tower, mode in modes.items() if mode is not Tower.frozen}
+    read, unused = reach.read_directly(model), _unused(model, trained)
+    passed_by = read | {name.removesuffix(".weight") for name in unused}
     targets = {
-        tower: list(_targets(model, tower, config.targets)) for tower, mode in modes.items() if mode is Tower.lora
+        tower: list(_targets(model, tower, config.targets, passed_by))
+        for tower, mode in modes.items()
+        if mode is Tower.lora
     }
-    _check_targets(model, targets, config)
+    _check_targets(model, targets, config, passed_by)
     model.base_sample = base_sample(model)
     if config.four_bit:
         from affect import four_bit
 
-        names = list(_targets(model, "language", []))
+        # Whoever reads a weight wants it as it is, not as packed bytes.
+        names = list(_targets(model, "language", [], read))
         keep.give_up({model.get_submodule(name) for name in names})
         four_bit.quantise(model, names)
     if targets:
         _adapt(model, [name for names in targets.values() for name in names], config)
+        if config.method is LoraMethod.pissa:
+            for name in (name for names in targets.values() for name in names):
+                _start_from_singular_values(model.get_submodule(name), config, device, restored)
     for name, parameter in model.named_parameters():
         mode = modes[tower_of(name, model.towers)]
         adapted = mode is Tower.lora and ADAPTER_MARK in name and not _is_start(name)
-        parameter.requires_grad_(mode is Tower.full or adapted)
-        if parameter.requires_grad:
+        parameter.requires_grad_((mode is Tower.full and name not in unused) or adapted)
+        if parameter.requires_grad or mode is Tower.full:
             # An update of a thousandth is lost in bfloat16's eight bits; what is frozen stays in the type it was loaded
-            # in.
+            # in, but what a tower that is trained whole computes in vain, from numbers of the type of the others.
             parameter.data = parameter.data.float()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.weight is not None:
+            # torch takes the statistics in the type of the weights alone.
+            for name, buffer in module.named_buffers():
+                if buffer.is_floating_point():
+                    setattr(module, name, buffer.to(module.weight.dtype))
     return _counts(model, modes, {tower: len(names) for tower, names in targets.items()}, config)
 
 
-def _check_targets(model: nn.Module, targets: dict[str, list[str]], config: FinetuningConfig) -> None:
+def _unused(model: nn.Module, towers: set[str]) -> set[str]:
+    """Names of the parameters, of these towers at least, that the loss does not depend on."""
+    found = model.unused(towers)
+    if HEAD in model.towers:
+        # A head takes the states that the output embedding is given. What it shares with the input embedding is used.
+        outputs = {id(module) for module in _output_embeddings(model)}
+        elsewhere = {id(p) for m in model.modules() if id(m) not in outputs for p in m.parameters(recurse=False)}
+        found = found | {name for name, parameter in model.named_parameters() if id(parameter) not in elsewhere}
+    return found
+
+
+def _output_embeddings(model: nn.Module) -> list[nn.Module]:
+    found = (m.get_output_embeddings() for m in model.modules() if isinstance(m, PreTrainedModel))
+    return [module for module in found if module is not None]
+
+
+def _check_targets(
+    model: nn.Module, targets: dict[str, list[str]], config: FinetuningConfig, passed_by: set[str]
+) -> None:
+    found = {name.rsplit(".", 1)[-1] for names in targets.values() for name in names}
+    idle = {n.rsplit(".", 1)[-1] for n in passed_by if tower_of(n, model.towers) in targets} - found
+    if targets and (named := [name for name in config.targets if name in idle]):
+        raise ConfigError(
+            f"finetuning.targets names {' and '.join(named)}, and LoRA would do nothing there: the model takes the"
+            f" weight of these modules of {' or '.join(targets)} without calling them, or does not use them at all:"
+            " leave the name out, or train the tower whole"
+        )
     for tower, names in targets.items():
         if not names:
-            linear = sorted({n.rsplit(".", 1)[-1] for n in _targets(model, tower, [])})
+            linear = sorted({n.rsplit(".", 1)[-1] for n in _targets(model, tower, [], passed_by)})
             hint = near(config.targets[0], linear) if config.targets else "."
             raise ConfigError(
                 f"finetuning.{tower}=lora, but no linear module of it is named"
                 f" {' or '.join(config.targets) or 'anything'}"
                 f"{hint} Its linear modules: {', '.join(linear) or 'none'}"
             )
-    found = {name.rsplit(".", 1)[-1] for names in targets.values() for name in names}
     unknown = [name for name in config.targets if name not in found]
     if targets and unknown:
-        linear = sorted({n.rsplit(".", 1)[-1] for tower in targets for n in _targets(model, tower, [])})
+        linear = sorted({n.rsplit(".", 1)[-1] for t in targets for n in _targets(model, t, [], passed_by)})
         raise ConfigError(
             f"finetuning.targets names {' and '.join(unknown)}, and no linear module of {' or '.join(targets)} is named"
             f" so{near(unknown[0], linear)} Their linear modules: {', '.join(linear)}"
@@ -129,29 +175,57 @@ def _adapt(model: nn.Module, names: list[str], config: FinetuningConfig) -> None
     inject_adapter_in_model(lora, model, adapter_name=TRAINED)
     found = {name for name, module in model.named_modules() if hasattr(module, "lora_A")}
     assert found == set(names), f"LoRA went into other modules than those named: {sorted(found ^ set(names))[:5]}"
-    if config.method is LoraMethod.pissa:
-        for name in names:
-            _start_from_singular_values(model.get_submodule(name), lora)
 
 
 @torch.no_grad()
-def _start_from_singular_values(layer: BaseTunerLayer, lora: LoraConfig) -> None:
+def _start_from_singular_values(
+    layer: BaseTunerLayer, config: FinetuningConfig, device: torch.device | None, restored: bool
+) -> None:
     """B = U √(S / s) and A = √(S / s) Vᵀ of the `rank` greatest singular values of W, s being the scaling, in the
     trained adapter; and -B beside A in a frozen one. So W itself stays as it is, whatever its type, where the paper
-    writes W - s B A over it: the sums are the same, and other jobs and the export have the weights they know."""
-    weight = weight_of(layer.get_base_layer()).float()
-    u, s, v = torch.linalg.svd(weight, full_matrices=False)
-    root = (s[: lora.r] / layer.scaling[TRAINED]).sqrt()
+    writes W - s B A over it: the sums are the same, and other jobs and the export have the weights they know. A
+    checkpoint has both adapters, so that nothing has to be computed where one is `restored`."""
+    lora = lora_config(config, [])
     layer.update_layer(START, lora.r, lora_alpha=lora.lora_alpha, config=lora)
     layer.lora_dropout[START] = nn.Identity()  # it stands for weights, which have none
     layer.set_adapter([TRAINED, START])
-    for adapter, sign in ((TRAINED, 1.0), (START, -1.0)):
-        a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-        # Matrices of fewer than `rank` rows or columns have fewer singular values: the others stay at zero.
-        rank = len(root)
+    pairs = [(layer.lora_A[adapter].weight, layer.lora_B[adapter].weight) for adapter in (TRAINED, START)]
+    for a, b in pairs:
         a.zero_(), b.zero_()
-        a[:rank] = (root[:, None] * v[:rank]).to(a.dtype)
-        b[:, :rank] = (sign * u[:, :rank] * root).to(b.dtype)
+    if restored:
+        return
+    weight = weight_of(layer.get_base_layer())
+    u, s, v = _greatest_singular_values(weight.to(device or weight.device).float(), lora.r)
+    root = (s / layer.scaling[TRAINED]).sqrt()
+    # Matrices of fewer than `rank` rows or columns have fewer singular values: the others stay at zero.
+    rank = len(root)
+    for (a, b), sign in zip(pairs, (1.0, -1.0), strict=True):
+        a[:rank] = (root[:, None] * v).to(a)
+        b[:, :rank] = (sign * u * root).to(b)
+
+
+EXACT_UP_TO = 256
+"""Rows or columns up to which all singular values of a matrix are computed."""
+
+OVERSAMPLED, ITERATIONS = 16, 8
+"""Dimensions beyond the rank, and times that the matrix is multiplied, in which the greatest singular values are
+looked for in a larger matrix: the method that peft calls pissa_niter_8."""
+
+
+def _greatest_singular_values(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """U[rows, rank], S[rank] and Vᵀ[rank, columns], or of as many as the matrix has. Those of a large one are near the
+    greatest (Halko et al. 2011, arXiv 0909.4061), which changes where PiSSA starts a little, and not what the model
+    computes there. The random state is left as it was, and the same weight gives the same on the same device."""
+    if min(weight.shape) <= max(EXACT_UP_TO, rank + OVERSAMPLED):
+        u, s, v = torch.linalg.svd(weight, full_matrices=False)
+    else:
+        with torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else []):
+            # Not torch.manual_seed, which seeds all devices: what is not forked would stay so.
+            generators = torch.cuda.default_generators if weight.is_cuda else [torch.default_generator]
+            generators[weight.device.index or 0].manual_seed(0)
+            u, s, columns = torch.svd_lowrank(weight, q=rank + OVERSAMPLED, niter=ITERATIONS)
+        v = columns.T
+    return u[:, :rank], s[:rank], v[:rank]
 
 
 def weight_of(linear: nn.Module) -> torch.Tensor:
@@ -199,13 +273,15 @@ def _merged_weight(layer: BaseTunerLayer) -> torch.Tensor:
     return merged
 
 
-def _targets(model: nn.Module, tower: str, last_names: list[str]) -> Iterator[str]:
-    """Names of the linear modules of a tower, but the output embedding, whose rows are as many as the vocabulary."""
-    outputs = [m.get_output_embeddings() for m in model.modules() if isinstance(m, PreTrainedModel)]
+def _targets(model: nn.Module, tower: str, last_names: list[str], without: set[str]) -> Iterator[str]:
+    """Names of the linear modules of a tower, but those in `without` and the output embedding, whose rows are as many
+    as the vocabulary."""
+    outputs = _output_embeddings(model)
     for name, module in model.named_modules():
         if (
             isinstance(module, nn.Linear)
             and not any(module is output for output in outputs)
+            and name not in without
             and tower_of(name, model.towers) == tower
             and (not last_names or name.rsplit(".", 1)[-1] in last_names)
         ):
@@ -235,6 +311,18 @@ def _counts(
         )
         for tower, (parameters, trained) in counts.items()
     ]
+
+
+def without_gradient(model: nn.Module, loss: torch.Tensor) -> str | None:
+    """A sentence about the parameters that are trained and that `loss`, of one batch, does not depend on."""
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    idle = sorted(reach.not_reached(trained, loss))
+    if not idle:
+        return None
+    return (
+        f"{len(idle)} of {len(trained)} parameter tensors that are trained, and counted as such, have no part in the"
+        f" first batch, for example {idle[0]}: where no batch uses them they stay as they are"
+    )
 
 
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:

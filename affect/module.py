@@ -91,8 +91,7 @@ class Supervised(L.LightningModule):
         if batch.tensors is None:
             if self.trainer.world_size == 1:
                 return None
-            # The other processes wait for this one's gradients: none, from a batch of which no clip could be read.
-            return sum(p.sum() * 0 for p in self.parameters() if p.requires_grad)
+            return self._no_gradients()  # from a batch of which no clip could be read
         weights = example_weights(batch.examples, self.classes.loss) if self.classes.loss else None
         over, parts = None, self.trainer.accumulate_grad_batches * self.trainer.world_size
         if parts > 1:
@@ -106,7 +105,14 @@ class Supervised(L.LightningModule):
             rates = (f"{key} (={getattr(self.finetuning, key)})" for key in ("learning_rate", "new_learning_rate"))
             remedy = " or ".join(f"finetuning.{rate}" for rate in rates)
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}: lower {remedy}")
-        return loss
+        if self.global_step == 0 and index == 0 and (sentence := adapters.without_gradient(self.model, loss)):
+            say(sentence)
+        return loss if self.trainer.world_size == 1 else loss + self._no_gradients()
+
+    def _no_gradients(self) -> torch.Tensor:
+        """Gradients of zero for all that is trained: the other processes wait for one of each parameter, also of those
+        that this process's batch has no use for."""
+        return sum(p.sum() * 0 for p in self.parameters() if p.requires_grad)
 
     def _read(self, batch: Batch) -> None:
         self._note_lost(batch)

@@ -172,6 +172,40 @@ def test_an_adapter_is_a_folder_of_peft_on_the_thinker_class(trained, monkeypatc
     assert "THINKER" not in config and config["peft_type"] == "LORA"
 
 
+def test_an_adapter_that_vllm_would_not_serve_whole_says_which_modules(trained, monkeypatch, capsys) -> None:
+    towers = ("finetuning.audio=lora", "finetuning.vision=lora", "finetuning.targets=[q_proj,v_proj,q]")
+    made = trained("thinker", *towers, "modalities=tav")
+    folder, said = export(monkeypatch, made, "export_as=adapter")
+    assert said == ""
+    printed, card = capsys.readouterr().out, (folder / "README.md").read_text().replace(r"\*", "*")
+    audio, picture = "model.audio_tower.layers.*.self_attn.q_proj (2)", "model.visual.blocks.*.attn.q (2)"
+    names = json.loads((folder / "adapter_config.json").read_text())["target_modules"]
+    outside = {
+        re.sub(r"\.\d+", ".*", name) for name in names if "language_model" not in name and "model.layers" not in name
+    }
+    for text in (printed, card):
+        [sentence] = re.findall(r"vLLM serves adapters of the language model alone.*", text)
+        assert f"of the audio tower {audio}" in sentence and f"of the vision tower {picture}" in sentence
+        assert sentence.endswith("export it merged: export_as=merged")
+        assert set(re.findall(r"([\w.*]+) \(\d+\)", sentence)) == outside
+        assert "language_model" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("finetuning=dora", "export_as=adapter"), "vLLM refuses adapters that were trained with DoRA. To serve this"),
+        (("finetuning=lora", "export_as=adapter"), ""),
+        (("finetuning=lora", "finetuning.audio=lora", "export_as=merged"), ""),
+    ],
+)
+def test_what_vllm_serves_says_nothing(trained, monkeypatch, capsys, words, sentence) -> None:
+    made = trained("thinker", *(word for word in words if "export_as" not in word), "modalities=ta")
+    folder, _ = export(monkeypatch, made, words[-1])
+    for text in (capsys.readouterr().out, (folder / "README.md").read_text()):
+        assert sentence in text and ("export_as=merged" in text) == bool(sentence)
+
+
 def test_towers_that_training_did_without_are_exported_all_the_same(trained, monkeypatch, root) -> None:
     made = trained("thinker", "modalities=t")
     assert made.model.backbone.model.audio_tower is None

@@ -17,12 +17,25 @@ from scipy.io import wavfile
 from tiny_families import BUILD
 from transformers import AutoFeatureExtractor, VoxtralProcessor
 
-from affect import adapters, readout
-from affect.config import FAMILIES, LACKING, ConfigError, FinetuningConfig, ModelConfig, NativeConfig
-from affect.models import Conversation, describe, load
+from affect import adapters, heads, readout
+from affect.config import (
+    FAMILIES,
+    LACKING,
+    ConfigError,
+    FinetuningConfig,
+    LoraMethod,
+    ModelConfig,
+    NativeConfig,
+    Precision,
+    Target,
+    Tower,
+)
+from affect.models import Conversation, describe, load, reach
 from affect.models.native import KINDS, NativeEncoder
 from affect.module import answer_loss
-from affect.record import DataError
+from affect.prompts import Example
+from affect.record import DataError, Record
+from affect.tasks import Task
 
 LABELS = ["joy", "anger", "strongly positive", "neutral."]
 TOLERANCE = {"atol": 1e-5, "rtol": 0}
@@ -534,6 +547,133 @@ def test_gradients_reach_the_adapters_and_not_the_frozen_towers(tiny: Loaded) ->
     got = {name for name, p in fresh.model.named_parameters() if p.grad is not None}
     assert got == {name for name, p in fresh.model.named_parameters() if p.requires_grad}
     assert all(p.grad.abs().max() > 0 for n, p in fresh.model.named_parameters() if "lora_B" in n)
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "lora": {"mode": Tower.lora},
+    "dora": {"mode": Tower.lora, "method": LoraMethod.dora},
+    "pissa": {"mode": Tower.lora, "method": LoraMethod.pissa},
+    "full": {"mode": Tower.full},
+    "head": {"target": Target.head},
+    "head full": {"mode": Tower.full, "target": Target.head},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_parameter_that_is_trained_gets_a_gradient(tiny: Loaded, method: str) -> None:
+    modalities, how = tiny.family.modalities, dict(METHODS[method])
+    mode = how.pop("mode", None)
+    fewer = {modalities[:2], "t" + modalities[-1]} if method in ("lora", "full") else set()
+    for letters in {modalities} | fewer:
+        fresh = again(tiny, letters)
+        task = Task(name="emotion", labels=["joy", "anger"], question={"en": "Which?"})
+        if how.get("target") is Target.head:
+            heads.attach(fresh.model, [task])
+        towers = {} if mode is None else {tower: mode for tower in fresh.model.towers if tower != "head"}
+        if mode is Tower.lora and tiny.family.name == "gemma3n" and "v" in letters:
+            towers["vision"] = Tower.full  # it has convolutions alone
+        counts = adapters.apply(fresh.model, FinetuningConfig(name="test", rank=2, **towers, **how))
+        # In a run all clips have the modalities of the run.
+        given = {"audio": 4_800 * ("a" in letters), "video": 2 * ("v" in letters)}
+        items = [
+            replace(conversation(f"Well {i}?", **given, seed=i), answer=label) for i, label in enumerate(LABELS[:2])
+        ]
+        adapters.set_training_mode(fresh.model.train())
+        if how.get("target") is Target.head:
+            asked = [replace(item, answer=None) for item in items]
+            record = Record(id="x", dataset="d", split="train", text="", group="g", labels={"emotion": "joy"})
+            same = {"record": record, "task": task, "language": "en", "answer": "joy"}
+            examples = [Example(messages=item.messages, **same) for item in items]
+            loss = heads.loss(fresh.model, fresh.encoder.encode(asked), examples)
+        else:
+            loss = answer_loss(fresh.model, fresh.encoder.encode(items))
+        trained = {name: p for name, p in fresh.model.named_parameters() if p.requires_grad}
+        assert not reach.not_reached(trained.items(), loss)
+        loss.backward()
+        assert not [name for name, parameter in trained.items() if parameter.grad is None], letters
+        assert sum(count.trained for count in counts) == sum(p.numel() for p in trained.values())
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch was built without gloo")
+@pytest.mark.parametrize("mode", [Tower.lora, Tower.full])
+def test_a_second_step_of_several_processes_finds_the_first_complete(tiny: Loaded, mode: Tower, tmp_path: Path) -> None:
+    """DistributedDataParallel asks for that however many processes there are, so that one is enough here."""
+    fresh = again(tiny)
+    towers = dict.fromkeys(fresh.model.towers, mode) if mode is Tower.full else {}
+    adapters.apply(fresh.model, FinetuningConfig(name="test", rank=2, **towers))
+    given = {"audio": 4_800 * ("a" in tiny.family.modalities), "video": 2 * ("v" in tiny.family.modalities)}
+    batch = fresh.encoder.encode([replace(conversation("Well?", **given), answer="joy")])
+
+    class Loss(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = fresh.model
+
+        def forward(self) -> torch.Tensor:
+            return answer_loss(self.model, batch)
+
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        adapters.set_training_mode(fresh.model.train())
+        spread = torch.nn.parallel.DistributedDataParallel(Loss())
+        for _ in range(2):
+            spread().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_lora_goes_where_modules_are_called(tiny: Loaded) -> None:
+    expected = {
+        "gemma3n": {"altup.correction_coefs", "altup.prediction_coefs"},
+        "phi4_multimodal": {"attention.out_proj"},
+        "nemotron_h_omni": {"mixer.out_proj"},  # which a kernel reads, on a GPU
+    }.get(tiny.family.name, set())
+    read = reach.read_directly(tiny.model)
+    assert {".".join(name.split(".")[-2:]) for name in read} == expected
+    fresh = again(tiny)
+    adapters.apply(fresh.model, FinetuningConfig(name="test", rank=2))
+    adapted = {name for name, module in fresh.model.named_modules() if hasattr(module, "lora_A")}
+    assert adapted and not adapted & read
+
+
+@pytest.mark.parametrize("mode", [Tower.lora, Tower.full])
+def test_every_tower_can_be_trained_in_bfloat16(tiny: Loaded, mode: Tower) -> None:
+    config = replace(tiny.config, precision=Precision.bfloat16)
+    model, encoder = load(config, modalities=tiny.family.modalities, cache_root=Path(config.checkpoint))
+    towers = dict.fromkeys(model.towers, mode)
+    if tiny.family.name == "gemma3n":
+        towers["vision"] = Tower.full  # it has convolutions alone
+    adapters.apply(model, FinetuningConfig(name="test", rank=2, **towers))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            assert (
+                module.running_mean.dtype
+                == module.weight.dtype
+                == (torch.float32 if mode is Tower.full else torch.bfloat16)
+            )
+    adapters.set_training_mode(model.train())
+    batch = encoder.encode(tiny.items(answers=True))
+    with torch.autocast("cpu", torch.bfloat16):  # as in the Trainer
+        loss = answer_loss(model, batch)
+    loss.backward()
+    assert loss.isfinite()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(p.dtype is torch.float32 and (p.grad is None or p.grad.isfinite().all()) for p in trained)
+    # What was trained is read back into a model of the same type.
+    adapters.load_trained_state(model, adapters.trained_state(model), "x.ckpt")
+
+
+def test_all_but_a_few_parameters_are_used(tiny: Loaded) -> None:
+    """What a family leaves out is little, and named: not whatever a mistake would leave out."""
+    fresh = again(tiny)
+    expected = {
+        "qwen_omni": {"audio_bos_eos_token.weight"},
+        "phi4_multimodal": {"layers.1", "post_layernorm", "head", "up_proj_for_speech", "down_proj_for_speech"},
+    }.get(tiny.family.name, set())
+    unused = fresh.model.unused(fresh.model.towers)
+    assert all(any(part in name for part in expected) for name in unused)
+    assert all(any(part in name for name in unused) for part in expected)
 
 
 def test_a_modality_that_is_off_has_no_tower_and_is_refused(tiny: Loaded) -> None:

@@ -182,6 +182,68 @@ def test_pissa_of_a_matrix_with_fewer_singular_values_than_the_rank(folder: Path
     torch.testing.assert_close(logits(model, batch(encoder)), before, atol=1e-4, rtol=1e-4)
 
 
+def wide() -> tuple[nn.Module, torch.Tensor]:
+    """A model of one linear module that is too large to be taken apart whole, and its weight, whose singular values
+    fall as those of trained weights do."""
+    torch.manual_seed(0)
+    model = Normalised()
+    u, v = (torch.linalg.qr(torch.randn(size, 300)).Q for size in (400, 300))
+    weight = u @ torch.diag(1 / torch.arange(1, 301)) @ v.T
+    model.language["q_proj"] = nn.Linear(300, 400, bias=False)
+    model.language["q_proj"].weight.data = weight.clone()
+    return model, weight
+
+
+def test_pissa_of_a_large_matrix_is_fast_near_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, weight = wide()
+    largest, whole = 0, torch.linalg.svd
+
+    def svd(matrix: torch.Tensor, **how: Any) -> Any:
+        nonlocal largest
+        largest = max(largest, min(matrix.shape))
+        return whole(matrix, **how)
+
+    monkeypatch.setattr(torch.linalg, "svd", svd)
+    config, state = settings("pissa", targets=["q_proj"]), torch.random.get_rng_state()
+    adapters._greatest_singular_values(weight, 4)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    adapters.apply(model, config, device=torch.device("cpu"))
+    assert largest == 4 + adapters.OVERSAMPLED  # of 300
+    layer = model.language["q_proj"]
+    assert torch.equal(layer.get_base_layer().weight, weight)
+    u, s, v = whole(weight, full_matrices=False)
+    best = u[:, :4] @ torch.diag(s[:4]) @ v[:4]
+    found = layer.get_delta_weight("default")
+    torch.testing.assert_close(found, best, atol=1e-4, rtol=1e-3)
+    assert torch.equal(layer.get_delta_weight("start"), -found)
+    again, _ = wide()
+    adapters.apply(again, config)
+    assert torch.equal(again.language["q_proj"].get_delta_weight("default"), found)
+
+
+@pytest.mark.parametrize("method", ["pissa", "four-bit pissa"])
+def test_pissa_takes_nothing_apart_where_a_checkpoint_follows(
+    folder: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, encoder = text_model(folder)
+    tensors, config = batch(encoder), settings(method)
+    adapters.apply(model, config)
+    train(model, tensors, config, steps=3)
+    for name in ("svd", "svd_lowrank"):
+        monkeypatch.setattr(torch if name == "svd_lowrank" else torch.linalg, name, None)
+    other, _ = text_model(folder)
+    torch.manual_seed(5)
+    adapters.apply(other, config, restored=True)
+    adapters.load_trained_state(other, adapters.trained_state(model), "x.ckpt")
+    assert torch.equal(logits(other, tensors), logits(model, tensors))
+    # Going on is as if it had not been left, and so is what is merged.
+    losses = [train(made, tensors, config, steps=3) for made in (model, other)]
+    assert losses[0] == losses[1]
+    for made in (model, other):
+        adapters.merge(made)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
 def test_four_bits_are_four_bits(folder: Path) -> None:
     bitsandbytes = pytest.importorskip("bitsandbytes")
     model, _ = text_model(folder)
@@ -292,6 +354,9 @@ class Normalised(nn.Module):
         self.language, self.audio = nn.ModuleDict({"q_proj": nn.Linear(8, 8)}), nn.ModuleDict()
         self.audio["q_proj"], self.audio["norm"] = nn.Linear(8, 8), nn.BatchNorm1d(8)
         self.towers, self.new = {"language": ["language"], "audio": ["audio"]}, frozenset()
+
+    def unused(self, towers: set[str]) -> set[str]:
+        return set()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.language["q_proj"](self.audio["norm"](self.audio["q_proj"](x)))

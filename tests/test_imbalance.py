@@ -245,7 +245,7 @@ def test_label_weights_change_the_loss_of_the_training_and_nothing_else(
     for setting in ("none", "balanced", "square_root"):
         clips, module, _ = loaded(words, configure, f"finetuning.label_weights={setting}", "trainer.batch_size=20")
         monkeypatch.setattr(module, "log", lambda *args, **more: None)
-        monkeypatch.setattr(module, "_trainer", SimpleNamespace(accumulate_grad_batches=1, world_size=1))
+        monkeypatch.setattr(module, "_trainer", SimpleNamespace(accumulate_grad_batches=1, world_size=1, global_step=0))
         batch = next(iter(clips.train_dataloader()))
         loss = module.training_step(batch, 0)
         names = [e.record.labels["label"] for e in batch.examples]

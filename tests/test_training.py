@@ -1,12 +1,14 @@
 """Training and evaluation through train.py and evaluate.py themselves, with tiny models on a handful of clips."""
 
 import csv
+import gc
 import json
 import math
 import os
 import random
 import shutil
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -18,7 +20,7 @@ import pytest
 import torch
 import transformers
 from omegaconf import OmegaConf
-from tiny_models import TINY_LABELS, tiny_composed_language, tiny_manifest, tiny_words
+from tiny_models import TINY_LABELS, tiny_composed_language, tiny_manifest, tiny_whisper, tiny_words
 
 import evaluate
 import train
@@ -761,6 +763,71 @@ def test_alignment_finds_what_can_be_told_apart_and_leaves_the_language_model(
     assert not any(part.training for part in (module.model.audio, module.model.vision))
     again = aligned(root, table, configure, *ENOUGH)
     assert again[0] == found and all(torch.equal(again[2][name], after[name]) for name in after)
+
+
+def test_alignment_reads_clips_in_batches_and_keeps_what_there_is_room_for(
+    root: Path, configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tiny_manifest(root / "streamed", train=24, val=12, test=1)
+    words = ("finetuning.alignment_epochs=3", "trainer.num_workers=0")
+    monkeypatch.setattr(alignment, "BATCH_SIZE", 2)
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    most, made = 0, data.Collate.__call__
+
+    def noted(self: data.Collate, asked: list) -> data.Batch:
+        nonlocal most
+        batch = made(self, asked)
+        alive.update(batch.tensors[key] for key in ("audio_features", "frames") if key in batch.tensors)
+        most = max(most, len(alive))
+        return batch
+
+    monkeypatch.setattr(data.Collate, "__call__", noted)
+    found, _, kept, _ = aligned(root, table, configure, *words)
+    monkeypatch.setattr(alignment, "KEPT", 0)
+    alive.clear()
+    gc.collect()
+    most = 0
+    again, _, streamed, _ = aligned(root, table, configure, *words)
+    # One in use, one that was before it, one that is ready and one that is being made: of 12 and 6, twice.
+    assert 0 < most <= 4
+    assert again == found and all(torch.equal(streamed[name], kept[name]) for name in kept)
+
+
+def test_alignment_asks_an_encoder_that_is_not_trained_once(
+    root: Path, configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tiny_manifest(root / "frozen", train=6, val=3, test=1)
+    whisper = tiny_whisper(root / "whisper_once") if not (root / "whisper_once").exists() else root / "whisper_once"
+    monkeypatch.setattr(alignment, "BATCH_SIZE", 3)
+    kind = transformers.models.whisper.modeling_whisper.WhisperEncoder
+    calls, forward = [], kind.forward
+    monkeypatch.setattr(kind, "forward", lambda self, *rest, **how: (calls.append(1), forward(self, *rest, **how))[1])
+    words = (f"model.audio={whisper}", "modalities=ta", "finetuning.alignment_epochs=4")
+    found, before, after, _ = aligned(root, table, configure, *words)
+    assert len(calls) == 2 + 1  # batches of the two splits
+    monkeypatch.setattr(alignment, "KEPT", 0)
+    calls.clear()
+    again, _, streamed, _ = aligned(root, table, configure, *words)
+    assert len(calls) == 4 * 2 + 1
+    assert again == found and all(torch.equal(streamed[name], after[name]) for name in after)
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"audio_projector"}
+
+
+def test_a_trial_aligns_with_no_more_clips_than_it_trains_on(
+    root: Path, configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tiny_manifest(root / "trial", train=12, val=9, test=1)
+    read, clip = set(), decoded.Source.clip
+    monkeypatch.setattr(
+        decoded.Source, "clip", lambda self, record, *rest: (read.add(record.id), clip(self, record, *rest))[1]
+    )
+    module, clips, cfg = supervised(root, table, configure, "trainer=smoke", "evaluation.batch_size=3")
+    assert (cfg.trainer.max_batches, cfg.trainer.batch_size) == (2, 2)
+    found = alignment.align(module.model, module.encoder, clips.by_split["train"], clips.by_split["val"], cfg)
+    assert [item.modality for item in found] == ["audio", "video"] and found[0].loss is not None
+    by_split = {split: {e.record.id for e in clips.by_split[split]} & read for split in ("train", "val")}
+    assert {split: len(ids) for split, ids in by_split.items()} == {"train": 4, "val": 6} and len(read) == 10
 
 
 def test_alignment_has_nothing_to_do_where_all_answers_are_one(root: Path, configure: Callable[..., Config]) -> None:

@@ -35,7 +35,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     model, encoder = models.load(cfg.model, modalities=modalities, cache_root=cache_root)
     if cfg.finetuning.target is Target.head:
         heads.attach(model, inherit.trained_tasks(folder))
-    counts = adapters.apply(model, cfg.finetuning)
+    counts = adapters.apply(model, cfg.finetuning, restored=True)
     print_towers(counts)
     trainer.load_best(model, folder)
     model.eval()
@@ -51,7 +51,10 @@ def main(cfg: Config, job_folder: str | None) -> None:
             weights.write_heads(made, model, inherit.trained_tasks(folder))
         if (folder / clip_rows.FILE).is_file():  # so that the model is not tested on them under a new name
             shutil.copyfile(folder / clip_rows.FILE, made / clip_rows.FILE)
+        said = weights.serving_in_words(model, cfg)
         card.write(made, cfg, folder, model, counts, modalities)
+    if said:
+        print(said)
     print(f"{target} written: its README.md says how it is loaded, and what it was trained and tested on")
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from affect import __version__, prompts, run
-from affect.adapters import HEAD, TowerCount
+from affect.adapters import HEAD, TowerCount, tower_of
 from affect.config import ComposedConfig, Config, ExportAs, Target
 from affect.datasets.published import LICENCES
-from affect.export.weights import is_native
+from affect.export.weights import is_native, serving_in_words
+from affect.models import reach
 from affect.record import Record
 from affect.report.formats import code_markdown, escape_markdown
 from affect.tasks import Kind, Task
@@ -138,15 +139,19 @@ def _loading(cfg: Config, model: Any, native: bool) -> Iterator[str]:
         'processor = AutoProcessor.from_pretrained("this folder")',
         "```",
     )
+    if said := serving_in_words(model, cfg):
+        yield from ("", said.replace("*", r"\*"))
 
 
 def _not_quantised(model: Any) -> list[str]:
-    """The linear modules of the base that stay in their own type: the output embedding, and all other towers than the
-    language model, by the names that transformers takes for all that lies in them."""
+    """The linear modules of the base that stay in their own type: the output embedding, those of the language model
+    whose weight is read without calling them, and all other towers, by the names that transformers takes for all that
+    lies in them."""
+    read = [name for name in reach.read_directly(model) if tower_of(name, model.towers) == "language"]
     places = (p for tower, found in model.towers.items() if tower not in ("language", HEAD) for p in found)
     names = sorted({place.removeprefix("backbone.") for place in places}, key=len)
     outer = [n for i, n in enumerate(names) if not any(n.startswith(f"{other}.") for other in names[:i])]
-    return ["lm_head", *sorted(outer)]
+    return ["lm_head", *sorted({*outer, *(name.removeprefix("backbone.") for name in read)})]
 
 
 def _base_name(cfg: Config) -> str:

@@ -3,8 +3,10 @@ transformers has whole, and in one of affect's own for a composed one."""
 
 import json
 import os
+import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -174,6 +176,32 @@ def write_adapter(folder: Path, model: Any, encoder: Any, cfg: Config, modalitie
     else:
         adapters.merge(model)  # LoRA of the other towers
         _write_towers(folder, model, cfg, modalities)
+
+
+def serving_in_words(model: Any, cfg: Config) -> str | None:
+    """A sentence about what vLLM would not serve of the adapter of a native `model`; None where it serves all."""
+    if cfg.export_as is not ExportAs.adapter or not is_native(model):
+        return None
+    names: dict[str, Counter[str]] = {}
+    for name, module in model.named_modules():
+        tower = adapters.tower_of(name, model.towers) if hasattr(module, "lora_A") else "language"
+        if tower != "language":
+            # Layers differ in their number alone.
+            kind = re.sub(r"\.\d+(?=\.|$)", ".*", name.removeprefix("backbone."))
+            names.setdefault(tower, Counter())[kind] += 1
+    remedy = "To serve this model, export it merged: export_as=merged"
+    if names:
+        listed = "; ".join(
+            f"of the {tower} tower {', '.join(f'{kind} ({count})' for kind, count in sorted(kinds.items()))}"
+            for tower, kinds in names.items()
+        )
+        return (
+            "vLLM serves adapters of the language model alone and leaves out all others, with no more than a warning:"
+            f" {listed}. What it answered would not be what this model answers. {remedy}"
+        )
+    if cfg.finetuning.method is LoraMethod.dora:
+        return f"vLLM refuses adapters that were trained with DoRA. {remedy}"
+    return None
 
 
 def _adapter_tensors(base: Any) -> dict[str, torch.Tensor]:

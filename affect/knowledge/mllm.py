@@ -240,7 +240,7 @@ class Mllm:
                 from affect.trainer import load_best
 
                 assert generator.finetuning is not None
-                adapters.apply(model, generator.finetuning)
+                adapters.apply(model, generator.finetuning, restored=True)
                 load_best(model, generator.run)
         return model.eval().requires_grad_(False).to(self.device), encoder
 

@@ -14,7 +14,7 @@ A family that asks a server (server.py) has no tokens and tells no likelihoods: 
 needs, and none of these keys. affect/rules.py refuses whatever needs more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -101,6 +101,10 @@ class Model(Protocol):
     new: frozenset[str]
     """Towers whose weights are random and mean nothing until they are trained. A model that has any also has what
     affect/alignment.py fits them with: soft_tokens, soft_token_modules and answer_embedding, as models/composed.py."""
+
+    def unused(self, towers: Collection[str]) -> set[str]:
+        """Names of the parameters, of these towers at least, that nothing the model answers depends on, whatever it is
+        given. They get no gradient, so fine-tuning leaves them out."""
 
     def encoders(self) -> "dict[str, torch.nn.Module]":
         """By part, audio or video, the module that everything encoder_outputs gives comes out of. A part is absent

@@ -3,6 +3,7 @@ whose outputs stand as soft tokens where the prompt has its placeholders."""
 
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from affect.config import ComposedConfig, ConfigError, ProjectorKind, is_true
-from affect.models import Conversation, Unanswered, smollm2, towers
+from affect.models import Conversation, Unanswered, reach, smollm2, towers
 from affect.models.chat import (
     answer_text,
     end_of_turn,
@@ -186,6 +187,24 @@ class Composed(nn.Module):
         if "frames" in batch or towers.STATES["video"] in batch:
             tokens["video"] = self.video_projector(self.vision(batch))
         return tokens
+
+    def unused(self, towers: Collection[str]) -> set[str]:
+        """Names of the parameters that no answer depends on: what encoders have behind the states that are taken of
+        them, and what a language model has beside its language, such as a vision tower of its own."""
+        found = self._unused_language() if "language" in towers else set()
+        for name in {"audio", "vision"} & {*towers}:
+            encoder = getattr(self, name)
+            found |= {f"{name}.{own}" for own in encoder.unused()} if hasattr(encoder, "unused") else set()
+        return found
+
+    def _unused_language(self) -> set[str]:
+        embeddings = self.language.get_input_embeddings().weight
+        given = {"inputs_embeds": torch.empty(1, 2, embeddings.shape[1], dtype=torch.bfloat16, device="meta")}
+        # A mask of four axes is taken as it is, and one of two, or none, is looked at. Recurrent models take no such.
+        mask = {"attention_mask": torch.empty(1, 1, 2, 2, dtype=torch.bfloat16, device="meta")}
+        runs = [lambda copy, how=how: copy(**given, **how, use_cache=False).logits for how in (mask, {})]
+        found = {f"language.{name}" for name in reach.unused(self.language, *runs)}
+        return found - {name for name, parameter in self.named_parameters() if parameter is embeddings}
 
     def encoders(self) -> dict[str, nn.Module]:
         """The pretrained encoders. New ones are trained, so what they make of a clip is never the same twice."""

@@ -8,7 +8,7 @@ its tokens. So it does not matter whether that was just made or has been kept.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from operator import attrgetter
@@ -308,6 +308,8 @@ class Native(nn.Module):
     """Module names below the backbone by tower, projector included. Those that were dropped do not count."""
     ENCODERS: Mapping[str, tuple[str, ...]] = {}
     """By part, the modules below the backbone that what stands for a clip comes out of."""
+    UNUSED: tuple[str, ...] = ()
+    """Names below the backbone, of modules or parameters, that the checkpoint has and no answer depends on."""
     CLIPS: Mapping[str, str] = {"audio": "input_features", "video": "pixel_values_videos"}
     """By part, a key of a batch that has clips which still have to go through the encoders."""
     TOKENS: Mapping[str, str] = NativeEncoder.TOKENS
@@ -325,6 +327,18 @@ class Native(nn.Module):
             for tower, names in {"language": self.LANGUAGE, **self.TOWERS}.items()
         }
         self.towers = {tower: names for tower, names in named.items() if names}
+
+    def unused(self, towers: Collection[str]) -> set[str]:
+        """Names of the parameters that no answer depends on, by UNUSED."""
+        return self._below(self.UNUSED)
+
+    def _below(self, prefixes: Iterable[str]) -> set[str]:
+        """Names of the parameters that are, or lie in, what these names below the backbone stand for."""
+        return {
+            f"backbone.{name}"
+            for name, _ in self.backbone.named_parameters()
+            if any(f"{name}.".startswith(f"{prefix}.") for prefix in prefixes)
+        }
 
     def forward(self, batch: dict, keep: int) -> torch.Tensor:
         """logits[B, keep, V] at the last `keep` positions."""

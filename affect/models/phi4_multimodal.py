@@ -10,6 +10,7 @@ The checkpoint has LoRA adapters of its own beside its weights, one for sound al
 That for the modalities the model is loaded with is merged into the weights.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -131,6 +132,22 @@ class Phi4Multimodal(native.Native):
     }
     CLIPS: ClassVar = {"audio": "audio_input_features", "video": "image_pixel_values"}
     TOKENS: ClassVar = {"audio": "audio_config.audio_token_id", "video": "vision_config.image_token_id"}
+
+    def unused(self, towers: Collection[str]) -> set[str]:
+        """The vision tower's layers behind the one whose states are taken, its last norm and its pooling head; and of
+        the two projectors of sound, that for the other kind of conversation: in a run, all clips have the same
+        modalities, those the model was loaded with."""
+        embed, names = self.backbone.model.embed_tokens_extend, []
+        if embed.image_embed is not None:
+            tower, at = "model.embed_tokens_extend.image_embed.img_processor", embed.image_embed.layer_idx
+            layers = len(embed.image_embed.img_processor.encoder.layers)
+            # States 0 are those before the first layer.
+            used = range(layers + 1)[at]
+            names += [f"{tower}.encoder.layers.{i}" for i in range(used, layers)]
+            names += [f"{tower}.post_layernorm", f"{tower}.head"]
+        other = "vision_speech" if embed.image_embed is None else "speech"
+        names += [f"model.embed_tokens_extend.audio_embed.{way}_proj_for_{other}" for way in ("up", "down")]
+        return self._below(names)
 
     def heard(self, batch: dict) -> dict[str, torch.Tensor]:
         """Before the projector. Each alone: the audio tower looks at what a sound is padded with."""

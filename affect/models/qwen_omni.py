@@ -275,6 +275,8 @@ class QwenOmni(native.Native):
         "projector": ("model.audio_tower.proj", "model.visual.merger"),
     }
     ENCODERS: ClassVar = {"audio": ("model.audio_tower",), "video": ("model.visual",)}
+    # The class embeds <|audio_bos|> and <|audio_eos|> with the words.
+    UNUSED = ("model.audio_tower.audio_bos_eos_token",)
     AXES = 3
 
     def heard(self, batch: dict) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ ones that transformers can load. Nothing in them mixes clips or looks at padding
 its batch.
 """
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +23,7 @@ from transformers import (
 from transformers.audio_utils import mel_filter_bank
 
 from affect.config import ConfigError
+from affect.models import reach
 from affect.models.pretrained import refusals, weights
 
 SAMPLING_RATE = 16_000
@@ -198,7 +200,7 @@ class ConvAudio(nn.Module):
         changes = [mean_change(x, lengths, step) for step in (1, 8)]  # 10 and 80 ms: within and between phones
         return torch.cat([statistics(x, lengths), *changes], -1)
 
-    def calibrate(self, batches: list[dict[str, torch.Tensor]]) -> None:
+    def calibrate(self, batches: Iterable[dict[str, torch.Tensor]]) -> None:
         """Sets the mean and scale by which the statistics are standardised, from the training clips."""
         values = torch.cat([self._statistics(batch) for batch in batches])
         self.mean.copy_(values.mean(0))
@@ -242,6 +244,10 @@ class ConvVision(nn.Module):
         return self.part(segment_means(x, lengths, self.num_tokens)) + self.whole(statistics(x, lengths))[:, None]
 
 
+def _unused(encoder: nn.Module, features: torch.Tensor) -> set[str]:
+    return {f"encoder.{name}" for name in reach.unused(encoder, lambda copy: copy(features).last_hidden_state)}
+
+
 class PretrainedAudio(nn.Module):
     """A pretrained speech encoder's last hidden states, averaged over num_tokens equal parts of the clip."""
 
@@ -251,6 +257,13 @@ class PretrainedAudio(nn.Module):
             whole = weights(AutoModel, "model.audio", name, **load)
         self.encoder = whole.encoder if whole.config.is_encoder_decoder else whole
         self.num_tokens, self.width = num_tokens, whole.config.hidden_size
+
+    def unused(self) -> set[str]:
+        """Names of the parameters that the states do not depend on, as the stand-in for masked sound."""
+        config = self.encoder.config
+        mel = getattr(config, "num_mel_bins", None)
+        shape = (1, SAMPLING_RATE) if mel is None else (1, mel, 2 * config.max_source_positions)
+        return _unused(self.encoder, torch.empty(shape, dtype=torch.bfloat16, device="meta"))
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         if STATES["audio"] in batch:
@@ -278,6 +291,12 @@ class PretrainedVision(nn.Module):
             whole = weights(AutoModel, "model.vision", name, **load)
         self.encoder = getattr(whole, "vision_model", whole)
         self.num_tokens, self.width = num_tokens, self.encoder.config.hidden_size
+
+    def unused(self) -> set[str]:
+        """Names of the parameters that the states of the patches do not depend on: pooling, and what follows it."""
+        size = getattr(self.encoder.config, "image_size", 224)
+        height, width = size if isinstance(size, list | tuple) else (size, size)
+        return _unused(self.encoder, torch.empty(1, 3, height, width, dtype=torch.bfloat16, device="meta"))
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         if STATES["video"] in batch:

@@ -12,19 +12,20 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from affect.media import VERSION as DECODE_VERSION
 from affect.media import Clip, MediaError, Sampling, decode
 from affect.record import DataError, Record
 
-CHECK_VERSION = 2
-"""To be raised when media.decode starts to judge clips differently; what was kept before is then not used."""
+CHECK_VERSION = [3, DECODE_VERSION]
+"""To be raised when clips are judged differently; what was kept before is then not used."""
 
 BATCH = 200
 """Records between two writes: what a killed run loses at most, a few seconds of decoding."""
@@ -49,6 +50,8 @@ class Check:
     """A sentence with file and remedy; empty where the outcome is ok."""
     seconds: float
     """Duration of the clip; 0 where the outcome is not ok."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What the clip is used in spite of, as media.NOTES names it, with the detail."""
 
 
 def check_clips(
@@ -93,9 +96,12 @@ def check_clips(
                 database.executemany("INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?)", rows)
             for record in batch:
                 outcome, detail, seconds = {**found, **fresh}[keys[record.id] or record.id]
+                notes = {}
+                if outcome == "ok" and detail:
+                    notes, detail = json.loads(detail), ""
                 if outcome != "ok":  # kept without the path, since the same content may be found elsewhere
                     detail = str(MediaError(outcome, record.media or record.source or record.id, detail))
-                checks[record.id] = Check(outcome, detail, seconds)
+                checks[record.id] = Check(outcome, detail, seconds, notes)
     return {record.id: checks[record.id] for record in records}
 
 
@@ -124,7 +130,7 @@ def measure_clips(
             batch = records[at : at + BATCH]
             hashes = _hashes(database, pool, {record.media for record in batch if record.media is not None})
             digests = {record.id: None if record.media is None else hashes[record.media] for record in batch}
-            keys = {r.id: json.dumps([name, digests[r.id], r.start, r.end]) if digests[r.id] else None for r in batch}
+            keys = {r.id: json.dumps([name, digests[r.id], *r.part]) if digests[r.id] else None for r in batch}
             known: dict[str, str] = {}
             for key in {*keys.values()} - {None}:
                 row = database.execute("SELECT value FROM measurements WHERE key = ?", (key,)).fetchone()
@@ -192,12 +198,12 @@ def _check(
         return "missing", "the dataset has no file for it", 0.0
     try:
         if take is None:
-            clip = decode(record.media, sampling, record.start, record.end)
+            clip = decode(record.media, sampling, record.start, record.end, record.audio_track)
         else:
             clip = take(record, hashes[record.media])
     except MediaError as error:
         return error.outcome, error.detail, 0.0
-    return "ok", "", clip.seconds
+    return "ok", json.dumps(dict(clip.notes)) if clip.notes else "", clip.seconds
 
 
 def _key(record: Record, hashes: dict[str, str | None], sampling: Sampling) -> str | None:
@@ -206,7 +212,7 @@ def _key(record: Record, hashes: dict[str, str | None], sampling: Sampling) -> s
     if digest is None:
         return None
     wanted = [sampling.audio, sampling.video, sampling.max_seconds]
-    return json.dumps([CHECK_VERSION, digest, record.start, record.end, *wanted])
+    return json.dumps([*CHECK_VERSION, digest, *record.part, *wanted])
 
 
 def _known(database: sqlite3.Connection, key: str) -> tuple[str, str, float] | None:

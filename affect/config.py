@@ -178,6 +178,9 @@ class DatasetConfig:
     """No speaker may be in two splits; a run that meets one is refused."""
     options: dict[str, Any] = field(default_factory=dict)
     """The keyword-only parameters of the reader's `records` function."""
+    audio_track: int | None = None
+    """Which audio track is heard of files that have several (another language, a commentary), counted from 0; null is
+    the one that each file marks as its default, or else the first. A file without that track is excluded."""
     subset: SubsetConfig = field(default_factory=SubsetConfig)
     fraction: float | None = None
     """Share of the training clips that is used, above 0 and up to 1, or their number, from 2; null is all. Whole groups

@@ -15,7 +15,7 @@ from affect import decoded, fewshot, imbalance, prompts
 from affect.cache import check_clips, file_versions
 from affect.config import Calibration, Config, Target
 from affect.lifetime import is_first, say
-from affect.media import SAMPLING_RATE, Clip, MediaError, Sampling, decode
+from affect.media import NOTES, SAMPLING_RATE, Clip, MediaError, Sampling, decode
 from affect.models import Conversation, Encoder
 from affect.prefetch import Prefetching
 from affect.prompts import Example
@@ -69,8 +69,8 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> decoded.Source:
 
     def take(record: Record, digest: str | None) -> Clip:
         if files is None or digest is None:
-            return decode(record.media, wanted, record.start, record.end)
-        return decoded.take(files, [digest, record.start, record.end], record, wanted)
+            return decode(record.media, wanted, record.start, record.end, record.audio_track)
+        return decoded.take(files, [digest, *record.part], record, wanted)
 
     seconds: dict[str, float] = {}
     for part in parts:
@@ -96,6 +96,14 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> decoded.Source:
                 f"no clip of dataset '{part.dataset}', split '{part.split}' can be used; the first of {len(bad)}:"
                 f" {checks[bad[0].id].detail}"
             )
+        for note, meaning in NOTES.items():
+            noted = [record for record in part.records if note in checks[record.id].notes]
+            if noted:
+                say(
+                    f"{part.dataset} {part.split}: {len(noted)} of {len(checks)} clips are used although {meaning}:"
+                    f" {noted[0].media}: {checks[noted[0].id].notes[note]}"
+                    + (" (the doctor names the others)" if len(noted) > 1 else "")
+                )
         if bad:
             say(
                 f"{part.dataset} {part.split}: {len(bad)} of {len(checks)} clips cannot be"

@@ -15,12 +15,9 @@ import numpy as np
 import torch
 
 from affect.cache import Version, version
-from affect.media import SAMPLING_RATE, Clip, Sampling, decode
+from affect.media import SAMPLING_RATE, VERSION, Clip, Sampling, decode
 from affect.record import Record
 from affect.tensor_files import GIGABYTE, TensorFiles
-
-VERSION = 2
-"""To be raised when media.decode gives other samples or pixels; what was kept before is then not used."""
 
 DECODING = [VERSION, av.__version__]
 """What the samples and pixels of a clip depend on beside the clip and what is asked of it."""
@@ -47,14 +44,14 @@ class Source:
             unchanged = version(record.media) == then
         except OSError:  # decoding it will say what is the matter
             return None
-        return [digest, record.start, record.end] if unchanged else None
+        return [digest, *record.part] if unchanged else None
 
     def clip(self, record: Record, wanted: Sampling) -> Clip:
         """What `wanted` says of the clip of `record`, which has a file. Raises MediaError."""
         assert record.media is not None, "records without a file are excluded by the check"
         key = None if self.files is None else self.key(record)
         if key is None:
-            return decode(record.media, wanted, record.start, record.end)
+            return decode(record.media, wanted, record.start, record.end, record.audio_track)
         return take(self.files, key, record, wanted)
 
 
@@ -68,16 +65,22 @@ def take(files: TensorFiles, key: list, record: Record, wanted: Sampling) -> Cli
     """The clip of `record`, decoded where it is not there. Raises MediaError."""
     if (kept := _kept(files, key, wanted)) is not None:
         return kept
-    clip = decode(record.media, wanted, record.start, record.end)
+    clip = decode(record.media, wanted, record.start, record.end, record.audio_track)
     known = {
         "seconds": torch.tensor(clip.seconds, dtype=torch.float64),
         "max_seconds": torch.tensor(wanted.max_seconds, dtype=torch.float64),
     }
+
+    def notes(of_picture: bool) -> torch.Tensor:
+        own = {note: text for note, text in clip.notes.items() if (note == "missing_video") == of_picture}
+        return torch.tensor(list(json.dumps(own).encode()), dtype=torch.uint8)
+
     if clip.waveform is not None:
         samples = torch.from_numpy(np.rint(clip.waveform * 32768).astype(np.int16))
-        files.put(_sound(key), {"samples": samples, **known})
+        files.put(_sound(key), {"samples": samples, "notes": notes(of_picture=False), **known})
     if clip.frames is not None:
-        files.put(_picture(key, wanted), {"frames": torch.from_numpy(clip.frames), **known})
+        frames = torch.from_numpy(clip.frames)
+        files.put(_picture(key, wanted), {"frames": frames, "notes": notes(of_picture=True), **known})
     return clip
 
 
@@ -93,6 +96,7 @@ def _kept(files: TensorFiles, key: list, wanted: Sampling) -> Clip | None:
         waveform=None if sound is None else sound["samples"].numpy().astype(np.float32) / 32768,
         frames=None if picture is None else picture["frames"].numpy(),
         seconds=float(tracks[0]["seconds"]),
+        notes={note: text for track in tracks for note, text in json.loads(bytes(track["notes"].tolist())).items()},
     )
 
 

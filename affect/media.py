@@ -1,23 +1,33 @@
 """One clip, from its file to a waveform and a few frames. The only module that opens media.
 
 Whatever can be wrong with a file ends in a `MediaError` with one of OUTCOMES. Nothing is repaired: a clip that is cut
-short or damaged would otherwise be trained on as if it were whole.
+short or damaged would otherwise be trained on as if it were whole. What a clip can be used in spite of is a note, one
+of NOTES.
+
+Time 0 of a file is its first time stamp, as players count. Every sample and frame is placed by its own time stamp:
+where a track has no sound, because it begins late or has a hole, the waveform is silent.
 """
 
+import math
 import os
 import stat
 import uuid
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
+from av.video.stream import VideoStream
+
+VERSION = 3
+"""To be raised when decode gives other samples, pixels, outcomes or notes; what was kept before is then not used."""
 
 SAMPLING_RATE = 16000
 """Hz. What every speech encoder in use was trained on."""
@@ -40,14 +50,44 @@ OUTCOMES = {
 }
 """Everything that can be wrong with a clip, and the remedy."""
 
+NOTES = {
+    "missing_audio": "the last moments of their sound are missing or cannot be decoded",
+    "missing_video": "the last moments of their picture are missing or cannot be decoded",
+    "scaled": "samples above full scale had to be scaled down",
+    "one_channel": "their channels cancel each other when they are mixed, so that one of them had to be taken",
+}
+"""What a clip is used in spite of."""
+
 TOLERANCE_SECONDS = 0.25
 TOLERANCE_SHARE = 0.1
 """A track may end this much before its declared end. Encoders' padding and rounded headers stay well below a quarter of
-a second; only what also exceeds a tenth of the clip is called truncated, since long recordings drift by more."""
+a second; only what also exceeds a tenth of the clip is called truncated, since long recordings drift by more. The rule
+is the same for every codec, and for an end that is there but cannot be decoded."""
+
+NOTED_SECONDS = {"audio": 0.03, "video": 0.1}
+"""An end that is missing is noted from here on. Rounded headers, the delays of encoders, and the last picture, which
+some containers give no duration, stay below."""
+
+CLOCK_SECONDS = 0.02
+"""Samples follow each other without a break while their time stamps say so within this much: containers round stamps,
+to a millisecond in Matroska. A larger difference is a hole or an overlap, and what follows is placed by its stamp."""
+
+PREROLL = 0.5
+"""Seconds before a clip from which on it is decoded. Audio decoders need some packets before the first one that is
+right; the frames of an mp3 of few bits a second refer to the most, a fifth of a second."""
+
+CANCELLATION = 0.4
+"""Channels cancel each other where the power of their mean is below this by the squared number of channels, relative to
+the loudest. One channel that is alone among silent ones has 1 by this number, so only opposite ones fall below it; of
+two channels, those with a correlation below -0.8."""
 
 GUESSED_DURATION = frozenset({"mp3", "aac", "ac3", "eac3", "amr", "amrnb", "amrwb", "mpeg", "h264", "hevc", "m4v"})
 """Formats without a declared duration. FFmpeg extrapolates one from the bit rate, which is far off for a variable
 rate."""
+
+SPANS = frozenset({"mpegts"})
+"""Formats whose duration FFmpeg finds as the last time stamp less the first. What others declare is that in some files,
+and in others the last time stamp alone."""
 
 INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "wav", "flac", "avi"})
 """Formats that know where their key frames are. Others are read from their beginning, since a jump into them can land
@@ -101,13 +141,41 @@ class Clip:
     """uint8[num_frames, height, width, 3], RGB; None where they were not wanted."""
     seconds: float
     """Duration of the clip: what the frames were sampled from."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What the clip is used in spite of: keys of NOTES, with the detail in a few words."""
 
 
-def decode(path: str | Path, sampling: Sampling, start: float | None = None, end: float | None = None) -> Clip:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """How a file is read. What the first reading finds out can make a second one necessary."""
+
+    hasty: bool = False
+    """Whether the file is opened with HASTY."""
+    seek: bool = True
+    """Whether to jump to the clip."""
+    gain: float = 1.0
+    """What samples are multiplied by before they are mixed."""
+    channel: int | None = None
+    """The one channel that is taken; None mixes all of them."""
+
+
+def decode(
+    path: str | Path,
+    sampling: Sampling,
+    start: float | None = None,
+    end: float | None = None,
+    audio_track: int | None = None,
+) -> Clip:
     """Reads the clip of `path` that lies between `start` and `end` (seconds; None is the beginning, the end).
 
-    Both tracks come out of one pass over the file. A frame is the one on display at its moment, so a clip with fewer
-    frames than `num_frames` gives some of them twice. Safe to call from many threads; each call uses one.
+    The waveform begins at `start` and is silent where the file has no sound. Where `end` is given, it is exactly that
+    long. A frame is the one on display at its moment, so a clip with fewer frames than `num_frames` gives some of them
+    twice; before the first picture that one is shown.
+
+    audio_track: which of the file's audio tracks is read, counted from 0 as in FFmpeg's `0:a:1`; None is the one that
+    the file marks as its default, or else the first. Channels are mixed to their mean.
+
+    Both tracks come out of one pass over the file. Safe to call from many threads; each call uses one.
 
     Raises MediaError.
     """
@@ -116,9 +184,14 @@ def decode(path: str | Path, sampling: Sampling, start: float | None = None, end
     size = _file_size(path)
     try:
         # Without "file:", FFmpeg takes names with a colon for addresses of other protocols.
-        options = HASTY if sampling.only_needed else {}
-        with av.open(f"file:{path}", metadata_errors="ignore", options=options) as container:
-            return _decode(container, path, size, sampling, start, end)
+        reading = _Reading(hasty=sampling.only_needed)
+        while True:
+            options = HASTY if reading.hasty else {}
+            with av.open(f"file:{path}", metadata_errors="ignore", options=options) as container:
+                clip = _decode(container, path, size, sampling, start, end, audio_track, reading)
+            if isinstance(clip, Clip):
+                return clip
+            reading = clip
     except av.FFmpegError as error:
         outcome = "unreadable" if isinstance(error, OSError) else "corrupt"
         raise MediaError(outcome, path, f"it cannot be decoded ({error.strerror})") from error
@@ -142,12 +215,23 @@ def _file_size(path: str | Path) -> int:
 
 
 def _decode(
-    container: InputContainer, path: str | Path, size: int, sampling: Sampling, start: float | None, end: float | None
-) -> Clip:
-    audio_stream = next(iter(container.streams.audio), None)
+    container: InputContainer,
+    path: str | Path,
+    size: int,
+    sampling: Sampling,
+    start: float | None,
+    end: float | None,
+    audio_track: int | None,
+    reading: _Reading,
+) -> Clip | _Reading:
+    """The clip, or how the file has to be read instead."""
+    if reading.hasty and container.format.name == "matroska,webm":
+        # Without a decoded picture FFmpeg does not learn when the picture begins, and takes the sound's beginning.
+        return replace(reading, hasty=False)
+    audio_stream = _audio_stream(container, audio_track, path) if sampling.audio else _default(container.streams.audio)
     # A cover picture of a sound file is a video track to FFmpeg.
-    films = (stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic)
-    video_stream = next(films, None)
+    films = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    video_stream = _default(films)
     if sampling.audio and audio_stream is None:
         raise MediaError("no_audio", path, "it has no audio track")
     if sampling.video and video_stream is None:
@@ -157,16 +241,25 @@ def _decode(
     guessed = container.duration is None or container.format.name in GUESSED_DURATION
     # Only RIFF files shrink their declared duration to what is there; stretched back, a missing end shows.
     stretch = 1.0 if guessed else _riff_size(path, size) / size
-    duration = stretch * (_scanned_seconds(path, origin) if guessed else container.duration / av.time_base)
+    duration = _scanned_seconds(path, origin) if guessed else stretch * container.duration / av.time_base
+    if not guessed and (origin > 0.001 or origin < -TOLERANCE_SECONDS) and container.format.name not in SPANS:
+        duration -= max(0.0, origin)
+        if end is None or end > duration:  # else it does not matter which of the two it is
+            duration = max(duration, _scanned_seconds(path, origin))
     lower, upper = _window(path, start, end, duration)
-    if upper - lower > sampling.max_seconds + 0.001:  # a millisecond: annotated times are rounded
-        detail = f"the clip lasts {upper - lower:.2f} s and max_seconds is {sampling.max_seconds:g}"
-        raise MediaError("too_long", path, detail)
+    too_long = MediaError(
+        "too_long", path, f"the clip lasts {upper - lower:.2f} s and max_seconds is {sampling.max_seconds:g}"
+    )
+    # Behind the last frame of a sound file may be bytes that only decoding tells from sound.
+    tells = end is not None or not guessed or sampling.video
+    if tells and upper - lower > sampling.max_seconds + 0.001:  # a millisecond: annotated times are rounded
+        raise too_long
 
     sound = frames = None
     tracks: dict[int, _Waveform | _Frames] = {}
     if sampling.audio:
-        sound = tracks[audio_stream.index] = _Waveform(lower)
+        sound = tracks[audio_stream.index] = _Waveform(lower, None if end is None else upper, reading)
+        sound.exact = audio_stream.codec_context.name.startswith(("pcm_f", "wavpack"))
     if sampling.video:
         # AVI stores no presentation times. FFmpeg's guesses go back and forth where frames are stored out of order; the
         # order of decoding does not, and is late by two frames or so at most.
@@ -177,13 +270,17 @@ def _decode(
     read = [stream for stream in (audio_stream, video_stream) if stream is not None]
     for stream in read:
         stream.codec_context.thread_count = 1  # clips are decoded in parallel already
-    if start and container.format.name in INDEXED:
-        # Audio decoders need a few packets before the first one that is right; a tenth of a second is several.
-        container.seek(round((max(0.0, lower - 0.1) + origin) * av.time_base))
+    sought = bool(start) and reading.seek and container.format.name in INDEXED
+    if sought:
+        try:
+            container.seek(round((max(0.0, lower - PREROLL) + origin) * av.time_base))
+        except av.FFmpegError:
+            return replace(reading, seek=False)
 
     damage: list[str] = []
-    last_packet = 0.0
-    packets = _packets(container, read, damage)
+    structure: list[str] = []
+    last_packet = longest_sound = 0.0
+    packets = _packets(container, read, structure)
     if sampling.only_needed and frames is not None and frames.timed and video_stream.name in INDEPENDENT:
         told = _sorted_out(packets, video_stream.index, frames.moments, origin)
     else:
@@ -191,6 +288,8 @@ def _decode(
     for packet, needed in told:
         if packet.pts is not None:
             last_packet = max(last_packet, _seconds(packet.pts + (packet.duration or 0), packet) - origin)
+        if audio_stream is not None and packet.stream_index == audio_stream.index and packet.duration:
+            longest_sound = max(longest_sound, _seconds(packet.duration, packet))
         if packet.stream_index not in tracks:
             continue
         track = tracks[packet.stream_index]
@@ -200,38 +299,114 @@ def _decode(
                 continue
             # What other pictures are made of is decoded all the same.
             video_stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
+        if packet.size:
+            # Where a wav file does not know its size, FFmpeg takes its last packet for one that is not whole.
+            track.cut = packet.is_corrupt and (container.format.name != "wav" or stretch > 1)
+            track.cut |= track is sound and _is_cut_mp3(packet, audio_stream)
+        begin = track.reached or 0.0 if packet.pts is None else _seconds(packet.pts, packet) - origin
         try:
             for frame in packet.decode():
                 track.add(frame, origin)
-        except (av.FFmpegError, ValueError) as error:  # ValueError: the track changes its channels or rate midway
+                if track.failed and track.begun >= track.failed[0][0]:  # what follows the failure can be decoded
+                    damage += [message for _, message in track.failed]
+                    track.failed.clear()
+        except av.FFmpegError as error:
             if track.reached is None or track.reached >= lower:
-                damage.append(f"at {track.reached or 0.0:.2f} s: {getattr(error, 'strerror', error)}")
+                track.failed.append((begin, f"at {track.reached or 0.0:.2f} s: {error.strerror}"))
+        except ValueError as error:  # the track changes its channels or rate midway
+            if track.reached is None or track.reached >= lower:
+                damage.append(f"at {track.reached or 0.0:.2f} s: {error}")
         if end is None and (track.reached or 0.0) > lower + sampling.max_seconds + TOLERANCE_SECONDS:
+            if not tells:
+                raise too_long
             lies = f"more than {sampling.max_seconds:g} s (max_seconds) were decoded, though it declares {duration:.2f}"
             raise MediaError("too_long", path, f"{lies} s")
         if end is not None and all((other.reached or 0.0) > upper + TOLERANCE_SECONDS for other in tracks.values()):
             break
+    if sought and any(track.begins_late() for track in tracks.values()):
+        return replace(reading, seek=False)
 
+    notes: dict[str, str] = {}
     for index, track in tracks.items():
         stream = container.streams[index]
-        if track.reached is None and damage:
-            raise MediaError("corrupt", path, f"no {stream.type} could be decoded ({damage[0]})")
-        if stream.duration is None or guessed:  # then only the file as a whole declares when it ends
-            track_end, reached = duration, last_packet
+        failures = [*structure, *(message for _, message in track.failed)]
+        if track.reached is None and (damage or failures):
+            first = (damage or failures)[0]
+            raise MediaError("corrupt", path, f"no {stream.type} could be decoded ({first})")
+        if damage:
+            raise MediaError("corrupt", path, f"it is damaged in {len(damage)} place(s), first {damage[0]}")
+        declared = True
+        if guessed and (track_end := _xing_seconds(path, container, audio_stream)) is not None:
+            reached = track.reached or 0.0
+        elif stream.duration is None or guessed:  # then only the file as a whole declares when it ends
+            track_end, reached, declared = duration, last_packet, not guessed
         else:
             first = 0.0 if stream.start_time is None else float(stream.start_time * stream.time_base) - origin
             track_end, reached = first + stretch * float(stream.duration * stream.time_base), track.reached or 0.0
-        expected = min(upper, track_end)
-        if expected - max(reached, lower) > max(TOLERANCE_SECONDS, TOLERANCE_SHARE * (expected - lower)):
+        expected = track_end if guessed and end is None else min(upper, track_end)
+        if declared and failures:
+            reached = min(reached, track.reached or 0.0)
+        missing = expected - max(reached, lower)
+        if missing > max(TOLERANCE_SECONDS, TOLERANCE_SHARE * (expected - lower)):
+            if structure:
+                raise MediaError("corrupt", path, f"it is damaged in 1 place(s), first {structure[0]}")
             detail = f"its {stream.type} should last until {expected:.2f} s but ends at {max(reached, 0.0):.2f} s"
             raise MediaError("truncated", path, detail)
-    if damage:
-        raise MediaError("corrupt", path, f"it is damaged in {len(damage)} place(s), first {damage[0]}")
+        note = None
+        if failures and (track.reached or 0.0) < upper:
+            reason = failures[0].partition(": ")[2]
+            note = f"its {stream.type} cannot be decoded after {track.reached:.2f} s ({reason})"
+        # Matroska's duration can count what an encoder put before the sound, a packet.
+        elif missing > max(NOTED_SECONDS[stream.type], 0.0 if stream.duration else 1.2 * longest_sound):
+            note = f"its {stream.type} should last until {expected:.2f} s but ends at {max(reached, 0.0):.2f} s"
+        elif track.cut and track.begun < upper:
+            note = f"the last packet of its {stream.type}, at {track.begun:.2f} s, is not whole"
+        if note:
+            notes[f"missing_{stream.type}"] = note
+    if not tells:  # what cannot be decoded there is no part of the clip
+        if sound.failed:
+            upper = max(lower, min(upper, sound.reached or 0.0))
+        if upper - lower > sampling.max_seconds + 0.001:
+            raise too_long
+    waveform = None
+    if sound is not None:
+        waveform = sound.finish(path, upper)
+        gain, channel = sound.remedies(path)
+        if (gain, channel) != (1.0, None) and reading == replace(reading, gain=1.0, channel=None):
+            return replace(reading, gain=gain, channel=channel)
+        if reading.gain != 1.0:
+            notes["scaled"] = f"its samples reach {1 / reading.gain:.4g} times full scale and were divided by that"
+        if reading.channel is not None:
+            notes["one_channel"] = (
+                f"its channels cancel each other when mixed, so channel {reading.channel} alone was taken"
+            )
     return Clip(
-        waveform=None if sound is None else sound.finish(path, None if end is None else upper),
+        waveform=waveform,
         frames=None if frames is None else frames.finish(path),
         seconds=upper - lower,
+        notes=notes,
     )
+
+
+def _default(streams: Sequence) -> AudioStream | VideoStream | None:
+    """The track that players take: the first that is marked as the default and is no commentary; where none is marked,
+    the first."""
+    marked = [stream for stream in streams if stream.disposition & Disposition.default] or streams
+    return next((s for s in marked if not s.disposition & Disposition.comment), next(iter(marked), None))
+
+
+def _audio_stream(container: InputContainer, number: int | None, path: str | Path) -> AudioStream | None:
+    """The audio track `number`, or the default one. None where there is none at all."""
+    streams = container.streams.audio
+    if number is None or not streams:
+        return _default(streams)
+    if not 0 <= number < len(streams):
+        raise MediaError(
+            "no_audio",
+            path,
+            f"it has {len(streams)} audio track(s) and audio_track={number} is none of them, counted from 0",
+        )
+    return streams[number]
 
 
 def _window(path: str | Path, start: float | None, end: float | None, duration: float) -> tuple[float, float]:
@@ -253,7 +428,8 @@ def _packets(container: InputContainer, streams: list, damage: list[str]) -> Ite
     try:
         yield from container.demux(streams)
     except av.FFmpegError as error:
-        if isinstance(error, OSError):
+        # A transport stream says "try again" where it finds no further packet.
+        if isinstance(error, OSError) and not isinstance(error, BlockingIOError):
             raise
         damage.append(f"in the order of its packets: {error.strerror}")
 
@@ -299,13 +475,19 @@ def _sorted_out(
 
 
 def _scanned_seconds(path: str | Path, origin: float) -> float:
-    """Duration of a file that does not declare one, from its packets' times; nothing is decoded."""
+    """Duration of a file that does not declare one, from the times of its sound and picture packets; nothing is
+    decoded."""
     last = 0.0
     with av.open(f"file:{path}", metadata_errors="ignore") as container:
-        for packet in container.demux():
+        for packet in container.demux(*container.streams.audio, *container.streams.video):
             if packet.pts is not None:
                 last = max(last, _seconds(packet.pts + (packet.duration or 0), packet) - origin)
     return last
+
+
+UNKNOWN_SIZE = 0x7FFF0000
+"""Bytes. Programs that write to a pipe cannot come back to fill in how much they wrote, and put something near 2 or 4
+GiB into the header (sox 0x7ffff000, arecord 0x7fffffff or 0x80000000, FFmpeg 0xffffffff)."""
 
 
 def _riff_size(path: str | Path, size: int) -> int:
@@ -315,51 +497,177 @@ def _riff_size(path: str | Path, size: int) -> int:
     if head[:4] != b"RIFF":
         return size
     declared = int.from_bytes(head[4:8], "little")
-    # 0 and the largest number are written by programs that stream and do not come back to fill the size in.
-    return size if declared in (0, 0xFFFFFFFF) else max(size, declared + 8)
+    return size if declared == 0 or declared >= UNKNOWN_SIZE else max(size, declared + 8)
+
+
+def _xing_seconds(path: str | Path, container: InputContainer, stream: AudioStream | None) -> float | None:
+    """Duration that the first frame of an mp3 declares; None where it declares none."""
+    if container.format.name != "mp3" or stream is None:
+        return None
+    with open(path, "rb") as file:
+        head = file.read(10)
+        # An ID3 tag stands before, with its size in four times seven bits.
+        tag = sum(byte << 7 * (3 - i) for i, byte in enumerate(head[6:10])) + 10 if head[:3] == b"ID3" else 0
+        file.seek(tag)
+        frame = file.read(256)
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 0 or not frame[at + 7] & 1:
+        return None
+    samples = 1152 if stream.codec_context.sample_rate >= 32000 else 576  # a frame of MPEG-1, of MPEG-2 and 2.5
+    total = int.from_bytes(frame[at + 8 : at + 12], "big") * samples
+    if frame[at + 7] & 15 == 15:  # behind frames, bytes, table and quality: what the encoder added at both ends
+        added = int.from_bytes(frame[at + 141 : at + 144], "big")
+        total -= (added >> 12) + (added & 0xFFF)
+    return total / stream.codec_context.sample_rate
+
+
+BIT_RATES = {
+    True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""kbit/s of MPEG-1 (True) and of MPEG-2 and 2.5, layer III, by the index in a frame's header (ISO/IEC 11172-3)."""
+
+
+def _is_cut_mp3(packet: av.Packet, stream: AudioStream) -> bool:
+    """Whether an mp3 frame is shorter than its header says: FFmpeg makes sound of it all the same."""
+    head = bytes(memoryview(packet)[:4]) if stream.codec_context.name.startswith("mp3") else b""
+    # Twelve bits of synchronisation and version, layer III.
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2 or head[2] >> 4 in (0, 15):
+        return False
+    first = head[1] & 0x18 == 0x18  # MPEG-1
+    bits = BIT_RATES[first][head[2] >> 4] * 1000
+    return packet.size < (144 if first else 72) * bits // stream.codec_context.sample_rate + (head[2] >> 1 & 1)
 
 
 class _Waveform:
     """Collects the decoded audio of one clip."""
 
-    def __init__(self, lower: float) -> None:
-        # To 16-bit integers, as `ffmpeg -ac 1 -ar 16000` does: only then does FFmpeg normalise its downmix. Asked for
-        # floats it adds the channels up, and stereo comes out 3 dB louder than mono, beyond [-1, 1].
-        self.resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLING_RATE)
-        self.lower = lower
-        self.pieces: list[np.ndarray] = []
+    def __init__(self, lower: float, upper: float | None, reading: _Reading) -> None:
+        self.lower, self.upper, self.reading = lower, upper, reading
+        self.exact = False
+        """Whether samples are floats as they were written, not as a lossy codec overshoots."""
+        self.runs: list[tuple[float, list[np.ndarray]]] = []
+        """Samples that follow each other without a break, with the time of the first."""
+        self.run_end = 0.0
         self.first: float | None = None
+        self.begun = 0.0
         self.reached: float | None = None
+        self.failed: list[tuple[float, str]] = []
+        """Time and message of what could not be decoded and is not followed by anything that could."""
+        self.cut = False
+        """Whether the last packet, or what came of it, is not whole."""
+        self.powers: np.ndarray | None = None
+        """Sums of squares by channel, and that of the mean of the channels, over `count` samples."""
+        self.peak = 0.0
+
+    def begins_late(self) -> bool:
+        """Whether what comes first does not reach back to the clip's beginning, with what decoders need before it."""
+        return self.first is None or self.first > max(0.0, self.lower - PREROLL / 2) + 0.001
 
     def add(self, frame: av.AudioFrame, origin: float) -> None:
         time = (self.reached or 0.0) if frame.time is None else frame.time - origin
-        self.reached = time + frame.samples / frame.sample_rate
+        self.first = time if self.first is None else self.first
+        self.begun, self.reached = time, time + frame.samples / frame.sample_rate
+        self.cut = self.cut or frame.is_corrupt
         if self.reached < self.lower - 0.1:  # the resampler looks back a few milliseconds, not more
             return
-        if self.first is None:
-            self.first = time
-        self.pieces += [_samples(piece) for piece in self.resampler.resample(frame)]
+        if not self.runs or abs(time - self.run_end) > CLOCK_SECONDS:
+            self._end_run()
+            # To 16-bit integers, as `ffmpeg -ac 1 -ar 16000` does: only then does FFmpeg normalise its downmix. Asked
+            # for floats it adds the channels up, and stereo comes out 3 dB louder than mono, beyond [-1, 1].
+            self.resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLING_RATE)
+            self.runs.append((time, []))
+            self.run_end = time
+        self.run_end += frame.samples / frame.sample_rate
+        if self.reading.gain != 1.0 or self.reading.channel is not None:
+            frame = _remixed(frame, self.reading)
+        elif self.exact or frame.layout.nb_channels > 1:
+            self._measure(frame, time)
+        self.runs[-1][1].extend(_samples(piece) for piece in self.resampler.resample(frame))
 
-    def finish(self, path: str | Path, upper: float | None) -> np.ndarray:
-        """float32[samples] from `lower` to `upper`, where None is the end of the track."""
-        waveform = np.zeros(0, dtype=np.int16)
-        if self.first is not None:
-            self.pieces += [_samples(piece) for piece in self.resampler.resample(None)]
-            begin = max(0, round((self.lower - self.first) * SAMPLING_RATE))
-            stop = None if upper is None else max(begin, round((upper - self.first) * SAMPLING_RATE))
-            waveform = np.concatenate(self.pieces)[begin:stop]
-        if waveform.size == 0:
+    def _end_run(self) -> None:
+        if self.runs:
+            self.runs[-1][1].extend(_samples(piece) for piece in self.resampler.resample(None))
+
+    def _measure(self, frame: av.AudioFrame, time: float) -> None:
+        """Takes account of what of a frame lies in the clip."""
+        begin = max(0, round((self.lower - time) * frame.sample_rate))
+        stop = None if self.upper is None else max(0, round((self.upper - time) * frame.sample_rate))
+        samples = _channels(frame)[:, begin:stop]
+        if not samples.size:
+            return
+        if self.exact:
+            self.peak = max(self.peak, float(np.abs(samples).max()))  # NaN stays where it comes first
+            self.peak = self.peak if np.isfinite(samples).all() else math.nan
+        powers = np.append(np.square(samples).sum(axis=1), np.square(samples.mean(axis=0)).sum())
+        same = self.powers is not None and len(self.powers) == len(powers)
+        self.powers = self.powers + powers if same else powers
+
+    def remedies(self, path: str | Path) -> tuple[float, int | None]:
+        """By what samples have to be multiplied, and which channel has to be taken alone; 1 and None where mixing them
+        is right. Raises MediaError."""
+        if not math.isfinite(self.peak):
+            raise MediaError("corrupt", path, "its sound has samples that are not numbers, or infinite")
+        gain, channel = 1 / max(1.0, self.peak), None
+        if self.powers is not None and len(self.powers) > 2:
+            *by_channel, mixed = self.powers.tolist()
+            if mixed < CANCELLATION / len(by_channel) ** 2 * max(by_channel):
+                channel = int(np.argmax(by_channel))
+        return gain, channel
+
+    def finish(self, path: str | Path, upper: float) -> np.ndarray:
+        """float32[samples] from `lower`: to `upper` where the clip's end is given, else to the end of the track, with
+        silence behind it where that is well before `upper`."""
+        self._end_run()
+        pieces = [(round((time - self.lower) * SAMPLING_RATE), np.concatenate(own)) for time, own in self.runs if own]
+        length = round((upper - self.lower) * SAMPLING_RATE)
+        if self.upper is None:
+            last = max((at + len(piece) for at, piece in pieces), default=0)
+            near = last > length - TOLERANCE_SECONDS * SAMPLING_RATE
+            length = max(0, last) if near else length
+        waveform = np.zeros(length, dtype=np.int16)
+        count = 0
+        for at, piece in pieces:
+            begin, stop = max(0, at), min(length, at + len(piece))
+            if begin < stop:
+                waveform[begin:stop] = piece[begin - at : stop - at]
+                count += stop - begin
+        # A hole in a track is silence. A track that is over holds nothing more, which would be called silent wrongly.
+        over = self.upper is None or (self.reached or 0.0) < self.upper
+        count = min(count, length) if over else length
+        if count == 0:
             raise MediaError("empty", path, "its audio track holds no samples")
-        # Not the clip's duration: a sound track may end before start and end do.
-        if waveform.size < MIN_SECONDS * SAMPLING_RATE:
-            lasts = f"{waveform.size / SAMPLING_RATE:.4f} s"
-            raise MediaError("too_short", path, f"its sound lasts {lasts}, less than {MIN_SECONDS} s")
+        if count < MIN_SECONDS * SAMPLING_RATE:
+            raise MediaError(
+                "too_short", path, f"its sound lasts {count / SAMPLING_RATE:.4f} s, less than {MIN_SECONDS} s"
+            )
         return waveform.astype(np.float32) / 32768  # 2**15, full scale of 16 bits
 
 
 def _samples(piece: av.AudioFrame) -> np.ndarray:
     """int16[samples] of what _Waveform resamples to."""
     return np.frombuffer(piece.planes[0], dtype=np.int16, count=piece.samples).copy()  # the buffer is FFmpeg's
+
+
+def _channels(frame: av.AudioFrame) -> np.ndarray:
+    """float64[channels, samples], where full scale is 1."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(frame.samples, -1).T
+    if samples.dtype == np.uint8:
+        return (samples - 128.0) / 128
+    return samples / (2.0 ** (8 * samples.dtype.itemsize - 1) if samples.dtype.kind == "i" else 1.0)
+
+
+def _remixed(frame: av.AudioFrame, reading: _Reading) -> av.AudioFrame:
+    """A frame of floats with the gain and the channel of `reading`."""
+    samples = _channels(frame) * reading.gain
+    layout = frame.layout.name
+    if reading.channel is not None:
+        samples, layout = samples[[reading.channel]], "mono"
+    mixed = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, dtype=np.float32), format="fltp", layout=layout)
+    mixed.sample_rate = frame.sample_rate
+    return mixed
 
 
 class _Frames:
@@ -377,7 +685,15 @@ class _Frames:
         self.small: np.ndarray | None = None
         self.shape: tuple[int, int] | None = None
         self.time = 0.0
+        self.first: float | None = None
+        self.begun = 0.0
         self.reached: float | None = None
+        self.failed: list[tuple[float, str]] = []
+        self.cut = False
+
+    def begins_late(self) -> bool:
+        """Whether the first picture comes after the first moment."""
+        return self.first is None or self.first > self.moments[0]
 
     @property
     def complete(self) -> bool:
@@ -393,6 +709,7 @@ class _Frames:
     def add(self, frame: av.VideoFrame, origin: float) -> None:
         stamp = frame.pts if self.timed else frame.dts
         time = (self.reached or 0.0) if stamp is None else _seconds(stamp, frame) - origin
+        self.first, self.begun = (time if self.first is None else self.first), time
         if self.last is None:
             self.last, self.time = frame, time
         while len(self.picked) < len(self.moments) and self.moments[len(self.picked)] < time:

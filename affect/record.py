@@ -38,12 +38,20 @@ class Record:
     """Seconds into `media` at which the clip begins; None is the beginning of the file."""
     end: float | None = None
     """Seconds into `media` at which the clip ends; None is the end of the file."""
+    audio_track: int | None = None
+    """Which audio track of `media` is heard, counted from 0; None is the one that the file marks as its default. No
+    reader fills it; it is datasets.X.audio_track."""
     language: str = "en"
     source: str = ""
     """The annotation row this came from, for messages: `dev_sent_emo.csv, row 3`."""
     knowledge: Mapping[str, str] = field(default_factory=dict)
     """Generated description of the clip by what it describes: `audio`, `video` or `audio_video`. No reader fills it;
     knowledge.attach does."""
+
+    @property
+    def part(self) -> list[float | int | None]:
+        """What of its file the clip is, for keys: start, end, and the audio track where one was chosen."""
+        return [self.start, self.end, *([] if self.audio_track is None else [self.audio_track])]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,6 +163,8 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
             count = getattr(dataset.subset, split)
             if count is not None:
                 at_least_one[f"datasets.{name}.subset.{split}"] = count
+        if dataset.audio_track is not None:
+            not_below_zero[f"datasets.{name}.audio_track"] = dataset.audio_track
     yield from (f"{key}={value} has to be at least 1" for key, value in at_least_one.items() if value < 1)
     yield from (f"{key}={value} has to be above 0" for key, value in above_zero.items() if not value > 0)
     yield from (f"{key}={value} must not be below 0" for key, value in not_below_zero.items() if not value >= 0)

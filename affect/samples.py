@@ -59,11 +59,11 @@ def playable(record: Record, max_seconds: float, folder: Path) -> Path | None:
     if record.media is None:
         return None
     path = Path(record.media)
-    whole, kind = record.start is None and record.end is None, path.suffix.lower()
+    whole, kind = record.part == [None, None], path.suffix.lower()
 
     def read(audio: bool) -> np.ndarray | None:
         sampling = Sampling(audio=audio, video=not audio, num_frames=1, frame_size=16, max_seconds=max_seconds)
-        return decode(path, sampling, record.start, record.end).waveform
+        return decode(path, sampling, record.start, record.end, record.audio_track).waveform
 
     try:
         if whole and kind in VIDEO:

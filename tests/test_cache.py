@@ -9,12 +9,16 @@ import wave
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
-from affect import cache
-from affect.cache import Check, check_clips, content_hashes, file_versions, opened, version
-from affect.media import Sampling
+from affect import cache, media
+from affect.cache import Check, check_clips, content_hashes, file_versions, measure_clips, opened, version
+from affect.decoded import DECODING, open_files, take
+from affect.knowledge import cues
+from affect.media import Sampling, decode
 from affect.record import DataError, Record
 
 AUDIO = Sampling(audio=True, video=False, num_frames=4, frame_size=32, max_seconds=5)
@@ -93,6 +97,71 @@ def test_nothing_is_decoded_twice(records, tmp_path, decoded):
     assert decoded == ["long.wav"] and again["set/test/long"].outcome == "ok"
     seen = check_clips(records[:1], replace(AUDIO, video=True), tmp_path / "cache", num_workers=1)
     assert seen["set/test/whole"].outcome == "no_video"
+
+
+def write_two_tracks(path: Path) -> Path:
+    """Half a second of value 0.25 on the first audio track and of 0.5 on the second, which is marked as the default."""
+    with av.open(str(path), "w", format="matroska") as container:
+        streams = [container.add_stream("pcm_s16le", rate=16000, layout="mono") for _ in range(2)]
+        streams[0].disposition, streams[1].disposition = Disposition(0), Disposition.default
+        for stream, value in zip(streams, (8192, 16384), strict=True):
+            frame = av.AudioFrame.from_ndarray(np.full((1, 8000), value, dtype="<i2"), format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 16000, 0
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return path
+
+
+def test_a_track_that_was_chosen_is_another_clip_to_every_cache(tmp_path):
+    plain = record("clip", write_two_tracks(tmp_path / "two.mkv"))
+    digest = content_hashes([plain.media], tmp_path / "cache")[plain.media]
+    files = open_files(tmp_path / "cache", 1.0, print)
+    for track, level in ((None, 0.5), (0, 0.25), (1, 0.5), (None, 0.5)):
+        chosen = replace(plain, audio_track=track)
+        for _ in range(2):  # made, then kept
+            clip = take(files, [digest, *chosen.part], chosen, AUDIO)
+            np.testing.assert_array_equal(clip.waveform, np.full(8000, level, dtype=np.float32))
+        assert check_clips([chosen], AUDIO, tmp_path / "cache", num_workers=1)[plain.id].outcome == "ok"
+    missing = replace(plain, audio_track=2)
+    check = check_clips([missing], AUDIO, tmp_path / "cache", num_workers=1)[plain.id]
+    assert check.outcome == "no_audio" and "audio_track=2 is none of them" in check.detail
+    measured = {
+        track: text
+        for track in (None, 0)
+        for _, _, text in measure_clips(
+            [replace(plain, audio_track=track)],
+            "level",
+            lambda one: (str(decode(one.media, AUDIO, one.start, one.end, one.audio_track).waveform[0]), True),
+            tmp_path / "cache",
+            num_workers=1,
+        )
+    }
+    assert measured == {None: "0.5", 0: "0.25"}
+
+
+def test_notes_are_kept_with_what_they_are_about(tmp_path):
+    path = tmp_path / "opposite.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(np.tile(np.array([5000, -5000], dtype="<i2"), 16000).tobytes())
+    clip, files = record("opposite", path), open_files(tmp_path / "cache", 1.0, print)
+    note = {"one_channel": "its channels cancel each other when mixed, so channel 0 alone was taken"}
+    for _ in range(2):  # checked, then kept
+        assert check_clips([clip], AUDIO, tmp_path / "cache", num_workers=1)[clip.id] == Check("ok", "", 1.0, note)
+        assert dict(take(files, ["content", None, None], clip, AUDIO).notes) == note
+
+
+def test_what_an_older_version_decoded_is_decoded_again(records, tmp_path, decoded, monkeypatch):
+    check_clips(records[:1], AUDIO, tmp_path / "cache", num_workers=1)
+    decoded.clear()
+    monkeypatch.setattr(cache, "CHECK_VERSION", [*cache.CHECK_VERSION[:-1], cache.CHECK_VERSION[-1] + 1])
+    check_clips(records[:1], AUDIO, tmp_path / "cache", num_workers=1)
+    assert decoded == ["whole.wav"]
+    # The same number is in the keys of decoded clips and of all that is measured or encoded of them.
+    assert cache.CHECK_VERSION[-1] == media.VERSION + 1 and DECODING[0] == media.VERSION
+    assert all(f"decode {media.VERSION} " in name for name in cues.NAMES.values())
 
 
 def test_content_counts_and_not_the_name(records, tmp_path, decoded):

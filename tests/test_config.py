@@ -327,6 +327,7 @@ RULES = [
     (["evaluation.split=tset"], "evaluation.split=tset is not a split, did you mean 'test'? Splits: train, val, test"),
     (["trainer.max_batches=0"], "trainer.max_batches=0 has to be at least 1, or null for all"),
     (["datasets.demo.subset.train=0"], "datasets.demo.subset.train=0 has to be at least 1"),
+    (["datasets.demo.audio_track=-1"], "datasets.demo.audio_track=-1 must not be below 0"),
     *(
         ([f"{key}=0"], f"{key}=0 has to be at least 1")
         for key in (

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 from tiny_models import tiny_manifest, tiny_words
 
 from affect import data, models, run, splits
@@ -258,6 +260,40 @@ def test_clips_that_cannot_be_used_are_excluded_and_accounted_for(
     said = capsys.readouterr().out
     assert "manifest train: 4 of 6 clips cannot be used and are left out; a run lists them in exclusions.csv" in said
     assert parts[1].account()["excluded"] == 0
+
+
+def test_the_track_of_the_configuration_is_heard_and_notes_are_said(
+    root: Path, tmp_path: Path, configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tiny_manifest(tmp_path / "corpus", train=6)
+    clips = table.parent / "clips"
+    for name, ending in (("train_0", ".mp4"), ("train_1", ".mkv")):
+        with av.open(str(clips / f"{name}{ending}"), "w") as container:
+            streams = [container.add_stream("aac", rate=16000, layout="stereo") for _ in range(2)]
+            streams[0].disposition, streams[1].disposition = Disposition(0), Disposition.default
+            for stream, pitch in zip(streams, (300, 700), strict=True):
+                left = 0.3 * np.sin(2 * np.pi * pitch * np.arange(16000) / 16000, dtype=np.float32)
+                right = -left if name == "train_0" else left
+                frame = av.AudioFrame.from_ndarray(np.stack([left, right]), format="fltp", layout="stereo")
+                frame.sample_rate, frame.pts = 16000, 0
+                container.mux(stream.encode(frame))
+                container.mux(stream.encode(None))
+    table.write_text(table.read_text().replace("clips/train_1.mp4", "clips/train_1.mkv"))
+    for track, pitch in ((None, 700), (0, 300), (1, 700)):
+        chosen = [] if track is None else [f"datasets.manifest.audio_track={track}"]
+        cfg = configure(*words(root, table, "modalities=ta", *chosen))
+        parts = splits.read(cfg, ["train"])
+        source = data.exclude_unusable(parts, cfg)
+        said = capsys.readouterr().out
+        assert f"cancel each other when they are mixed, so that one of them had to be taken: {clips}" in said
+        two = [record for record in parts[0].records if Path(record.media).stem in ("train_0", "train_1")]
+        assert len(two) == 2
+        for record in two:
+            waveform = source.clip(record, data.sampling(cfg)).waveform
+            assert np.abs(np.fft.rfft(waveform[:16000])).argmax() == pytest.approx(pitch, abs=2)
+        # The other clips have one track.
+        assert len(parts[0].excluded) == (4 if track == 1 else 0)
+        assert all("it has 1 audio track(s) and audio_track=1" in item.source for item in parts[0].excluded)
 
 
 def test_text_alone_needs_no_clips(root: Path, tmp_path: Path, configure: Configure) -> None:

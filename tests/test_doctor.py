@@ -324,6 +324,26 @@ def test_odd_clips(odd, tmp_path):
     assert len(found) == len(told) + 2, [finding.what for finding in found]
 
 
+def test_what_clips_are_used_in_spite_of(tmp_path):
+    good = write_wav(tmp_path / "good.wav", 1, 0.5)
+    content = Path(good).read_bytes()
+    (tmp_path / "cut.wav").write_bytes(content[:-3000])
+    with wave.open(str(tmp_path / "opposite.wav"), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(np.tile(np.array([5000, -5000], dtype="<i2"), 16000).tobytes())
+    records = [record(name, media=str(tmp_path / f"{name}.wav")) for name in ("good", "cut", "opposite")]
+    for _ in range(2):  # measured, then kept
+        measured = measurements(records, "a", tmp_path / "cache", num_workers=1)
+        found = list(findings.clips({"train": records}, measured, {}, max_seconds=30))
+        cut = only(found, "train 1: the last moments of their sound are missing .*ends at 0.91 s")
+        opposite = only(found, "train 1: their channels cancel each other .*channel 0 alone was taken")
+        assert len(found) == 2 and cut.severity is opposite.severity is Severity.note
+        assert (cut.ids, opposite.ids) == (("set/train/cut",), ("set/train/opposite",))
+        assert measured["set/train/opposite"].level == pytest.approx(20 * np.log10(5000 / 32768), abs=0.01)
+
+
 def test_the_same_content_within_a_split(tmp_path):
     path = write_wav(tmp_path / "a.wav", 1, 0.1)
     by_split = {"train": [record("0", media=path), record("1", media=path), record("2", media=path, start=0.5)]}

@@ -4,6 +4,7 @@ random weights. A family that is shipped and not here fails the last test."""
 import base64
 import io
 import pickle
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,8 +48,9 @@ def conversation(text: str, *, audio: int = 0, video: int = 0, seed: int = 0) ->
 
 
 def metadata(item: Conversation) -> dict[str, Any]:
+    """Processors compute index / fps as the time of a frame: those of a clip stand at the centres of equal parts."""
     num = len(item.frames)
-    return {"fps": num / item.seconds, "total_num_frames": num, "frames_indices": list(range(num))}
+    return {"fps": num / item.seconds, "total_num_frames": num, "frames_indices": [i + 0.5 for i in range(num)]}
 
 
 def size(side: int, area: int = 1) -> dict[str, Any]:
@@ -178,7 +180,7 @@ class Loaded:
         if item.frames is not None and len(item.frames) == 1 and self.family.name == "qwen3_vl":
             # The processor refuses a single frame.
             twice = np.concatenate([item.frames] * 2)
-            clip |= {"videos": [twice], "video_metadata": [metadata(item) | {"frames_indices": [0, 0]}]}
+            clip |= {"videos": [twice], "video_metadata": [metadata(item) | {"frames_indices": [0.5, 0.5]}]}
         made = self.encoder.processor(text=[text], return_tensors="pt", add_special_tokens=False, **clip)
         return {key: value for key, value in made.items() if isinstance(value, torch.Tensor)}
 
@@ -234,6 +236,42 @@ def test_media_tokens_are_there_exactly_when_the_modality_is(tiny: Loaded) -> No
     text = [replace(item, waveform=None, frames=None, messages=tiny.items()[0].messages) for item in tiny.items()]
     positions = {"positions"} if tiny.model.AXES > 1 else set()
     assert set(tiny.encoder.encode(text)) == {"input_ids", "attention_mask", "answer_length"} | positions
+
+
+TIMES = {
+    # Qwen3-VL joins two frames and fills an odd one up with itself.
+    "qwen3_vl": {
+        8: ["<3.0 seconds>", "<9.0 seconds>", "<15.0 seconds>", "<21.0 seconds>"],
+        3: ["<8.0 seconds>", "<20.0 seconds>"],
+        1: ["<12.0 seconds>"],
+    },
+    "video_llama3": {8: [f"Time {1.5 + 3 * i}s:" for i in range(8)], 1: ["Time 12.0s:"]},
+    # In whole seconds, rounded down by the processor.
+    "gemma4": {8: ["00:01", "00:04", "00:07", "00:10", "00:13", "00:16", "00:19", "00:22"], 1: ["00:12"]},
+}
+"""What each family that tells times in words has to say, by the number of frames sampled from a clip of 24 s."""
+
+
+def test_times_in_the_prompt_are_those_of_the_sampled_frames(tiny: Loaded) -> None:
+    """Frames are taken at the centres of equal parts: 8 of 24 s at 1.5, 4.5, … 22.5 s."""
+    said = re.compile(r"<[\d.]+ seconds>|Time [\d.]+s:|\d\d:\d\d")
+    for num, times in TIMES.get(tiny.family.name, {}).items():
+        item = replace(conversation("a", video=num), seconds=24.0)
+        text = tiny.encoder.tokenizer.decode(tiny.encoder.encode([item])["input_ids"][0])
+        assert said.findall(text) == times
+
+
+def test_steps_of_time_in_positions_are_those_of_the_sampled_frames(tiny: Loaded) -> None:
+    """Two frames are one step, and 8 frames of 24 s are 3 s apart: a step is 6 s in positions."""
+    if tiny.family.name not in ("qwen_omni", "qwen3_omni"):
+        pytest.skip("the family has no times in its positions")
+    item = replace(conversation("a", video=8), seconds=24.0)
+    batch = tiny.encoder.encode([item])
+    assert batch["video_second_per_grid"].tolist() == [6.0]
+    shown = batch["positions"][0, 0][batch["input_ids"][0] == tiny.encoder.media_ids["video"]]
+    per_second = tiny.model.backbone.config.position_id_per_seconds
+    steps = sorted({float(position - shown[0]) for position in shown})
+    assert steps == pytest.approx([0, 6 * per_second, 12 * per_second, 18 * per_second])
 
 
 @pytest.mark.parametrize("row", range(4))

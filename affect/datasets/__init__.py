@@ -55,6 +55,7 @@ def read(name: str, config: DatasetConfig, split: str) -> tuple[list[Record], li
                 id=name + item.id.removeprefix(item.dataset),
                 dataset=name,
                 language=config.language,
+                audio_track=config.audio_track,
                 labels=_checked_labels(name, item, config.task_definitions, problems),
             )
             if record.id in seen:

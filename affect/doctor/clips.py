@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from affect.cache import TRANSIENT, measure_clips
+from affect.media import VERSION as DECODE_VERSION
 from affect.media import MediaError, Sampling, decode
 from affect.record import Record
 
-VERSION = 1
+VERSION = 2
 """To be raised when a clip is measured differently; what was kept before is then not used."""
 
 MAX_SECONDS = 600.0
@@ -41,6 +42,8 @@ FLOOR_DBFS = -100.0
 class Measurement:
     outcomes: Mapping[str, str] = field(default_factory=dict)
     """What is wrong, as media.OUTCOMES names it, with the detail; empty for a clip that can be used."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What the clip is used in spite of, as media.NOTES names it, with the detail."""
     seconds: float | None = None
     """Duration; None where nothing could be decoded."""
     level: float | None = None
@@ -67,7 +70,7 @@ def measurements(
     wanted = "".join(letter for letter in "av" if letter in modalities)
     measured = measure_clips(
         records,
-        f"doctor {VERSION} {wanted}",
+        f"doctor {VERSION} {DECODE_VERSION} {wanted}",
         partial(_as_text, wanted=wanted),
         cache_root,
         num_workers=num_workers,
@@ -91,7 +94,7 @@ def measure(record: Record, wanted: str) -> Measurement:
             max_seconds=MAX_SECONDS,
         )
         try:
-            clip = decode(record.media, sampling, record.start, record.end)
+            clip = decode(record.media, sampling, record.start, record.end, record.audio_track)
         except MediaError as error:
             outcomes[error.outcome] = error.detail
             if error.outcome not in lacking:
@@ -100,6 +103,7 @@ def measure(record: Record, wanted: str) -> Measurement:
             continue
         return Measurement(
             outcomes=outcomes,
+            notes=clip.notes,
             seconds=clip.seconds,
             level=None if clip.waveform is None else level(clip.waveform),
             black=None if clip.frames is None else black(clip.frames),

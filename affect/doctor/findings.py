@@ -10,7 +10,7 @@ from enum import StrEnum
 from affect.config import DatasetConfig
 from affect.datasets.published import Expected, classes
 from affect.doctor.clips import BLACK_AREA, BLACK_LUMA, NUM_FRAMES, Measurement
-from affect.media import OUTCOMES
+from affect.media import NOTES, OUTCOMES
 from affect.record import Record
 from affect.tables import Excluded
 from affect.tasks import Kind
@@ -257,6 +257,16 @@ def clips(
                 f"{_splits(some)}: {outcome}{', as in every copy' if known else ''} (the first: {detail})",
                 some,
                 "none: they are known, and left out of runs that need their clip" if known else remedy,
+            )
+    for note, meaning in NOTES.items():
+        some = [record for record in everything if note in measured[record.id].notes]
+        if some:
+            detail = measured[some[0].id].notes[note]
+            yield _of(
+                Severity.note,
+                f"{_splits(some)}: {meaning} (the first: {detail})",
+                some,
+                "none where that is right; else get the files again",
             )
     yield from _odd(everything, measured, max_seconds)
     yield from _same_content(everything, measured)

@@ -31,7 +31,7 @@ def clips(
             frame_size=frame_size,
             max_seconds=max_seconds,
         )
-        return decode(record.media, wanted, record.start, record.end)
+        return decode(record.media, wanted, record.start, record.end, record.audio_track)
 
     try:
         return dict.fromkeys(modalities, attempt(modalities))

@@ -38,6 +38,7 @@ from affect.config import Config, ConfigError, CuesReference, DatasetConfig
 from affect.datasets.overlap import overlap
 from affect.knowledge import Description, Failure, acoustic, cue_words, request_hash, visual
 from affect.lifetime import say
+from affect.media import VERSION as DECODE_VERSION
 from affect.media import MediaError, Sampling, decode
 from affect.record import SPLITS, DataError, Record
 from affect.splits import Part
@@ -66,8 +67,8 @@ SAMPLINGS = {
 }
 
 NAMES = {
-    "audio": f"cues audio {acoustic.VERSION} av {av.__version__} {visual.LIBRARY}",
-    "video": f"cues video {visual.VERSION} av {av.__version__} {visual.LIBRARY}",
+    "audio": f"cues audio {acoustic.VERSION} decode {DECODE_VERSION} av {av.__version__} {visual.LIBRARY}",
+    "video": f"cues video {visual.VERSION} decode {DECODE_VERSION} av {av.__version__} {visual.LIBRARY}",
 }
 """What measurements are kept under. With the versions of what decodes, transforms and detects: another may find
 something else."""
@@ -316,7 +317,7 @@ def _as_text(record: Record, modality: str) -> tuple[str, bool]:
         outcome, detail = "missing", "the dataset has no file for it"
         return json.dumps({"cues": None, "outcome": outcome, "detail": detail, "seconds": 0.0}), False
     try:
-        clip = decode(record.media, SAMPLINGS[modality], record.start, record.end)
+        clip = decode(record.media, SAMPLINGS[modality], record.start, record.end, record.audio_track)
     except MediaError as error:
         kept = {"cues": None, "outcome": error.outcome, "detail": error.detail, "seconds": time.thread_time() - begin}
         return json.dumps(kept), error.outcome not in TRANSIENT

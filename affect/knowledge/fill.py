@@ -64,7 +64,7 @@ def clip_hashes(records: Sequence[Record], cfg: Config) -> dict[str, str]:
     there = {path for path in paths if os.path.isfile(path) and os.access(path, os.R_OK)}
     digests = content_hashes(there, Path(cfg.cache_root).expanduser(), num_workers=cfg.trainer.check_workers)
     return {
-        r.id: clip_hash(digests[r.media], r.start, r.end) if r.media is not None and r.media in there else NO_CLIP
+        r.id: clip_hash(digests[r.media], *r.part) if r.media is not None and r.media in there else NO_CLIP
         for r in records
     }
 

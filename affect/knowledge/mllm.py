@@ -43,7 +43,7 @@ from affect.models import Conversation, Encoder, precision
 from affect.record import DataError, Record
 from affect.splits import Part
 
-VERSION = 1
+VERSION = 2
 """To be raised when this module, or what it decodes and prompts with, starts to give other texts: what is in the store
 was then made by another generator."""
 

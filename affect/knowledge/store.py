@@ -79,12 +79,12 @@ def folder_of(cfg: Config) -> Path:
     return Path(cfg.knowledge.store or f"{cfg.cache_root}/knowledge").expanduser()
 
 
-def clip_hash(file_sha256: str, start: float | None, end: float | None) -> str:
+def clip_hash(file_sha256: str, *part: float | int | None) -> str:
     """Content hash of a clip: that of its file where it is the whole file, so that sha256sum can check it; else one
-    over the file's hash, start and end."""
-    if start is None and end is None:
+    over the file's hash and what of the file it is (Record.part)."""
+    if all(one is None for one in part):
         return file_sha256
-    return hashlib.sha256(json.dumps([file_sha256, start, end]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([file_sha256, *part]).encode()).hexdigest()
 
 
 def refusal_of(description: Description) -> str | None:

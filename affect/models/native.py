@@ -84,14 +84,19 @@ def one_by_one(batch: dict, *keys: str) -> Iterator[tuple[torch.Tensor, ...]]:
 
 
 def clip_metadata(conversation: Conversation) -> dict[str, Any]:
-    """What processors want to know of a video whose frames have been sampled already: frame i stands at i / fps."""
+    """What processors want to know of a video whose frames have been sampled already.
+
+    Frames are sampled at the centres of equal parts of the clip, frame i at (i + 0.5) seconds / num_frames, and
+    processors compute the time of a frame as index / fps. Both are told as of a video with twice as many frames, of
+    which every other one was taken, since an index is a whole number.
+    """
     num_frames, height, width, _ = conversation.frames.shape
     assert conversation.seconds > 0, "a conversation with frames does not say how many seconds they span"
     return {
-        "fps": num_frames / conversation.seconds,
+        "fps": 2 * num_frames / conversation.seconds,
         "duration": conversation.seconds,
-        "total_num_frames": num_frames,
-        "frames_indices": list(range(num_frames)),
+        "total_num_frames": 2 * num_frames,
+        "frames_indices": list(range(1, 2 * num_frames, 2)),
         "height": height,
         "width": width,
     }

@@ -39,7 +39,7 @@ class Qwen3VLEncoder(native.NativeEncoder):
     def of_clip(self, conversation: Conversation) -> dict[str, Any]:
         frames, metadata = conversation.frames, native.clip_metadata(conversation)
         if len(frames) == 1:  # which the processor refuses, although it fills up odd numbers
-            frames, metadata["frames_indices"] = np.concatenate([frames, frames]), [0, 0]
+            frames, metadata["frames_indices"] = np.concatenate([frames, frames]), 2 * metadata["frames_indices"]
         processor = self.processor.video_processor
         side = processor.patch_size * processor.merge_size
         # Sides are rounded to whole tokens, and the bounds are of the whole video. The processor's own lower bound

@@ -3,7 +3,7 @@
 import copy
 import csv
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,13 @@ LABELS = ("joy", "strongly positive", "n")
 ONE_LANGUAGE_MODEL = {"gemma4_both_ways": "gemma4"}
 MODALITIES = {"qwen2_audio": "ta", "audio_flamingo3": "ta", "voxtral": "ta", "nemotron_h_omni": "ta"}
 MODALITIES |= {"qwen3_vl": "tv", "video_llama3": "tv"}
+
+
+@pytest.fixture(autouse=True)
+def float32_is_float32() -> Iterator[None]:
+    """Convolutions in float32 are TensorFloat-32 on a GPU unless torch is told otherwise, with 11 significant bits."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
 
 
 def items(modalities: str) -> list[Conversation]:
@@ -102,7 +109,7 @@ def test_labels_are_scored_and_answers_written_alike(pair: tuple[Any, Any, Any, 
     scores = readout.score(here, batch, candidates)
     with torch.no_grad():
         torch.testing.assert_close(readout.score(there, moved(batch), candidates).cpu(), scores, atol=1e-2, rtol=1e-3)
-        # These weights are fixed, and no two tokens are as close as float32 rounds.
+        # The weights are fixed, and the logits of the two best tokens at least 0.002 apart: more than float32 rounds.
         written = here.generate(batch, 5)
         assert there.generate(moved(batch), 5) == written
     assert any(len(answer) == 5 for answer in written)

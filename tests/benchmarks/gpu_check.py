@@ -14,14 +14,16 @@ next one begins. The exit code is 0 only where nothing failed and everything was
 
 `--device cpu` tries this script where there is no GPU: bfloat16 on the CPU stands for the GPU. It says nothing of GPUs.
 
-Tolerances. bfloat16 has 8 significant bits, so one operation rounds by up to 0.4 %; the weights of the tiny models are
-ten times the usual size, so that roundings move the output visibly.
-- FIRST_LOSS: before the first optimiser step both have the same weights. MEASURED_FIRST
+Tolerances. bfloat16 has 8 significant bits, so one operation rounds by up to 0.4 %, and the weights of the tiny models
+are ten times the usual size, so that roundings move the output visibly. What is "measured" is bfloat16 against float32
+on a CPU (--device cpu): the most over all checks. A GPU adds up in another order, hence two to eight times as much.
+- FIRST_LOSS: before the first optimiser step both have the same weights. Measured: 0.37 %.
 - LATER_LOSS: Adam's first steps are as large as the learning rate, whatever the size of the gradient: where rounding
-  turns a small gradient around, its weight moves the other way, and the trainings part. MEASURED_LATER
+  turns a small gradient around, its weight moves the other way, and the trainings part. Measured: 1.2 %,
+  in 8 steps.
 - SCORES: log-likelihoods of labels, of the same trained weights on both devices, as a share of the largest of a clip.
   The same label has to be chosen wherever the two best are further apart on the CPU than this allows both to move.
-  MEASURED_SCORES
+  Measured: 2.0 %.
 Random numbers of a GPU are not those of a CPU, so dropout is off in all of these runs.
 """
 
@@ -391,7 +393,8 @@ def checkpoint(root: Path, check: str, width: int) -> list[str]:
 
 def wide_qwen_omni(folder: Path, width: int) -> None:
     """A Qwen2.5-Omni whose language model has two layers of `width`. The spread of its weights falls with the width, so
-    that what is computed with them is as large as in the tiny ones."""
+    that what is computed with them is as large as in the tiny ones. They are numbers that bfloat16 has too: weights
+    that loading rounds may come to lie nearer to another of the 16 levels of four bits."""
     import torch
     from tiny_models import qwen_processor, qwen_thinker_config
     from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
@@ -402,7 +405,7 @@ def wide_qwen_omni(folder: Path, width: int) -> None:
     torch.manual_seed(0)
     model = Qwen2_5OmniThinkerForConditionalGeneration(Qwen2_5OmniThinkerConfig(**plain))
     processor.save_pretrained(folder)
-    model.save_pretrained(folder)
+    model.bfloat16().float().save_pretrained(folder)
 
 
 def trained_and_evaluated(place: Place, check: str, until: float) -> dict[str, str]:

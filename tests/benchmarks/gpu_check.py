@@ -24,7 +24,7 @@ on a CPU (--device cpu): the most over all checks. A GPU adds up in another orde
 - SCORES: log-likelihoods of labels, of the same trained weights on both devices, as a share of the largest of a clip.
   The same label has to be chosen wherever the two best are further apart on the CPU than this allows both to move.
   Measured: 2.0 %.
-These see what is grossly wrong in a whole run. A mask that shows the padding moves the first loss by less than 1 % here:
+These see what is grossly wrong in a whole run. A mask that shows the padding moves the first loss by less than 1 %:
 the tests marked gpu see it, in float32, where the logits move by a hundred times what is allowed.
 Random numbers of a GPU are not those of a CPU, so dropout is off in all of these runs.
 """

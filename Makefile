@@ -2,6 +2,7 @@
 #   make demo              the whole way on synthetic clips: zero-shot, with knowledge, fine-tuning, one table of all
 #   make knowledge_grid    whether knowledge helps there: zero-shot and fine-tuned, with a control, over three seeds
 #   make test              the tests
+#   make gpu_check         what only a GPU can show, on one of them, in at most eight minutes
 #   make lint              style
 # Another Python: make demo PYTHON=python3.12. Another place for the environment: make demo VENV=/big/disk/venv.
 
@@ -17,7 +18,7 @@ GRID := outputs/knowledge_grid/$(NOW)
 IN_WORDS := modalities=t prompting.descriptions_without_media=true
 
 .DELETE_ON_ERROR:
-.PHONY: environment demo knowledge_grid test lint clean
+.PHONY: environment demo knowledge_grid test gpu_check lint clean
 
 environment: $(INSTALLED)
 
@@ -53,6 +54,9 @@ knowledge_grid: environment
 
 test: environment
 	$(BIN)/python -m pytest
+
+gpu_check: environment
+	$(BIN)/python tests/benchmarks/gpu_check.py
 
 lint: environment
 	$(BIN)/ruff check .

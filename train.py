@@ -17,7 +17,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     from affect import adapters, alignment, data, encoded, heads, imbalance, processes, resume, run, tracking, trainer
     from affect.atomic import write_json
-    from affect.config import Target, chosen_tasks
+    from affect.config import Target, chosen_tasks, media_of
     from affect.knowledge import account, attach
     from affect.lifetime import is_first, running, say
     from affect.metrics.summary import summarise
@@ -50,7 +50,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
                 train, val = by_split["train"], by_split["val"]
                 print_alignment(alignment.align(model, encoder, train, val, cfg, source, outputs))
             clips = data.ClipData(by_split, encoder, cfg, begin.epoch, begin.batches, classes.sampling, source, outputs)
-            summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
+            summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation, media=media_of(cfg))
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
             lightning = trainer.build(cfg, folder, stop, tracker, begin.step)
             supervised.train()

@@ -6,7 +6,7 @@ changed or gone since is decoded, or fails, as if nothing had been kept.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from affect.cache import Version, version
-from affect.media import SAMPLING_RATE, Clip, Sampling, decode
+from affect.media import SAMPLING_RATE, Clip, Picked, Sampling, decode
 from affect.record import Record
 from affect.tensor_files import GIGABYTE, TensorFiles
 
@@ -77,7 +77,7 @@ def take(files: TensorFiles, key: list, record: Record, wanted: Sampling) -> Cli
         samples = torch.from_numpy(np.rint(clip.waveform * 32768).astype(np.int16))
         files.put(_sound(key), {"samples": samples, **known})
     if clip.frames is not None:
-        files.put(_picture(key, wanted), {"frames": torch.from_numpy(clip.frames), **known})
+        files.put(_picture(key, wanted), {"frames": torch.from_numpy(clip.frames), **known, **_numbered(clip.picked)})
     return clip
 
 
@@ -93,7 +93,24 @@ def _kept(files: TensorFiles, key: list, wanted: Sampling) -> Clip | None:
         waveform=None if sound is None else sound["samples"].numpy().astype(np.float32) / 32768,
         frames=None if picture is None else picture["frames"].numpy(),
         seconds=float(tracks[0]["seconds"]),
+        picked=None if picture is None or wanted.own is None else _picked(picture),
     )
+
+
+def _numbered(picked: Picked | None) -> dict[str, torch.Tensor]:
+    """What `_picked` reads."""
+    if picked is None:
+        return {}
+    return {
+        "indices": torch.tensor(picked.indices),
+        "total": torch.tensor(picked.total),
+        "rate": torch.tensor(picked.rate, dtype=torch.float64),
+    }
+
+
+def _picked(picture: Mapping[str, torch.Tensor]) -> Picked:
+    indices = tuple(picture["indices"].tolist())
+    return Picked(indices=indices, total=int(picture["total"]), rate=float(picture["rate"]))
 
 
 def _sound(key: list) -> str:
@@ -101,4 +118,9 @@ def _sound(key: list) -> str:
 
 
 def _picture(key: list, wanted: Sampling) -> str:
-    return json.dumps(["picture", *DECODING, *key, wanted.num_frames, wanted.frame_size])
+    return json.dumps(["picture", *DECODING, *key, *of_picture(wanted)])
+
+
+def of_picture(wanted: Sampling) -> list:
+    """Which frames are taken of a clip and how large they are, for keys of caches."""
+    return [wanted.num_frames, wanted.frame_size] if wanted.own is None else ["own", wanted.own.key]

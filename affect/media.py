@@ -5,6 +5,7 @@ short or damaged would otherwise be trained on as if it were whole.
 """
 
 import os
+import re
 import stat
 import uuid
 from bisect import bisect_left, bisect_right, insort
@@ -286,6 +287,9 @@ def _shown(stream: VideoStream, lower: float, upper: float, origin: float, stret
     begin = max(lower, first)
     if stream.duration is not None:
         upper = min(upper, first + stretch * float(stream.duration * stream.time_base))
+    elif matroska := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = map(float, matroska.groups())  # when the track ends, by the file's own clock
+        upper = min(upper, 3600 * hours + 60 * minutes + seconds - origin)
     return begin, max(begin, upper)
 
 

@@ -5,11 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
 from tiny_families import BUILD
+from tiny_models import tiny_manifest
+from transformers.video_utils import load_video
 
+import evaluate
 from affect import decoded, media
 from affect.calibrate import ContentFree
 from affect.config import FAMILIES, NATIVE_VIDEO, ConfigError, Media, ModelConfig, NativeConfig, media_of
@@ -42,12 +46,14 @@ def moving(num: int, height: int = 96, width: int = 128) -> np.ndarray:
     return made
 
 
-def written(folder: Path, num: int, *, audio: bool = True, height: int = 96, width: int = 128) -> Path:
-    sound = (0.2 * np.random.default_rng(0).standard_normal(num * 16_000 // RATE)).astype(np.float32)
+def written(folder: Path, num: int, *, audio: bool = True, seconds: float | None = None) -> Path:
+    """A file of `num` frames, with sound of `seconds`, or as long as they."""
+    samples = round(16_000 * (num / RATE if seconds is None else seconds))
+    sound = (0.2 * np.random.default_rng(0).standard_normal(samples)).astype(np.float32)
     path = folder / f"{num}.mp4"
     write_clip(
         path,
-        frames=moving(num, height, width),
+        frames=moving(num),
         fps=RATE,
         waveform=sound if audio else None,
         sampling_rate=16_000,
@@ -61,6 +67,28 @@ def test_frames_are_those_the_file_counts(tmp_path: Path) -> None:
     assert clip.frames.shape == (45, 96, 128, 3), "in their own size"
     bars = [int((frame[48, :, 0] > 150).argmax()) for frame in clip.frames]
     assert np.abs(np.subtract(bars, [i * 112 // 44 for i in range(45)])).max() <= 1
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_frames_are_those_transformers_reads(tmp_path: Path, ending: str) -> None:
+    """Also where the sound lasts longer than the picture."""
+    path = written(tmp_path, 45, seconds=3.2)
+    theirs, metadata = load_video(str(path), backend="pyav", sample_indices_fn=lambda metadata, **_: np.arange(45))
+    if ending == "mkv":  # of which transformers' reader does not find the number of frames
+        path = remuxed(path, tmp_path / "same.mkv")
+    clip = decode(path, replace(WANTED, own=Every()))
+    assert (clip.picked.total, clip.picked.rate) == (metadata.total_num_frames, metadata.fps) == (45, 15.0)
+    assert np.array_equal(clip.frames, np.asarray(theirs))
+
+
+def remuxed(path: Path, other: Path) -> Path:
+    with av.open(str(path)) as source, av.open(str(other), "w") as target:
+        streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream_index]
+                target.mux(packet)
+    return other
 
 
 def test_frames_of_a_window_are_counted_from_its_start(tmp_path: Path) -> None:
@@ -287,3 +315,28 @@ def test_a_signature_says_which(configure) -> None:
     assert signature("uar", **how, media="native").endswith("|reader:lenient|media:native|affect:0.1")
     cfg = configure("model=qwen2_5_omni_7b", "modalities=tav")
     assert media_of(cfg) == "uniform" and media_of(replace(cfg, modalities="t")) is None
+
+
+def test_a_run_with_and_without_caches_says_how_it_was_given_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tiny_manifest(tmp_path / "corpus", train=9)
+    words = ["model=qwen2_5_omni_3b", f"model.checkpoint={BUILD['qwen_omni'](tmp_path / 'tiny')}", "model.media=native"]
+    words += ["dataset=manifest", f"datasets.manifest.root={table}", "modalities=tav", "model.precision=float32"]
+    words += ["trainer.check_workers=1", "trainer.progress=false", "trainer.accelerator=cpu"]
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for name, caches in {
+        "filled": ["trainer.encoder_cache=on", f"cache_root={tmp_path / 'kept'}"],
+        "read": ["trainer.encoder_cache=on", f"cache_root={tmp_path / 'kept'}"],
+        "none": ["trainer.encoder_cache=off", "trainer.clip_cache_gb=0", f"cache_root={tmp_path / 'unused'}"],
+    }.items():
+        output = tmp_path / name
+        monkeypatch.setattr("sys.argv", ["evaluate.py", *words, *caches, f"output_root={output}"])
+        evaluate.main()
+        [folder] = output.glob("*")
+        rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+        found.append(torch.tensor([score for row in rows for score in row["scores"].values()]))
+        assert "|media:native|" in (folder / "metrics.json").read_text(encoding="utf-8")
+    assert len(found[0]) and torch.equal(found[0], found[1])
+    torch.testing.assert_close(found[0], found[2], atol=1e-5, rtol=0)

@@ -63,8 +63,10 @@ def processor(config: NativeConfig, kind: Any) -> Any:
 
 
 def _processor(config: NativeConfig, kind: Any) -> Any:
-    source = {"pretrained_model_name_or_path": config.checkpoint, "revision": config.revision}
-    return keep.part((kind, config.checkpoint, config.revision), lambda: kind.from_pretrained(**source))
+    return keep.part(
+        (kind, config.checkpoint, config.revision),
+        lambda: kind.from_pretrained(config.checkpoint, revision=config.revision),
+    )
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     from affect import adapters, data, encoded, heads, inherit, memory, processes, run, tracking, trainer
     from affect.atomic import write_json
-    from affect.config import Target, chosen_tasks
+    from affect.config import Target, chosen_tasks, media_of
     from affect.duplicates import compare_contents
     from affect.knowledge import account, attach
     from affect.lifetime import is_first, running, say
@@ -58,7 +58,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
             account.write(folder, described, evaluated, examples, encoder.count_text, cfg)
             outputs = encoded.prepare(model, encoder, examples, cfg, source)
             clips = data.ClipData(examples, encoder, cfg, source=source, outputs=outputs)
-            summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
+            summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation, media=media_of(cfg))
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
             trainer.build(cfg, folder, stop, tracker).test(supervised, clips, verbose=False)
             predictions, lost = supervised.tested, supervised.lost

@@ -18,7 +18,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     from affect import adapters, alignment, data, encoded, heads, imbalance, memory, processes, resume, run, trainer
     from affect.atomic import write_json
-    from affect.config import Target, chosen_tasks
+    from affect.config import Target, chosen_tasks, media_of
     from affect.duplicates import compare_contents
     from affect.knowledge import account, attach
     from affect.lifetime import is_first, running, say
@@ -59,7 +59,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
                     alignment.align(model, encoder, by_split["train"], by_split["val"], cfg, source, outputs)
                 )
             clips = data.ClipData(by_split, encoder, cfg, begin.epoch, begin.batches, classes.sampling, source, outputs)
-            summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
+            summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation, media=media_of(cfg))
             supervised = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary, classes)
             lightning = trainer.build(cfg, folder, stop, tracker, begin.step)
             supervised.train()

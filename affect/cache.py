@@ -250,6 +250,8 @@ def _key(record: Record, hashes: dict[str, str | None], sampling: Sampling) -> s
     if digest is None:
         return None
     wanted = [sampling.audio, sampling.video, sampling.max_seconds]
+    if sampling.own is not None:
+        wanted.append(sampling.own.key)  # a file that does not say its frame rate has no such frames
     return json.dumps([*CHECK_VERSION, digest, *record.part, *wanted])
 
 

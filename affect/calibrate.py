@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from affect.media import Sampling
+from affect.media import Picked, Sampling
 from affect.models import Conversation, Encoder
 from affect.prompts import Example
 
 SECONDS = 1.0
 """Of silence."""
+
+RATE, SIDE = 25.0, 224
+"""Frames a second of the grey video, and its height and width in pixels, where no setting says them."""
 
 Scores = Callable[[dict[str, Any]], torch.Tensor]
 """A batch of prompts to log-likelihoods[B, K] of the K labels in nats."""
@@ -28,8 +31,14 @@ class ContentFree:
     since without few-shot examples they are the same for all clips of a task."""
 
     def __init__(self, wanted: Sampling) -> None:
-        """`wanted` is what is taken of clips: as many frames, of their greatest size, are grey."""
-        self.grey = np.full((wanted.num_frames, wanted.frame_size, wanted.frame_size, 3), 127, dtype=np.uint8)
+        """`wanted` is what is taken of clips: as many frames, of their greatest size, are grey. Where a model's own
+        processor chooses, those of a grey video of 25 frames a second and 224 x 224 pixels."""
+        count, side, self.picked = wanted.num_frames, wanted.frame_size, None
+        if wanted.own is not None:
+            total = round(SECONDS * RATE)
+            self.picked = Picked(indices=tuple(wanted.own.indices(total, RATE)), total=total, rate=RATE)
+            count, side = len(self.picked.indices), SIDE
+        self.grey = np.full((count, side, side, 3), 127, dtype=np.uint8)
         self.known: dict[tuple[str, str, str], torch.Tensor] = {}
         """Log-probabilities[K], normalised over the labels, by (dataset.task, language, rendered prompt)."""
         self.labels: dict[str, list[str]] = {}
@@ -65,6 +74,7 @@ class ContentFree:
             waveform=np.zeros(round(SECONDS * sampling_rate), dtype=np.float32) if "audio" in kinds else None,
             frames=self.grey if "video" in kinds else None,
             seconds=SECONDS,
+            picked=self.picked if "video" in kinds else None,
         )
 
     def table(self) -> dict[str, dict[str, float]]:

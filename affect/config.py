@@ -34,6 +34,18 @@ class Attention(str, Enum):
     flash = "flash_attention_2"
 
 
+class Media(str, Enum):
+    """What of a clip's picture a model is given, and how its sound stands beside it."""
+
+    uniform = "uniform"
+    """`num_frames` frames, evenly spaced, with `frame_size` pixels on their longest side at the most; sound and picture
+    one after the other. The same for every model, so that ablations compare."""
+    native = "native"
+    """What the checkpoint's own processor takes when it is called as its model card does: its frames a second, its
+    bounds on frames and pixels, the frames in their own size, and where the model can (Qwen2.5-Omni, Qwen3-Omni) the
+    sound interleaved with the picture. For numbers to be put beside published ones."""
+
+
 @dataclass(slots=True, kw_only=True)
 class ModelConfig:
     """What every family needs. A family's own settings are in its subclass."""
@@ -49,10 +61,13 @@ class ModelConfig:
     attention: Attention = Attention.auto
     max_seconds: float = 30.0
     """Longer clips are excluded and listed."""
+    media: Media = Media.uniform
+    """uniform: `num_frames` and `frame_size` decide what is taken of a picture. native: the checkpoint's own processor
+    does, and the two are not used. Numbers differ, and so do memory and time: frames keep the size of the file."""
     num_frames: int = 8
-    """Frames sampled uniformly from a clip."""
+    """Frames sampled uniformly from a clip (media=uniform)."""
     frame_size: int = 64
-    """Longest side of a frame in pixels; smaller frames are not enlarged."""
+    """Longest side of a frame in pixels; smaller frames are not enlarged (media=uniform)."""
     gradient_checkpointing: str = "auto"
     """true, false or auto. Recompute activations in the backward pass: less memory, about a third slower, the same
     numbers. auto does so on a GPU where the activations of the longest batch are estimated not to fit."""
@@ -777,6 +792,9 @@ LACKING = {
 }
 """Letters of the modalities that no checkpoint of a family takes."""
 
+NATIVE_VIDEO = ("qwen_omni", "qwen3_omni", "qwen3_vl", "video_llama3", "gemma4")
+"""Families whose checkpoints have a processor of videos, which media=native asks."""
+
 PACKAGES = {"gemma3n": "timm"}
 """What a family needs that is not installed with affect. The extra that installs it has the family's name."""
 
@@ -846,6 +864,11 @@ def new_modalities(model: ModelConfig) -> str:
     if not isinstance(model, ComposedConfig):
         return ""
     return "".join(letter for letter, encoder in (("a", model.audio), ("v", model.vision)) if encoder is not None)
+
+
+def media_of(cfg: Config) -> str | None:
+    """How clips are given to the model, a value of `Media`; None where it is given text alone."""
+    return cfg.model.media.value if set("av") & set(cfg.modalities) else None
 
 
 def chosen_tasks(cfg: Config) -> list[Task]:

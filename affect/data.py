@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, Sampler
 
 from affect import decoded, fewshot, imbalance, launch, prompts
 from affect.cache import check_clips, file_versions
-from affect.config import Calibration, Config, ServerConfig, Target, TrainerConfig
+from affect.config import Calibration, Config, Media, ServerConfig, Target, TrainerConfig
 from affect.lifetime import is_first, say
 from affect.media import NOTES, SAMPLING_RATE, Clip, MediaError, Sampling, decode
-from affect.models import Conversation, Encoder, precision
+from affect.models import Conversation, Encoder, own_frames, precision
 from affect.prefetch import Prefetching
 from affect.prompts import Example
 from affect.record import DataError, Record
@@ -58,6 +58,7 @@ def sampling(cfg: Config) -> Sampling:
         num_frames=cfg.model.num_frames,
         frame_size=cfg.model.frame_size,
         max_seconds=cfg.model.max_seconds,
+        own=own_frames(cfg.model) if cfg.model.media is Media.native and "v" in cfg.modalities else None,
     )
 
 
@@ -174,14 +175,14 @@ class Collate:
         ready = None if self.outputs is None else self.outputs.of([example.record for example in asked])
         wanted = self.wanted if ready is None else self.outputs.beside(self.wanted)
         for i, example in enumerate(asked):
-            waveform, frames, seconds = None, None, 0.0
+            waveform, frames, seconds, picked = None, None, 0.0, None
             if wanted.audio or wanted.video:
                 try:
                     clip = self.source.clip(example.record, wanted)
                 except MediaError as error:
                     failed.append((example, str(error)))
                     continue
-                waveform, frames, seconds = clip.waveform, clip.frames, clip.seconds
+                waveform, frames, seconds, picked = clip.waveform, clip.frames, clip.seconds, clip.picked
             kept.append(example)
             conversations.append(
                 Conversation(
@@ -190,6 +191,7 @@ class Collate:
                     waveform=waveform,
                     frames=frames,
                     seconds=seconds,
+                    picked=picked,
                     outputs={} if ready is None else ready[i],
                 )
             )

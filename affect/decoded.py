@@ -6,7 +6,7 @@ changed or gone since is decoded, or fails, as if nothing had been kept.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from affect.cache import Version, version
-from affect.media import SAMPLING_RATE, VERSION, Clip, Sampling, decode
+from affect.media import SAMPLING_RATE, VERSION, Clip, Picked, Sampling, decode
 from affect.record import Record
 from affect.tensor_files import GIGABYTE, TensorFiles
 
@@ -80,7 +80,8 @@ def take(files: TensorFiles, key: list, record: Record, wanted: Sampling) -> Cli
         files.put(_sound(key), {"samples": samples, "notes": notes(of_picture=False), **known})
     if clip.frames is not None:
         frames = torch.from_numpy(clip.frames)
-        files.put(_picture(key, wanted), {"frames": frames, "notes": notes(of_picture=True), **known})
+        described = {"notes": notes(of_picture=True), **known, **_numbered(clip.picked)}
+        files.put(_picture(key, wanted), {"frames": frames, **described})
     return clip
 
 
@@ -97,7 +98,24 @@ def _kept(files: TensorFiles, key: list, wanted: Sampling) -> Clip | None:
         frames=None if picture is None else picture["frames"].numpy(),
         seconds=float(tracks[0]["seconds"]),
         notes={note: text for track in tracks for note, text in json.loads(bytes(track["notes"].tolist())).items()},
+        picked=None if picture is None or wanted.own is None else _picked(picture),
     )
+
+
+def _numbered(picked: Picked | None) -> dict[str, torch.Tensor]:
+    """What `_picked` reads."""
+    if picked is None:
+        return {}
+    return {
+        "indices": torch.tensor(picked.indices),
+        "total": torch.tensor(picked.total),
+        "rate": torch.tensor(picked.rate, dtype=torch.float64),
+    }
+
+
+def _picked(picture: Mapping[str, torch.Tensor]) -> Picked:
+    indices = tuple(picture["indices"].tolist())
+    return Picked(indices=indices, total=int(picture["total"]), rate=float(picture["rate"]))
 
 
 def _sound(key: list) -> str:
@@ -105,4 +123,9 @@ def _sound(key: list) -> str:
 
 
 def _picture(key: list, wanted: Sampling) -> str:
-    return json.dumps(["picture", *DECODING, *key, wanted.num_frames, wanted.frame_size])
+    return json.dumps(["picture", *DECODING, *key, *of_picture(wanted)])
+
+
+def of_picture(wanted: Sampling) -> list:
+    """Which frames are taken of a clip and how large they are, for keys of caches."""
+    return [wanted.num_frames, wanted.frame_size] if wanted.own is None else ["own", wanted.own.key]

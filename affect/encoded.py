@@ -25,7 +25,7 @@ from transformers import PreTrainedConfig
 from affect.adapters import tower_of
 from affect.config import Config, ConfigError, EncoderCache, ServerConfig
 from affect.data import progress, sampling
-from affect.decoded import DECODING, Source
+from affect.decoded import DECODING, Source, of_picture
 from affect.lifetime import is_first, say
 from affect.media import SAMPLING_RATE, MediaError, Sampling
 from affect.models import Conversation, Encoder, Model, precision
@@ -146,7 +146,7 @@ def _trained(model: Model, module: nn.Module) -> str | None:
 def _identity(part: str, module: nn.Module, encoder: Encoder, cfg: Config) -> str:
     """What the outputs of a part depend on beside the clip, as a hash."""
     wanted = sampling(cfg)
-    taken = [SAMPLING_RATE] if part == "audio" else [wanted.num_frames, wanted.frame_size]
+    taken = [SAMPLING_RATE] if part == "audio" else of_picture(wanted)
     kind = precision.dtype(precision.settled(cfg.model, cfg.trainer))
     what = [VERSION, part, encoder.settings(part), taken, _weights_hash(module), str(kind)]
     # Kernels differ in the last bits, and a library may change what it computes.
@@ -331,7 +331,13 @@ def _features(
                 continue
             records.append(record)
             conversations.append(
-                Conversation(messages=[], waveform=clip.waveform, frames=clip.frames, seconds=clip.seconds)
+                Conversation(
+                    messages=[],
+                    waveform=clip.waveform,
+                    frames=clip.frames,
+                    seconds=clip.seconds,
+                    picked=clip.picked,
+                )
             )
         return (records, encoder.features(conversations)) if records else None
 

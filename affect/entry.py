@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from affect import interrupts, launch, sweep_points, sweeps
-from affect.config import GROUPS, Config, ConfigError, near, register, text_for_null
+from affect.config import GROUPS, Config, ConfigError, Media, near, register, text_for_null
 from affect.datasets import check_options
 from affect.inherit import datasets_chosen, run_config, with_resume, with_run
 from affect.lifetime import FOLLOWED, Stopped, is_first
@@ -169,7 +169,21 @@ def checked(raw: DictConfig, words: list[str], program: str) -> Config:
     for dataset in cfg.datasets.values():
         check_options(dataset)
     make_absolute(cfg)
+    check_uniform_settings(words, cfg)
     return cfg
+
+
+def check_uniform_settings(words: Sequence[str], cfg: Config) -> None:
+    """Raises ConfigError for settings of uniform frames that are given beside model.media=native."""
+    unused = sorted({word.lstrip("+~").split("=", 1)[0] for word in words} & {"model.num_frames", "model.frame_size"})
+    if unused and cfg.model.media is Media.native:
+        raise ConfigError(
+            "\n".join(
+                f"{key} does nothing beside model.media=native, where the checkpoint's own processor decides: leave it"
+                " out, or set model.media=uniform"
+                for key in unused
+            )
+        )
 
 
 def planned(given: Sequence[str], program: str) -> sweeps.Sweep | None:

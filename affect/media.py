@@ -10,6 +10,7 @@ where a track has no sound, because it begins late or has a hole, the waveform i
 
 import math
 import os
+import re
 import stat
 import uuid
 from bisect import bisect_left, bisect_right, insort
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -118,6 +120,28 @@ class MediaError(Exception):
         return f"{self.path}: {self.detail}; {OUTCOMES[self.outcome]}"
 
 
+class OwnFrames(Protocol):
+    """Which frames a model's own processor takes of a video."""
+
+    key: str
+    """What tells the choice from every other, for caches."""
+
+    def indices(self, total: int, rate: float) -> list[int]:
+        """Of a video with `total` frames, `rate` a second: the numbers of those it takes, the first being 0, in
+        ascending order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picked:
+    """Which frames of a clip were taken, as its file counts them from the clip's start."""
+
+    indices: tuple[int, ...]
+    total: int
+    """Frames of the whole clip."""
+    rate: float
+    """Frames a second; the mean where they are not evenly spaced."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """What is taken from a clip."""
@@ -132,6 +156,8 @@ class Sampling:
     """Longest side of a frame in pixels. The aspect is kept; smaller frames are not enlarged."""
     max_seconds: float
     """Longer clips are refused."""
+    own: OwnFrames | None = None
+    """Which frames are taken, in their own size, in the place of num_frames and frame_size."""
     only_needed: bool = False
     """Whether only those pictures are decoded that are wanted, or that others are made of: the same waveform and frames
     for less work, for who measures. Damage of the pictures in between goes unnoticed, missing ends do not."""
@@ -147,6 +173,8 @@ class Clip:
     """Duration of the clip: what the frames were sampled from."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """Problems that did not exclude the clip: keys of NOTES, with the detail in a few words."""
+    picked: Picked | None = None
+    """Which frames those are, where `Sampling.own` chose them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +298,9 @@ def _decode(
         timed = container.format.name != "avi"
         pixel_aspect = float(video_stream.sample_aspect_ratio or 1)
         frames = tracks[video_stream.index] = _Frames(sampling, lower, upper, pixel_aspect, timed)
+        if sampling.own is not None:
+            begin, ends = _shown(video_stream, lower, upper, origin, stretch)
+            frames.choose(sampling.own, begin, ends, _rate(video_stream, path))
     # Both tracks, also where one is wanted: the packets of the other tell whether the file's end is there.
     read = [stream for stream in (audio_stream, video_stream) if stream is not None]
     for stream in read:
@@ -389,6 +420,7 @@ def _decode(
         frames=None if frames is None else frames.finish(path),
         seconds=upper - lower,
         notes=notes,
+        picked=None if frames is None else frames.chosen,
     )
 
 
@@ -425,6 +457,26 @@ def _window(path: str | Path, start: float | None, end: float | None, duration: 
             "outside", path, f"the clip runs from {lower:g} to {upper:g} s but the file ends at {duration:.2f} s"
         )
     return lower, min(upper, duration)
+
+
+def _shown(stream: VideoStream, lower: float, upper: float, origin: float, stretch: float) -> tuple[float, float]:
+    """From when to when the clip between `lower` and `upper` has a picture, in seconds of its file."""
+    first = 0.0 if stream.start_time is None else float(stream.start_time * stream.time_base) - origin
+    begin = max(lower, first)
+    if stream.duration is not None:
+        upper = min(upper, first + stretch * float(stream.duration * stream.time_base))
+    elif matroska := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = map(float, matroska.groups())  # when the track ends, by the file's own clock
+        upper = min(upper, 3600 * hours + 60 * minutes + seconds - origin)
+    return begin, max(begin, upper)
+
+
+def _rate(stream: VideoStream, path: str | Path) -> float:
+    """Frames a second. Raises MediaError where the file does not say."""
+    if not (rate := stream.average_rate or stream.guessed_rate):
+        detail = "its video track does not say how many frames a second it has, and model.media=native goes by that"
+        raise MediaError("corrupt", path, detail)
+    return float(rate)
 
 
 def _packets(container: InputContainer, streams: list, damage: list[str]) -> Iterator[av.Packet]:
@@ -698,6 +750,7 @@ class _Frames:
         self.last: av.VideoFrame | None = None
         self.small: np.ndarray | None = None
         self.shape: tuple[int, int] | None = None
+        self.chosen: Picked | None = None
         self.time = 0.0
         self.first: float | None = None
         self.begun = 0.0
@@ -708,6 +761,13 @@ class _Frames:
     def begins_late(self) -> bool:
         """Whether the first picture comes after the first moment."""
         return self.first is None or self.first > self.moments[0]
+
+    def choose(self, own: OwnFrames, begin: float, end: float, rate: float) -> None:
+        """Takes the frames that `own` names of those from `begin` to `end`, in their own size."""
+        total = max(1, round((end - begin) * rate))
+        self.chosen = Picked(indices=tuple(own.indices(total, rate)), total=total, rate=rate)
+        # Halfway through the time that a frame is on display.
+        self.moments = [begin + (i + 0.5) / rate for i in self.chosen.indices]
 
     @property
     def complete(self) -> bool:
@@ -742,7 +802,7 @@ class _Frames:
         """uint8[height, width, 3] as it is meant to be seen: square pixels, upright."""
         if self.shape is None:  # once a clip, since all its frames go into one array
             width, height = frame.width * self.pixel_aspect, float(frame.height)
-            scale = min(1.0, self.frame_size / max(width, height))
+            scale = 1.0 if self.chosen is not None else min(1.0, self.frame_size / max(width, height))
             self.shape = max(1, round(width * scale)), max(1, round(height * scale))
         width, height = self.shape
         small = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA", threads=1)

@@ -14,6 +14,7 @@ from affect.config import (
     FAMILIES,
     LACKING,
     MODALITIES,
+    NATIVE_VIDEO,
     PACKAGES,
     ClassSampling,
     ComposedConfig,
@@ -22,7 +23,9 @@ from affect.config import (
     EncoderCache,
     LabelWeights,
     LoggerKind,
+    Media,
     ModelConfig,
+    NativeConfig,
     ProjectorKind,
     PromptingConfig,
     Readout,
@@ -72,6 +75,7 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
             f"model.family={cfg.model.family} needs the package {package}, which is not installed: pip install -e"
             f" '.[{cfg.model.family}]', or choose another model="
         )
+    yield from _media_conflicts(cfg.model, cfg.modalities)
     yield from _projector_conflicts(cfg.model)
     for key, name in [("model.name", cfg.model.name), *(("datasets", name) for name in cfg.datasets)]:
         if not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", name):
@@ -380,6 +384,26 @@ def _server_conflicts(cfg: Config, model: ServerConfig, program: str) -> Iterato
             f"trainer.devices={cfg.trainer.devices} processes share what a model computes, but model={model.name}"
             " computes nothing here: set trainer.devices=1, and model.concurrency to the requests at a time"
         )
+
+
+def _media_conflicts(model: ModelConfig, modalities: str) -> Iterator[str]:
+    if model.media is not Media.native:
+        return
+    if isinstance(model, ComposedConfig):
+        why = "is put together of parts here, so that no processor and no model card is its own"
+    elif isinstance(model, ServerConfig):
+        why = "is at a server, whose processor is given the frames that are sent"
+    elif "v" in modalities and model.family not in NATIVE_VIDEO:
+        why = (
+            f"is of family {model.family}, whose processor takes single pictures and has no way of its own to choose"
+            " them from a video"
+        )
+    else:
+        return
+    remedy = (
+        "set model.media=uniform" if not isinstance(model, NativeConfig) else "set model.media=uniform, or leave v out"
+    )
+    yield f"model.media=native, but model={model.name} {why}: {remedy}"
 
 
 def _projector_conflicts(model: ModelConfig) -> Iterator[str]:

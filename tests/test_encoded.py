@@ -199,6 +199,7 @@ def made(
     [
         ("model.num_frames=4", ("video",)),
         ("model.frame_size=16", ("video",)),
+        ("model.media=native", ("video",)),
         ("model.attention=eager", ("audio", "video")),
         ("finetuning.rank=4", ()),
         ("model.max_seconds=20", ()),

@@ -390,6 +390,7 @@ def test_new_towers_are_refused(configure, table, tmp_path):
     [
         (["~model@knowledge.mllm_models.main"], "source mllm and no model: choose one"),
         ([f"{MAIN}.modalities=t"], "qwen2_5_omni_3b takes only text"),
+        ([f"{MAIN}.media=native"], "mllm_models.main has media=native, but descriptions are made of evenly spaced"),
         ([f"{MAIN}.modalities=ta", "knowledge.modalities=[video]"], "takes text and audio: choose a model that"),
         (["knowledge.mllm_batch_size=0"], "mllm_batch_size=0 has to be at least 1"),
         ([f"{MAIN}.checkpoint=/nowhere"], "model.checkpoint=/nowhere cannot be loaded"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from affect import __version__, prompts, run
 from affect.adapters import HEAD, TowerCount, tower_of
-from affect.config import ComposedConfig, Config, ExportAs, Target
+from affect.config import ComposedConfig, Config, ExportAs, Media, Target
 from affect.datasets.published import LICENCES
 from affect.export.weights import is_native, serving_in_words
 from affect.models import reach
@@ -171,7 +171,12 @@ def _prompting(cfg: Config) -> Iterator[str]:
         )
     if cfg.prompting.fewshot.k:
         yield f"{cfg.prompting.fewshot.k} labelled training examples stood before the clip, which are not given there."
-    if "v" in cfg.modalities:
+    if cfg.model.media is Media.native and set("av") & set(cfg.modalities):
+        yield (
+            "Clips were given to the checkpoint's processor as its model card does (frames a second, bounds on frames"
+            " and pixels, and the sound within the picture where the model takes it so)."
+        )
+    elif "v" in cfg.modalities:
         yield (
             f"{cfg.model.num_frames} frames were taken uniformly from a clip, their longest side"
             f" {cfg.model.frame_size} pixels at the most."

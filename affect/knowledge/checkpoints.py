@@ -34,8 +34,19 @@ SETTINGS = (
 )
 """Other files that change what a model says. generation_config.json is not among them: affect decodes by itself."""
 
-NO_EFFECT = ("name", "modalities", "max_seconds", "gradient_checkpointing", "precision", "revision", "licence", *KEYS)
-"""Keys of a model that change no text, or whose effect is in the dtype or in the hashes of the files they name."""
+NO_EFFECT = (
+    "name",
+    "modalities",
+    "max_seconds",
+    "gradient_checkpointing",
+    "precision",
+    "revision",
+    "licence",
+    "media",
+    *KEYS,
+)
+"""Keys of a model that change no text, whose effect is in the dtype or in the hashes of the files they name, or that
+have one value for all generators (media)."""
 
 
 def identity(config: ModelConfig, cache_root: Path) -> dict[str, Any]:

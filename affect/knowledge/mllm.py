@@ -32,6 +32,7 @@ from affect.config import (
     ConfigError,
     FinetuningConfig,
     KnowledgeConfig,
+    Media,
     ModelConfig,
     TrainerConfig,
     new_modalities,
@@ -120,6 +121,11 @@ def generators(cfg: Config) -> list[Generator]:
             for name, config in sorted(knowledge.mllm_models.items())
         ]
     for generator in made:
+        if generator.config.media is Media.native:
+            raise ConfigError(
+                f"knowledge.mllm_models.{generator.name} has media=native, but descriptions are made of evenly spaced"
+                " frames: leave it out, or describe with another model than a run that was trained so"
+            )
         if not set("av") & set(generator.config.modalities):
             raise ConfigError(
                 f"{generator.config.name} takes only {_spell(generator.config.modalities)}, and knowledge is described"

@@ -18,6 +18,7 @@ def summarise(
     datasets: Mapping[str, DatasetConfig],
     evaluation: EvaluationConfig,
     expected: Mapping[str, int] | None = None,
+    media: str | None = None,
 ) -> dict[str, Any]:
     """The result of `metrics.compute` for every task of every dataset under `tasks`, as `meld.emotion`, each with its
     `headline` metric's name and `value` (of evaluation.reader; None where nothing is labelled or it is undefined), and
@@ -25,7 +26,7 @@ def summarise(
     aggregate of the headlines in [0, 1] that evaluation.selection names, None without any.
 
     `expected` is the number of rows in the annotations of the split by dataset, for the signatures; without it they
-    name the number of predictions."""
+    name the number of predictions. `media` is how the clips were given to the model, for them too."""
     tasks: dict[str, Any] = {}
     headlines = []
     for name, dataset in datasets.items():
@@ -34,7 +35,11 @@ def summarise(
             own = [p for p in predictions if p.dataset == name and p.task == task_name]
             numbers = compute(own, task, evaluation.reader.value)
             numbers["signatures"] = signatures(
-                numbers, expected=len(own) if expected is None else expected[name], used=len(own), version=__version__
+                numbers,
+                expected=len(own) if expected is None else expected[name],
+                used=len(own),
+                version=__version__,
+                media=media,
             )
             scored = numbers["n_scored"] > 0
             if scored:

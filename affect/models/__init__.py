@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from affect.config import ModelConfig
+    from affect.media import OwnFrames, Picked
     from affect.models.prefix import Branches, Prefix
 
 
@@ -41,6 +42,8 @@ class Conversation:
     """uint8[num_frames, height, width, 3], RGB; given exactly when a part is video."""
     seconds: float = 0.0
     """Duration the frames were sampled from."""
+    picked: "Picked | None" = None
+    """Which frames of the clip these are: of a model loaded with media=native, given exactly when frames are."""
     outputs: "Mapping[str, Mapping[str, torch.Tensor]]" = field(default_factory=dict)
     """What Model.encoder_outputs made of this clip, by part (audio, video), in the place of waveform and frames. It is
     given for a part in all conversations of a batch or in none."""
@@ -148,6 +151,12 @@ def load(config: "ModelConfig", *, modalities: str, cache_root: Path) -> tuple[M
     onednn.use(model)
     patches.use(model)
     return model, encoder
+
+
+def own_frames(config: "ModelConfig") -> "OwnFrames":
+    """Which frames the own processor of the model that `config` names takes of a video; affect/config.py's NATIVE_VIDEO
+    has the families that can say it. Raises ConfigError where the checkpoint cannot be had."""
+    return import_module(f"affect.models.{config.family}").own_frames(config)
 
 
 def settle(model: Model) -> None:

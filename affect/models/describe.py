@@ -3,11 +3,14 @@ encoding a clip of noise."""
 
 import numpy as np
 
-from affect.config import ModelConfig, ServerConfig
-from affect.models import Conversation, Encoder
+from affect.config import Media, ModelConfig, ServerConfig
+from affect.media import Picked
+from affect.models import Conversation, Encoder, own_frames
 
 SECONDS = 5.0
 """Of the clip of noise: about what an utterance lasts."""
+RATE, SIDES = 25.0, (270, 480)
+"""Frames a second, height and width in pixels of the clip of noise with media=native, where no setting says them."""
 
 
 def in_words(encoder: Encoder, config: ModelConfig, modalities: str) -> list[str]:
@@ -25,7 +28,18 @@ def in_words(encoder: Encoder, config: ModelConfig, modalities: str) -> list[str
             f"audio: {encoder.sampling_rate} Hz, mono; {seconds:g} s become {_tokens(encoder, waveform=waveform)}"
             f" tokens, and clips of more than {config.max_seconds:g} s are left out"
         )
-    if "v" in modalities:
+    if "v" in modalities and config.media is Media.native:
+        total = round(seconds * RATE)
+        indices = tuple(own_frames(config).indices(total, RATE))
+        frames = random.integers(0, 256, (len(indices), *SIDES, 3), dtype=np.uint8)
+        picked = Picked(indices=indices, total=total, rate=RATE)
+        tokens = _tokens(encoder, frames=frames, seconds=seconds, picked=picked)
+        sentences.append(
+            f"video: as the checkpoint's own processor takes it (model.media=native); of {seconds:g} s with"
+            f" {RATE:g} frames a second of {SIDES[1]} × {SIDES[0]}, {len(indices)} frames become {tokens} tokens"
+            " together"
+        )
+    elif "v" in modalities:
         width, height = config.frame_size, max(2, config.frame_size * 9 // 16)
         frames = random.integers(0, 256, (config.num_frames, height, width, 3), dtype=np.uint8)
         tokens = _tokens(encoder, frames=frames, seconds=seconds)

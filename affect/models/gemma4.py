@@ -35,6 +35,11 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["G
     return Gemma4(backbone, stops=encoder.stops), encoder
 
 
+def own_frames(config: NativeConfig) -> native.OwnFrames:
+    """As `affect.models.own_frames`. The processor takes a number of frames, 32, however long the clip is."""
+    return native.own_frames(config, Gemma4Processor, fps=None)
+
+
 class Gemma4Encoder(native.NativeEncoder):
     """See `affect.models.Encoder`."""
 
@@ -54,7 +59,9 @@ class Gemma4Encoder(native.NativeEncoder):
         if conversation.frames is not None:
             options |= {
                 "videos": [conversation.frames],
-                "videos_kwargs": {
+                "videos_kwargs": native.own_options(conversation, self.processor.video_processor)
+                if self.own_media
+                else {
                     "do_sample_frames": False,
                     "input_data_format": "channels_last",
                     "video_metadata": [native.clip_metadata(conversation)],

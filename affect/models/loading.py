@@ -44,9 +44,7 @@ def load(
                 f"model.checkpoint={config.checkpoint} is a model {kind} and family {config.family} loads"
                 f" {' or '.join(types)}: name such a checkpoint, or choose another model="
             )
-        made = keep.part(
-            (processor, *key), lambda: processor.from_pretrained(config.checkpoint, revision=config.revision)
-        )
+        made = _processor(config, processor)
         how = (precision.dtype(config), precision.attention(config), config.gradient_checkpointing, modalities)
 
         def loaded() -> PreTrainedModel:
@@ -56,6 +54,19 @@ def load(
 
         backbone = keep.part((model, *key, *how), loaded)
     return backbone, made
+
+
+def processor(config: NativeConfig, kind: Any) -> Any:
+    """The checkpoint's processor, of transformers' class `kind`. Raises ConfigError where it cannot be had."""
+    with refusals(config):
+        return _processor(config, kind)
+
+
+def _processor(config: NativeConfig, kind: Any) -> Any:
+    return keep.part(
+        (kind, config.checkpoint, config.revision),
+        lambda: kind.from_pretrained(config.checkpoint, revision=config.revision),
+    )
 
 
 @contextmanager

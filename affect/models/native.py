@@ -9,18 +9,21 @@ its tokens. So it does not matter whether that was just made or has been kept.
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
 import torch
+import transformers
 from jinja2 import TemplateError
 from torch import nn
 from transformers import DynamicCache
+from transformers.video_processing_utils import BaseVideoProcessor
+from transformers.video_utils import VideoMetadata
 
-from affect.config import ConfigError, NativeConfig
-from affect.models import Conversation, Unanswered
+from affect.config import ConfigError, Media, NativeConfig
+from affect.models import Conversation, Unanswered, loading
 from affect.models.chat import (
     answer_text,
     end_of_turn,
@@ -103,6 +106,63 @@ def clip_metadata(conversation: Conversation) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class OwnFrames:
+    """See `affect.media.OwnFrames`: what a checkpoint's video processor takes, by its own method and settings."""
+
+    processor: BaseVideoProcessor
+    fps: float | None
+    """Frames a second, where its configuration does not say how many it takes."""
+
+    @property
+    def key(self) -> str:
+        what = [type(self.processor).__qualname__, self.processor.to_json_string(), self.fps, transformers.__version__]
+        return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+    def indices(self, total: int, rate: float) -> list[int]:
+        """All frames where there are fewer than the processor can do with: it would refuse the clip."""
+        processor = self.processor
+        if total < max(getattr(processor, "temporal_patch_size", None) or 1, processor.num_frames or 1):
+            return list(range(total))
+        how = {} if self.fps is None else {"fps": self.fps}
+        metadata = VideoMetadata(total_num_frames=total, fps=rate, duration=total / rate)
+        return [int(i) for i in processor.sample_frames(metadata=metadata, **how)]
+
+
+def own_frames(config: NativeConfig, processor: Any, fps: float | None) -> OwnFrames:
+    """What the video processor of the checkpoint takes. `processor` is the class of the whole processor; `fps` is what
+    the model card passes, which counts where the checkpoint's configuration names neither a rate nor a number of
+    frames. Raises ConfigError where the checkpoint cannot be had."""
+    video = loading.processor(config, processor).video_processor
+    return OwnFrames(video, own_rate(video, fps))
+
+
+def own_rate(video: BaseVideoProcessor, fps: float | None) -> float | None:
+    """Frames a second that a video processor is asked for; None where it takes a number of frames."""
+    return video.fps or (None if video.num_frames else fps)
+
+
+def own_options(conversation: Conversation, video: BaseVideoProcessor) -> dict[str, Any]:
+    """How a video processor is told of frames that were chosen as it would have: with where they stand in the clip, and
+    its own bounds on pixels."""
+    num_frames, height, width, _ = conversation.frames.shape
+    picked = conversation.picked
+    assert picked is not None and len(picked.indices) == num_frames, "media=native is not told which frames these are"
+    metadata = {
+        "fps": picked.rate,
+        "duration": picked.total / picked.rate,
+        "total_num_frames": picked.total,
+        "frames_indices": list(picked.indices),
+        "height": height,
+        "width": width,
+    }
+    options = {"do_sample_frames": False, "input_data_format": "channels_last", "video_metadata": [metadata]}
+    if hasattr(video, "cap_pixels_per_frame"):
+        # What None means today, without the warning that it may mean something else one day.
+        options["cap_pixels_per_frame"] = bool(video.cap_pixels_per_frame)
+    return options
+
+
 class NativeEncoder:
     """See `affect.models.Encoder`. Prompts are rendered by the checkpoint's own chat template."""
 
@@ -126,6 +186,7 @@ class NativeEncoder:
         """`modalities` is what the model has towers for. Raises ConfigError where the chat template cannot be used."""
         self.processor, self.tokenizer = processor, processor.tokenizer
         self.modalities, self.frame_size = modalities, config.frame_size
+        self.own_media = config.media is Media.native
         self.media_ids = {kind: getattr(processor, name) for kind, name in self.TOKENS.items()}
         self.special = special_strings(self.tokenizer)
         try:
@@ -219,7 +280,8 @@ class NativeEncoder:
 
     def settings(self, part: str) -> str:
         """The processor's, and what the ids mean that it writes."""
-        return json.dumps([self.processor.to_json_string(), self.special, self._vocabulary])
+        what = [self.processor.to_json_string(), self.special, self._vocabulary]
+        return json.dumps([*what, "native"] if self.own_media and part == "video" else what)
 
     @cached_property
     def _vocabulary(self) -> str:

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from transformers import Qwen3OmniMoeProcessor, Qwen3OmniMoeThinkerForConditionalGeneration
 
-from affect.config import NativeConfig
+from affect.config import Media, NativeConfig
 from affect.models import loading, native
-from affect.models.qwen_omni import PARTS, QwenOmni, QwenOmniEncoder
+from affect.models.qwen_omni import FPS, PARTS, QwenOmni, QwenOmniEncoder
 
 MODEL_TYPES = ("qwen3_omni_moe", "qwen3_omni_moe_thinker")
 
@@ -41,8 +41,14 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Q
         modalities=modalities,
         frame_size=config.frame_size,
         positions_per_second=backbone.config.position_id_per_seconds,
+        own_media=config.media is Media.native,
     )
     return Qwen3Omni(backbone, stops=encoder.stops), encoder
+
+
+def own_frames(config: NativeConfig) -> native.OwnFrames:
+    """As `affect.models.own_frames`. The model card's code is that of Qwen2.5-Omni."""
+    return native.own_frames(config, Qwen3OmniMoeProcessor, fps=FPS)
 
 
 def num_audio_tokens(frames: int, n_window: int) -> int:
@@ -59,6 +65,7 @@ class Qwen3OmniEncoder(QwenOmniEncoder):
 
     audio_tokens_per_second = 13.0
     POSITION = np.float32
+    PAIRED = False
 
     def log_mel(self, waveforms: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """As the stock processor extracts each clip alone. In a batch it would mirror a clip's end where the longest

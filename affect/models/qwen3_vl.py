@@ -30,6 +30,11 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Q
     return Qwen3VL(backbone, stops=encoder.stops), encoder
 
 
+def own_frames(config: NativeConfig) -> native.OwnFrames:
+    """As `affect.models.own_frames`. The checkpoint's own rate is 2 frames a second."""
+    return native.own_frames(config, Qwen3VLProcessor, fps=2.0)
+
+
 class Qwen3VLEncoder(native.NativeEncoder):
     """See `affect.models.Encoder`."""
 
@@ -37,10 +42,17 @@ class Qwen3VLEncoder(native.NativeEncoder):
     TOKENS: ClassVar = {"video": "video_token_id"}
 
     def of_clip(self, conversation: Conversation) -> dict[str, Any]:
-        frames, metadata = conversation.frames, native.clip_metadata(conversation)
-        if len(frames) == 1:  # which the processor refuses, although it fills up odd numbers
-            frames, metadata["frames_indices"] = np.concatenate([frames, frames]), 2 * metadata["frames_indices"]
         processor = self.processor.video_processor
+        if self.own_media:
+            options = native.own_options(conversation, processor)
+            metadata = options["video_metadata"][0]
+        else:
+            metadata = native.clip_metadata(conversation)
+        frames = conversation.frames
+        if len(frames) == 1:  # which the processor refuses, although it fills up odd numbers
+            frames, metadata["frames_indices"] = np.concatenate([frames, frames]), metadata["frames_indices"] * 2
+        if self.own_media:
+            return {"videos": [frames], "videos_kwargs": options}
         side = processor.patch_size * processor.merge_size
         # Sides are rounded to whole tokens, and the bounds are of the whole video. The processor's own lower bound
         # would enlarge small frames, which adds tokens and no detail; the upper one is what frame_size comes to.

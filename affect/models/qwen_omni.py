@@ -6,8 +6,11 @@ One `<|AUDIO|>` stands for 40 ms of sound. One `<|VIDEO|>` stands for 28 x 28 pi
 Positions have three axes (time, height, width): a video's time axis advances by 25 a second, whatever the number of its
 frames, and the text after it goes on from the largest position used so far.
 
-Sound and frames are given as two parts, not interleaved in time as the model can also take them: one of them can then
-be left out without changing how the other is written.
+With media=uniform, sound and frames are given as two parts, not interleaved in time as the model can also take them:
+one of them can then be left out without changing how the other is written. With media=native they are interleaved, as
+the model card does (use_audio_in_video):
+
+    <|vision_bos|><|audio_bos|> video of two seconds, sound of two seconds, video … <|audio_eos|><|vision_eos|>
 """
 
 import json
@@ -18,13 +21,16 @@ import numpy as np
 import torch
 from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration, WhisperFeatureExtractor
 
-from affect.config import QwenOmniConfig
+from affect.config import Media, QwenOmniConfig
 from affect.models import Conversation, loading, native, positions
 from affect.models.chat import end_of_turn, pad_left, special_strings
 from affect.record import DataError
 
 MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
 PARTS = {"a": ("audio_tower",), "v": ("visual",)}
+FPS = 2.0
+"""Frames a second of media=native: what the model card's code takes (qwen_omni_utils), since the checkpoint's processor
+does not say it."""
 VIDEOS_AT_ONCE = 2
 """Videos that the processor is given together: for a moment it holds five copies of their pixels."""
 
@@ -53,8 +59,14 @@ def load(config: QwenOmniConfig, *, modalities: str, cache_root: Path) -> tuple[
         modalities=modalities,
         frame_size=config.frame_size,
         positions_per_second=backbone.config.position_id_per_seconds,
+        own_media=config.media is Media.native,
     )
     return QwenOmni(backbone, stops=encoder.stops), encoder
+
+
+def own_frames(config: QwenOmniConfig) -> native.OwnFrames:
+    """As `affect.models.own_frames`."""
+    return native.own_frames(config, Qwen2_5OmniProcessor, fps=FPS)
 
 
 def log_mel(extractor: WhisperFeatureExtractor, waveforms: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -97,11 +109,21 @@ class QwenOmniEncoder(native.NativeEncoder):
     POSITION: type[np.number] = np.int64
     """What positions are; times are cut off to it."""
 
+    PAIRED = True
+    """Whether the two tokens that open a video with its sound, and the two that close it, are at one position each."""
+
     def __init__(
-        self, processor: Qwen2_5OmniProcessor, *, modalities: str, frame_size: int, positions_per_second: float
+        self,
+        processor: Qwen2_5OmniProcessor,
+        *,
+        modalities: str,
+        frame_size: int,
+        positions_per_second: float,
+        own_media: bool = False,
     ):
         """`frame_size` is the longest side of a frame in pixels; `modalities` is what the model has towers for;
-        `positions_per_second` is how fast its positions count the time of a video."""
+        `positions_per_second` is how fast its positions count the time of a video; `own_media` is media=native."""
+        self.own_media = own_media
         self.positions_per_second = positions_per_second
         self.processor = processor
         self.tokenizer = processor.tokenizer
@@ -115,6 +137,28 @@ class QwenOmniEncoder(native.NativeEncoder):
         # side frame_size, rounded up, which no frame that respects frame_size exceeds.
         side = processor.video_processor.patch_size * processor.video_processor.merge_size
         self.size = {"shortest_edge": side**2, "longest_edge": (-(-frame_size // side) * side) ** 2}
+        if own_media:
+            self.size = getattr(processor, "videos_kwargs", {}).get("size", processor.video_processor.size)
+        self.fps = native.own_rate(processor.video_processor, FPS)
+
+    def arranged(self, messages: list[dict]) -> list[dict]:
+        """With media=native, without the sound of a message that has a picture too: it stands within the picture."""
+        if not self.own_media:
+            return messages
+        return [
+            {**message, "content": [part for part in message["content"] if part["type"] != "audio"]}
+            if any(part["type"] == "video" for part in message["content"])
+            else message
+            for message in messages
+        ]
+
+    def _with_sound(self, num_audio_tokens: int, grid: torch.Tensor, seconds: float) -> list[int]:
+        """Ids of a video with its sound in between, as the processor writes them: `grid`[3] is that of the video, of
+        which a step lasts `seconds`."""
+        made = {"video_grid_thw": grid[None].cpu().numpy(), "video_second_per_grid": [seconds]}
+        how = {key: getattr(self.processor, key) for key in ("position_id_per_seconds", "seconds_per_chunk")}
+        sound = {"num_audio_tokens": [num_audio_tokens]}
+        return self._tokenize(self.processor.replace_video_with_audio_token(made, 0, sound, 0, **how))
 
     def encode(self, conversations: list[Conversation]) -> dict[str, Any]:
         """The batch: the keys every batch has, positions[3, B, T], and where a conversation has audio or video
@@ -134,9 +178,22 @@ class QwenOmniEncoder(native.NativeEncoder):
         assert len({a is None for a in answers}) == 1, "some conversations of the batch have an answer and some do not"
         audio, audio_lengths = self._audio(conversations)
         video, video_lengths = self._video(conversations)
-        prompts = []
+        prompts, together = [], []
+        of_videos = (video["video_grid_thw"], video["video_second_per_grid"].tolist()) if video else ((), ())
+        videos = zip(*of_videos, strict=True)
         for i, conversation in enumerate(conversations):
             ids = self._ids(conversation.messages, {})
+            if video_lengths[i] is not None:
+                grid, seconds = next(videos)
+                together.append(audio_lengths[i] if self.own_media and audio_lengths[i] is not None else 0)
+                if together[-1]:
+                    assert set("av") <= set(self.modalities), f"the model was loaded with modalities={self.modalities}"
+                    count = ids.count(self.media_ids["video"])
+                    assert count == 1, f"conversation {i} of the batch has {count} parts 'video' and 1 clip for them"
+                    at = ids.index(self.media_ids["video"])
+                    ids[at : at + 1] = self._with_sound(together[-1], grid, seconds)
+                    prompts.append(ids)
+                    continue
             for name, letter, token, length in (
                 ("audio", "a", self.processor.audio_token_id, audio_lengths[i]),
                 ("video", "v", self.processor.video_token_id, video_lengths[i]),
@@ -157,18 +214,18 @@ class QwenOmniEncoder(native.NativeEncoder):
         targets = None if answers[0] is None else [self.answer_ids(answer) for answer in answers]
         batch = pad_left(prompts, targets, self.tokenizer.pad_token_id) | audio | video
         rows = prompts if targets is None else [p + a for p, a in zip(prompts, targets, strict=True)]
-        return batch | {"positions": self._positions(rows, video)}
+        return batch | {"positions": self._positions(rows, video, together)}
 
-    def _positions(self, rows: list[list[int]], video: dict[str, torch.Tensor]) -> torch.Tensor:
-        """[3, B, T]"""
+    def _positions(self, rows: list[list[int]], video: dict[str, torch.Tensor], together: list[int]) -> torch.Tensor:
+        """[3, B, T]. `together` has of every video how many tokens of sound stand in it."""
         grids = video["video_grid_thw"].tolist() if video else []
         seconds = video["video_second_per_grid"].numpy() if video else []
         merge = self.processor.video_processor.merge_size
         shown = [
-            positions.Shown(self.times(steps, step), height // merge, width // merge)
-            for (steps, height, width), step in zip(grids, seconds, strict=True)
+            positions.Shown(self.times(steps, step), height // merge, width // merge, heard)
+            for (steps, height, width), step, heard in zip(grids, seconds, together, strict=True)
         ]
-        return positions.three_axes(rows, self.media_ids["video"], shown, self.POSITION)
+        return positions.three_axes(rows, self.media_ids["video"], shown, self.POSITION, paired=self.PAIRED)
 
     def times(self, num_steps: int, seconds: np.float32) -> np.ndarray:
         """Positions at which the steps of a video are that are `seconds` apart, after the first."""
@@ -214,6 +271,7 @@ class QwenOmniEncoder(native.NativeEncoder):
             return {}, [None] * len(conversations)
         assert all(c.seconds > 0 for c in given), "a conversation with frames does not say how many seconds they span"
         processor = self.processor.video_processor
+        assert not self.own_media or all(c.picked for c in given), "media=native has to be told which frames these are"
         videos = [
             processor(
                 [c.frames for c in given[start : start + VIDEOS_AT_ONCE]],
@@ -221,7 +279,7 @@ class QwenOmniEncoder(native.NativeEncoder):
                 do_sample_frames=False,
                 size=self.size,
                 # It would shrink long videos to a share of 115,000 tokens: max_seconds and num_frames are the limits.
-                cap_pixels_per_frame=False,
+                cap_pixels_per_frame=self.own_media and bool(processor.cap_pixels_per_frame),
                 return_tensors="pt",
             )
             for start in range(0, len(given), VIDEOS_AT_ONCE)
@@ -231,6 +289,8 @@ class QwenOmniEncoder(native.NativeEncoder):
         # The processor joins temporal_patch_size frames to one and repeats the last where one is missing, so a step of
         # the time axis is always that many distances between frames.
         steps = [processor.temporal_patch_size * c.seconds / len(c.frames) for c in given]
+        if self.own_media:  # the processor counts by the rate it is asked for, whatever its bounds have made of it
+            steps = [processor.temporal_patch_size / self.fps for _ in given]
         return (
             {
                 "pixel_values_videos": torch.cat([video["pixel_values_videos"] for video in videos]),
@@ -251,7 +311,8 @@ class QwenOmniEncoder(native.NativeEncoder):
         """Everything beside the clip itself that the features of `part` depend on."""
         if part == "audio":
             return self.processor.feature_extractor.to_json_string()
-        return json.dumps([self.processor.video_processor.to_json_string(), self.size])
+        what = [self.processor.video_processor.to_json_string(), self.size]
+        return json.dumps([*what, self.fps] if self.own_media else what)
 
     def log_mel(self, waveforms: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """features[N, mel, frames] and mask[N, frames]."""

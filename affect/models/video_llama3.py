@@ -28,6 +28,11 @@ def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["V
     return VideoLlama3(backbone, stops=encoder.stops), encoder
 
 
+def own_frames(config: NativeConfig) -> native.OwnFrames:
+    """As `affect.models.own_frames`. The model card asks for 1 frame a second."""
+    return native.own_frames(config, VideoLlama3Processor, fps=1.0)
+
+
 class VideoLlama3Encoder(native.NativeEncoder):
     """See `affect.models.Encoder`."""
 
@@ -36,6 +41,8 @@ class VideoLlama3Encoder(native.NativeEncoder):
 
     def of_clip(self, conversation: Conversation) -> dict[str, Any]:
         processor = self.processor.video_processor
+        if self.own_media:
+            return {"videos": [conversation.frames], "videos_kwargs": native.own_options(conversation, processor)}
         side = processor.patch_size * processor.merge_size
         # Sides are rounded to whole tokens. The lower bound is of a frame, the upper one of all together; the
         # processor's own lower one would enlarge small frames, which adds tokens and no detail.

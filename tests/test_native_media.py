@@ -17,7 +17,7 @@ import evaluate
 from affect import decoded, media
 from affect.calibrate import ContentFree
 from affect.config import FAMILIES, NATIVE_VIDEO, ConfigError, Media, ModelConfig, NativeConfig, media_of
-from affect.entry import check_unused
+from affect.entry import check_uniform_settings
 from affect.media import Clip, Sampling, decode, write_clip
 from affect.metrics.signature import signature
 from affect.models import Conversation, describe, load, own_frames
@@ -301,12 +301,12 @@ def test_settings_of_uniform_frames_are_refused_beside_it(configure) -> None:
     words = ["model=qwen2_5_omni_7b", "model.media=native", "model.num_frames=8", "model.frame_size=112"]
     cfg = configure(*words)
     with pytest.raises(ConfigError) as refused:
-        check_unused(words, cfg)
+        check_uniform_settings(words, cfg)
     first, second = str(refused.value).splitlines()
     assert first.startswith("model.frame_size does nothing beside model.media=native")
     assert second.startswith("model.num_frames does nothing beside model.media=native")
-    check_unused(words[:2], cfg)
-    check_unused(words[2:], replace(cfg, model=replace(cfg.model, media=Media.uniform)))
+    check_uniform_settings(words[:2], cfg)
+    check_uniform_settings(words[2:], replace(cfg, model=replace(cfg.model, media=Media.uniform)))
 
 
 def test_a_signature_says_which(configure) -> None:

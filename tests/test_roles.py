@@ -19,7 +19,7 @@ from affect.report.settings import grouped_by, settings
 OF_MODELS = (
     *("family", "precision", "attention", "max_seconds", "num_frames", "frame_size", "language", "audio", "vision"),
     *("audio_tokens", "video_tokens", "encoder_width", "projector", "qformer_steps", "qformer_layers", "qformer_heads"),
-    *("trust_remote_code", "checkpoint", "revision", "served", "video"),
+    *("trust_remote_code", "checkpoint", "revision", "served", "video", "media"),
 )
 OF_TASKS = ("name", "kind", "labels", "low", "high", "step", "headline", "dialects", "question", "words", "none")
 OF_DATASETS = (

@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from affect.config import Config, FinetuningConfig
-from affect.data import Collate, progress, sampling
+from affect.data import Collate, num_workers, progress, sampling
 from affect.decoded import Source
 from affect.encoded import Outputs
 from affect.models import Encoder, Model, precision
@@ -196,7 +196,7 @@ class _Stream:
             batch_size=None,
             sampler=missing,
             collate_fn=_as_it_is,
-            num_workers=trainer.num_workers,
+            num_workers=num_workers(trainer, precision.device(trainer).type == "cuda"),
             generator=torch.Generator().manual_seed(self.cfg.seed),  # an iterator draws a number when it is made
         )
         read = iter(loader) if missing else iter(())  # which would start its workers for nothing

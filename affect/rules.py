@@ -228,8 +228,6 @@ def _range_conflicts(cfg: Config) -> Iterator[str]:
     yield from (
         f"{key}={value} is a share: from 0 up to, but without, 1" for key, value in shares.items() if not 0 <= value < 1
     )
-    if cfg.evaluation.logit_adjustment == float("inf"):
-        yield "evaluation.logit_adjustment=inf has to be a finite number: set it to 1, or to 0 for none"
     if cfg.trainer.num_workers != "auto" and not cfg.trainer.num_workers.isdecimal():
         yield f"trainer.num_workers={cfg.trainer.num_workers} has to be a whole number from 0 on, or auto"
     if cfg.model.gradient_checkpointing.lower() not in ("true", "false", "auto"):

@@ -412,7 +412,7 @@ INTENSITY = ("dataset=mosi", "modalities=t")
     [
         (
             ["evaluation.logit_adjustment=inf"],
-            "evaluation.logit_adjustment=inf has to be a finite number: set it to 1, or to 0 for none",
+            "evaluation.logit_adjustment=inf has to be a finite number",
         ),
         (
             ["evaluation=generate", "evaluation.logit_adjustment=0.5"],

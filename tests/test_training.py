@@ -25,7 +25,7 @@ from tiny_models import TINY_LABELS, tiny_composed_language, tiny_manifest, tiny
 import evaluate
 import train
 from affect import adapters, alignment, data, decoded, inherit, lifetime, models, run, splits, trainer
-from affect.config import Config, ConfigError
+from affect.config import Config, ConfigError, media_of
 from affect.corpus import Settings, generate
 from affect.knowledge import attach
 from affect.metrics.summary import summarise
@@ -233,7 +233,7 @@ def test_every_record_is_predicted_once_for_every_task(trained: Path) -> None:
 
 def test_the_numbers_follow_from_the_predictions_alone(trained: Path) -> None:
     cfg = configuration(trained)
-    recomputed = summarise(run.read_predictions(trained), cfg.datasets, cfg.evaluation)
+    recomputed = summarise(run.read_predictions(trained), cfg.datasets, cfg.evaluation, media=media_of(cfg))
     kept = metrics(trained)
     assert recomputed["selection"] == kept["selection"] is not None
     for name, numbers in recomputed["tasks"].items():

@@ -4,6 +4,8 @@
 #   make test              the tests
 #   make gpu_check         what only a GPU can show, on one of them, in at most eight minutes
 #   make lint              style
+#   make wheel             builds the wheel, and tries the command `affect` from another folder
+#   make docs              builds docs/ into build/docs
 # Another Python: make demo PYTHON=python3.12. Another place for the environment: make demo VENV=/big/disk/venv.
 
 PYTHON ?= python3
@@ -18,7 +20,7 @@ GRID := outputs/knowledge_grid/$(NOW)
 IN_WORDS := modalities=t prompting.descriptions_without_media=true
 
 .DELETE_ON_ERROR:
-.PHONY: environment demo knowledge_grid test gpu_check lint clean
+.PHONY: environment demo knowledge_grid test gpu_check lint wheel docs clean
 
 environment: $(INSTALLED)
 
@@ -41,7 +43,7 @@ demo: environment
 	@echo "3 of 4: fine-tuning on text, audio and video, then the same test clips"
 	$(BIN)/python train.py experiment=demo output_root=$(DEMO)
 	@echo "4 of 4: all of them"
-	$(BIN)/python -m affect.report $(DEMO) --against prompting=plain
+	$(BIN)/affect report $(DEMO) --against prompting=plain
 
 # A job that was killed is continued with train.py resume=FOLDER, and the last line again has the table with it.
 knowledge_grid: environment
@@ -50,17 +52,34 @@ knowledge_grid: environment
 	@echo "2 of 3: fine-tuning on text, audio and video, nine times"
 	$(BIN)/python train.py -m sweep=knowledge_grid output_root=$(GRID)
 	@echo "3 of 3: the differences that descriptions make"
-	$(BIN)/python -m affect.report $(GRID) --against prompting=plain
+	$(BIN)/affect report $(GRID) --against prompting=plain
 
 test: environment
 	$(BIN)/python -m pytest
 
 gpu_check: environment
-	$(BIN)/python tests/benchmarks/gpu_check.py
+	$(BIN)/python benchmarks/gpu_check.py
 
 lint: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The wheel is put beside the libraries of the environment, which are not installed a second time.
+wheel: environment
+	rm -rf build
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/installed build/wheel/affect-*.whl
+	cd build/wheel && export PYTHONPATH=$(CURDIR)/build/installed && for words in "--version" "train experiment=demo dry_run=true" \
+		"evaluate --help" "report --help" "doctor --help" "config finetuning"; do \
+		$(abspath $(BIN))/python -m affect $$words > said.txt || { cat said.txt; exit 1; }; done
+	cd build/wheel && PYTHONPATH=$(CURDIR)/build/installed $(abspath $(BIN))/python -c \
+		"import affect, sys; sys.exit('build/installed' not in affect.__file__)"
+
+# mkdocs has an environment of its own: none of the library needs it.
+docs:
+	test -x $(VENV)-docs/bin/mkdocs || { $(PYTHON) -m venv $(VENV)-docs \
+		&& $(VENV)-docs/bin/python -m pip install --quiet --disable-pip-version-check "mkdocs-material>=9.8,<10"; }
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet --config-file .ci/mkdocs.yml
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

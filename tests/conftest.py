@@ -23,8 +23,10 @@ from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from affect import entry
+from affect.cli import program as entry
+from affect.cli.validate import conflicts
 from affect.config import GROUPS, Config, register
+from affect.config import compose as composing
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -62,7 +64,7 @@ def configure() -> Callable[..., Config]:
         raw = _composed(tuple(chosen)).copy()
         others = OverridesParser.create().parse_overrides([word for word in words if word not in chosen])
         ConfigLoaderImpl._apply_overrides_to_config(others, raw)
-        cfg = entry.load(raw, program)
+        cfg = composing.load(raw, program, conflicts)
         for dataset in cfg.datasets.values():
             entry.check_options(dataset)
         return cfg

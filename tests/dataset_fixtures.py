@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from affect.datasets import ravdess
+from affect.data.readers import ravdess
 
 IEMOCAP_EMOTIONS = ("neu", "hap", "exc", "sad", "ang", "fru", "xxx")
 IEMOCAP_HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
@@ -401,4 +401,4 @@ FIXTURES = {
     ),
 }
 """By the name of the dataset, with a comma before what tells a second one apart. `demo` and `manifest` make clips of
-their own, see affect.corpus and tiny_models."""
+their own, see affect.data.demo_corpus.generate and tiny_models."""

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from affect import lifetime, run
-from affect.config import Config, read_yaml
-from affect.metrics.summary import summarise
-from affect.record import Prediction, Record
-from affect.report.__main__ import main
-from affect.splits import Part
-from affect.tasks import Kind
+from affect.cli.report import main
+from affect.config import Config, Kind, read_yaml
+from affect.data import Prediction, Record
+from affect.data.part import Part
+from affect.evaluation.metrics.summary import summarise
+from affect.runs import lifecycle, run_folder
 
 Make = Callable[..., Path]
 
@@ -79,12 +78,14 @@ def make_run(
                 )
             )
     shutil.rmtree(out / name, ignore_errors=True)  # a test may make a run of the same name again, with other words
-    folder = run.create(cfg, "evaluate" if evaluate else "train", str(out / name))
-    with lifetime.running(folder):
+    folder = run_folder.create(cfg, "evaluate" if evaluate else "train", str(out / name))
+    with lifecycle.running(folder):
         parts = [part(split, list(range(num)))]
         if not evaluate:
             parts += [part(other, [1]) for other in ("train", "val")]
-        run.write_results(folder, cfg, parts, predictions, summarise(predictions, cfg.datasets, cfg.evaluation), {})
+        run_folder.write_results(
+            folder, cfg, parts, predictions, summarise(predictions, cfg.datasets, cfg.evaluation), {}
+        )
     if started is not None:
         change(folder / "status.json", lambda status: status | {"started": started})
     return folder
@@ -104,11 +105,11 @@ def remember_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
             known[content] = read_yaml(path)
         return copy.deepcopy(known[content])
 
-    monkeypatch.setattr(run, "read_yaml", remembered)
+    monkeypatch.setattr(run_folder, "read_yaml", remembered)
 
 
 def report(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[str, str, str]:
-    """What affect.report prints, what it complains of on stderr, and what it says at its end ("" where it ended
+    """What affect.reports prints, what it complains of on stderr, and what it says at its end ("" where it ended
     well)."""
     try:
         main([str(word) for word in words])

@@ -34,7 +34,7 @@ from transformers import (
     WhisperModel,
 )
 
-from affect.media import SAMPLING_RATE, write_clip
+from affect.data.media import SAMPLING_RATE, write_clip
 
 QWEN_MEDIA_TOKENS = {
     "image_token": "<|IMAGE|>",

@@ -1,4 +1,4 @@
-"""Puts descriptions into the records of a run: looked up in the store once, before any worker starts."""
+"""Adds descriptions to the records of a run: looked up in the store once, before any worker starts."""
 
 import hashlib
 import re
@@ -9,18 +9,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from affect.cache import check_clips
-from affect.config import DESCRIPTIONS, Config, ConfigError, Missing, Source
-from affect.knowledge import Description, store
-from affect.knowledge import Source as Describer
+from affect.config import DESCRIPTIONS, Config, ConfigError, DataError, Missing, Source
+from affect.config.logs import say
+from affect.data.clip_checks import check_clips
+from affect.data.media import Sampling
+from affect.data.part import Part
+from affect.data.tables import Excluded
+from affect.knowledge import store
 from affect.knowledge.controls import control
 from affect.knowledge.fill import Filled, clip_hashes, fill, lacking, loaded, requests, sources_of
-from affect.lifetime import say
-from affect.media import Sampling
-from affect.prompts import descriptions_shown
-from affect.record import DataError
-from affect.splits import Part
-from affect.tables import Excluded
+from affect.knowledge.protocol import Description
+from affect.knowledge.protocol import Source as Describer
+from affect.prompting.messages import descriptions_shown
 
 FIRST = 3
 """Ids that a message names of what is missing."""
@@ -262,4 +262,4 @@ def command(words: Sequence[str], cfg: Config, splits: Sequence[str]) -> str:
     # What a run brings with it cannot be given beside it.
     if set(splits) != set(cfg.knowledge.splits) and not any(word.startswith("run=") for word in kept):
         kept.append(f"knowledge.splits=[{','.join(splits)}]")
-    return shlex.join(["python", "-m", "affect.knowledge", *kept])
+    return shlex.join(["affect", "knowledge", *kept])

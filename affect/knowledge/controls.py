@@ -1,4 +1,4 @@
-"""What is put in the place of the descriptions, to see what of a gain comes from what they say.
+"""Controls of descriptions: those of other clips, wording alone, exchanged modalities, masked labels.
 
 shuffled             the descriptions of another clip of the same dataset and split: their form stays, what they say of
                      this clip goes
@@ -14,13 +14,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from affect.config import Config, Control, ControlSplit
+from affect.config import Config, Control, ControlSplit, DataError, Kind, Task
+from affect.data import Record
 from affect.knowledge.naming import Vocabulary, masked, normalised
-from affect.record import DataError, Record
-from affect.tasks import Kind, Task
 
 if TYPE_CHECKING:
-    from affect.splits import Part
+    from affect.data.part import Part
+
 
 MASK = "___"
 

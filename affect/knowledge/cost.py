@@ -1,10 +1,10 @@
-"""What knowledge costs: the tokens it adds to every prompt, and the seconds its making took."""
+"""Cost of knowledge: tokens added to each prompt, and seconds of generation."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from affect.prompts import Example
+from affect.prompting.messages import Example
 
 
 def by_dataset(

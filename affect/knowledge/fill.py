@@ -1,5 +1,5 @@
-"""Fills the store: what it lacks is asked of a source and kept as it comes, so that a run that ends early is continued
-by running it again."""
+"""Fills the store with the descriptions it lacks, and keeps each as it comes, so that an interrupted run can be
+repeated."""
 
 import csv
 import hashlib
@@ -11,17 +11,19 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from affect.atomic import write_atomic, write_json
-from affect.cache import content_hashes
-from affect.config import DESCRIPTIONS, Config, Source
-from affect.knowledge import Description, Failure, load, store
-from affect.knowledge import Source as Describer
+from affect.config import DESCRIPTIONS, Config, DataError, Source
+from affect.config.logs import say
+from affect.data import Record
+from affect.data.clip_checks import content_hashes
+from affect.data.files import write_atomic, write_json
+from affect.data.part import Part
+from affect.data.tables import for_spreadsheets
+from affect.knowledge import store
+from affect.knowledge.protocol import Description, Failure
+from affect.knowledge.protocol import Source as Describer
+from affect.knowledge.sources import load
 from affect.knowledge.store import NO_CLIP, Found, Writer, clip_hash, look_up
-from affect.lifetime import say
-from affect.record import DataError, Record
-from affect.run import environment
-from affect.splits import Part
-from affect.tables import for_spreadsheets
+from affect.runs.run_folder import environment
 
 Progress = Callable[[int, int], None]
 """Called with the numbers of descriptions and of failures since it was last called."""
@@ -60,7 +62,7 @@ def described(source: Describer, letters: str) -> list[str]:
 
 def clip_hashes(records: Sequence[Record], cfg: Config) -> dict[str, str]:
     """Content hash of the clip by record id; store.NO_CLIP where there is no file that can be read, so that whoever
-    needs it says so. Files are hashed once, affect.cache remembers them."""
+    needs it says so. Files are hashed once, affect.data.clip_checks remembers them."""
     paths = {record.media for record in records if record.media is not None}
     there = {path for path in paths if os.path.isfile(path) and os.access(path, os.R_OK)}
     digests = content_hashes(there, Path(cfg.cache_root).expanduser(), num_workers=cfg.trainer.check_workers)
@@ -71,8 +73,8 @@ def clip_hashes(records: Sequence[Record], cfg: Config) -> dict[str, str]:
 
 
 def share(records: Sequence[Record], shard: str | None) -> list[Record]:
-    """The records of knowledge.shard=i/n, which affect/rules.py has checked. A record's share depends on its id alone,
-    so that it stays the same when others are added or left out."""
+    """The records of knowledge.shard=i/n, which affect/cli/validate.py has checked. A record's share depends on its id
+    alone, so that it stays the same when others are added or left out."""
     if shard is None:
         return list(records)
     number, of = map(int, shard.split("/"))

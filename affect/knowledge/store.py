@@ -36,9 +36,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from affect.config import Config
-from affect.knowledge import MODALITIES, Description
-from affect.record import DataError
+from affect.config import Config, DataError
+from affect.knowledge.protocol import MODALITIES, Description
 
 SCHEMA = pa.schema(
     [
@@ -228,8 +227,7 @@ def shards(folder: Path) -> list[Path]:
 def damaged(shard: Path, why: Exception | str) -> DataError:
     words = " ".join(str(why).split()).rstrip(".")
     return DataError(
-        f"the shard {shard} is damaged ({words}): delete it, and the next"
-        " `python -m affect.knowledge` makes again what it held"
+        f"the shard {shard} is damaged ({words}): delete it, and the next `affect knowledge` makes again what it held"
     )
 
 

@@ -1,5 +1,5 @@
-"""Chat messages to token ids: what every family does alike. Training and scoring tokenise prompt and answer apart, so
-the ids of a label are the same wherever it stands."""
+"""Chat messages to token ids, alike for every family. Prompt and answer are tokenised apart, so the ids of a label are
+the same wherever it stands."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from affect import thoughts
+from affect.prompting import thoughts
 
 REMEMBERED = 2**17
 """Prompts whose ids an encoder remembers at the most, four bytes a token."""

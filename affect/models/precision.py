@@ -1,11 +1,10 @@
-"""What `precision`, `attention` and `accelerator` of the configuration mean on this machine, for every family alike."""
+"""The number type, attention kernel and device that a configuration asks for on this machine."""
 
 from dataclasses import replace
 
 import torch
 
-from affect import launch
-from affect.config import Accelerator, Attention, ModelConfig, Precision, TrainerConfig
+from affect.config import Accelerator, Attention, ModelConfig, Precision, TrainerConfig, launch
 
 
 def device(trainer: TrainerConfig) -> torch.device:

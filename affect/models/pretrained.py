@@ -1,4 +1,4 @@
-"""What transformers loads from a folder or a hub, or one sentence about why it cannot be used."""
+"""Loads pretrained parts with transformers; what cannot be loaded is one sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from affect.config import ConfigError
-from affect.models import keep
+from affect.models import weights_cache
 
 UNUSED = ("masked_spec_embed",)
 """Last parts of weights that published checkpoints lack and that only masked pretraining needs (wav2vec 2.0)."""
@@ -47,7 +47,7 @@ def refusals(key: str, name: str, wanted: str) -> Iterator[None]:
 def weights(kind: Any, key: str, name: str, **how: Any) -> PreTrainedModel:
     """`kind.from_pretrained(name)`, all of whose weights come from there: what a checkpoint lacks transformers fills
     with random numbers and no more than a warning. Raises ConfigError then, and what `from_pretrained` raises."""
-    return keep.part((kind, name, *sorted(how.items())), lambda: _load(kind, key, name, **how))
+    return weights_cache.part((kind, name, *sorted(how.items())), lambda: _load(kind, key, name, **how))
 
 
 def _load(kind: Any, key: str, name: str, **how: Any) -> PreTrainedModel:

@@ -1,4 +1,4 @@
-"""Which weights take part in what a model computes, and how.
+"""Finds parameters that no output depends on.
 
 A parameter that the loss does not depend on never gets a gradient: trained on one device it stays as it is and is
 counted all the same, and DistributedDataParallel stops at its second step. And LoRA changes what a linear module

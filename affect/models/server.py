@@ -1,7 +1,7 @@
-"""The family `server`: a model that is asked over OpenAI's interface (affect/endpoint.py), such as one in vLLM.
+"""The family `server`: a model behind an OpenAI-compatible server (models/endpoint.py), such as vLLM.
 
 It answers in words: neither likelihoods nor weights come over the interface, so it is evaluated zero-shot with
-evaluation=generate, at temperature 0, and affect/rules.py refuses all else. What affect cannot know of it:
+evaluation=generate, at temperature 0, and affect/cli/validate.py refuses all else. What affect cannot know of it:
 
 - its weights. config.yaml has the address, the name under which the model is served, and model.revision, which is for
   you to say. The same configuration may give other numbers when something else is served under that name.
@@ -27,12 +27,13 @@ from typing import Any
 from torch import nn
 
 from affect.config import ServerConfig, ServerVideo
-from affect.endpoint import Client, Hope, Refused, each, parts
-from affect.media import SAMPLING_RATE, Clip
-from affect.models import Conversation, Unanswered
-from affect.models.answered import Answers, Kept
+from affect.config.endpoint import of_model
+from affect.data.media import SAMPLING_RATE, Clip
+from affect.models.answer_cache import Answers, Kept
 from affect.models.chat import neutralise_messages
-from affect.serving import of_model
+from affect.models.endpoint import Client, Hope, Refused, each, parts
+from affect.models.protocol import Conversation
+from affect.models.unanswered import Unanswered
 
 VERSION = 1
 """To be raised when other requests are made of the same conversations."""

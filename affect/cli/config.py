@@ -1,0 +1,132 @@
+"""Explains the keys of a configuration group: affect config GROUP
+
+affect config                 lists the groups
+affect config finetuning      prints each key with its type, default and meaning
+affect config model composed  the same for one family of models
+"""
+
+import ast
+import enum
+import inspect
+import sys
+import textwrap
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any, get_args, get_type_hints
+
+from affect.config import (
+    FAMILIES,
+    Config,
+    ConfigError,
+    DatasetConfig,
+    EvaluationConfig,
+    FinetuningConfig,
+    KnowledgeConfig,
+    LoggerConfig,
+    PromptingConfig,
+    Task,
+    TrainerConfig,
+    near,
+)
+
+SCHEMAS = {
+    "run": Config,
+    "model": FAMILIES["composed"],
+    "dataset": DatasetConfig,
+    "task": Task,
+    "prompting": PromptingConfig,
+    "finetuning": FinetuningConfig,
+    "knowledge": KnowledgeConfig,
+    "evaluation": EvaluationConfig,
+    "trainer": TrainerConfig,
+    "logger": LoggerConfig,
+}
+"""Schema by group. `run` has the keys that belong to no group, `task` those of a task of a dataset."""
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return
+    if not arguments:
+        print(f"Groups: {', '.join(SCHEMAS)}\nFamilies of models: {', '.join(FAMILIES)}")
+        return
+    try:
+        print(explain(*arguments))
+    except ConfigError as error:
+        sys.exit(str(error))
+
+
+def explain(group: str, family: str | None = None, *others: str) -> str:
+    """The keys of a group as text, a paragraph each. Raises ConfigError for a group or family that does not exist."""
+    if others or (family is not None and group != "model"):
+        raise ConfigError("affect config takes one group, or `model` and a family")
+    if group not in SCHEMAS:
+        raise ConfigError(f"there is no group '{group}'{near(group, SCHEMAS)} Groups: {', '.join(SCHEMAS)}")
+    if family is not None and family not in FAMILIES:
+        raise ConfigError(f"there is no family '{family}'{near(family, FAMILIES)} Families: {', '.join(FAMILIES)}")
+    schema = SCHEMAS[group] if family is None else FAMILIES[family]
+    return "\n".join(_lines(schema, "" if group == "run" else f"{group}."))
+
+
+def _lines(schema: type, prefix: str) -> list[str]:
+    lines: list[str] = []
+    hints, meanings = get_type_hints(schema), docstrings(schema)
+    for field in fields(schema):
+        kind = hints[field.name]
+        if is_dataclass(kind) and prefix:
+            lines += _lines(kind, f"{prefix}{field.name}.")
+            continue
+        lines.append(f"{prefix}{field.name}  ({_type(kind)}, default {_default(field)})")
+        lines += textwrap.wrap(meanings.get(field.name, ""), 96, initial_indent="    ", subsequent_indent="    ")
+        if isinstance(kind, type) and issubclass(kind, enum.Enum):
+            for member, meaning in docstrings(kind).items():
+                lines += textwrap.wrap(
+                    f"{member}: {meaning}", 96, initial_indent="      ", subsequent_indent="        "
+                )
+    return lines
+
+
+def docstrings(cls: type) -> dict[str, str]:
+    """The docstring under each attribute of a class and its bases."""
+    found: dict[str, str] = {}
+    for one in reversed(cls.__mro__):
+        if one.__module__.startswith("affect."):
+            [definition] = ast.parse(textwrap.dedent(inspect.getsource(one))).body
+            assert isinstance(definition, ast.ClassDef)
+            name = None
+            for statement in definition.body:
+                if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                    name = statement.target.id
+                elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+                    name = statement.targets[0].id
+                elif name is not None and isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                    found[name] = " ".join(str(statement.value.value).split())
+                    name = None
+    return found
+
+
+def _type(kind: Any) -> str:
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return "|".join(str(member.value) for member in kind)
+    if get_args(kind):
+        return str(kind).replace("typing.", "").replace("NoneType", "null")
+    return kind.__name__
+
+
+def _default(field: Field) -> str:
+    if field.default is not MISSING:
+        value = field.default
+    elif field.default_factory is not MISSING:
+        value = field.default_factory()
+    else:
+        return "required"
+    if isinstance(value, enum.Enum):
+        return str(value.value)
+    if value == "???":
+        return "required"
+    return (
+        {None: "null", True: "true", False: "false"}.get(value, str(value))
+        if not isinstance(value, (list, dict))
+        else str(value)
+    )

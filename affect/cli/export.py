@@ -1,0 +1,57 @@
+"""Writes a fine-tuned model for others: affect export run=outputs/… [export_as=adapter]"""
+
+from affect.cli.program import entry
+from affect.config import Config
+
+
+@entry("export", __doc__)
+def main(cfg: Config, job_folder: str | None) -> None:
+    import shutil
+    from pathlib import Path
+
+    from affect.config import ConfigError, ExportAs, Target
+    from affect.data import clip_rows
+    from affect.runs import run_folder
+
+    assert cfg.run is not None, "a rule refuses it"
+    folder = Path(cfg.run)
+    if run_folder.program_of(folder) != "train":
+        trained = run_folder.read(folder).config["run"]
+        raise ConfigError(
+            f"run={folder} is an evaluation, which has no weights of its own: name the training,"
+            f" run={trained or 'outputs/…'}"
+        )
+    target = folder / f"export_{cfg.export_as.value}" if cfg.export_folder is None else Path(cfg.export_folder)
+    if target.exists():
+        raise ConfigError(f"export_folder={target} is there already: name another, or remove it")
+
+    from affect import models
+    from affect.models import checkpoint
+    from affect.reports.console import print_towers
+    from affect.runs import inherit
+    from affect.training.export import card, weights
+
+    # The towers it was trained with, whatever modalities are given here.
+    modalities = run_folder.read(folder).config["modalities"]
+    cache_root = Path(cfg.cache_root).expanduser()
+    model, encoder = models.load(cfg.model, modalities=modalities, cache_root=cache_root)
+    counts = checkpoint.restore(model, cfg.finetuning, folder, inherit.trained_tasks(folder))
+    print_towers(counts)
+    model.eval()
+    if cfg.export_as is ExportAs.merged:
+        weights.merge(model, cfg, modalities)
+    with weights.new_folder(target, weights.needed(model, cfg)) as made:
+        card.write_prompts(made, cfg, encoder, modalities)
+        if cfg.export_as is ExportAs.adapter:
+            weights.write_adapter(made, model, encoder, cfg, modalities)
+        else:
+            weights.write_merged(made, model, encoder, cfg, modalities)
+        if cfg.finetuning.target is Target.head:
+            weights.write_heads(made, model, inherit.trained_tasks(folder))
+        if (folder / clip_rows.FILE).is_file():  # so that the model is not tested on them under a new name
+            shutil.copyfile(folder / clip_rows.FILE, made / clip_rows.FILE)
+        said = weights.serving_in_words(model, cfg)
+        card.write(made, cfg, folder, model, counts, modalities)
+    if said:
+        print(said)
+    print(f"{target} written: its README.md says how it is loaded, and what it was trained and tested on")

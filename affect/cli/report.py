@@ -1,0 +1,130 @@
+"""`affect report FOLDER …`: a table for each task, over run folders or the run folders inside a folder."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from affect.config import ConfigError
+from affect.data.files import write_atomic
+from affect.reports.aggregate import table, tasks
+from affect.reports.bootstrap import RESAMPLES
+from affect.reports.collect import check_metrics, find, load, lost, unfinished
+from affect.reports.comparison import against
+from affect.reports.console import as_text, bad_rows, print_report
+from affect.reports.formats import FORMATS, Report
+from affect.reports.knowledge import tell
+from affect.reports.rows import Table
+from affect.reports.settings import HEADLINE, where
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """`arguments` are those of the command line unless given."""
+    given = _parser().parse_intermixed_args(sys.argv[1:] if arguments is None else arguments)
+    try:
+        folders, deeper = find([Path(folder) for folder in given.folders])
+        runs, damaged = load(folders)
+        chosen = where(runs, given.where)
+        metrics = given.metrics.split(",")
+        check_metrics(chosen, metrics)
+        if given.against and given.each:
+            raise ConfigError("--against compares settings, and --each shows single runs: leave one out")
+        if given.resamples < 1:
+            raise ConfigError(f"--resamples {given.resamples} has to be at least 1")
+    except ConfigError as error:
+        sys.exit(str(error))
+    tables: list[Table] = []
+    refused = []
+    for task in tasks(chosen):
+        try:
+            tables.append(table(chosen, task, metrics=metrics, per_class=given.per_class, each=given.each))
+        except ConfigError as error:
+            refused.append(str(error))
+    try:
+        refused += against(tables, chosen, given.against, given.resamples) if given.against else []
+    except ConfigError as error:
+        sys.exit(str(error))
+    refused += tell(tables, chosen)
+    notes = [
+        *unfinished(chosen),
+        *(note for made in tables for note in made.notes),
+        *(f"{number} {line}" for number, run in enumerate(chosen, 1) for line in bad_rows(run.summary)),
+        *lost(chosen),
+        *deeper,
+        *(f"not in the table: {problem}" for problem in damaged),
+    ]
+    report = Report(
+        tables=[made for made in tables if made.rows],
+        runs=[(run.summary.model, str(run.folder)) for run in chosen],
+        notes=notes,
+    )
+    try:
+        _give(report, given.format, given.output)
+    except ConfigError as error:
+        sys.exit(str(error))
+    if damaged:
+        refused.append(f"{len(damaged)} of {len(folders)} run folders could not be read, for the reasons above.")
+    if refused:
+        sys.exit("\n".join(refused))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="affect report",
+        description=__doc__,
+        epilog="Numbers of different splits, readers or definitions of a task do not share a table: --where chooses.",
+    )
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="run folders, or folders with run folders in them")
+    parser.add_argument("--format", choices=("table", *FORMATS), default="table")
+    parser.add_argument("--each", action="store_true", help="one row a run, instead of the mean over the seeds")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only runs with this in their configuration (or tuning=zero-shot, training.modalities=tav); several on one"
+        " key are alternatives",
+    )
+    parser.add_argument(
+        "--metrics",
+        default=HEADLINE,
+        metavar="NAME,…",
+        help="headline (the default: with that of the majority answer beside it), all, or names as in metrics.json:"
+        " uar,majority.uar,DIALECT.NAME",
+    )
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="how every row differs from the one that has this in its setting (prompting=plain) and is else the same,"
+        " with a 95 %% interval by paired bootstrap; several keys together choose one reference",
+    )
+    parser.add_argument(
+        "--resamples", type=int, default=RESAMPLES, metavar="N", help=f"of that bootstrap; {RESAMPLES:,} by default"
+    )
+    parser.add_argument("--per-class", action="store_true", help="of classifications, also the recall of each class")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write to a file")
+    return parser
+
+
+def _give(report: Report, how: str, output: Path | None) -> None:
+    if output is None and how == "table":
+        print_report(report)
+        return
+    written = as_text(report) if how == "table" else FORMATS[how](report)
+    if output is None:
+        print(written, end="")
+    else:
+        try:
+            write_atomic(output, written)
+        except OSError as error:
+            raise ConfigError(
+                f"--output {output} cannot be written ({error.strerror or error}): name a file in a folder that can"
+            ) from error
+        count = len(report.tables)
+        print(f"{output} written: {count} table{'' if count == 1 else 's'}")
+    if how == "csv":
+        # There is no place for them in a file that other programs read.
+        footnotes = [f"{letter}: {note}" for made in report.tables for letter, note in made.footnotes.items()]
+        for note in [*footnotes, *report.notes]:
+            print(note, file=sys.stderr)

@@ -1,0 +1,44 @@
+"""Tables of multiruns, and sweeps of Weights & Biases:
+
+affect sweep table outputs/sweeps/…                        makes the table of a multirun again, from what is on disk
+affect sweep wandb sweep=learning_rate --output FILE       writes the file that `wandb sweep` takes
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from affect.config import ConfigError
+from affect.runs.sweeps import jobs, print_table, write_table
+
+
+def main() -> None:
+    """Runs `affect sweep table …` or `affect sweep wandb …`."""
+    what, *arguments = sys.argv[1:] or ["--help"]
+    if what == "table":
+        tabulate(arguments)
+    elif what == "wandb":
+        from affect.cli import wandb_sweep
+
+        wandb_sweep.main(arguments)
+    elif what in ("-h", "--help"):
+        print(__doc__)
+    else:
+        sys.exit(f"'{what}' is neither of `affect sweep table FOLDER …` and `affect sweep wandb WORDS …`")
+
+
+def tabulate(arguments: list[str]) -> None:
+    """Makes the tables of these multirun folders again, and prints them."""
+    if not arguments or {"-h", "--help"} & set(arguments):
+        sys.exit(__doc__)
+    try:
+        for folder in map(Path, arguments):
+            if not (folder / "jobs.json").is_file():
+                raise ConfigError(
+                    f"{folder} is not the folder of a multirun, it has no jobs.json: name one of outputs/sweeps"
+                )
+            made = jobs(folder, [job["words"] for job in json.loads((folder / "jobs.json").read_text("utf-8"))])
+            write_table(made, folder)
+            print_table(made, folder)
+    except ConfigError as error:
+        sys.exit(str(error))

@@ -1,0 +1,71 @@
+"""Schema of the group `dataset`: where a dataset lies, how it is read, and which tasks it has."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+from affect.config.tasks import Task
+
+
+@dataclass(slots=True, kw_only=True)
+class SubsetConfig:
+    """How many records of each split are used; null is all. Stratified by the first task, nested, drawn by
+    `subset_seed`."""
+
+    train: int | None = None
+    val: int | None = None
+    test: int | None = None
+
+
+class OnBadRows(str, Enum):
+    """What is done where single rows of the annotations are wrong."""
+
+    refuse = "refuse"
+    exclude = "exclude"
+
+
+class CrossSplitDuplicates(str, Enum):
+    refuse = "refuse"
+    exclude = "exclude"
+    allow = "allow"
+
+
+@dataclass(slots=True, kw_only=True)
+class DatasetConfig:
+    reader: str = MISSING
+    """Module of affect/data/readers that reads it."""
+    root: str = MISSING
+    """Folder (or, for a manifest, file) the reader is given."""
+    modalities: str = "tav"
+    """Letters of "tav" the dataset has."""
+    language: str = "en"
+    """Language of questions and answers."""
+    tasks: list[str] = field(default_factory=list)
+    """Which of task_definitions are trained and evaluated."""
+    task_definitions: dict[str, Task] = field(default_factory=dict)
+    speaker_independent: bool = False
+    """No speaker may be in two splits; a run that meets one is refused."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The keyword-only parameters of the reader's `records` function."""
+    audio_track: int | None = None
+    """Which audio track is heard of files that have several (another language, a commentary), counted from 0; null is
+    the one that each file marks as its default, or else the first. A file without that track is excluded."""
+    subset: SubsetConfig = field(default_factory=SubsetConfig)
+    fraction: float | None = None
+    """Share of the training clips that is used, above 0 and up to 1, or their number, from 2; null is all. Whole groups
+    (video, dialogue, speaker) are drawn by `subset_seed`, so it is met as nearly as they allow; a smaller one lies
+    inside a larger one."""
+    subset_seed: int = 0
+    exclude_overlap_with: list[str] = field(default_factory=list)
+    """Names of datasets, of this run or of the one in run=…, whose clips are left out of this one in every split."""
+    on_bad_rows: OnBadRows = OnBadRows.refuse
+    """Rows of the annotations that are wrong: refuse names all of them and stops; exclude leaves them out, lists each
+    in exclusions.csv and counts them beside every number. A file that is wrong as a whole, for example without a
+    column, is refused in any case."""
+    cross_split_duplicates: CrossSplitDuplicates = CrossSplitDuplicates.refuse
+    """What happens where one clip (same file or content, windows that overlap by more than 0.1 s) is in two splits.
+    refuse: the run ends with a list of them. exclude: the copy in the earlier of train, val and test is left out and
+    listed in exclusions.csv, so that the test split stays as published; an evaluation of run=… leaves out what that run
+    was trained on. allow: they are counted and used, as published results on such a set do."""

@@ -1,0 +1,137 @@
+"""The address of a model server, and which of its settings cannot be used. Pure: nothing is sent. A secret in an
+address is refused before anything writes it down."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from affect.config.knowledge import KnowledgeConfig
+    from affect.config.model import ServerConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a model is served, and how patient to be. The attributes mean what they mean in the configuration."""
+
+    keys: str
+    """What their names begin with there: `knowledge.server_`."""
+    model_key: str
+    """The name that `model` has there: `knowledge.server_model`."""
+    url: str | None
+    model: str | None
+    key_variable: str | None
+    concurrency: int
+    timeout: float
+    retries: int
+    backoff: float
+
+
+def of_model(config: "ServerConfig") -> Endpoint:
+    """The connection of the family `server`."""
+    return Endpoint(
+        keys="model.",
+        model_key="model.served",
+        url=config.url,
+        model=config.served,
+        key_variable=config.key_variable,
+        concurrency=config.concurrency,
+        timeout=config.timeout,
+        retries=config.retries,
+        backoff=config.backoff,
+    )
+
+
+def of_knowledge(config: "KnowledgeConfig") -> Endpoint:
+    """The connection of the knowledge source `server`."""
+    return Endpoint(
+        keys="knowledge.server_",
+        model_key="knowledge.server_model",
+        url=config.server_url,
+        model=config.server_model,
+        key_variable=config.server_key_variable,
+        concurrency=config.server_concurrency,
+        timeout=config.server_timeout,
+        retries=config.server_retries,
+        backoff=config.server_backoff,
+    )
+
+
+def problems(endpoint: Endpoint) -> Iterator[str]:
+    """A sentence for each value that cannot be used, whether or not there is anything to ask for. What may be a secret
+    is not in it."""
+    keys = endpoint.keys
+    if endpoint.url is not None:
+        yield from _address_problems(endpoint.url, keys)
+    if endpoint.key_variable is not None and not endpoint.key_variable.isidentifier():
+        # Most likely the key itself, which must not be printed.
+        yield (
+            f"{keys}key_variable is not the name of an environment variable: export the key in one, and give that one's"
+            " name"
+        )
+    if endpoint.concurrency < 1:
+        yield f"{keys}concurrency={endpoint.concurrency} has to be at least 1"
+    if not endpoint.timeout > 0:
+        yield f"{keys}timeout={endpoint.timeout} has to be above 0"
+    if endpoint.retries < 0:
+        yield f"{keys}retries={endpoint.retries} must not be below 0"
+    if not endpoint.backoff >= 0:
+        yield f"{keys}backoff={endpoint.backoff} must not be below 0"
+
+
+def _address_problems(url: str, keys: str) -> Iterator[str]:
+    if any(sign in url for sign in "@?#"):
+        # Whichever it is, it is where a key might stand.
+        yield (
+            f"{keys}url has a user, a password, a query or a fragment in it, and the configuration is written to run"
+            f" folders: put the key into an environment variable and name that, {keys}key_variable=…"
+        )
+    elif not _is_address(url):
+        yield f"{keys}url={url} is no address: it looks like http://localhost:8000/v1"
+
+
+def _is_address(url: str) -> bool:
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        return False  # urlsplit would leave such characters out and say nothing
+    try:
+        parsed = urlsplit(url)
+        host, port = parsed.hostname or "", parsed.port
+        if ":" in host or re.fullmatch(r"[\d.]+", host):
+            ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return parsed.scheme in ("http", "https") and bool(re.fullmatch(r"[\w.:%-]+", host)) and port != 0
+
+
+def unnamed(endpoint: Endpoint) -> Iterator[str]:
+    """A sentence where the model has no name."""
+    if not endpoint.model:
+        yield f"{endpoint.model_key} is not set: give the name under which the server has the model"
+
+
+def lacking(endpoint: Endpoint) -> Iterator[str]:
+    """A sentence for each thing that lacks before anything can be asked. It looks into the environment."""
+    keys, variable = endpoint.keys, endpoint.key_variable
+    yield from unnamed(endpoint)
+    if endpoint.url is None:
+        yield f"{keys}url is not set: give the address, {keys}url=http://localhost:8000/v1"
+    if variable is None or not variable.isidentifier():  # which `problems` reports
+        return
+    if variable not in os.environ:
+        yield (
+            f"the environment variable {variable}, which {keys}key_variable names, is not set: export it with the key,"
+            f" or set {keys}key_variable=null where none is needed"
+        )
+        return
+    key = os.environ[variable].strip()
+    # What cannot stand in a header would be repeated in the message that says so.
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        yield (
+            f"the environment variable {variable} holds no key, but"
+            f" {'characters that no key has' if key else 'nothing'}: put the key there, or set"
+            f" {keys}key_variable=null where none is needed"
+        )

@@ -1,0 +1,67 @@
+"""Schema of the group `evaluation`: how an answer is obtained, read and scored."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from omegaconf import MISSING
+
+
+class Readout(str, Enum):
+    score = "score"
+    generate = "generate"
+    constrained = "constrained"
+    head = "head"
+
+
+class IntensityReadout(str, Enum):
+    generate = "generate"
+    expectation = "expectation"
+    constrained = "constrained"
+    head = "head"
+
+
+class Calibration(str, Enum):
+    none = "none"
+    contextual = "contextual"
+
+
+class Reader(str, Enum):
+    exact = "exact"
+    lenient = "lenient"
+
+
+class Selection(str, Enum):
+    mean_headline = "mean_headline"
+    min_headline = "min_headline"
+
+
+@dataclass(slots=True, kw_only=True)
+class EvaluationConfig:
+    name: str = MISSING
+    split: str = "test"
+    readout: Readout = Readout.score
+    """Classification: score takes the label with the greatest log-likelihood; generate reads the generated text;
+    constrained generates too, but at every token only what continues a label; head is the layer that
+    finetuning.target=head has trained. Multi-label: the same, but that score generates, and constrained writes any
+    combination of labels."""
+    intensity_readout: IntensityReadout = IntensityReadout.generate
+    """Intensity: generate reads the generated number; expectation is the mean of the task's grid of numbers, weighted
+    by their likelihoods; constrained generates one of that grid; head is the layer that finetuning.target=head has
+    trained."""
+    calibration: Calibration = Calibration.none
+    """score: contextual subtracts what the model says to a prompt without content (the transcript N/A, [MASK] and
+    nothing, silence, a grey picture) from the score of every label, so that a label that it likes to say whatever is
+    shown loses that advantage (Zhao et al., Calibrate Before Use, ICML 2021, arXiv 2102.09690)."""
+    length_normalised: bool = False
+    """score: divide a label's log-likelihood by its number of tokens."""
+    logit_adjustment: float = 0.0
+    """score, classification: τ of post-hoc logit adjustment. Answered is the label with the greatest score - τ · log of
+    its share of the training examples; 0 is off, 1 makes up for the shares. The scores that are kept are not adjusted.
+    After balanced sampling or label weights it makes up for the shares a second time."""
+    reader: Reader = Reader.lenient
+    """The reader whose values the headline is computed from; the numbers of both are reported."""
+    max_new_tokens: int = 8
+    batch_size: int = 16
+    selection: Selection = Selection.mean_headline
+    """What a checkpoint is chosen by: the mean or the smallest of all tasks' headline metrics on the validation split,
+    each brought to [0, 1] with 1 the best."""

@@ -1,0 +1,108 @@
+"""Schema of the group `finetuning`: what is trained of each tower, how, and class balance."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+
+class Tower(str, Enum):
+    """How the parameters of one tower are trained."""
+
+    auto = "auto"
+    frozen = "frozen"
+    lora = "lora"
+    full = "full"
+
+
+class LoraMethod(str, Enum):
+    """What is made of low-rank adaptation (Hu et al., LoRA, ICLR 2022, arXiv 2106.09685)."""
+
+    lora = "lora"
+    """W + alpha / rank · B A, with B zero at the start."""
+    rslora = "rslora"
+    """Scaled by alpha / √rank, so that large ranks learn too (Kalajdzievski 2023, arXiv 2312.03732). At the same alpha
+    the update is √rank times that of lora."""
+    dora = "dora"
+    """The length of every row of the weight is trained beside its direction (Liu et al., ICML 2024, arXiv 2402.09353).
+    About a third slower."""
+    pissa = "pissa"
+    """B A starts from the greatest singular values of W, which are taken out of the frozen part: W is unchanged at the
+    start (Meng et al., NeurIPS 2024, arXiv 2404.02948). It wants a smaller learning rate."""
+
+
+class Target(str, Enum):
+    """What is learnt."""
+
+    answer = "answer"
+    """The words of the answer."""
+    head = "head"
+    """A linear layer of its own for every task on the state of the prompt's last position; no words."""
+
+
+class ClassSampling(str, Enum):
+    """How often a training clip is drawn, by how many of its class there are."""
+
+    natural = "natural"
+    balanced = "balanced"
+    square_root = "square_root"
+
+
+class LabelWeights(str, Enum):
+    """How much an answer weighs in the loss, by how many of its class there are."""
+
+    none = "none"
+    balanced = "balanced"
+    square_root = "square_root"
+
+
+@dataclass(slots=True, kw_only=True)
+class FinetuningConfig:
+    name: str = MISSING
+    language: Tower = Tower.lora
+    """auto, for every tower, is full where its weights are new (random) and frozen where they are pretrained."""
+    audio: Tower = Tower.auto
+    vision: Tower = Tower.auto
+    projector: Tower = Tower.auto
+    target: Target = Target.answer
+    """answer: the words of the label, read by score, constrained and generate. head: a linear layer a task, read by
+    evaluation=head."""
+    method: LoraMethod = LoraMethod.lora
+    """Of every tower that gets LoRA."""
+    four_bit: bool = False
+    """Keep the frozen weights of the language model's linear modules in 4 bits (NF4 with double quantisation: Dettmers
+    et al., QLoRA, NeurIPS 2023, arXiv 2305.14314): a quarter of bfloat16's memory, and slower. Needs bitsandbytes."""
+    rank: int = 16
+    alpha: int = 32
+    """LoRA's update is scaled by alpha / rank."""
+    dropout: float = 0.0
+    """On the input of the LoRA update. Drawing its random numbers takes a fifth of a training step on a CPU."""
+    targets: list[str] = field(default_factory=list)
+    """Last parts of the names of the linear modules that get LoRA (q_proj, …); empty is all but the output
+    embedding."""
+    learning_rate: float = 5e-4
+    """Of LoRA, and of pretrained towers trained in full."""
+    new_learning_rate: float = 2e-4
+    """Of towers whose weights are new, once they are aligned, and of heads. Without alignment they need several times
+    that."""
+    language_learning_rate: float | None = None
+    """Of this tower alone; null is learning_rate, or new_learning_rate where its weights are new."""
+    audio_learning_rate: float | None = None
+    vision_learning_rate: float | None = None
+    projector_learning_rate: float | None = None
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    """Share of the steps over which the learning rate rises linearly; then it falls along a cosine to zero."""
+    alignment_epochs: int = 8
+    """Epochs in which new towers are first fitted alone against the training answers, with the language model left out:
+    cheap, and it spares the language model the epochs in which soft tokens are noise. Without new towers there is
+    nothing to align."""
+    alignment_learning_rate: float = 1e-3
+    sampling: ClassSampling = ClassSampling.natural
+    """natural: every training example once an epoch. balanced and square_root draw as many examples as there are with
+    replacement, of a class of n with probability proportional to 1/n each, so that all classes come equally often, or
+    to 1/√n. Only classification tasks have classes; every task keeps its share of the epoch. The alignment sees every
+    clip once an epoch in any case."""
+    label_weights: LabelWeights = LabelWeights.none
+    """balanced and square_root multiply the loss of an answer of a class of n training examples by what is proportional
+    to 1/n or 1/√n, with a mean of 1 over the examples of the task. Only classification tasks have classes."""

@@ -1,0 +1,205 @@
+"""Schema of the group `model`: which model, its encoders, precision, and how clips are sampled for it."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from omegaconf import MISSING
+
+
+class Precision(str, Enum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Attention(str, Enum):
+    auto = "auto"
+    sdpa = "sdpa"
+    eager = "eager"
+    flash = "flash_attention_2"
+
+
+class Media(str, Enum):
+    """What of a clip's picture a model is given, and how its sound stands beside it."""
+
+    uniform = "uniform"
+    """`num_frames` frames, evenly spaced, with `frame_size` pixels on their longest side at the most; sound and picture
+    one after the other. The same for every model, so that ablations compare."""
+    native = "native"
+    """What the checkpoint's own processor takes when it is called as its model card does: its frames a second, its
+    bounds on frames and pixels, the frames in their own size, and where the model can (Qwen2.5-Omni, Qwen3-Omni) the
+    sound interleaved with the picture. For numbers to be put beside published ones."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ModelConfig:
+    """What every family needs. A family's own settings are in its subclass."""
+
+    family: str = MISSING
+    """Module of affect/models that loads it."""
+    name: str = MISSING
+    """Name in run folders and tables."""
+    modalities: str = MISSING
+    """Letters of "tav" the model can take."""
+    precision: Precision = Precision.auto
+    """Type of the weights; auto is bfloat16 where CUDA has it, else float32."""
+    attention: Attention = Attention.auto
+    max_seconds: float = 30.0
+    """Longer clips are excluded and listed."""
+    media: Media = Media.uniform
+    """uniform: `num_frames` and `frame_size` decide what is taken of a picture. native: the checkpoint's own processor
+    does, and the two are not used. Numbers differ, and so do memory and time: frames keep the size of the file."""
+    num_frames: int = 8
+    """Frames sampled uniformly from a clip (media=uniform)."""
+    frame_size: int = 64
+    """Longest side of a frame in pixels; smaller frames are not enlarged (media=uniform)."""
+    gradient_checkpointing: str = "auto"
+    """true, false or auto. Recompute activations in the backward pass: less memory, about a third slower, the same
+    numbers. auto does so on a GPU where the activations of the longest batch are estimated not to fit."""
+    licence: str = ""
+    """Licence of the weights, for the card of what is exported."""
+
+
+class ProjectorKind(str, Enum):
+    """How an encoder's outputs become soft tokens."""
+
+    mlp = "mlp"
+    qformer = "qformer"
+
+
+@dataclass(slots=True, kw_only=True)
+class ComposedConfig(ModelConfig):
+    """A causal language model with an audio and a vision encoder whose outputs stand as soft tokens in the prompt."""
+
+    family: str = "composed"
+    language: str = MISSING
+    """`smollm2-wheel` (comes from the package index), a folder, or a model hub's name."""
+    audio: str | None = "conv"
+    """`conv` (small, log-mel, trained from scratch), a folder or hub name of an encoder, or null for none."""
+    vision: str | None = "conv"
+    """`conv` (small, a frame at a time, trained from scratch), a folder or hub name of an encoder, or null for none."""
+    audio_tokens: int = 8
+    """Soft tokens that stand for a clip's audio."""
+    video_tokens: int = 8
+    """Soft tokens that stand for a clip's frames together."""
+    encoder_width: int = 128
+    """Channels of the `conv` encoders."""
+    projector: ProjectorKind = ProjectorKind.mlp
+    """mlp: each soft token is made of its own part of the clip. qformer: learned queries, one a soft token, attend over
+    `qformer_steps` parts of the clip."""
+    qformer_steps: int = 64
+    """qformer: equal parts of a clip the queries attend over."""
+    qformer_layers: int = 2
+    qformer_heads: int = 8
+    trust_remote_code: bool = False
+    """Run the Python code that comes with the checkpoints of language, audio and vision, which can do whatever you can
+    do on this machine. For models whose code is not in transformers."""
+
+
+@dataclass(slots=True, kw_only=True)
+class NativeConfig(ModelConfig):
+    """A model that transformers has whole. Most families have no settings beyond these; the model's file names which
+    one it is."""
+
+    checkpoint: str = MISSING
+    """A folder or a model hub's name."""
+    revision: str | None = None
+    """Commit, tag or branch of the checkpoint on the hub."""
+
+
+class ServerVideo(str, Enum):
+    """How a server is sent the picture of a clip."""
+
+    frames = "frames"
+    """As still pictures, which every server of a vision model takes."""
+    video = "video"
+    """As one silent video made of the sampled frames, `video_url`, which vLLM takes beside OpenAI's interface."""
+
+
+CONCURRENCY, TIMEOUT, RETRIES, BACKOFF = 8, 120.0, 4, 1.0
+"""Of every server: requests at a time, seconds for one, further attempts, and seconds before the first of them."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ServerConfig(ModelConfig):
+    """A model behind a server with OpenAI's interface, such as vLLM: asked in words, never trained."""
+
+    family: str = "server"
+    url: str | None = None
+    """Where its interface begins, http://localhost:8000/v1. Not where it is, but which model it is decides a number."""
+    served: str | None = None
+    """The name under which it serves the model; tables show it."""
+    revision: str = ""
+    """Which weights those are, in words of your own: a server does not tell."""
+    key_variable: str | None = None
+    """Environment variable that holds the API key; null sends none. The key itself is written nowhere."""
+    video: ServerVideo = ServerVideo.frames
+    """How the picture is sent."""
+    concurrency: int = CONCURRENCY
+    """Requests at a time, of a batch of evaluation.batch_size clips."""
+    timeout: float = TIMEOUT
+    """Seconds after which a request is given up."""
+    retries: int = RETRIES
+    """Further attempts after one that timed out, met no server, or was answered by 429, by 5xx or by something that is
+    no answer."""
+    backoff: float = BACKOFF
+    """Seconds before the first of them, twice as many before each further one, a minute at the most."""
+
+
+@dataclass(slots=True, kw_only=True)
+class QwenOmniConfig(NativeConfig):
+    """Qwen2.5-Omni, thinker only: text out, no speech."""
+
+    family: str = "qwen_omni"
+
+
+def is_true(value: str) -> bool:
+    """Of a key that takes true, false or auto: whether it is true, however YAML spells it."""
+    return str(value).lower() == "true"
+
+
+FAMILIES = {
+    "composed": ComposedConfig,
+    "qwen_omni": QwenOmniConfig,
+    "qwen3_omni": NativeConfig,
+    "gemma3n": NativeConfig,
+    "gemma4": NativeConfig,
+    "phi4_multimodal": NativeConfig,
+    "qwen2_audio": NativeConfig,
+    "audio_flamingo3": NativeConfig,
+    "voxtral": NativeConfig,
+    "qwen3_vl": NativeConfig,
+    "video_llama3": NativeConfig,
+    "nemotron_h_omni": NativeConfig,
+    "server": ServerConfig,
+}
+"""The schema of each model family."""
+
+LACKING = {
+    "qwen2_audio": "v",
+    "audio_flamingo3": "v",
+    "voxtral": "v",
+    "nemotron_h_omni": "v",
+    "qwen3_vl": "a",
+    "video_llama3": "a",
+}
+"""Letters of the modalities that no checkpoint of a family takes."""
+
+PACKAGES = {"gemma3n": "timm"}
+"""What a family needs that is not installed with affect. The extra that installs it has the family's name."""
+
+
+MODALITIES = {"t": "text", "a": "audio", "v": "video"}
+
+
+def new_modalities(model: ModelConfig) -> str:
+    """Letters of the modalities whose encoder or projector starts from random weights."""
+    if not isinstance(model, ComposedConfig):
+        return ""
+    return "".join(letter for letter, encoder in (("a", model.audio), ("v", model.vision)) if encoder is not None)
+
+
+def spell(letters: str) -> str:
+    """ "tav" in words."""
+    return " and ".join(MODALITIES.get(letter, letter) for letter in letters)

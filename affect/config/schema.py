@@ -1,0 +1,176 @@
+"""The whole configuration of a run, and registering it with Hydra. Each group has a file of its own beside this one."""
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from affect.config.dataset import DatasetConfig
+from affect.config.errors import ConfigError
+from affect.config.evaluation import EvaluationConfig
+from affect.config.finetuning import FinetuningConfig
+from affect.config.knowledge import KnowledgeConfig
+from affect.config.logger import LoggerConfig
+from affect.config.model import FAMILIES, ModelConfig
+from affect.config.prompting import PromptingConfig
+from affect.config.tasks import Kind, Task
+from affect.config.trainer import TrainerConfig
+
+
+class ExportAs(str, Enum):
+    merged = "merged"
+    adapter = "adapter"
+
+
+@dataclass(slots=True, kw_only=True)
+class Config:
+    model: ModelConfig = MISSING
+    datasets: dict[str, DatasetConfig] = field(default_factory=dict)
+    """By name; filled by the group `dataset`, of which several can be named: dataset=[meld,demo]."""
+    prompting: PromptingConfig = MISSING
+    finetuning: FinetuningConfig = MISSING
+    knowledge: KnowledgeConfig = MISSING
+    evaluation: EvaluationConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    logger: LoggerConfig = MISSING
+    modalities: str = "tav"
+    """Letters of text, audio, video that the model is given."""
+    seed: int = 1
+    data_root: str = "${oc.env:AFFECT_DATA,data}"
+    """Folder that holds a folder per dataset. Only read."""
+    cache_root: str = "${oc.env:AFFECT_CACHE,${oc.env:HOME,.}/.cache/affect}"
+    """Folder for everything that is derived: converted models, the demo corpus, results of checking clips."""
+    output_root: str = "outputs"
+    """Folder in which a run makes its own folder."""
+    resume: str | None = None
+    """train.py: the run folder of a training that was stopped or killed, to be continued; everything else comes from
+    it."""
+    resume_with_other_code: bool = False
+    """Continue although the code or a library is not the one the run was begun with: its numbers then belong to
+    neither."""
+    run: str | None = None
+    """evaluate.py, affect show and affect export: the run folder whose model is used; null is the model as it comes,
+    zero-shot."""
+    allow_unknown_overlap: bool = False
+    """Go on although it cannot be found out whether the clips that test a model are among those that it, or the
+    generator of its descriptions, was trained on."""
+    predictions: str | None = None
+    """affect score: table of predictions, CSV or JSONL with the columns id and prediction."""
+    clip: str | None = None
+    """affect show: id of the record to show; null is the first."""
+    strict: bool = False
+    """affect doctor: exit with 1 where a finding is an error."""
+    export_as: ExportAs = ExportAs.merged
+    """affect export: merged writes a whole model, adapter what was trained alone."""
+    export_folder: str | None = None
+    """affect export: the new folder it is written to; null is `export_merged` or `export_adapter` in the run's."""
+    dry_run: bool = False
+    """Check the configuration, say what would be run, and stop."""
+
+
+NATIVE_VIDEO = ("qwen_omni", "qwen3_omni", "qwen3_vl", "video_llama3", "gemma4")
+"""Families whose checkpoints have a processor of videos, which media=native asks."""
+
+GROUPS = ("model", "dataset", "prompting", "finetuning", "knowledge", "evaluation", "trainer", "logger")
+"""The groups every run has one choice of; experiment and sweep are deltas over them."""
+
+
+def register() -> None:
+    """Puts the schema where Hydra composes from."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for group, node in {
+        **FAMILIES,
+        "prompting": PromptingConfig,
+        "finetuning": FinetuningConfig,
+        "knowledge": KnowledgeConfig,
+        "evaluation": EvaluationConfig,
+        "trainer": TrainerConfig,
+        "logger": LoggerConfig,
+    }.items():
+        store.store(group="schema", name=group, node=node)
+
+
+def is_optional(key: str) -> bool:
+    """Whether a key, written with dots, may be null.
+
+    >>> is_optional("trainer.max_batches"), is_optional("datasets.meld.subset.train"), is_optional("seed")
+    (True, True, False)
+    """
+    kinds: list[Any] = [Config]
+    for part in key.split("."):
+        if any(get_origin(kind) is dict for kind in kinds):
+            kinds = [get_args(kind)[1] for kind in kinds if get_origin(kind) is dict]  # `part` is a name in it
+        else:
+            kinds = [get_type_hints(kind)[part] for kind in kinds if part in getattr(kind, "__dataclass_fields__", ())]
+        kinds = [each for kind in kinds for each in (FAMILIES.values() if kind is ModelConfig else [kind])]
+    return any(type(None) in get_args(kind) for kind in kinds)
+
+
+NO_VALUE = re.compile(r"(?i)none|nil|null|undefined|nan|n/a|~|")
+"""How one writes in other languages that there is no value; here it is null."""
+
+
+def text_for_null(key: str, value: Any, optional: bool) -> str | None:
+    """The sentence that refuses a text such as None as the value of an optional key, or of a folder; None for all
+    other values."""
+    if not isinstance(value, str) or not NO_VALUE.fullmatch(value):
+        return None
+    if optional:
+        return f"{key}={value} is a text: what is not there is written null, {key}=null"
+    if key in ("data_root", "cache_root", "output_root"):
+        return f"{key}={value} would be a folder of that name: leave it out to keep the default"
+    return None
+
+
+def media_of(cfg: Config) -> str | None:
+    """How clips are given to the model, a value of `Media`; None where it is given text alone."""
+    return cfg.model.media.value if set("av") & set(cfg.modalities) else None
+
+
+def chosen_tasks(cfg: Config) -> list[Task]:
+    """The tasks of all datasets of a run. A name that no dataset has is left out: a rule refuses it."""
+    return [
+        dataset.task_definitions[name]
+        for dataset in cfg.datasets.values()
+        for name in dataset.tasks
+        if name in dataset.task_definitions
+    ]
+
+
+def to_yaml(cfg: Config) -> str:
+    """The resolved configuration, as a run folder keeps it."""
+    return OmegaConf.to_yaml(OmegaConf.structured(cfg))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A run folder's configuration as plain values. Raises ConfigError where the file holds none."""
+    try:
+        plain = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
+        why = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{path} cannot be read ({why}): restore the file, or delete {path.parent} and run again"
+        ) from error
+    if not isinstance(plain, dict):
+        raise ConfigError(
+            f"{path} holds a list, and a configuration is keys and values: restore it, or"
+            f" delete {path.parent} and run again"
+        )
+    return plain
+
+
+def kinds_of(cfg: Config) -> set[Kind]:
+    """Of the tasks that are chosen and there."""
+    return {
+        dataset.task_definitions[name].kind
+        for dataset in cfg.datasets.values()
+        for name in dataset.tasks
+        if name in dataset.task_definitions
+    }

@@ -1,0 +1,1 @@
+"""Audit of a dataset's copy on disk (command: affect doctor)."""

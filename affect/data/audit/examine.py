@@ -1,0 +1,351 @@
+"""Audits one dataset: counts, distributions and findings."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affect import __version__
+from affect.config import MODALITIES, DataError, DatasetConfig, Kind, OnBadRows
+from affect.data import readers
+from affect.data.audit import findings as look
+from affect.data.audit.clips import BLACK_AREA, BLACK_LUMA, MAX_SECONDS, Measurement, measurements
+from affect.data.audit.findings import Finding, Records, Severity
+from affect.data.audit.known_issues import known_bad, quirks
+from affect.data.published import LICENCES, Expected, classes, expected, text_hashes, total
+from affect.data.record import SPLITS, Record
+from affect.data.tables import Excluded, RowErrors
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+Progress = Callable[[str, int, int], None]
+"""Called with a split, its number of clips and how many of them were done since."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """Everything the doctor says about a dataset. All of it is plain values, as JSON has them."""
+
+    dataset: str
+    reader: str
+    root: str
+    options: Mapping[str, Any]
+    modalities: str
+    """Letters of what was looked at: t is the annotations."""
+    examined: str
+    """Time, UTC."""
+    version: str
+    """Of affect."""
+    thresholds: Mapping[str, float]
+    licence: str | None
+    """A reminder; None where the reader's set has none here."""
+    sizes: Sequence[Mapping[str, Any]]
+    """By split, by group of splits that something is published of, and of all splits together: splits, published (None:
+    unknown), exact, found, left_out, usable (None: clips were not looked at), groups, speakers. A split that cannot be
+    read adds nothing to what all have together."""
+    classes: Mapping[str, Sequence[Mapping[str, Any]]]
+    """By task, for each of the same groups of splits: found and published (None: unknown) by class."""
+    values: Mapping[str, Mapping[str, Any]]
+    """By intensity task and split, quantiles of the label by QUANTILES."""
+    clips: Mapping[str, Mapping[str, Any]]
+    """By split, hours, and quantiles of seconds and of level (dBFS); empty where no clip was looked at."""
+    findings: Sequence[Finding]
+
+    @property
+    def num_errors(self) -> int:
+        return sum(finding.severity is Severity.error for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(
+    name: str,
+    config: DatasetConfig,
+    *,
+    modalities: str,
+    cache_root: Path,
+    max_seconds: float,
+    num_workers: int,
+    progress: Progress | None = None,
+) -> Examination:
+    """Reads all splits of a dataset and measures its clips, as far as `modalities` and the dataset have a or v.
+
+    Subsets, fractions and overlaps of the configuration are not applied: it is the copy on disk that is examined.
+    max_seconds: seconds, above which runs leave a clip out. num_workers: threads that decode.
+
+    Raises DataError where no split can be read, or the cache cannot be used, ConfigError as affect.data.readers does.
+    """
+    if "require_clips" in _options(config):
+        # Of a manifest: clips that are not there are what is to be found, not why nothing can be.
+        config = replace(config, options=config.options | {"require_clips": False})
+    by_split, excluded, found = _read(name, config)
+    wanted = expected(config.reader, _options(config))
+    complete = {
+        split
+        for each in wanted
+        for split in each.splits
+        if each.count == sum(len(by_split.get(s, ())) for s in each.splits)
+    }
+    found += look.sizes(by_split, wanted, config)
+    if not wanted:
+        found.append(_without_sizes(config))
+    # Where they are refused they have a finding each already.
+    told = [item for item in excluded if not item.bad_row or config.on_bad_rows is OnBadRows.exclude]
+    found += look.left_out(told, complete)
+    hashes = text_hashes(config.reader)
+    found += look.texts(by_split, config, hashes)
+    found += look.published_texts(by_split, config, hashes)
+    found += look.labels(by_split, config)
+    found += look.shared(by_split, config)
+    known = known_bad(config.reader, name)
+    found += quirks(config.reader, name, Path(config.root).expanduser(), by_split)
+    letters = "".join(letter for letter in "av" if letter in modalities and letter in config.modalities)
+    found += _not_looked_at(modalities, config)
+    measured = {}
+    for split, records in by_split.items() if letters else ():
+        measured |= measurements(
+            records,
+            letters,
+            cache_root,
+            num_workers=num_workers,
+            progress=None if progress is None else partial(progress, split, len(records)),
+        )
+    found += look.clips(by_split, measured, known, max_seconds=max_seconds)
+    order = list(Severity)
+    return Examination(
+        dataset=name,
+        reader=config.reader,
+        root=config.root,
+        options=_options(config),
+        modalities="".join(letter for letter in MODALITIES if letter in ("t" + letters)),
+        examined=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        version=__version__,
+        thresholds={
+            "silent_dbfs": look.SILENT_DBFS,
+            "short_seconds": look.SHORT_SECONDS,
+            "max_seconds": max_seconds,
+            "decoded_up_to_seconds": MAX_SECONDS,
+            "black_luma": BLACK_LUMA,
+            "black_area": BLACK_AREA,
+            "mostly_black": look.MOSTLY_BLACK,
+        },
+        licence=LICENCES.get(config.reader),
+        sizes=_sizes(by_split, excluded, wanted, measured, max_seconds),
+        classes=_classes(by_split, wanted, config),
+        values=_values(by_split, config),
+        clips=_clips(by_split, measured),
+        findings=sorted(found, key=lambda finding: order.index(finding.severity)),
+    )
+
+
+def _read(name: str, config: DatasetConfig) -> tuple[dict, list[Excluded], list[Finding]]:
+    """Records by split, what the reader left out, and a finding for each split that cannot be read. Where that is for
+    single rows alone, the records are those of the other rows."""
+    by_split: dict[str, list[Record]] = {}
+    excluded: list[Excluded] = []
+    refusals: dict[str, str] = {}
+    found: list[Finding] = []
+    without = replace(config, on_bad_rows=OnBadRows.exclude)
+    for split in SPLITS:
+        rows: tuple[str, ...] = ()
+        try:
+            try:
+                by_split[split], left_out = readers.read(name, config, split)
+            except RowErrors as error:
+                refusals[split] = str(error)
+                rows = tuple(dict.fromkeys(problem.source for problem in error.problems))
+                by_split[split], left_out = readers.read(name, without, split)
+        except DataError as error:
+            refusals.setdefault(split, str(error))
+            left_out = []
+        excluded += left_out
+        if split in refusals:
+            found.append(_unreadable(name, split, refusals[split], rows))
+        if split == "train" and split in by_split and _infer_labels(by_split, config, found):
+            # Now that the labels are known, other spellings of one are that label.
+            by_split[split] = readers.read(name, without, split)[0]
+    if not by_split:
+        # The problems of one table are those of every split that is read from it.
+        lines = dict.fromkeys(line for refusal in refusals.values() for line in refusal.splitlines())
+        raise DataError("\n".join(sorted(lines, key=lambda line: line.startswith("Remedy:"))))
+    return by_split, excluded, found
+
+
+def _unreadable(name: str, split: str, refusal: str, rows: tuple[str, ...]) -> Finding:
+    """`rows` are the sources of the rows that are wrong; empty where it is the whole table."""
+    lines = refusal.splitlines()
+    show = f"affect show dataset={name} evaluation.split={split}"
+    more = f" (and {len(lines) - 1:,} more lines, which `{show}` prints)" if lines[1:] else ""
+    remedy = "do what it says; runs on this split are refused"
+    if rows:
+        more = f" (and {len(rows) - 1:,} more rows, of which `{show}` prints what is wrong)" if rows[1:] else ""
+        remedy = (
+            f"correct these rows, or leave them out with datasets.{name}.on_bad_rows=exclude; until then runs on this"
+            " split are refused, and what is said here is of the other rows"
+        )
+    return Finding(
+        severity=Severity.error,
+        what=f"{split} cannot be read: {lines[0]}{more}",
+        count=max(1, len(rows)),
+        remedy=remedy,
+        ids=rows,
+    )
+
+
+def _infer_labels(by_split: Records, config: DatasetConfig, found: list[Finding]) -> bool:
+    """Gives tasks that declare no labels those of the training rows, as a run does. Whether there was such a task."""
+    inferred = False
+    for name in config.tasks:
+        task = config.task_definitions[name]
+        if task.kind is not Kind.intensity and not task.labels and "train" in by_split:
+            try:
+                task.labels = readers.infer_labels(by_split["train"], task)
+                inferred = True
+            except DataError as error:
+                found.append(
+                    Finding(
+                        severity=Severity.error, what=str(error), count=1, remedy="do what it says; runs are refused"
+                    )
+                )
+    return inferred
+
+
+def _options(config: DatasetConfig) -> dict[str, Any]:
+    """The reader's options, with its defaults for those that are not set."""
+    parameters = signature(readers.check_options(config).records).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY} | dict(config.options)
+
+
+def _without_sizes(config: DatasetConfig) -> Finding:
+    return Finding(
+        severity=Severity.note,
+        what=f"nothing is published of the sizes that reader={config.reader} gives with these options",
+        count=0,
+        remedy="hold the counts found against your own",
+    )
+
+
+def _not_looked_at(modalities: str, config: DatasetConfig) -> list[Finding]:
+    absent = [MODALITIES[letter] for letter in modalities if letter in "av" and letter not in config.modalities]
+    unasked = [MODALITIES[letter] for letter in config.modalities if letter in "av" and letter not in modalities]
+    found = []
+    if absent:
+        found.append(
+            (f"{' and '.join(absent)} not looked at: the dataset has none (its modalities={config.modalities})", "none")
+        )
+    if unasked:
+        found.append(
+            (f"{' and '.join(unasked)} not looked at: modalities={modalities}", f"modalities={config.modalities}")
+        )
+    return [Finding(severity=Severity.note, what=what, count=0, remedy=remedy) for what, remedy in found]
+
+
+def _parts(by_split: Records, wanted: Sequence[Expected]) -> list[tuple[tuple[str, ...], Expected | None]]:
+    """Every split that could be read, then every group of them that something is published of, then all together."""
+    single = {each.splits[0]: each for each in wanted if len(each.splits) == 1}
+    groups = [each for each in wanted if 1 < len(each.splits) < len(SPLITS) and set(each.splits) <= by_split.keys()]
+    parts = [((split,), single.get(split)) for split in by_split]
+    return [*parts, *((each.splits, each) for each in groups), (SPLITS, total(wanted))]
+
+
+def _sizes(
+    by_split: Records,
+    excluded: Sequence[Excluded],
+    wanted: Sequence[Expected],
+    measured: Mapping[str, Measurement],
+    max_seconds: float,
+) -> list[dict[str, Any]]:
+    rows = []
+    for splits, published in _parts(by_split, wanted):
+        records = [record for split in splits for record in by_split.get(split, ())]
+        good = [
+            record
+            for record in records
+            if record.id in measured
+            and not measured[record.id].outcomes
+            and (seconds := measured[record.id].seconds) is not None
+            and seconds <= max_seconds
+        ]
+        rows.append(
+            {
+                "splits": list(splits),
+                "published": None if published is None else published.count,
+                "exact": None if published is None else published.exact,
+                "found": len(records),
+                "left_out": sum(item.count for item in _once(excluded, splits)),
+                "usable": len(good) if measured else None,
+                "groups": len({record.group for record in records}),
+                "speakers": len({record.speaker for record in records if record.speaker is not None}),
+            }
+        )
+    return rows
+
+
+def _once(excluded: Sequence[Excluded], splits: Sequence[str]) -> list[Excluded]:
+    """What is left out of some splits, without the repetitions of rows that do not say their split and so are left out
+    of each."""
+    here = [item for item in excluded if item.split in splits]
+    rows = {item.source: item for item in here if item.bad_row}
+    return [*rows.values(), *(item for item in here if not item.bad_row)]
+
+
+def _classes(by_split: Records, wanted: Sequence[Expected], config: DatasetConfig) -> dict[str, list[dict[str, Any]]]:
+    tables: dict[str, list[dict[str, Any]]] = {}
+    # Of all tasks, also those that this run does not name: they are in the table all the same.
+    for name, task in config.task_definitions.items():
+        if not any(name in record.labels for records in by_split.values() for record in records):
+            continue
+        tables[name] = []
+        for splits, published in _parts(by_split, wanted):
+            counts = published.classes[name] if published is not None and name in published.classes else None
+            if 1 < len(splits) < len(SPLITS) and counts is None:
+                continue
+            records = [record for split in splits for record in by_split.get(split, ())]
+            # Not a class, but labelled all the same; records without a label are counted nowhere here.
+            without = sum(record.labels.get(name) == () for record in records)
+            tables[name].append(
+                {
+                    "splits": list(splits),
+                    "found": classes(records, task) | ({"none of them": without} if without else {}),
+                    "published": None if counts is None else dict(counts),
+                }
+            )
+    return tables
+
+
+def _values(by_split: Records, config: DatasetConfig) -> dict[str, dict[str, Any]]:
+    tables: dict[str, dict[str, Any]] = {}
+    for name, task in config.task_definitions.items():
+        if task.kind is not Kind.intensity:
+            continue
+        for split, records in by_split.items():
+            numbers = [float(record.labels[name]) for record in records if name in record.labels]
+            if numbers:
+                tables.setdefault(name, {})[split] = _quantiles(numbers) | {"mean": float(np.mean(numbers))}
+    return tables
+
+
+def _clips(by_split: Records, measured: Mapping[str, Measurement]) -> dict[str, dict[str, Any]]:
+    tables: dict[str, dict[str, Any]] = {}
+    for split, records in by_split.items():
+        own = [measured[record.id] for record in records if record.id in measured]
+        seconds = [each.seconds for each in own if each.seconds is not None]
+        levels = [each.level for each in own if each.level is not None]
+        if seconds:
+            tables[split] = {
+                "clips": len(seconds),
+                "hours": sum(seconds) / 3600,
+                "seconds": _quantiles(seconds),
+                "level": _quantiles(levels) if levels else None,
+            }
+    return tables
+
+
+def _quantiles(numbers: Sequence[float]) -> dict[str, float]:
+    return {f"{q:g}": float(value) for q, value in zip(QUANTILES, np.quantile(numbers, QUANTILES), strict=True)}

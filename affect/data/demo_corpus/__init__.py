@@ -1,0 +1,1 @@
+"""The demo corpus: small synthetic talking faces, generated on first use."""

@@ -1,0 +1,31 @@
+"""Atomic writes of small files."""
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from affect.config import WriteError
+
+
+def write_atomic(path: Path, text: str | bytes) -> None:
+    """Writes a file (text as UTF-8) so that a reader, or a kill in the middle, meets the old one or the new one, never
+    half of one. Raises WriteError where the disk is full, or the folder is not to be written to."""
+    temporary = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
+    try:
+        temporary.write_bytes(text) if isinstance(text, bytes) else temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise WriteError(
+                f"{path} could not be written ({error.strerror or error}): make room, or see that its folder is there"
+                " and may be written to, and run this again",
+                error,
+            ) from error
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,0 +1,80 @@
+"""The demo corpus: synthetic clips that affect makes itself. See affect/data/demo_corpus/generate.py for what they are
+and are not good for.
+
+    demo/
+      settings.json        {"version": 1, "settings": {…}}
+      index.csv
+      clips/train_0001.mp4 …
+
+A row of index.csv:
+
+    id,split,speaker,clip,text,sentiment,emotion,humour
+    demo/train/0001,train,speaker01,clips/train_0001.mp4,"I read about the game, poor, I mean it.",0.0,neutral,serious
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from affect.config import DataError
+from affect.data.demo_corpus.states import VERSION
+from affect.data.record import SPLITS, Record
+from affect.data.tables import Problems, read_table
+
+COLUMNS = ("id", "split", "speaker", "clip", "text", "sentiment", "emotion", "humour")
+
+
+def prepare(root: Path) -> None:
+    """Makes the corpus with its default settings where there is none yet; about half a minute, once."""
+    if not root.exists():
+        # Here, not above: reading a corpus must not need the libraries that render one.
+        from affect.data.demo_corpus.generate import Settings, generate
+
+        generate(root, Settings())
+
+
+def records(root: Path, split: str) -> Iterator[Record]:
+    """Raises DataError where the corpus is missing, of another version, incomplete or edited."""
+    assert split in SPLITS
+    root = Path(root)
+    again = f"delete the folder {root}, and it is made anew on next use"
+    if not root.is_dir():
+        raise DataError(f"there is no demo corpus in {root}: make it with `affect corpus --root {root}`")
+    try:
+        version = json.loads((root / "settings.json").read_text(encoding="utf-8"))["version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{root / 'settings.json'} cannot be read ({error}), so this is no demo corpus: {again}"
+        ) from error
+    if version != VERSION:
+        raise DataError(f"the demo corpus in {root} is of version {version}, affect reads version {VERSION}: {again}")
+
+    problems = Problems()
+    rows = read_table(root / "index.csv", COLUMNS, problems)
+    there = {f"clips/{path.name}" for path in (root / "clips").glob("*.mp4")}
+    for row in rows:
+        # Of all splits, whichever is asked for: half a corpus shows before the hours of training, not after.
+        cells = row.cells
+        own = cells["split"] if cells["split"] in SPLITS else None
+        if cells["clip"] not in there:
+            problems.add(row.source, f"the clip {cells['clip']} is missing: {again}", split=own)
+        if own is None:
+            problems.add(row.source, f"there is no split '{cells['split']}': {again}")
+        try:
+            sentiment = float(cells["sentiment"])
+        except ValueError:
+            problems.add(row.source, f"the sentiment '{cells['sentiment']}' is not a number: {again}", split=own)
+            continue
+        if cells["split"] == split:
+            yield Record(
+                id=cells["id"],
+                dataset="demo",
+                split=split,
+                text=cells["text"],
+                labels={"sentiment": sentiment, "emotion": cells["emotion"], "humour": cells["humour"]},
+                speaker=cells["speaker"],
+                group=cells["speaker"],
+                media=str(root / cells["clip"]),
+                source=row.source,
+            )
+    problems.check()

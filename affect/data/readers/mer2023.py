@@ -1,0 +1,174 @@
+"""MER2023: clips of Chinese films and series with an emotion and, but for test3, a valence.
+
+On disk (the clips of a part may be missing, for work without them):
+
+    <root>/train-label.csv     <root>/train/sample_00002721.mp4 …     (or .avi)
+    <root>/test1-label.csv     <root>/test1/…
+    <root>/test2-label.csv     <root>/test2/…                         (clips with added noise and blur)
+    <root>/test3-label.csv     <root>/test3/samplenew_00006611.mp4 …
+
+A row, with its header (other columns are passed over; test3 has no valence, or -10 in its place):
+
+    name,discrete,valence
+    sample_00002721,happy,2.75
+
+3,373 / 411 / 412 / 834 clips; in train neutral 871, angry 822, happy 689, sad 383, worried 462, surprise 146, and a
+valence from -5 to 4.25. There is no official validation split, so a share of train is taken for it. The films are not
+named, so that its clips can be of the same scene as one that trains, and there is nothing to group clips by: every clip
+is its own group. There are no transcripts either; a table of them, say those of a speech recogniser, can be named.
+
+Citation: Lian, Sun, Sun, Chen, Xu, Wang, Xu, He, Li, Zhao, Liu, Liu, Yi, Wang, Cambria, Zhao, Schuller, Tao: MER 2023:
+Multi-label Learning, Modality Robustness, and Semi-Supervised Learning, ACM Multimedia 2023. Obtain:
+https://huggingface.co/datasets/MERChallenge/MER2023 (signed agreement; for research only, clips must not be passed on).
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from affect.config import DataError
+from affect.data.record import Record
+from affect.data.tables import Excluded, Problems, Row, read_table
+
+SUFFIXES = (".mp4", ".avi")
+TEXT_COLUMNS = ("text", "sentence", "chinese")
+"""Any of these holds the words in a table of transcripts; the second and third are those of MER2023's and MER2024's own
+tools."""
+
+NO_VALENCE = -10.0
+"""What stands in test3 where there is none."""
+
+
+def records(
+    root: Path,
+    split: str,
+    *,
+    test_set: Literal[1, 2, 3] = 1,
+    val_share: float = 0.1,
+    transcripts: str | None = None,
+) -> Iterator[Record | Excluded]:
+    """One record a clip, in the order of the table.
+
+    `test_set` is the part that is tested on. `val_share` is the share of train that is split off as val: of each
+    emotion those with the smallest sha256 of their name, so that the choice is the same everywhere and every time.
+    `transcripts` is a table, relative to the root, with the column name and one of TEXT_COLUMNS; clips that it does not
+    have are Excluded. Without it the text is empty, and the dataset's modalities are av. Raises DataError for options
+    and tables.
+    """
+    if not 0 < val_share < 1:
+        raise DataError(
+            f"options.val_share={val_share:g} of MER2023 is the share of train that is split off as val: above 0 and"
+            " below 1"
+        )
+    part = f"test{test_set}" if split == "test" else "train"
+    problems = Problems(split if split == "test" else None)
+    rows = _rows(root, part, problems)
+    said = None if transcripts is None else _transcripts(root / transcripts, problems)
+    if split != "test":
+        validation = _validation(rows, val_share)
+        rows = [row for row in rows if (row.cells["name"] in validation) == (split == "val")]
+    clips = _clips(root / part, problems)
+    for row in rows:
+        name = row.cells["name"]
+        clip_id = f"mer2023/{split}/{name}"
+        if said is not None and name not in said:
+            yield Excluded(id=clip_id, split=split, reason=f"not in {transcripts}", source=row.source)
+            continue
+        yield Record(
+            id=clip_id,
+            dataset="mer2023",
+            split=split,
+            text="" if said is None else said[name],
+            labels=_labels(row, part),
+            group=name,
+            # A clip that is not there is named as most are, so that checking the media says which one is missing.
+            media=None if clips is None else str(clips.get(name, root / part / f"{name}.mp4")),
+            source=row.source,
+        )
+    problems.check()
+
+
+def _rows(root: Path, part: str, problems: Problems) -> list[Row]:
+    path = root / f"{part}-label.csv"
+    if not path.is_file() and (near := next(iter(sorted(root.glob(f"*/{path.name}"))), None)):
+        raise DataError(
+            f"{path} does not exist, but {near} does: the root of MER2023 is the folder that holds {path.name} and the"
+            f" folder {part}; move them together, or set the dataset's root to {near.parent}"
+        )
+    required = ("name", "discrete") if part == "test3" else ("name", "discrete", "valence")
+    rows = []
+    for row in read_table(path, required, problems):
+        if row.cells["name"].strip():
+            rows.append(Row(row.source, row.number, row.cells | {"name": row.cells["name"].strip()}))
+        else:
+            problems.add(row.source, "the name is empty: name the clip's file, without its ending")
+    return rows
+
+
+def _validation(rows: list[Row], share: float) -> set[str]:
+    """Names of the clips of train that are val."""
+    by_emotion: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        by_emotion[row.cells["discrete"]].append(row.cells["name"])
+    chosen: set[str] = set()
+    for names in by_emotion.values():
+        names.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
+        chosen.update(names[: round(share * len(names))])
+    return chosen
+
+
+def _labels(row: Row, part: str) -> dict[str, str | float]:
+    labels: dict[str, str | float] = {"emotion": row.cells["discrete"].strip()}
+    # A number that is none is left to the check of labels, which names the row.
+    valence = row.cells["valence"].strip() if "valence" in row.cells else ""
+    if part == "test3" and (not valence or _is_placeholder(valence)):
+        return labels
+    return labels | {"valence": valence}
+
+
+def _is_placeholder(valence: str) -> bool:
+    try:
+        return float(valence) == NO_VALENCE
+    except ValueError:
+        return False
+
+
+def _transcripts(path: Path, problems: Problems) -> dict[str, str]:
+    """Text by name of clip."""
+    said: dict[str, str] = {}
+    first: dict[str, str] = {}
+    # A clip without its row here is counted by itself.
+    for row in read_table(path, ("name",), problems, count=0):
+        column = next((column for column in TEXT_COLUMNS if column in row.cells), None)
+        if column is None:
+            raise DataError(
+                f"{path} has no column {' or '.join(TEXT_COLUMNS)} for the words; it has: {', '.join(row.cells)}."
+                " Remedy: rename its column to text"
+            )
+        name = row.cells["name"].strip()
+        if name in said:
+            problems.add(row.source, f"has the name '{name}' of {first[name]}: leave one of the two out", count=0)
+            continue
+        said[name], first[name] = row.cells[column], row.source
+    return said
+
+
+def _clips(folder: Path, problems: Problems) -> dict[str, Path] | None:
+    """File by name of clip; None where the folder is not there."""
+    if not folder.is_dir():
+        return None
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            problems.add(
+                f"{folder.name}/{path.name}",
+                f"is beside {found[path.stem].name}: leave one file a clip in the folder",
+                count=0,
+            )
+            continue
+        found[path.stem] = path
+    return found

@@ -1,0 +1,89 @@
+"""CMU-MOSI: utterances of English film reviews, one speaker before a camera, with the intensity of their sentiment.
+
+On disk, as MMSA gives it out, or with the clips in CMU's own folder (which may also be <root>/Segmented); the folder of
+clips may be missing, for work with text:
+
+    <root>/label.csv     <root>/Raw/03bSnISJMiM/1.mp4 …                      layout mmsa
+    <root>/label.csv     <root>/Raw/Video/Segmented/03bSnISJMiM_1.mp4 …      layout cmu
+
+A row, with its header:
+
+    video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode
+    03bSnISJMiM,11,A LOT OF SAD PARTS,-2.4,,,,Negative,train
+
+93 videos with 2,199 clips: 1,284 / 229 / 686 for train, valid and test. The label is the mean of five annotators, from
+-3 to 3. Video ids contain and begin with _ and -, so what joins them to a clip id is the last _. Who speaks is not
+given, and the clips of one video are the group.
+
+Citation: Zadeh, Zellers, Pincus, Morency: Multimodal Sentiment Intensity Analysis in Videos: Facial Gestures and Verbal
+Messages, IEEE Intelligent Systems 31(6), 2016. Obtain: the links of https://github.com/thuiar/MMSA (no licence file;
+CMU has withdrawn the videos for their speakers' privacy, so they are for research and not to be passed on).
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from affect.config import DataError
+from affect.data.readers.mmsa import COLUMNS, Utterance, clip_path, first_folder, utterances
+from affect.data.readers.places import table_path
+from affect.data.record import Record
+from affect.data.tables import Excluded, Problems, read_table
+
+SEGMENTED = ("Raw/Video/Segmented", "Video/Segmented", "Raw/Segmented", "Segmented")
+
+ABSENT_IN_COPIES = {"2WGyTLYerpo": "44", "BioHAh1qJAQ": "30", "5W7Z1C_fDaE": "24", "lXPQBPVc5Cw": "30"}
+"""Clip by video: four rows that copies in circulation (MMCPanda's, for one) lack. Results on such a copy are of fewer
+clips."""
+
+
+def records(root: Path, split: str, *, layout: Literal["auto", "mmsa", "cmu"] = "auto") -> Iterator[Record | Excluded]:
+    """One record an utterance, in the order of the table, with the task sentiment.
+
+    `layout` is where clips are looked for; auto takes CMU's folder where there is one, else MMSA's. Where the folder
+    exists, every record names its clip, also one that is absent or damaged: checking the media says so, and excludes it
+    by id. A row that is known to be missing from copies of the table is Excluded. Raises DataError for the table, for
+    all its rows together, whatever their split.
+    """
+    problems = Problems()
+    path = table_path(root, "label.csv")
+    rows = read_table(path, COLUMNS, problems)
+    everything = utterances(rows, problems)
+    segmented = None if layout == "mmsa" else first_folder(root, SEGMENTED)
+    if layout == "cmu" and segmented is None:
+        raise DataError(
+            f"{root} has none of the folders {', '.join(SEGMENTED)}, in which layout=cmu looks for <video>_<clip>.mp4:"
+            " put the clips there, or set options.layout=auto"
+        )
+    folder = first_folder(root, ["Raw"]) if segmented is None else None
+    present: dict[str, set[str]] = {}
+    for one in everything:
+        if one.split != split:
+            continue
+        present.setdefault(one.video, set()).add(one.clip)
+        yield Record(
+            id=f"mosi/{split}/{one.key}",
+            dataset="mosi",
+            split=split,
+            text=one.row.cells["text"],
+            labels={"sentiment": one.row.cells["label"].strip()},
+            group=one.video,
+            media=clip_path(folder, one) if segmented is None else _segment(segmented, one),
+            source=one.row.source,
+        )
+    # A row that is there and wrong is counted as that.
+    written = {(row.cells["video_id"].strip(), row.cells["clip_id"].strip()) for row in rows}
+    for video, clip in ABSENT_IN_COPIES.items():
+        if video in present and clip not in present[video] and (video, clip) not in written:
+            yield Excluded(
+                id=f"mosi/{split}/{video}/{clip}",
+                split=split,
+                reason=f"{path.name} has no row for clip {clip} of {video}, which the published set has",
+                source=str(path),
+            )
+    problems.check()
+
+
+def _segment(folder: Path, one: Utterance) -> str:
+    return os.path.join(folder, f"{one.video}_{one.clip}.mp4")

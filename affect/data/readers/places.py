@@ -1,0 +1,36 @@
+"""Where a dataset's tables and clips lie, also when the root is one folder too high or too deep. Not a reader."""
+
+from pathlib import Path
+
+from affect.config import DataError
+from affect.data.tables import missing_file
+
+
+def table_path(root: Path, name: str) -> Path:
+    """Path of the table `name` in `root`. Raises DataError, which names the folder that has it where that is near."""
+    path = root / name
+    if path.is_file():
+        return path
+    if folder := folder_nearby(root, name):
+        raise DataError(f"{path} does not exist, but {folder / name} does: set the dataset's root to {folder}")
+    raise missing_file(path)
+
+
+def folder_nearby(root: Path, name: str) -> Path | None:
+    """A folder with the file `name` that `root` was probably meant to be: one up, one down, or one of similar name."""
+    folders = [root.parent]
+    if root.is_dir():
+        folders += sorted(folder for folder in root.iterdir() if folder.is_dir())
+    elif root.parent.is_dir():
+        # MMSA's folders are called MOSI, MOSEI, SIMS, ch-simsv2s; the configuration's mosi, mosei, sims, simsv2.
+        folders += sorted(f for f in root.parent.iterdir() if f.is_dir() and root.name.casefold() in f.name.casefold())
+    return next((folder for folder in folders if (folder / name).is_file()), None)
+
+
+def clips_folder(root: Path, name: str) -> Path | None:
+    """The folder `name` of `root`, None where there is none. Raises DataError where it lies one folder deeper."""
+    if (root / name).is_dir():
+        return root / name
+    for deeper in sorted(root.glob(f"*/{name}")):
+        raise DataError(f"the clips are in {deeper}, but looked for in {root / name}: move the folder {name} there")
+    return None

@@ -1,0 +1,220 @@
+"""UR-FUNNY: the last sentence of a passage from a TED talk is funny or not; the sentences before it are context.
+
+On disk, version 2 (urfunny2_videos may be missing, for work with text; language_sdk.pkl is langauge_sdk.pkl in some
+copies):
+
+    <root>/data_folds.pkl     <root>/humor_label_sdk.pkl     <root>/urfunny2_videos/14052.mp4 …
+    <root>/language_sdk.pkl
+
+They are pickles of dictionaries, read by affect.data.pickles, which runs nothing that is in them:
+
+    data_folds:       {"train": [14052, …], "dev": […], "test": […]}
+    language_sdk:     {14052: {"punchline_sentence": "and that was the good news",
+                               "context_sentences": ["we lost the house", …], …}, …}
+    humor_label_sdk:  {14052: 1, …}
+
+Version 1 was published without clips, and its labels are 0.0 and 1.0. Where it has no language_sdk.pkl, the words are
+those of word_list.pkl, a list, at the positions that word_embedding_indexes_sdk.pkl gives:
+
+    {14052: {"punchline_embedding_indexes": [17, 4, …], "context_embedding_indexes": [[5, 9, …], …]}, …}
+
+Version 1 has 10,598 / 2,626 / 3,290 passages, and 92 labels more that are in no fold. Version 2 has about 7,614 / 980 /
+994, and its label file those of version 1 as well. A clip has context and punchline, the label is about the punchline.
+The files do not say which passages are of one talk or by one speaker, so each is a group of its own and confidence
+intervals are narrower than they should be.
+
+Citation: Hasan, Rahman, Zadeh, Zhong, Tanveer, Morency, Hoque: UR-FUNNY: A Multimodal Language Dataset for
+Understanding Humor, EMNLP-IJCNLP 2019. Obtain: https://github.com/ROC-HCI/UR-FUNNY (no licence is given; the link of
+version 1 is dead).
+"""
+
+import operator
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from affect.config import DataError
+from affect.data import pickles
+from affect.data.readers.places import clips_folder, table_path
+from affect.data.record import SPLITS, Record
+from affect.data.tables import Excluded, Problems
+
+FOLDS = "data_folds.pkl"
+LABELS = "humor_label_sdk.pkl"
+LANGUAGE = ("language_sdk.pkl", "langauge_sdk.pkl")
+INDEXES = "word_embedding_indexes_sdk.pkl"
+WORDS = "word_list.pkl"
+CLIPS = "urfunny2_videos"
+SPLIT_NAMES = {"train": "train", "dev": "val", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+RELEASE = "take all files from one release"
+
+
+def records(
+    root: Path, split: str, *, version: Literal[1, 2] = 2, context: int | None = None
+) -> Iterator[Record | Excluded]:
+    """One record a passage, in the order of the fold; its text is the punchline.
+
+    `context` is the number of earlier sentences that are given, None is all of them. Where the folder urfunny2_videos
+    exists, every record of version 2 names its clip, also one that is absent or damaged: checking the media says so,
+    and excludes it by id. The passages that have a label and are in no fold are one Excluded, counted with the training
+    split, so once. Raises DataError for the files.
+    """
+    if context is not None and context < 0:
+        raise DataError(f"options.context={context} of UR-FUNNY counts earlier sentences: 0 is none, null is all")
+    problems = Problems()
+    folds = _folds(table_path(root, FOLDS), problems)
+    labels = _by_id(table_path(root, LABELS))
+    text_file, texts, sentences = _texts(root, version)
+    folder = clips_folder(root, CLIPS) if version == 2 else None
+    for name, clips in folds.items():
+        for clip in clips:
+            source, own = f"{FOLDS}, fold {name}, id {clip}", SPLIT_NAMES[name]
+            if clip not in labels or clip not in texts:
+                lacking = LABELS if clip not in labels else text_file
+                problems.add(source, f"is not in {lacking}: {RELEASE}", split=own)
+                continue
+            humorous = labels[clip]
+            if not isinstance(humorous, (int, float)) or humorous not in (0, 1):
+                problems.add(
+                    f"{LABELS}, id {clip}",
+                    f"the label {reprlib.repr(humorous)} is not 0 (serious) or 1 (humorous): {RELEASE}",
+                    split=own,
+                )
+                continue
+            try:
+                punchline, earlier = sentences(texts[clip])
+            except _Unreadable as error:
+                problems.add(f"{text_file}, id {clip}", f"{error}: {RELEASE}", split=own)
+                continue
+            if own == split:
+                yield Record(
+                    id=f"urfunny/{split}/{clip}",
+                    dataset="urfunny",
+                    split=split,
+                    text=punchline,
+                    labels={"humour": "humorous" if humorous else "serious"},
+                    context=tuple(earlier if context is None else earlier[max(0, len(earlier) - context) :]),
+                    group=clip,
+                    media=None if folder is None else str(folder / f"{clip}.mp4"),
+                    source=source,
+                )
+    unplaced = labels.keys() - {clip for clips in folds.values() for clip in clips}
+    if unplaced and split == "train":
+        yield Excluded(
+            id="urfunny/train/in_no_fold",
+            split="train",
+            reason=f"labelled, but in no fold of {FOLDS}",
+            source=LABELS,
+            count=len(unplaced),
+        )
+    problems.check()
+
+
+class _Unreadable(Exception):
+    """What is wrong with a passage's text; the caller knows the file and the id."""
+
+
+def _folds(path: Path, problems: Problems) -> dict[str, list[str]]:
+    """Ids by the file's own name of the fold."""
+    folds = pickles.load(path)
+    if not isinstance(folds, dict):
+        raise DataError(f"{path} has to be a dictionary of folds, and is a {type(folds).__name__}: {RELEASE}")
+    known = [SPLIT_NAMES[name] for name in folds if name in SPLIT_NAMES]
+    if len(known) != len(folds) or sorted(known) != sorted(SPLITS):
+        raise DataError(
+            f"{path} has to have the folds train, dev and test, and has {', '.join(map(reprlib.repr, folds))}:"
+            f" {RELEASE}"
+        )
+    found_in: dict[str, str] = {}
+    by_name: dict[str, list[str]] = {}
+    for name, ids in folds.items():
+        if not isinstance(ids, Iterable):
+            raise DataError(f"{path}: fold {name} is {reprlib.repr(ids)} and has to be a list of ids: {RELEASE}")
+        by_name[name] = []
+        for clip in [_id(path, each) for each in ids]:
+            if clip in found_in:
+                again = ", again" if found_in[clip] == name else ""  # the first of them is kept, under its own name
+                problems.add(
+                    f"{path.name}, fold {name}, id {clip}{again}",
+                    f"is in fold {found_in[clip]} already: {RELEASE}",
+                    split=SPLIT_NAMES[name],
+                )
+                continue
+            found_in[clip] = name
+            by_name[name].append(clip)
+    return by_name
+
+
+def _by_id(path: Path) -> dict[str, object]:
+    content = pickles.load(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path} has to be a dictionary by id, and is a {type(content).__name__}: {RELEASE}")
+    by_id = {_id(path, key): value for key, value in content.items()}
+    if len(by_id) < len(content):
+        raise DataError(f"{path} has an id both as a number and as a string: {RELEASE}")
+    return by_id
+
+
+def _id(path: Path, key: object) -> str:
+    if isinstance(key, str):
+        return key
+    try:
+        return str(operator.index(key))
+    except TypeError as error:
+        raise DataError(f"{path} has the id {reprlib.repr(key)}, which is not a whole number: {RELEASE}") from error
+
+
+def _texts(root: Path, version: int) -> tuple[str, dict[str, object], Callable[[object], tuple[str, list[str]]]]:
+    """Name and content of the file of texts, and what makes punchline and context of an entry of it."""
+    there = [name for name in LANGUAGE if (root / name).exists()]
+    if len(there) > 1:
+        raise DataError(f"{root} has both {' and '.join(there)}, two spellings of one file: leave one of them")
+    if there:
+        return there[0], _by_id(root / there[0]), _spelled_out
+    if version == 2:
+        return LANGUAGE[0], _by_id(table_path(root, LANGUAGE[0])), _spelled_out
+    if not (root / INDEXES).exists() or not (root / WORDS).exists():
+        raise DataError(
+            f"{root} has neither {LANGUAGE[0]} nor both {INDEXES} and {WORDS}, which the words of version 1 are taken"
+            " from: put them there"
+        )
+    words = pickles.load(root / WORDS)
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise DataError(f"{root / WORDS} has to be a list of words: {RELEASE}")
+    return INDEXES, _by_id(root / INDEXES), lambda entry: _looked_up(entry, words)
+
+
+def _spelled_out(entry: object) -> tuple[str, list[str]]:
+    punchline, context = _parts(entry, "punchline_sentence", "context_sentences")
+    if not isinstance(context, (list, tuple)):
+        raise _Unreadable("context_sentences is not a list of sentences")
+    return _sentence(punchline), [_sentence(each) for each in context]
+
+
+def _sentence(value: object) -> str:
+    # The publishers describe a sentence as a list, the files have strings.
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
+        raise _Unreadable(f"{reprlib.repr(value)} is not a sentence")
+    return " ".join(" ".join(words).split())
+
+
+def _looked_up(entry: object, words: Sequence[str]) -> tuple[str, list[str]]:
+    punchline, context = _parts(entry, "punchline_embedding_indexes", "context_embedding_indexes")
+    try:
+        positions = [[operator.index(each) for each in sentence] for sentence in (punchline, *context)]
+    except TypeError as error:
+        raise _Unreadable(f"its indexes are not lists of whole numbers ({error})") from error
+    if wrong := [each for sentence in positions for each in sentence if not 0 <= each < len(words)]:
+        raise _Unreadable(f"the index {wrong[0]} is outside of the {len(words):,} words of {WORDS}")
+    spoken = [" ".join(words[each] for each in sentence) for sentence in positions]
+    return spoken[0], spoken[1:]
+
+
+def _parts(entry: object, *names: str) -> list[object]:
+    if not isinstance(entry, Mapping):
+        raise _Unreadable(f"{reprlib.repr(entry)} is not a dictionary with {' and '.join(names)}")
+    if missing := [name for name in names if name not in entry]:
+        raise _Unreadable(f"lacks {' and '.join(missing)} (it has {', '.join(map(str, entry))})")
+    return [entry[name] for name in names]

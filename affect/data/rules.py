@@ -1,0 +1,78 @@
+"""Rules that span the fields of a dataset's configuration."""
+
+from collections.abc import Iterator
+
+from affect.config import ClassSampling, Config, DatasetConfig, Kind, LabelWeights, PromptingConfig, Readout, near
+from affect.config.schema import kinds_of
+from affect.config.tasks import HEADLINES
+from affect.config.tasks import problems as task_problems
+
+
+def dataset_conflicts(name: str, dataset: DatasetConfig, prompting: PromptingConfig) -> Iterator[str]:
+    defined = dataset.task_definitions
+    if not dataset.tasks:
+        yield (
+            f"datasets.{name}.tasks is empty: choose from"
+            f" {', '.join(defined) or 'task_definitions, which is empty too'}"
+        )
+    for task_name in dataset.tasks:
+        if task_name not in defined:
+            yield (
+                f"datasets.{name}.tasks names '{task_name}', which dataset={name} does not have"
+                f"{near(task_name, defined)} Its tasks: {', '.join(defined)}"
+            )
+            continue
+        task = defined[task_name]
+        yield from (f"datasets.{name}: {problem}" for problem in task_problems(task))
+        if task.headline not in HEADLINES[task.kind]:
+            yield (
+                f"datasets.{name}: task '{task_name}' ({task.kind.value}) has headline={task.headline}"
+                f"{near(task.headline, HEADLINES[task.kind])} Metrics of that kind: {', '.join(HEADLINES[task.kind])}"
+            )
+        if task.question and dataset.language not in task.question:
+            yield (
+                f"datasets.{name}: task '{task_name}' has no question in language '{dataset.language}': add"
+                f" question.{dataset.language}"
+            )
+    for key, wording in (
+        ("system", prompting.system),
+        ("transcript", prompting.transcript),
+        ("context", prompting.context),
+    ):
+        if dataset.language not in wording:
+            yield (
+                f"dataset={name} is in language '{dataset.language}', but prompting={prompting.name} has no {key} in"
+                f" it: add prompting.{key}.{dataset.language}"
+            )
+
+
+def imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:
+    tau, readout = cfg.evaluation.logit_adjustment, cfg.evaluation.readout
+    sampling, weights = cfg.finetuning.sampling, cfg.finetuning.label_weights
+    asked = {}
+    if tau:
+        asked[f"evaluation.logit_adjustment={tau:g}"] = "evaluation.logit_adjustment=0"
+    if program == "train" and sampling is not ClassSampling.natural:
+        asked[f"finetuning.sampling={sampling.value}"] = "finetuning.sampling=natural"
+    if program == "train" and weights is not LabelWeights.none:
+        asked[f"finetuning.label_weights={weights.value}"] = "finetuning.label_weights=none"
+    kinds = kinds_of(cfg)
+    if kinds and Kind.classification not in kinds:
+        for key, off in asked.items():
+            yield (
+                f"{key} goes by classes, but no task of {' and '.join(cfg.datasets)} that is chosen is a"
+                f" classification: set {off}, or choose another task"
+            )
+    if tau and readout is not Readout.score:
+        yield (
+            f"evaluation.logit_adjustment={tau:g} corrects the scores of labels, but evaluation.readout={readout.value}"
+            " has none: set evaluation.readout=score, or evaluation.logit_adjustment=0"
+        )
+    # Both by square roots are 1 / n together; anything more turns rare classes into the frequent ones.
+    both = sampling is not ClassSampling.natural and weights is not LabelWeights.none
+    if program == "train" and both and (sampling is ClassSampling.balanced or weights is LabelWeights.balanced):
+        yield (
+            f"finetuning.sampling={sampling.value} and finetuning.label_weights={weights.value} make up for the same"
+            " imbalance, so that rare classes would count for more than frequent ones: set one of them to its"
+            " default (natural, none), or both to square_root"
+        )

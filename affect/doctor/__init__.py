@@ -1,1 +1,0 @@
-"""What is wrong, odd or worth knowing about a dataset's copy on disk, with the remedy: python -m affect.doctor."""

@@ -1,0 +1,1 @@
+"""From a model and prompts to predictions, and from predictions to metrics."""

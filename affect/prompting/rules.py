@@ -1,0 +1,137 @@
+"""Rules that span the fields of prompting: wording, examples, token budget."""
+
+from collections.abc import Iterator
+
+from affect.config import DESCRIPTIONS, Config, Control, IntensityReadout, Kind, PromptingConfig, Readout, near
+from affect.config.schema import kinds_of
+from affect.prompting.messages import descriptions_shown
+
+
+def wording_conflicts(prompting: PromptingConfig) -> Iterator[str]:
+    for key, wording, placeholders in (
+        ("transcript", prompting.transcript, ("text",)),
+        ("context", prompting.context, ("turns",)),
+        ("audio_description", prompting.audio_description, ("text",)),
+        ("video_description", prompting.video_description, ("text",)),
+        ("audio_video_description", prompting.audio_video_description, ("text",)),
+        ("cot_instruction", prompting.cot_instruction, ("marker",)),
+        ("fewshot.example", prompting.fewshot.example, ("clip", "answer")),
+    ):
+        for language, template in wording.items():
+            try:
+                filled = template.format(**{name: f"\0{name}\0" for name in placeholders})
+            except (KeyError, IndexError, ValueError) as error:
+                options = " or ".join(f"{{{name}}}" for name in placeholders)
+                yield f"prompting.{key}.{language} has a placeholder that is not {options}: {error}"
+                continue
+            for name in placeholders:
+                if f"\0{name}\0" not in filled:
+                    yield (
+                        f"prompting.{key}.{language} lacks its placeholder {{{name}}}: what it should show would be"
+                        " left out"
+                    )
+    for language, marker in prompting.answer_marker.items():
+        if not marker.strip(" :\uff1a"):
+            yield (
+                f"prompting.answer_marker.{language}='{marker}' has no word by which the final answer could be found:"
+                " give it one, Answer:"
+            )
+
+
+LEAST_COT_TOKENS = 32
+"""Below that not even two sentences of reasons fit before the answer."""
+
+
+def prompting_conflicts(cfg: Config, program: str) -> Iterator[str]:
+    prompting, names = cfg.prompting, cfg.prompting.descriptions
+    unknown = [name for name in names if name not in DESCRIPTIONS]
+    for name in unknown:
+        yield (
+            f"prompting.descriptions names '{name}', which cannot be described{near(name, DESCRIPTIONS)} Choose from"
+            f" {', '.join(DESCRIPTIONS)}"
+        )
+    if unknown:
+        return
+    if len(set(names)) < len(names):
+        yield f"prompting.descriptions=[{','.join(names)}] names one twice: name each once"
+    shown = descriptions_shown(prompting, cfg.modalities)
+    if names and not shown:
+        yield (
+            f"prompting.descriptions=[{','.join(names)}] shows nothing, since modalities={cfg.modalities} leaves out"
+            " what they tell of: set prompting.descriptions_without_media=true to tell it in words all the same, or"
+            " prompting=plain"
+        )
+    # Without any description the control itself is refused.
+    if cfg.knowledge.control is Control.mismatched_modality and names and not {"audio", "video"} <= set(shown):
+        yield (
+            "knowledge.control=mismatched_modality exchanges the descriptions of audio and video, but with"
+            f" modalities={cfg.modalities} the prompt shows {' and '.join(shown) or 'neither'}: set"
+            " prompting.descriptions=[audio,video] with both modalities, or choose another control"
+        )
+    if prompting.max_description_words is not None and prompting.max_description_words < 1:
+        yield (
+            f"prompting.max_description_words={prompting.max_description_words} has to be at least 1, or null for all:"
+            " no description at all is prompting=plain"
+        )
+    used = {f"{name}_description": getattr(prompting, f"{name}_description") for name in shown}
+    if prompting.cot:
+        used |= {"cot_instruction": prompting.cot_instruction, "answer_marker": prompting.answer_marker}
+    if prompting.fewshot.k:
+        used |= {"fewshot.example": prompting.fewshot.example, "fewshot.clip": prompting.fewshot.clip}
+    for name, dataset in cfg.datasets.items():
+        for key, wording in used.items():
+            if dataset.language not in wording:
+                yield (
+                    f"dataset={name} is in language '{dataset.language}', but prompting={prompting.name} has no {key}"
+                    f" in it: add prompting.{key}.{dataset.language}"
+                )
+    yield from _fewshot_conflicts(cfg, shown)
+    if prompting.cot and program == "evaluate" and cfg.run is None:
+        yield from _cot_conflicts(cfg)
+
+
+def _fewshot_conflicts(cfg: Config, shown: list[str]) -> Iterator[str]:
+    fewshot = cfg.prompting.fewshot
+    for key, value in (("k", fewshot.k), ("seed", fewshot.seed)):
+        if value < 0:
+            yield f"prompting.fewshot.{key}={value} must not be below 0"
+    if fewshot.k > 0 and "t" not in cfg.modalities and not shown:
+        yield (
+            f"prompting.fewshot.k={fewshot.k} shows training examples as text, but modalities={cfg.modalities} leaves"
+            " their transcripts out and no description is shown: add t to modalities, or set prompting.fewshot.k=0"
+        )
+    if fewshot.k > 0 and cfg.evaluation.split == "train":
+        yield (
+            f"prompting.fewshot.k={fewshot.k} takes its examples from the training split, but evaluation.split=train is"
+            " that split: evaluate on another, or set prompting.fewshot.k=0"
+        )
+
+
+def _cot_conflicts(cfg: Config) -> Iterator[str]:
+    """Only of a model that is not fine-tuned: one that is has learnt to answer at once, and that can be scored."""
+    scored = scored_readouts(cfg)
+    for readout in scored:
+        yield (
+            f"prompting.cot=true asks for reasons before the answer, but {readout} takes the answer before any are"
+            f" written: set {readout.split('=')[0]}=generate and evaluation.max_new_tokens=256, or prompting.cot=false"
+        )
+    if not scored and cfg.evaluation.max_new_tokens < LEAST_COT_TOKENS:
+        yield (
+            "prompting.cot=true asks for reasons before the answer, but"
+            f" evaluation.max_new_tokens={cfg.evaluation.max_new_tokens} ends before both are written: set"
+            " evaluation.max_new_tokens=256, or prompting.cot=false"
+        )
+
+
+def scored_readouts(cfg: Config) -> list[str]:
+    """The readouts that are chosen, have a task, and take likelihoods instead of what a model writes."""
+    kinds, found = kinds_of(cfg), []
+    readout, intensity = cfg.evaluation.readout, cfg.evaluation.intensity_readout
+    # Of a multi-label task the answer is written where that of others is scored.
+    if (Kind.classification in kinds and readout in (Readout.score, Readout.constrained)) or (
+        Kind.multi_label in kinds and readout is Readout.constrained
+    ):
+        found.append(f"evaluation.readout={readout.value}")
+    if Kind.intensity in kinds and intensity in (IntensityReadout.expectation, IntensityReadout.constrained):
+        found.append(f"evaluation.intensity_readout={intensity.value}")
+    return found

@@ -1,0 +1,282 @@
+"""Runs to table rows: the mean of every metric over the seeds of each setting.
+
+Only numbers of one split, one definition of the task, one reader of generated text and one metric come into a column;
+what else differs between runs, the readout too, is a column of the table, so that no two settings look alike.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from affect.config import ConfigError, Control
+from affect.config.roles import leaves
+from affect.reports.rows import COUNTS, Number, Row, Table
+from affect.reports.settings import (
+    ALL,
+    CONTROL,
+    FINE_TUNED,
+    HEADLINE,
+    LEADING,
+    NAMES,
+    READ_WITH,
+    READOUTS,
+    SCORED_WITH,
+    Run,
+    generates,
+    grouped_by,
+    idle,
+    learns,
+    mixed,
+    settings,
+    signature,
+    some,
+)
+
+
+def tasks(runs: Sequence[Run]) -> list[str]:
+    """The tasks that have numbers, in the order they are met in."""
+    return list(dict.fromkeys(task for run in runs if run.counts for task in run.summary.metrics["tasks"]))
+
+
+def numbers(run: Run, task: str) -> dict[str, float | None]:
+    """Every metric of a run by its name in tables: those of the run's reader by their own name (of a dialect:
+    DIALECT.NAME), those of the other reader and of the majority answer as `exact.NAME`, `majority.NAME`."""
+    metrics = run.summary.metrics
+    assert metrics is not None
+    found = metrics["tasks"][task]
+    own = metrics["reader"]
+    result = {}
+    for source in (own, *(other for other in ("exact", "lenient", "majority") if other != own)):
+        prefix = "" if source == own else f"{source}."
+        result |= {f"{prefix}{name}": value for name, value in found[source].items()}
+        if "dialects" in found:
+            result |= {f"{prefix}{name}": value for name, value in leaves(found["dialects"][source])}
+    result[found["headline"]] = found["value"]
+    return result
+
+
+def _named(runs: Sequence[Run], task: str, asked: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The columns for the metrics asked for, and notes. Raises ConfigError where some of the runs lack one."""
+    have = [numbers(run, task) for run in runs]
+    anywhere = list(dict.fromkeys(name for each in have for name in each))
+    everywhere = [name for name in anywhere if all(name in each for each in have)]
+    chosen: list[str] = []
+    notes = []
+    for word in asked:
+        assert runs[0].summary.metrics is not None
+        headline = runs[0].summary.metrics["tasks"][task]["headline"]
+        if word == HEADLINE:
+            generated = any(generates(run, task) for run in runs)
+            references = ("exact.", "lenient.", "majority.") if generated else ("majority.",)
+            chosen += [headline, *(name for ref in references if (name := f"{ref}{headline}") in everywhere)]
+        elif word == ALL:
+            rest = [n for n in everywhere if n.split(".")[0] not in ("exact", "lenient", "majority")]
+            chosen += [headline, *rest]
+            lacking = [name for name in anywhere if name not in everywhere]
+            if lacking:
+                notes.append(f"{task}: not every run has {', '.join(lacking)}, so that there is no column of it")
+        elif word in everywhere:
+            chosen.append(word)
+        elif word in anywhere:
+            without = [str(run.folder) for run, each in zip(runs, have, strict=True) if word not in each]
+            raise ConfigError(
+                f"{task} gets no table, since {some(without)} has no {word} and others have: evaluate again with this"
+                " version of affect, or name another metric with --metrics"
+            )
+        else:
+            notes.append(f"{task} has no metric {word}; it has {', '.join(anywhere)}")
+    return list(dict.fromkeys(chosen)), notes
+
+
+def _columns(runs: Sequence[Run], found: Sequence[Mapping[str, str]]) -> list[str]:
+    """Keys that tell the settings of `runs` apart, without those that others decide. `found` are these settings."""
+    keys = dict.fromkeys(key for each in found for key in each)
+
+    without_effect = {id(each): idle(run) for run, each in zip(runs, found, strict=True)}
+
+    def applies(key: str, each: Mapping[str, str]) -> bool:
+        if without_effect[id(each)](key):
+            return False
+        if key in READ_WITH:
+            return key in each
+        return each["tuning"] == FINE_TUNED or not learns(key)
+
+    def value(key: str, each: Mapping[str, str]) -> str | None:
+        return each.get(key)
+
+    varied = [key for key in keys if len({value(key, each) for each in found if applies(key, each)}) > 1]
+
+    def decided(key: str) -> bool:
+        if key == CONTROL:
+            return all(value(key, each) in (None, Control.none.value) for each in found)
+        names = [name for prefix, name in NAMES.items() if key.startswith(prefix)]
+        dataset, is_definition, _ = key.partition(".task_definitions.")
+        if is_definition:
+            names.append(f"{dataset}.tasks")
+        for name in names:
+            if key != name and name in varied:
+                pairs = {(value(name, each), value(key, each)) for each in found if applies(key, each)}
+                if len({first for first, _ in pairs}) == len(pairs):
+                    return True
+        twin = key.removeprefix("training.")
+        return twin != key and all(value(twin, each) == each[key] for each in found if key in each)
+
+    return sorted(
+        (key for key in varied if not decided(key)),
+        key=lambda key: LEADING.index(key) if key in LEADING else len(LEADING),
+    )
+
+
+def table(
+    runs: Sequence[Run], task: str, *, metrics: Sequence[str] = (HEADLINE,), per_class: bool = False, each: bool = False
+) -> Table:
+    """The table of one task over all runs that have it; a run's number is its place in `runs`, from 1. It has no rows
+    where no run has anything to score, or any of the metrics.
+
+    Numbers are means over the seeds of a setting, with the sample standard deviation (n - 1). Of several runs of one
+    configuration and seed the newest counts; `each` shows all of them, one row a run. Raises ConfigError where runs may
+    not stand in one table (`mixed`) and where some of them lack a metric that was asked for.
+    """
+    of_task = [(n, run) for n, run in enumerate(runs, 1) if run.counts and task in run.summary.metrics["tasks"]]
+    entries = [(n, run) for n, run in of_task if run.summary.metrics["tasks"][task]["n_scored"]]
+    made = Table(
+        task=task,
+        about={},
+        settings=[],
+        metrics=[],
+        classes=[],
+        each=each,
+        rows=[],
+        footnotes={},
+        notes=[
+            f"{n} has no number of {task}: none of its clips is labelled for it"
+            for n, run in of_task
+            if not run.summary.metrics["tasks"][task]["n_scored"]
+        ],
+    )
+    if not entries:
+        return made
+    scored = [run for _, run in entries]
+    refusal = mixed(scored, task, metrics)
+    if refusal is not None:
+        raise ConfigError(refusal)
+    made.metrics, said = _named(scored, task, metrics)
+    made.notes += said
+    first = scored[0].summary.metrics["tasks"][task]
+    made.classes = [f"recall.{label}" for label in first["labels"]] if per_class and "labels" in first else []
+    if not made.metrics and not made.classes:
+        return made
+
+    found = {n: settings(run, task) for n, run in entries}
+    groups: dict[Any, list[tuple[int, Run]]] = {}
+    for n, run in entries:
+        groups.setdefault(n if each else grouped_by(run, found[n]), []).append((n, run))
+    kept = [_newest(group, task, made.notes) for group in groups.values()]
+
+    counted = [entry for group in kept for entry in group]
+    columns = _columns([run for _, run in counted], [found[n] for n, _ in counted])
+    common = found[kept[0][0][0]]
+    made.settings = columns or ["model.name"]
+    # Only those that generate have a reader, which is one.
+    signed = {key: value for run in scored for key, value in signature(run, task, headline=False).items()}
+    usual = {f"evaluation.{key}": value for key, value in SCORED_WITH.items()}
+    for key in ("evaluation.split", *READOUTS, "evaluation.reader", *usual, *LEADING):
+        value = signed[key] if key in signed else common.get(key)
+        if key not in made.settings and value is not None and value != usual.get(key):
+            made.about[key] = value
+    made.rows = [_row(group, made, found[group[0][0]]) for group in kept]
+    _mark_clips(made)
+    for name in (*made.metrics, *made.classes):
+        undefined = [n for row in made.rows for n in row.runs if _number(runs[n - 1], task, name) is None]
+        if undefined:
+            made.notes.append(
+                f"{name} of {task} is undefined in {', '.join(map(str, undefined))}, and so is a mean with it"
+            )
+    return made
+
+
+def _newest(group: Sequence[tuple[int, Run]], task: str, notes: list[str]) -> list[tuple[int, Run]]:
+    """The newest run of every seed, by seed; a note for each of the others."""
+    by_seed: dict[int, list[tuple[int, Run]]] = {}
+    for entry in group:
+        by_seed.setdefault(entry[1].seed, []).append(entry)
+    kept = []
+    for seed in sorted(by_seed):
+        *others, newest = sorted(by_seed[seed], key=_age)
+        kept.append(newest)
+        notes += [
+            f"{n} is not counted for {task}: {newest[0]} has the same configuration and seed and is newer"
+            for n, _ in others
+        ]
+    return kept
+
+
+def _age(entry: tuple[int, Run]) -> tuple[str, int]:
+    # ISO 8601 in UTC: the order of the texts is that of time.
+    return entry[1].summary.status["started"], entry[0]
+
+
+def _number(run: Run, task: str, name: str) -> float | None:
+    if name.startswith("recall."):
+        assert run.summary.metrics is not None
+        return run.summary.metrics["tasks"][task]["recall_per_class"][name.removeprefix("recall.")]
+    return numbers(run, task)[name]
+
+
+def summarised(values: Sequence[float | None]) -> Number:
+    """Mean and sample standard deviation (n - 1) of a metric over runs.
+
+    >>> summarised([0.5, 0.7]).mean, round(summarised([0.5, 0.7]).sd, 6), summarised([0.5]).sd
+    (0.6, 0.141421, None)
+    """
+    defined = [value for value in values if value is not None]
+    # The mean of those that are defined would be one over fewer seeds than the row says.
+    if len(defined) < len(values):
+        return Number(mean=None, sd=None)
+    return Number(mean=fmean(defined), sd=stdev(defined) if len(defined) > 1 else None)
+
+
+def _row(group: Sequence[tuple[int, Run]], made: Table, found: Mapping[str, str]) -> Row:
+    runs = [run for _, run in group]
+    results = [run.summary.metrics["tasks"][made.task] for run in runs]
+    readers = [run.summary.metrics["reader"] for run in runs]
+    counts = {name: [result[key] for result in results] for name, key in COUNTS.items()}
+    return Row(
+        runs=[n for n, _ in group],
+        setting={key: found.get(key) for key in made.settings},
+        whole=dict(found),
+        seeds=[run.seed for run in runs],
+        counts={name: (min(values), max(values)) for name, values in counts.items()},
+        readable=fmean(
+            result[f"n_readable_{reader}"] / result["n_scored"] for result, reader in zip(results, readers, strict=True)
+        ),
+        numbers={
+            name: summarised([_number(run, made.task, name) for run in runs]) for name in (*made.metrics, *made.classes)
+        },
+        clips=list(dict.fromkeys(run.clips[made.task.split(".")[0]] for run in runs)),
+    )
+
+
+def _mark_clips(made: Table) -> None:
+    """A footnote for every set of clips but the commonest."""
+    sets = Counter(clips for row in made.rows for clips in row.clips)
+    commonest = sets.most_common(1)[0][0]
+    letters: dict[tuple[str, ...], str] = {}
+    for row in made.rows:
+        if row.clips == [commonest]:
+            continue
+        key = tuple(sorted(row.clips))
+        if key not in letters:
+            letters[key] = _letter(len(letters))
+            made.footnotes[letters[key]] = (
+                "the runs of this row were scored on different clips, so that its mean is not over seeds alone"
+                if len(key) > 1
+                else "scored on other clips than the rows without this mark, so that the numbers cannot be compared"
+            )
+        row.mark = letters[key]
+
+
+def _letter(index: int) -> str:
+    """a … z, then aa, ab, …"""
+    return chr(ord("a") + index) if index < 26 else _letter(index // 26 - 1) + _letter(index % 26)

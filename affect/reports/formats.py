@@ -1,0 +1,185 @@
+"""Tables as Markdown, CSV, JSON and LaTeX."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from affect.data.escaping import escape_markdown, one_line
+from affect.data.tables import for_spreadsheets
+from affect.reports.rows import Number, Row, Table
+from affect.reports.sections import Column, Style, aligned, four, sections
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What is printed: tables, the runs by number, and what has to be known beside them."""
+
+    tables: list[Table]
+    runs: list[tuple[str, str]]
+    """Model and folder of every run; a run's number is its place, from 1."""
+    notes: list[str]
+
+
+def markdown(report: Report) -> str:
+    """GitHub's tables; what else has to be known follows as text and a list."""
+    style = Style(numbers=aligned, escape=escape_markdown, mark=lambda letter: f"<sup>{letter}</sup>")
+    blocks = []
+    for table in report.tables:
+        for section in sections(table, style):
+            blocks.append(f"**{escape_markdown(section.title)}**\n\n{_pipes([*section.columns, section.runs])}")
+        blocks += [f"<sup>{letter}</sup> {escape_markdown(note)}" for letter, note in table.footnotes.items()]
+    listed = [f"{n}. {escape_markdown(run)}" for n, run in enumerate(map(", ".join, report.runs), 1)]
+    blocks += ["\n".join(listed), "\n".join(f"- {escape_markdown(note)}" for note in report.notes)]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _pipes(found: Sequence[Column]) -> str:
+    widths = [max(3, len(column.heading), *map(len, column.cells)) for column in found]
+    right = [column.kind != "word" for column in found]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [f"{c:>{w}}" if r else f"{c:<{w}}" for c, w, r in zip(cells, widths, right, strict=True)]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * (w - 1) + ":" if r else "-" * w for w, r in zip(widths, right, strict=True)]
+    rows = zip(*(column.cells for column in found), strict=True)
+    return "\n".join([line([column.heading for column in found]), line(rule), *map(line, rows)])
+
+
+def comma_separated(report: Report) -> str:
+    """All tables in one, for other programs: numbers in full, `NAME_mean` and `NAME_sd` of every metric, a cell empty
+    where something does not apply or is undefined. Notes and footnotes are not in it, and what descriptions give away
+    is told by JSON alone."""
+    folders = [folder for _, folder in report.runs]
+    rows = [_record(table, row, folders) for table in report.tables for row in table.rows]
+    # In the order of tables, but with the settings of all tables before the counts of any.
+    fields: dict[str, None] = dict.fromkeys(["task"])
+    for table in report.tables:
+        fields |= dict.fromkeys(table.about)
+    for table in report.tables:
+        fields |= dict.fromkeys(table.settings)
+    fields |= dict.fromkeys(field for row in rows for field in row)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(fields), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: for_spreadsheets(value) for key, value in row.items()} for row in rows)
+    return out.getvalue()
+
+
+def _record(table: Table, row: Row, folders: Sequence[str]) -> dict[str, str]:
+    """A row for CSV."""
+
+    def full(value: float | None) -> str:
+        return "" if value is None else repr(value)
+
+    record = {"task": table.task, **table.about}
+    record |= {key: "" if value is None else value for key, value in row.setting.items()}
+    record |= {"n_seeds": str(len(row.seeds)), "seeds": " ".join(map(str, row.seeds))}
+    for name, (low, high) in row.counts.items():
+        record[name] = str(low) if low == high else f"{low}-{high}"
+    record["readable"] = full(row.readable)
+    for name, number in row.numbers.items():
+        record |= {f"{name}_mean": full(number.mean), f"{name}_sd": full(number.sd)}
+    if row.difference is not None:
+        kept = asdict(row.difference)
+        record |= {
+            "difference" if key == "mean" else f"difference_{key}": full(kept[key]) for key in ("mean", "low", "high")
+        }
+        record |= {f"difference_{key}": str(kept[key]) for key in ("clips", "groups", "num_seeds")}
+        record["difference_against"] = ";".join(folders[n - 1] for n in row.difference.against)
+    for control, difference in row.controls.items():
+        ends = {"": difference.mean, "_low": difference.low, "_high": difference.high}
+        record |= {f"difference_to_{control}{end}": full(value) for end, value in ends.items()}
+    if row.cost is not None:
+        record |= {key: full(value) for key, value in asdict(row.cost).items()}
+    return record | {"ids_sha256": " ".join(row.clips), "folders": ";".join(folders[n - 1] for n in row.runs)}
+
+
+def as_json(report: Report) -> str:
+    """All that is known of the tables, for other programs: affect.reports.rows says what it is."""
+    runs = [{"number": n, "model": model, "folder": folder} for n, (model, folder) in enumerate(report.runs, 1)]
+    whole = {"tables": [asdict(table) for table in report.tables], "runs": runs, "notes": report.notes}
+    return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def latex(report: Report) -> str:
+    """A table environment for each table, with booktabs; folders and notes are comments."""
+    blocks = [r"% Needs \usepackage{booktabs}; with letters other than Latin ones, XeLaTeX or LuaLaTeX."]
+    style = Style(
+        numbers=_numbers_latex,
+        escape=escape_latex,
+        mark=lambda letter: rf"\textsuperscript{{{letter}}}",
+        signed=lambda value: f"${value:+.4f}$",
+    )
+    for table in report.tables:
+        blocks += [_environment(part.title, part.columns, table.footnotes) for part in sections(table, style)]
+    lines = [f"{n} {run}" for n, run in enumerate(map(", ".join, report.runs), 1)] + report.notes
+    blocks.append("\n".join(f"% {one_line(line)}" for line in lines))
+    return "\n".join(block for block in blocks if block) + "\n"
+
+
+def _environment(title: str, found: Sequence[Column], footnotes: Mapping[str, str]) -> str:
+    label = re.sub(r"[^a-z0-9]+", "-", title.split(":")[0].lower()).strip("-")
+    rows = zip(*(column.cells for column in found), strict=True)
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        f"  \\caption{{{escape_latex(title)}.}}",
+        f"  \\label{{tab:{label}}}",
+        f"  \\begin{{tabular}}{{{''.join('l' if column.kind == 'word' else 'r' for column in found)}}}",
+        r"    \toprule",
+        f"    {' & '.join(column.heading for column in found)} \\\\",
+        r"    \midrule",
+        *(f"    {' & '.join(row)} \\\\" for row in rows),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+    ]
+    for letter, note in footnotes.items():
+        lines.append(f"\n  \\smallskip{{\\footnotesize \\textsuperscript{{{letter}}} {escape_latex(note)}}}")
+    return "\n".join([*lines, r"\end{table}"])
+
+
+def _numbers_latex(numbers: Sequence[Number]) -> list[str]:
+    spread = any(number.sd is not None for number in numbers)
+
+    def cell(number: Number) -> str:
+        if number.sd is not None:
+            return rf"{four(number.mean)} $\pm$ {number.sd:.4f}"
+        # As wide as a standard deviation, so that the means stand below each other.
+        return four(number.mean) + (r"\phantom{ $\pm$ 0.0000}" if spread else "")
+
+    return [cell(number).replace("-", "$-$", 1) if (number.mean or 0) < 0 else cell(number) for number in numbers]
+
+
+LATEX = {
+    **{letter: rf"\{letter}" for letter in "%_&#${}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "[": "{[}",  # behind the \\ of the row above it would begin an option of that
+    "]": "{]}",
+    "*": "{*}",  # the same
+}
+
+
+def escape_latex(word: str) -> str:
+    r"""
+    >>> print(escape_latex("weighted_f1 50% [a&b] ±"))
+    weighted\_f1 50\% {[}a\&b{]} $\pm$
+    """
+    return "".join(LATEX.get(letter, letter) for letter in one_line(word))
+
+
+FORMATS: dict[str, Callable[[Report], str]] = {
+    "markdown": markdown,
+    "csv": comma_separated,
+    "json": as_json,
+    "latex": latex,
+}

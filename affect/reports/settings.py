@@ -1,0 +1,369 @@
+"""Which settings of a run a number depends on, which must agree in a column, and selecting runs by them."""
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from affect.config import ConfigError, Control, ControlSplit, PromptingConfig, near
+from affect.config.roles import NEUTRAL, is_one_of, leaves, unused
+from affect.prompting.messages import descriptions_shown
+from affect.runs.run_folder import RunSummary
+
+ZERO_SHOT, FINE_TUNED = "zero-shot", "fine-tuned"
+
+# Of the trainer's keys, those that an evaluation without training has a use for.
+EVALUATED_WITH = {"trainer.max_batches", "trainer.accelerator", "trainer.devices"}
+
+# The key that stands for the others of its group, wherever it decides them.
+NAMES = {
+    **{f"{group}.": f"{group}.name" for group in ("model", "prompting", "finetuning", "trainer")},
+    "knowledge.": "knowledge.source",
+    "training.datasets.": "training.datasets",
+}
+
+CONTROL = "knowledge.control"
+"""Whoever reads of knowledge takes it for what was said of the clips: where it is not, no other key hides this one."""
+
+# What of these has an effect is told by the keys that `_shown` gives in their place.
+RAW = ("prompting.descriptions", "prompting.descriptions_without_media", CONTROL, "knowledge.control_split")
+
+# What `mixed` keeps apart; the rows of a table have it in common.
+SIGNED = {"evaluation.split", "evaluation.reader"}
+
+READOUTS = ("evaluation.readout", "evaluation.intensity_readout")
+"""How answers are obtained: of a task with labels, and of one with a range. In the heading, or a column."""
+
+SCORED_WITH = {"length_normalised": "false", "calibration": "none", "logit_adjustment": "0.0"}
+"""Keys of `evaluation` that change scores alone, and what they are where the heading need not name them."""
+
+READ_WITH = {"evaluation.max_new_tokens", *(f"evaluation.{key}" for key in SCORED_WITH)}
+"""What only some readouts have a use for: the others have no value of it that could differ."""
+
+LEADING = ("model.name", "tuning", "modalities")
+"""What a reader looks for first: leading columns where it varies, part of the heading where it does not."""
+
+HEADLINE, ALL = "headline", "all"
+"""What `metrics` may be beside names of metrics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run folder, and what its numbers belong to."""
+
+    summary: RunSummary
+    state: str
+    """As affect.runs.lifecycle.state says."""
+    training: Mapping[str, Any] | None = None
+    """The configuration of the training that made the model: the run's own, or that of the run it evaluates. None is
+    zero-shot."""
+    training_lost: bool = False
+    """The run it evaluates is not there any more; `training` is then what the evaluation knows of it."""
+    clips: Mapping[str, str] = field(default_factory=dict)
+    """By dataset, the hash of the ids that were used of the evaluated split."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has numbers that will not change any more."""
+        return self.state == "finished" and self.summary.metrics is not None
+
+    @property
+    def tuning(self) -> str:
+        return ZERO_SHOT if self.training is None else FINE_TUNED
+
+    @property
+    def seed(self) -> int:
+        """The seed that made the model, which that of a later evaluation does not change."""
+        return (self.summary.config if self.training is None else self.training)["seed"]
+
+    @property
+    def folder(self) -> Path:
+        return self.summary.folder
+
+
+def text(value: Any) -> str:
+    """A value as it is written on the command line.
+
+    >>> text(None), text(True), text(0.5), text(["a", "b"])
+    ('null', 'true', '0.5', '[a,b]')
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(text, value))}]"
+    return str(value).replace("\n", "\\n")
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, str]:
+    """`leaves` as text. Where a dataset lies on a machine is no setting, but which table a manifest is, and which file
+    descriptions come from: these are told relative to the places that this machine keeps them in."""
+    found = {key: text(value) for key, value in leaves(config)}
+    for name, dataset in config["datasets"].items():
+        if dataset["reader"] == "manifest":
+            found[f"datasets.{name}.root"] = _placed(dataset["root"], config)
+        else:
+            found.pop(f"datasets.{name}.root")
+    if config["knowledge"].get("file_path") is not None:
+        found["knowledge.file_path"] = _placed(config["knowledge"]["file_path"], config)
+    return found
+
+
+def _placed(path: str, config: Mapping[str, Any]) -> str:
+    for place in ("data_root", "cache_root"):
+        if Path(path).is_relative_to(config[place]):
+            return f"{place}/{Path(path).relative_to(config[place])}"
+    return path
+
+
+def _no_matter(key: str) -> bool:
+    return is_one_of(key, NEUTRAL) and key not in NAMES.values()
+
+
+def idle(run: Run) -> Callable[[str], bool]:
+    """Whether a key of `settings` had no effect in a run, since another key switches off what it is about."""
+    own, trained = unused(run.summary.config), unused(run.summary.config if run.training is None else run.training)
+    return lambda key: (trained if learns(key) else own)(key.removeprefix("training."))
+
+
+def grouped_by(run: Run, found: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Of `settings` what makes runs with other seeds runs of another setting. What a choice of a group is called is
+    shown, and decides nothing: its values are settings themselves."""
+    without_effect = idle(run)
+    return tuple(
+        sorted((key, value) for key, value in found.items() if not (is_one_of(key, NEUTRAL) or without_effect(key)))
+    )
+
+
+def learns(key: str) -> bool:
+    """Whether a key says how a model is trained: it then applies to fine-tuned models alone."""
+    return key.startswith(("finetuning.", "training.", "trainer.")) and key not in EVALUATED_WITH
+
+
+def settings(run: Run, task: str) -> dict[str, str]:
+    """By key, all that a number of this task depends on, other than the seed and what `signature` has.
+
+    Keys under `training.` are those of the training that made the model, which an evaluation may have changed since:
+    modalities, datasets, readout of the validation.
+    """
+    dataset, name = task.split(".", 1)
+    definition = f"datasets.{dataset}.task_definitions."
+    split = run.summary.config["evaluation"]["split"]
+    shown = _shown(run.summary.config)
+    found = {"tuning": run.tuning}
+    for key, value in _plain(run.summary.config).items():
+        if _no_matter(key) or learns(key) or key in SIGNED or key in ("seed", "evaluation.selection"):
+            continue
+        if key in READOUTS and key != _readout_key(run, task):
+            continue
+        if key == "evaluation.max_new_tokens" and not generates(run, task):
+            continue
+        if key.removeprefix("evaluation.") in SCORED_WITH and not _scores(run, task):
+            continue
+        if key in RAW or (key.startswith("knowledge.") and CONTROL not in shown):
+            continue
+        if key.startswith("datasets."):
+            other_task = key.startswith(definition) and not key.startswith(f"{definition}{name}.")
+            other_split = ".subset." in key and not key.endswith(f".subset.{split}")
+            # The headline and the dialects say what is reported, and change no number.
+            reported = key in (f"{definition}{name}.headline", f"{definition}{name}.dialects")
+            if not key.startswith(f"datasets.{dataset}.") or key == f"datasets.{dataset}.tasks":
+                continue
+            if other_task or other_split or reported:
+                continue
+        found[key] = value
+    found |= shown
+    found["model.name"] = run.summary.model
+    if run.training is not None:
+        trained = _shown(run.training, training=True)
+        found |= _trained(run.training) | {f"training.{key}": value for key, value in trained.items()}
+        if run.training_lost:
+            found["training.run"] = text(run.summary.config["run"])
+    return found
+
+
+def describes(config: Mapping[str, Any]) -> list[str]:
+    """Which descriptions the prompts of a run show."""
+    prompting = config["prompting"]
+    if "descriptions" not in prompting:  # a run of before there were any
+        return []
+    keys = ("descriptions", "descriptions_without_media")
+    return descriptions_shown(PromptingConfig(**{key: prompting[key] for key in keys}), config["modalities"])
+
+
+def _shown(config: Mapping[str, Any], *, training: bool = False) -> dict[str, str]:
+    """The descriptions in the prompts and what was done to them, in the prompts of the training with `training`.
+    Without any, nothing of knowledge makes a difference."""
+    names = describes(config)
+    found = {"prompting.descriptions": text(names)}
+    if names:
+        untouched = training and config["knowledge"]["control_split"] == ControlSplit.test.value
+        found[CONTROL] = Control.none.value if untouched else config["knowledge"]["control"]
+    return found
+
+
+def _trained(config: Mapping[str, Any]) -> dict[str, str]:
+    found = {"training.datasets": "+".join(config["datasets"])}
+    for key, value in _plain(config).items():
+        first, *rest = key.split(".")
+        if _no_matter(key) or key.startswith(("model.", "prompting.", "knowledge.")) or key == "seed":
+            continue  # an evaluation cannot change model and prompting, so that they are settings already
+        if first == "datasets":
+            is_definition = rest[1] == "task_definitions"
+            if is_definition and (rest[2] not in config["datasets"][rest[0]]["tasks"] or rest[3] == "dialects"):
+                continue
+            if rest[1:] == ["subset", "test"]:
+                continue
+        if key == "evaluation.split":
+            continue
+        found[key if learns(key) else f"training.{key}"] = value
+    return found
+
+
+def facts(run: Run) -> dict[str, str]:
+    """By key, all that `where` can ask about."""
+    found = {"dataset": "+".join(run.summary.config["datasets"])}
+    found |= _plain(run.summary.config)
+    if run.counts:
+        found["tuning"] = run.tuning
+        if run.training is not None:
+            found["training.datasets"] = "+".join(run.training["datasets"])
+            found |= {f"training.{key}": value for key, value in _plain(run.training).items()}
+    return found
+
+
+def where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
+    """The runs of which all conditions `KEY=VALUE` are true; of several conditions on one key one has to be.
+
+    A group stands for its name (evaluation=score). What an unfinished run was trained with is not known, so conditions
+    on that leave it in. Raises ConfigError where a condition has no =, a key is in no run, or no run is left.
+    """
+    if not conditions:
+        return list(runs)
+    known = [facts(run) for run in runs]
+    keys = {key for each in known for key in each}
+    wanted: dict[str, list[str]] = {}
+    for condition in conditions:
+        key, value = parsed("--where", condition, keys, "The config.yaml of a run folder has all of them")
+        wanted.setdefault(key, []).append(value)
+    left = list(zip(runs, known, strict=True))
+    for key, values in wanted.items():
+        there = sorted({each[key] for _, each in left if key in each})
+        left = [
+            (run, each)
+            for run, each in left
+            if (key in each and any(same(each[key], value) for value in values))
+            or (key not in each and not run.counts and key.startswith(("tuning", "training.")))
+        ]
+        if not left:
+            raise ConfigError(
+                f"no run has {' or '.join(f'{key}={value}' for value in values)}: choose of {', '.join(there)}"
+            )
+    return [run for run, _ in left]
+
+
+def parsed(option: str, condition: str, keys: Collection[str], remedy: str) -> tuple[str, str]:
+    """Key and value of `KEY=VALUE`, where a group stands for its name. Raises ConfigError, which ends with `remedy`,
+    where the key is none of `keys`."""
+    key, equals, value = condition.partition("=")
+    if not equals:
+        raise ConfigError(f"{option} {condition} has no =: write {option} KEY=VALUE, as in prompting=plain")
+    whole = next((whole for whole in (key, f"{key}.name", f"{key}.source") if whole in keys), None)
+    if whole is None:
+        groups = {known.rpartition(".")[0] for known in keys if known.endswith((".name", ".source"))}
+        raise ConfigError(f"{option} {condition}: no run has the key '{key}'{near(key, groups | {*keys})} {remedy}")
+    return whole, value
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two texts are one value."""
+    try:
+        return float(one) == float(other)  # 5e-4 is 0.0005
+    except ValueError:
+        return one.replace(", ", ",") == other.replace(", ", ",")
+
+
+def signature(run: Run, task: str, *, headline: bool) -> dict[str, str]:
+    """By key, what has to be the same for numbers of a task to stand in one column."""
+    dataset, name = task.split(".", 1)
+    metrics, config = run.summary.metrics, run.summary.config
+    assert metrics is not None
+    found = {"evaluation.split": metrics["split"]}
+    prefix = f"datasets.{dataset}.task_definitions.{name}"
+    definition = config["datasets"][dataset]["task_definitions"][name]
+    found[f"{prefix}.kind"] = text(definition["kind"])
+    if "labels" in metrics["tasks"][task]:
+        found[f"{prefix}.labels"] = text(definition["labels"])
+    else:
+        found |= {f"{prefix}.{end}": text(definition[end]) for end in ("low", "high")}
+    if generates(run, task):
+        found["evaluation.reader"] = metrics["reader"]
+    if headline:
+        found[f"{prefix}.headline"] = metrics["tasks"][task]["headline"]
+    return found
+
+
+def _readout_key(run: Run, task: str) -> str:
+    assert run.summary.metrics is not None
+    return READOUTS[0 if "labels" in run.summary.metrics["tasks"][task] else 1]
+
+
+def _scores(run: Run, task: str) -> bool:
+    """Whether the task is a classification whose labels were scored."""
+    metrics = run.summary.metrics
+    assert metrics is not None
+    return "labels" in metrics["tasks"][task] and metrics["readout"] == "score"
+
+
+def generates(run: Run, task: str) -> bool:
+    """Whether answers are text, which the two readers may read differently."""
+    metrics = run.summary.metrics
+    assert metrics is not None
+    if "readout" in metrics["tasks"][task]:
+        return "generate" in metrics["tasks"][task]["readout"].split("+")
+    return metrics[_readout_key(run, task).removeprefix("evaluation.")] == "generate"
+
+
+def mixed(runs: Sequence[Run], task: str, metrics: Sequence[str]) -> str | None:
+    """The sentence that refuses to put these runs into one table, None where they may stand in one. `metrics` are those
+    asked for."""
+    found = [signature(run, task, headline=bool({HEADLINE, ALL} & set(metrics))) for run in runs]
+    compared = [_comparable(each) for each in found]
+    keys = list(dict.fromkeys(key for each in found for key in each))
+    # A key that only one readout has (the reader, say) adds nothing to the difference between the readouts.
+    differing = [key for key in keys if len({each[key] for each in compared if key in each}) > 1]
+    if not differing:
+        return None
+    parts = []
+    for key in differing:
+        values = dict.fromkeys(each[key] for each in found if key in each)
+        holders = {
+            value: some(
+                [str(r.folder) for r, each in zip(runs, found, strict=True) if key in each and each[key] == value]
+            )
+            for value in values
+        }
+        parts.append(f"{key} ({'; '.join(f'{value} in {named}' for value, named in holders.items())})")
+    combinations = Counter(tuple(each.get(key) for key in differing) for each in found)
+    [(commonest, _)] = combinations.most_common(1)
+    words = [f"{key}={value}" for key, value in zip(differing, commonest, strict=True) if value is not None]
+    remedy = f"choose with {' '.join(f'--where {shlex.quote(word)}' for word in words)} or the like"
+    if any(key.endswith(".headline") for key in differing):
+        remedy += ", or name metrics that all of them have with --metrics"
+    return f"{task} gets no table, since its runs differ in {' and in '.join(parts)}: {remedy}"
+
+
+def _comparable(found: dict[str, str]) -> dict[str, str]:
+    # The order of the labels changes the question, not what a number means.
+    return {
+        key: ",".join(sorted(value[1:-1].split(","))) if key.endswith(".labels") else value
+        for key, value in found.items()
+    }
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

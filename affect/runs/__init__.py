@@ -1,0 +1,1 @@
+"""Run folders: their files, life cycle, what is derived from them, and sweeps."""

@@ -1,0 +1,263 @@
+"""The configuration of a run folder, for evaluating it (`run=…`) or resuming it (`resume=…`)."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from affect.config import (
+    FAMILIES,
+    MODALITIES,
+    Config,
+    ConfigError,
+    KnowledgeConfig,
+    Task,
+    Tower,
+    chosen_tasks,
+    new_modalities,
+)
+from affect.config.groups import CONF
+from affect.config.hydra_errors import explain
+from affect.config.roles import PLACES, ROOTS, is_one_of
+from affect.runs.run_folder import check_same_code, program_of, read
+
+LOCKED = ("model", "prompting", "finetuning", "knowledge", "experiment")
+"""What a run brings with it: a trained model is only itself with the wording and the towers it was trained with. An
+experiment may name any of them."""
+
+ENVIRONMENT = {"data_root": "AFFECT_DATA", "cache_root": "AFFECT_CACHE"}
+"""Environment variables that give ROOTS where no word does."""
+
+OF_SERVERS = tuple(
+    f"knowledge.server_{key}" for key in ("url", "key_variable", "concurrency", "timeout", "retries", "backoff")
+)
+"""Where a server is, and how patient to be with it."""
+
+FREE = (
+    *OF_SERVERS,
+    "knowledge.store",
+    "knowledge.make",
+    "knowledge.missing",
+    "knowledge.file_path",
+    "knowledge.control",
+    "knowledge.control_split",
+    "knowledge.splits",
+    "knowledge.shard",
+)
+"""What of it may be given all the same: where descriptions lie and how the missing ones are met, which changes none of
+them; and the controls, which are there to be put against the model as it was trained."""
+
+
+def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
+    """The configuration for `run=…`: the run's own, changed by the words `given` on the command line.
+
+    A dataset that the run has too keeps the run's settings, labels above all, unless they are given. Raises
+    ConfigError, for all of them at once, where words would change what a run brings with it.
+    """
+    folder = Path(raw.run)
+    keys = [word.lstrip("+~").split("=", 1)[0] for word in given]
+    # A group may be put in another place: model@knowledge.mllm_models.main
+    refused = [key for key in keys if re.split("[.@]", key)[0] in LOCKED and key not in FREE]
+    if refused:
+        raise ConfigError(
+            "\n".join(
+                f"{key} cannot be given beside run={folder}: a run brings its own {re.split('[.@]', key)[0]}; leave it"
+                " out"
+                for key in refused
+            )
+        )
+    own = run_config(folder)
+    merged = own.copy()
+    # Where data and derived files are is this machine's affair: the run may have been trained on another one.
+    _move_datasets(merged, *(_root(key, raw, own, keys) for key in ROOTS))
+    if "dataset" in keys:
+        merged.datasets = {
+            name: merged.datasets[name] if name in merged.datasets else raw.datasets[name] for name in raw.datasets
+        }
+    absent = [key for key in keys if key.startswith("datasets.") and key.split(".")[1] not in merged.datasets]
+    if absent:
+        raise ConfigError(
+            "\n".join(
+                f"{key}: run={folder} is on {' and '.join(merged.datasets)}: to evaluate on another dataset choose it,"
+                f" dataset={key.split('.')[1]}"
+                for key in absent
+            )
+        )
+    for key in keys:
+        if key not in ("dataset", "sweep", "hydra") and not key.startswith("hydra."):
+            OmegaConf.update(merged, key, OmegaConf.select(raw, key), merge=False)
+    added = set(merged.modalities) - set(own.modalities)
+    untrained = added & set(new_modalities(OmegaConf.to_object(merged.model)))
+    if untrained:
+        raise ConfigError(
+            f"modalities={merged.modalities} has {' and '.join(MODALITIES[m] for m in sorted(untrained))}, but"
+            f" run={folder} was trained with modalities={own.modalities} and its encoder for that is still random:"
+            " leave it out"
+        )
+    for letter, tower in (("a", "audio"), ("v", "vision")):
+        # A tower of a modality that a run did without was not even loaded.
+        trained = [key for key in (tower, "projector") if own.finetuning[key] in (Tower.lora, Tower.full)]
+        if letter in added and trained:
+            raise ConfigError(
+                f"modalities={merged.modalities} has {MODALITIES[letter]}, but run={folder} was trained with"
+                f" modalities={own.modalities}, and finetuning.{trained[0]}={own.finetuning[trained[0]].value} did"
+                f" nothing for what was not there: leave it out, or train with modalities={merged.modalities}"
+            )
+    for key in ("run", "output_root", "dry_run", "clip"):
+        merged[key] = raw[key]
+    if merged.model.family == "server":
+        merged.run = None  # such a run has no weights: what goes on from it is zero-shot again
+    return merged
+
+
+def _root(key: str, raw: DictConfig, own: DictConfig, given: list[str]) -> str:
+    """Which of ROOTS a run's data are looked for in: what is given now, by a word or in the environment, else the run's
+    own where that is on this machine."""
+    stated = key in given or ENVIRONMENT[key] in os.environ
+    return own[key] if not stated and Path(own[key]).is_dir() else raw[key]
+
+
+def _move_datasets(cfg: DictConfig, data_root: str, cache_root: str) -> None:
+    """Sets the two places, and the roots of the datasets that lie in them."""
+    for place, new in (("data_root", data_root), ("cache_root", cache_root)):
+        for dataset in cfg.datasets.values():
+            if Path(dataset.root).is_relative_to(cfg[place]):
+                dataset.root = str(Path(new) / Path(dataset.root).relative_to(cfg[place]))
+        cfg[place] = new
+
+
+FREE_ON_RESUME = (
+    *PLACES,
+    *("resume", "resume_with_other_code", "dry_run"),
+    *OF_SERVERS,
+    "knowledge.make",
+    "model.gradient_checkpointing",
+    "trainer.progress",
+    "trainer.try_longest_batch",
+    "trainer.num_workers",
+    "trainer.prefetch",
+    "trainer.clip_cache_gb",
+    "trainer.encoder_cache_gb",
+    "trainer.check_workers",
+    "trainer.save_every_steps",
+    "trainer.save_every_minutes",
+)
+"""What may be given beside resume=…: places, and what changes no number."""
+
+
+def with_resume(raw: DictConfig, given: list[str]) -> DictConfig:
+    """The configuration for `resume=…`: the run's own. Raises ConfigError where words would make it another run, where
+    there is nothing to continue, and where code or libraries are not those it was begun with."""
+    folder = Path(raw.resume)
+    keys = [word.lstrip("+~").split("=", 1)[0] for word in given]
+    refused = [key for key in keys if not is_one_of(key, FREE_ON_RESUME) and not key.startswith("hydra.")]
+    if refused:
+        raise ConfigError(
+            "\n".join(
+                f"{key} cannot be given beside resume={folder}: a run ends with the configuration it began with; leave"
+                " it out, or start a new run"
+                for key in refused
+            )
+        )
+    own = run_config(folder)
+    _check_datasets(keys, own, folder)
+    status = read(folder).status
+    if program_of(folder) != "train":
+        raise ConfigError(f"resume={folder} is an evaluation, and those are not continued: run evaluate.py again")
+    if status["state"] == "finished":
+        raise ConfigError(
+            f"resume={folder} is finished, with {own.trainer.max_epochs} epochs: evaluate it, python evaluate.py"
+            f" run={folder}, or start a new run with more"
+        )
+    if status["state"] == "running":
+        raise ConfigError(
+            f"resume={folder} is still running, as process {status['pid']} on {status['host']}: wait for"
+            " it, or stop it first"
+        )
+    changed = check_same_code(folder)
+    if changed and not raw.resume_with_other_code:
+        raise ConfigError(
+            f"resume={folder} cannot end as it would have, because this is no longer what it was begun with:"
+            f" {'; '.join(changed)}: go back to that (environment.json has all versions), or continue all the same with"
+            " resume_with_other_code=true"
+        )
+    _move_datasets(
+        own,
+        raw.data_root if "data_root" in keys else own.data_root,
+        raw.cache_root if "cache_root" in keys else own.cache_root,
+    )
+    for key in keys:
+        if is_one_of(key, FREE_ON_RESUME) and key not in ROOTS:
+            OmegaConf.update(own, key, OmegaConf.select(raw, key), merge=False)
+    return own
+
+
+def _check_datasets(keys: list[str], own: DictConfig, folder: Path) -> None:
+    absent = [key for key in keys if key.startswith("datasets.") and key.split(".")[1] not in own.datasets]
+    if absent:
+        raise ConfigError(
+            "\n".join(
+                f"{key}: run={folder} is on {' and '.join(own.datasets)}, and has no dataset {key.split('.')[1]}"
+                for key in absent
+            )
+        )
+
+
+def datasets_chosen(words: Sequence[str]) -> list[str]:
+    """A word that chooses the datasets whose keys `words` give (datasets.meld.root=…) beside resume=… or run=…; Hydra
+    knows the keys of chosen datasets alone, and the command line does not choose those of the run. No word where the
+    command line chooses datasets itself."""
+    if not any(word.startswith(("resume=", "run=")) for word in words):
+        return []
+    if any(re.match(r"[+~]*dataset[=@]", word) for word in words):
+        return []
+    found = (re.match(r"[+~]*datasets\.([^.=]+)\.", word) for word in words)
+    names = dict.fromkeys(match[1] for match in found if match and (CONF / "dataset" / f"{match[1]}.yaml").is_file())
+    return [f"dataset=[{','.join(names)}]"] if names else []
+
+
+def run_config(folder: Path) -> DictConfig:
+    """The configuration of a run folder, typed; nothing in it is missing or an interpolation.
+
+    Raises ConfigError where the folder is no run's, and where this version of affect does not know what stands in it.
+    """
+    plain = read(folder).config
+    typed = OmegaConf.structured(Config)
+    try:
+        typed.model = _schema("model", plain["model"])
+        typed.knowledge = OmegaConf.structured(KnowledgeConfig)
+        for name, generator in plain["knowledge"]["mllm_models"].items():
+            typed.knowledge.mllm_models[name] = _schema(f"knowledge.mllm_models.{name}", generator)
+        own = OmegaConf.merge(typed, plain)
+        missing = sorted(OmegaConf.missing_keys(own))
+        if missing:
+            raise ConfigError(f"it lacks {', '.join(missing)}")
+        return own
+    except (ConfigError, OmegaConfBaseException, KeyError, TypeError) as error:
+        why = explain(error, None) if isinstance(error, OmegaConfBaseException) else str(error)
+        raise ConfigError(
+            f"{folder / 'config.yaml'} does not fit this version of affect ({why}): use the version that"
+            f" {folder / 'environment.json'} names, or another run"
+        ) from error
+
+
+def trained_tasks(folder: Path) -> list[Task]:
+    """The tasks that the run of a folder was trained on, of all its datasets. Raises ConfigError as `run_config`."""
+    own = OmegaConf.to_object(run_config(folder))
+    assert isinstance(own, Config)
+    for dataset in own.datasets.values():
+        for name, task in dataset.task_definitions.items():
+            task.name = name
+    return chosen_tasks(own)
+
+
+def _schema(key: str, plain: dict[str, Any]) -> DictConfig:
+    """The schema of the family of a model's plain configuration, which stands under `key`."""
+    family = plain["family"]
+    if family not in FAMILIES:
+        raise ConfigError(f"{key}.family={family} is not one of {', '.join(FAMILIES)}")
+    return OmegaConf.structured(FAMILIES[family])

@@ -1,0 +1,227 @@
+"""Run status, logging and signal handling."""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from affect.config.logs import LOG, is_first, say
+from affect.data.files import write_json
+
+LOG.setLevel(logging.INFO)
+LOG.propagate = False  # what affect says is printed already
+LOG_LINES = 20
+"""Last lines of the log that a failed run's status.json repeats."""
+
+HEARTBEAT = 10.0
+"""Seconds between two heartbeats."""
+
+STALE = 120.0
+"""Seconds without a heartbeat after which a run on another machine counts as killed: clocks differ, file systems are
+slow."""
+
+
+class Stopped(BaseException):
+    """The user or the machine asked the run to end (Ctrl-C, SIGTERM). Not an Exception: nothing between here and the
+    program's end may take it for a failure of one job and go on with the next."""
+
+    def __init__(self, signum: int, folder: Path) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum, self.folder = signum, folder
+
+
+class Stop:
+    """What became of Ctrl-C and SIGTERM. They raise Stopped where they arrive, unless somebody has promised, with
+    `deferred`, to look at `requested` before long; a second one does not wait for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.deferred = False
+        self.requested: int | None = None
+        self.asked: int | None = None
+        """The signal that came last, whether it was deferred or not."""
+        self.pid = os.getpid()
+
+    def __call__(self, signum: int, _: Any) -> None:
+        if os.getpid() != self.pid:
+            return  # a worker, which Ctrl-C in a terminal reaches too: it ends with the process that started it
+        self.asked = signum
+        if not self.deferred or self.requested is not None:
+            raise Stopped(signum, self.folder)
+        self.requested = signum
+        # Whoever read this may have been ended by the same Ctrl-C (`… | tee log`), or a line may be half printed just
+        # now, into which Python does not print another one. Nothing of that may keep the run from being saved.
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            print("\nStopping after this step; once more stops at once.", file=sys.stderr, flush=True)
+
+    def take_signals(self) -> dict[int, Any]:
+        """Makes this what Ctrl-C and SIGTERM call; returns what they called before. Nothing in a thread that is not the
+        main one, where Python does not allow it."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        asked = [signal.SIGINT, signal.SIGTERM]
+        if "SLURM_JOB_ID" in os.environ:
+            asked.append(signal.SIGUSR1)  # what `sbatch --signal=USR1@120` sends before the time is up
+        return {signum: signal.signal(signum, self) for signum in asked}
+
+    def check(self) -> None:
+        """Raises Stopped where it was asked for."""
+        if self.requested is not None:
+            self.asked = self.requested
+            raise Stopped(self.requested, self.folder)
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Stop]:
+    """Keeps status.json true while the block runs: running, then finished, stopped or failed with the reason; and keeps
+    what is said in log/run.log."""
+    stop = Stop(folder)
+    if not is_first():
+        with _signals(stop):
+            yield stop
+        return
+    status: dict[str, Any] = {
+        "state": "running",
+        "pid": os.getpid(),
+        "pid_started": _process_start(os.getpid()),
+        "host": socket.gethostname(),
+        "boot_id": _boot_id(),
+        "started": now(),
+        "heartbeat": now(),
+    }
+    write_json(folder / "status.json", status)
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT):
+            # A full disk is met, and reported, by those who have something to say; a missed beat is no reason to end.
+            with contextlib.suppress(OSError):
+                write_json(folder / "status.json", status | {"heartbeat": now()})
+
+    heart = threading.Thread(target=beat, daemon=True)
+    heart.start()
+
+    def end(state: str, **more: Any) -> None:
+        over.set()
+        heart.join()
+        # Where a full disk is what ended it, this must not take that error's place: without a status it was killed.
+        with contextlib.nullcontext() if state == "finished" else contextlib.suppress(OSError):
+            write_json(folder / "status.json", status | {"state": state, "heartbeat": now(), "ended": now(), **more})
+
+    with _log_file(folder), _signals(stop):
+        try:
+            yield stop
+        except Stopped as asked:
+            end("stopped", by=str(asked))
+            raise
+        except BaseException as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            LOG.error("".join(traceback.format_exception(error)).rstrip())
+            end(
+                "failed",
+                error=f"{type(error).__name__}: {error}",
+                where=f"{Path(last.filename).name}:{last.lineno}",
+                log=(folder / "log" / "run.log").read_text(encoding="utf-8").splitlines()[-LOG_LINES:],
+                **({} if stop.asked is None else {"by": signal.Signals(stop.asked).name}),
+            )
+            if stop.asked is None or not isinstance(error, Exception):
+                raise
+            # What failed while the run was being stopped must not look like one failed job, after which comes the next.
+            say(f"While the run was being stopped: {type(error).__name__}: {error}")
+            raise Stopped(stop.asked, folder) from error
+    end("finished")
+
+
+class _RunLog(logging.FileHandler):
+    """A full disk is met, and reported, by those who have a result to write: not with a stack trace for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+@contextlib.contextmanager
+def _log_file(folder: Path) -> Iterator[None]:
+    (folder / "log").mkdir(exist_ok=True)
+    handler = _RunLog(folder / "log" / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    # Of everybody, not of affect alone: what a library warns of is often the first sign of what ends a run. A root
+    # without handlers prints warnings; one with a file does not, unless it is told to.
+    root = logging.getLogger()
+    added = [handler] if root.handlers or logging.lastResort is None else [handler, logging.lastResort]
+    for each in added:
+        root.addHandler(each)
+    LOG.addHandler(handler)
+    try:
+        yield
+    finally:
+        LOG.removeHandler(handler)
+        for each in added:
+            root.removeHandler(each)
+        handler.close()
+
+
+@contextlib.contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    before = stop.take_signals()
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _boot_id() -> str | None:
+    """What distinguishes this start of the machine from others; None where the system does not say."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.is_file() else None
+
+
+def _process_start(pid: int) -> str | None:
+    """When a process began, in the kernel's ticks, since numbers of processes are used again; None where it does not
+    exist, or has ended and is still listed (a zombie, whose parent has not asked), or the system does not say."""
+    try:
+        # The name, in parentheses, may hold spaces: the 3rd field is the first behind it, the 22nd the 20th.
+        state, *others = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state in ("Z", "X") else others[18]
+
+
+def state(status: dict[str, Any]) -> str:
+    """running, finished, stopped, failed or "not begun", as status.json has it, but killed for one that says running
+    and is not."""
+    if status["state"] != "running":
+        return status["state"]
+    if status["host"] == socket.gethostname():
+        alive = status["boot_id"] == _boot_id() and _is_alive(status["pid"], status["pid_started"])
+    else:
+        silent = datetime.now(UTC) - datetime.fromisoformat(status["heartbeat"])
+        alive = silent.total_seconds() < STALE
+    return "running" if alive else "killed"
+
+
+def _is_alive(pid: int, started: str | None) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # of another user, but there
+    return _process_start(pid) == started

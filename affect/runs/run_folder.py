@@ -1,0 +1,476 @@
+"""The run folder: its name, its files, and reading it back.
+
+A folder explains itself:
+
+    config.yaml        the resolved configuration; `evaluate.py run=…` composes from it
+    status.json        running (with a heartbeat), finished, stopped or failed, and why
+    environment.json   command, commit and whether the tree was clean, versions, machine
+    data.json          per dataset and split: expected, excluded, used, hash of the ids
+    clips.json.gz      of a training: ids, windows and hashes of its clips, which later runs compare theirs with
+    priors.json        training examples of each class, by task; an evaluation has those its answers are adjusted by
+    exclusions.csv     every record that was left out, with the reason
+    log/metrics.csv    what was logged during training
+    log/run.log        what was said, warnings and the stack trace of a failure
+    checkpoints/       best.ckpt and last.ckpt: trained weights, buffers and optimiser
+    predictions.jsonl  one prediction a line; every number can be computed again from it
+    content_free.json  with evaluation.calibration=contextual, what the model answers when nothing is shown
+    metrics.json       the numbers, with how many rows they stand on
+    knowledge.json     where prompts show descriptions: who made them, and what they cost
+    leak.json          the same: what they give away
+"""
+
+import contextlib
+import csv
+import hashlib
+import io
+import itertools
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+
+from affect import __version__
+from affect.config import Config, ConfigError, DataError, NothingAnswered, read_yaml, to_yaml
+from affect.config.logs import FOLLOWED, is_first, say
+from affect.config.roles import differences, kept
+from affect.data import Prediction, clip_rows
+from affect.data.files import write_atomic, write_json
+from affect.data.leakage import trained_models
+from affect.data.overlap import Contents
+from affect.data.part import Part
+from affect.data.tables import for_spreadsheets
+from affect.runs.lifecycle import now, state
+
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "peft",
+    "lightning",
+    "torchmetrics",
+    "hydra-core",
+    "omegaconf",
+    "av",
+    "numpy",
+    "wandb",
+)
+
+
+OUTPUTS = (
+    *("metrics.json", "predictions.jsonl", "data.json", "exclusions.csv", "priors.json", "content_free.json"),
+    *("knowledge.json", "leak.json", "log/metrics.csv", "log/run.log"),
+)
+"""What a run writes beside config.yaml, environment.json, status.json and its checkpoints."""
+
+NAMED = 4
+"""Keys that a sentence about two configurations names."""
+
+
+def create(cfg: Config, program: str, job_folder: str | None) -> Path:
+    """Makes the folder of a new run and writes what is known at its start.
+
+    With resume=… it is that folder, and environment.json tells of it; its config.yaml gets the places and the settings
+    without effect on numbers that are given now. A process that follows another one is given that one's, and writes
+    nothing. `job_folder` is the one a multirun gave this job (`check_unused` says when it is refused); otherwise the
+    name says when, what and on what, and a number is added where that name is taken: making the folder is what decides
+    between two runs of the same second.
+    """
+    if not is_first():
+        return Path(os.environ[FOLLOWED])
+    if cfg.resume is not None:
+        folder = Path(cfg.resume)
+        known = _read_json(folder / "environment.json")
+        again = {"time": now(), **environment(program)}
+        write_json(folder / "environment.json", known | {"resumed": [*known["resumed"], again]})
+        write_atomic(folder / "config.yaml", to_yaml(kept(cfg)))
+        return folder
+    if job_folder is not None:
+        folder = Path(job_folder)
+        check_unused(folder, cfg)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in OUTPUTS:  # of a run of the same configuration that ended before it had saved anything
+            (folder / name).unlink(missing_ok=True)
+    else:
+        what = f"{'+'.join(cfg.datasets)}_{cfg.model.name}_{cfg.modalities}_s{cfg.seed}"
+        stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{program}_{what}"
+        folder = _make_new(Path(cfg.output_root), stem)
+    write_json(folder / "environment.json", environment(program))
+    write_atomic(folder / "config.yaml", to_yaml(kept(cfg)))  # last: what has one is a run folder
+    return folder
+
+
+def check_unused(folder: Path, cfg: Config) -> None:
+    """Raises ConfigError where `folder` is that of a run whose place a new run of `cfg` must not take: one of another
+    configuration, one that is finished or running, and one that has saved a training."""
+    if not (folder / "config.yaml").is_file():
+        return
+    remedy = "choose another folder (hydra.sweep.dir), or delete this one"
+    found = [f"{key}={then}, and not {key}={now}" for key, (then, now) in _differences(folder, cfg).items()]
+    if found:
+        more = f"; and so in {len(found) - NAMED} more keys" if len(found) > NAMED else ""
+        raise ConfigError(
+            f"{folder} is the folder of a run with {'; with '.join(found[:NAMED])}, as this job has{more}. A run folder"
+            f" belongs to one configuration: {remedy}"
+        )
+    state = read(folder).status["state"]
+    if state == "running":
+        raise ConfigError(f"{folder} is the folder of a run that is still running: wait for it, or stop it first")
+    if state == "finished":
+        changed = "; ".join(check_same_code(folder)) or "its metrics.json is lost"
+        raise ConfigError(
+            f"{folder} is the folder of a finished run of this configuration, but what it was made by is no longer the"
+            f" same ({changed}): {remedy}"
+        )
+    if any((folder / "checkpoints").glob("*.ckpt")):
+        raise ConfigError(
+            f"{folder} is the folder of a run of this configuration that was {state} and has saved its training:"
+            f" continue it, python train.py resume={folder}, or delete the folder to begin anew"
+        )
+
+
+def is_done(folder: Path, cfg: Config) -> bool:
+    """Whether `folder` has the numbers of a finished run of just this configuration, made by the code that is there
+    now: a multirun that is started again does not run it a second time."""
+    try:
+        return (
+            (folder / "metrics.json").is_file()
+            and read(folder).status["state"] == "finished"
+            and not _differences(folder, cfg)
+            and not check_same_code(folder)
+        )
+    except ConfigError:
+        return False  # what is damaged there is said by check_unused
+
+
+def _differences(folder: Path, cfg: Config) -> dict[str, tuple[Any, Any]]:
+    ours = OmegaConf.to_container(OmegaConf.structured(cfg), enum_to_str=True)
+    assert isinstance(ours, dict)
+    found = differences(read_yaml(folder / "config.yaml"), ours)
+    # A task that declares no labels has those of its training rows, once these are read.
+    return {key: pair for key, pair in found.items() if not (key.endswith(".labels") and pair[1] == [])}
+
+
+def was_resumed(folder: Path) -> bool:
+    """Whether the run of `folder` is being continued by resume=…: only then is what it has saved taken up."""
+    return bool(_read_json(folder / "environment.json")["resumed"])
+
+
+def _make_new(root: Path, stem: str) -> Path:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(1):
+            folder = root / (stem if number == 1 else f"{stem}_{number}")
+            with contextlib.suppress(FileExistsError):  # the name is taken; the next number may not be
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(
+            f"output_root={root} cannot be written ({reason}): set output_root to a folder that can"
+        ) from error
+    raise AssertionError("itertools.count does not end")
+
+
+def environment(program: str) -> dict[str, Any]:
+    """What a number depends on beside the configuration."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "program": program,
+        "affect": __version__,
+        "code_sha256": code_sha256(),
+        "command": sys.argv,
+        **_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "versions": versions,
+        "resumed": [],
+    }
+
+
+def _commit() -> dict[str, Any]:
+    def git(*words: str) -> str:
+        root = Path(__file__).resolve().parent
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}  # installed from a package, or without git: there is no commit to name
+
+
+@cache
+def code_sha256() -> str:
+    """Of affect's own source, when it was first asked for: whether two runs had the same code, also where there is no
+    git or the tree was dirty."""
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def expected(parts: list[Part], split: str) -> dict[str, int]:
+    """Rows that the annotations of a split have, by dataset."""
+    return {part.dataset: part.expected for part in parts if part.split == split}
+
+
+def write_predictions(folder: Path, predictions: Iterable[Prediction]) -> None:
+    write_atomic(
+        folder / "predictions.jsonl", "".join(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in predictions)
+    )
+
+
+def write_results(
+    folder: Path,
+    cfg: Config,
+    parts: list[Part],
+    predictions: list[Prediction],
+    summary: dict[str, Any],
+    lost: dict[str, str],
+    validation: dict[str, Any] | None = None,
+) -> None:
+    """Writes what a run found: predictions, numbers, and what they stand on.
+
+    `summary` is that of affect.evaluation.metrics.summary, to which every task gets the counts of its dataset's
+    evaluated split (`bad_rows` where rows of the annotations are wrong and left out). `validation` is what a training
+    chose its checkpoint by: the only numbers that a setting may be chosen by as well. `lost` has the reason by id for
+    clips that became unreadable after they were checked."""
+    write_predictions(folder, predictions)
+    accounts = {part.dataset: part.account() for part in parts if part.split == cfg.evaluation.split}
+    for name, numbers in summary["tasks"].items():
+        account = accounts[name.split(".")[0]]
+        numbers |= {key: account[key] for key in ("expected", "outside_subset", "excluded", "used")}
+        if account["bad_rows"]:
+            numbers["bad_rows"] = account["bad_rows"]
+    write_json(
+        folder / "metrics.json",
+        {
+            "split": cfg.evaluation.split,
+            "readout": cfg.evaluation.readout.value,
+            "intensity_readout": cfg.evaluation.intensity_readout.value,
+            "logit_adjustment": cfg.evaluation.logit_adjustment,
+            **({} if validation is None else {"validation": validation}),
+            **summary,
+        },
+    )
+    write_data(folder, parts, lost)
+    rows = [
+        {"id": e.id, "split": e.split, "reason": e.reason, "source": e.source, "count": e.count}
+        for part in parts
+        for e in part.excluded
+    ]
+    rows += [
+        {"id": i, "split": "", "reason": "lost during the run", "source": why, "count": 1} for i, why in lost.items()
+    ]
+    write_exclusions(folder, rows)
+
+
+def check_answered(folder: Path, predictions: Sequence[Prediction]) -> None:
+    """Raises NothingAnswered where every prediction is an error: a run without a single answer has failed, though its
+    files say how. To be called when they are written."""
+    if predictions and all(prediction.outcome == "error" for prediction in predictions):
+        reasons = Counter(str(prediction.error) for prediction in predictions)
+        [(reason, count)] = reasons.most_common(1)
+        others = f" ({count:,} of them; there are {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
+        raise NothingAnswered(
+            f"None of the {len(predictions):,} predictions of {folder} has an answer, so the run has failed:"
+            f" {reason}{others}. All of them are kept in its predictions.jsonl."
+        )
+
+
+def write_data(folder: Path, parts: list[Part], lost: dict[str, str]) -> None:
+    """Writes what a run's numbers stand on: counts, and hashes of the ids used, of every split."""
+    write_json(folder / "data.json", {"parts": [part.account() for part in parts], "lost_during_the_run": lost})
+
+
+def write_clips(folder: Path, cfg: Config, parts: list[Part], contents: Contents) -> None:
+    """Keeps what identifies the clips of a training, and those that its checkpoint was trained on before. `contents`
+    are what is known of their files."""
+    rows = clip_rows.rows([record for part in parts for record in part.records], contents)
+    earlier = [
+        {"readers": dict(model.readers), "rows": clip_rows.rows(model.records, model.contents)}
+        for model in trained_models(cfg)
+    ]
+    clip_rows.write(folder, rows, {name: dataset.reader for name, dataset in cfg.datasets.items()}, earlier)
+
+
+def check_same_data(folder: Path, parts: list[Part], contents: Contents) -> None:
+    """Raises ConfigError where `parts` are not what the run in `folder` was begun with: other clips, or clips whose
+    transcript, labels, window or file has changed. A run that was killed before it knew has nothing to compare.
+
+    `contents` are what is known of the clips' files.
+    """
+    if not (folder / "data.json").is_file():
+        return
+    begun = {(part["dataset"], part["split"]): part for part in _read_json(folder / "data.json")["parts"]}
+    kept = clip_rows.read(folder)
+    problems = []
+    for part in parts:
+        now, then = part.account(), begun[part.dataset, part.split]
+        where = f"{part.dataset}, split '{part.split}', is not what run={folder} was begun with"
+        remedy = "restore the data, or train anew"
+        if now["ids_sha256"] != then["ids_sha256"]:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in now["reasons"].items()) or "none"
+            problems.append(
+                f"{where}: {then['used']:,} clips"
+                f" were used then, {now['used']:,} can be now (left out: {reasons}): {remedy}"
+            )
+            continue
+        if kept is None:
+            continue
+        before = [row for row in kept["rows"] if (row["dataset"], row["split"]) == (part.dataset, part.split)]
+        rows = clip_rows.rows(part.records, contents)
+        sources = {record.id: record.source for record in part.records}
+        changed = [
+            f"{key} ({sources[key]}: {', '.join(words)})" if sources[key] else f"{key} ({', '.join(words)})"
+            for key, words in clip_rows.changes(before, rows)
+        ]
+        if changed:
+            more = f" and {len(changed) - SHOWN:,} more" if len(changed) > SHOWN else ""
+            problems.append(
+                f"{where}: of {len(rows):,} clips these have changed: {', '.join(changed[:SHOWN])}{more}: {remedy}"
+            )
+        elif [row["id"] for row in before] != [row["id"] for row in rows]:
+            problems.append(f"{where}: the {len(rows):,} clips are in another order: {remedy}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    if kept is None:
+        say(
+            f"run={folder} was begun by a version of affect that kept no {clip_rows.FILE}: only the ids of its clips"
+            " were compared, and changes of transcripts, labels, windows or files cannot be seen"
+        )
+
+
+SHOWN = 3
+"""Changed clips that a message names."""
+
+
+def program_of(folder: Path) -> str:
+    """train or evaluate: what made the run folder."""
+    return _read_json(folder / "environment.json")["program"]
+
+
+def check_same_code(folder: Path) -> list[str]:
+    """What of code and libraries is not as it was when the run of `folder` was begun, a phrase each."""
+    then = _read_json(folder / "environment.json")
+    now = environment(then["program"])
+    changed = []
+    if then["code_sha256"] != now["code_sha256"]:
+        commit = f", commit {then['commit'][:12]}" if then["commit"] else ""
+        changed.append(f"affect's code (begun with version {then['affect']}{commit})")
+    changed += [
+        f"{name} ({then['versions'][name]} then, {now['versions'][name]} now)"
+        for name in LIBRARIES
+        if then["versions"][name] != now["versions"][name]
+    ]
+    return changed
+
+
+def write_exclusions(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """`rows` have the keys id, split, reason, source, count."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, ["id", "split", "reason", "source", "count"])
+    writer.writeheader()
+    writer.writerows({key: for_spreadsheets(value) for key, value in row.items()} for row in rows)
+    write_atomic(folder / "exclusions.csv", out.getvalue())
+
+
+def read_predictions(folder: Path) -> list[Prediction]:
+    """The predictions of a run. Raises DataError, naming the line, where the file is not what `write_predictions`
+    wrote."""
+    path = folder / "predictions.jsonl"
+    predictions = []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}): is {folder} the folder of a finished run?"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 ({error}): restore the file, or evaluate again") from error
+    # Not splitlines(): a generated text may hold one of the other characters that it takes for the end of a line.
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
+        try:
+            predictions.append(Prediction(**json.loads(line)))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise DataError(
+                f"{path}, line {number} is not a prediction ({error}): restore the file, or evaluate again"
+            ) from error
+    return predictions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What tables need of a run folder."""
+
+    folder: Path
+    config: dict[str, Any]
+    status: dict[str, Any]
+    metrics: dict[str, Any] | None
+
+    @property
+    def model(self) -> str:
+        """The name of the model; of one that is served also the name it has there, which is what tells it apart."""
+        model = self.config["model"]
+        return f"{model['name']} {model['served']}" if "served" in model else model["name"]
+
+
+def read(folder: Path) -> RunSummary:
+    """A run folder, finished or not. Raises ConfigError when it is none."""
+    config = folder / "config.yaml"
+    if not config.is_file():
+        hint = (
+            f"{folder.parent} has {', '.join(_runs_in(folder.parent)) or 'none'}"
+            if folder.parent.is_dir()
+            else "it does not exist"
+        )
+        raise ConfigError(f"{folder} is not a run folder, it has no config.yaml: name one that has ({hint})")
+    metrics, status = folder / "metrics.json", folder / "status.json"
+    known = _read_json(status) if status.is_file() else {"state": "not begun"}  # killed in its first moments
+    plain = read_yaml(config)
+    lacking = sorted(KEYS - plain.keys())
+    if lacking:
+        raise ConfigError(
+            f"{config} is not the configuration of a run of affect, it has no {', '.join(lacking)}: name a folder that"
+            " train.py or evaluate.py made"
+        )
+    return RunSummary(
+        folder=folder,
+        config=plain,
+        status=known | {"state": state(known)},
+        metrics=_read_json(metrics) if metrics.is_file() else None,
+    )
+
+
+KEYS = frozenset(field.name for field in fields(Config) if field.default is MISSING)
+"""What the configuration of every run has: the groups. A key that came later has its default in an older run."""
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}): restore the file, or delete {path.parent} and run again"
+        ) from error
+
+
+def _runs_in(folder: Path) -> list[str]:
+    """The newest run folders in `folder`."""
+    return sorted((p.parent.name for p in folder.glob("*/config.yaml")), reverse=True)[:3]

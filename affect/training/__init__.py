@@ -1,0 +1,1 @@
+"""Fine-tuning: the LightningModule, data loading, Trainer, checkpoints, tracking and export."""

@@ -1,0 +1,107 @@
+"""Rules that span the fields of fine-tuning and trainer."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from affect.config import ComposedConfig, Config, EncoderCache, LoraMethod, Target, Tower, is_true, new_modalities
+
+
+def own_rates(cfg: Config) -> dict[str, tuple[str, float]]:
+    """By key, the towers that have a learning rate of their own, and that."""
+    found = {}
+    for tower in ("language", "audio", "vision", "projector"):
+        rate = getattr(cfg.finetuning, f"{tower}_learning_rate")
+        if rate is not None:
+            found[f"finetuning.{tower}_learning_rate"] = (tower, rate)
+    return found
+
+
+def method_conflicts(cfg: Config) -> Iterator[str]:
+    """How weights are trained, tower by tower."""
+    finetuning = cfg.finetuning
+    new = set()
+    if isinstance(cfg.model, ComposedConfig):
+        encoders = {"audio": cfg.model.audio, "vision": cfg.model.vision}
+        new = {"projector", *(tower for tower, encoder in encoders.items() if encoder == "conv")}
+    for key, (tower, rate) in own_rates(cfg).items():
+        mode = getattr(finetuning, tower)
+        if mode is Tower.frozen or (mode is Tower.auto and tower not in new):
+            yield (
+                f"{key}={rate:g} is the learning rate of a tower that finetuning.{tower}={mode.value} does not train:"
+                f" set finetuning.{tower}=lora (or full), or leave the learning rate out"
+            )
+    adapted = [t for t in ("language", "audio", "vision", "projector") if getattr(finetuning, t) is Tower.lora]
+    if finetuning.method is not LoraMethod.lora and not adapted:
+        yield (
+            f"finetuning.method={finetuning.method.value} is a kind of LoRA, and no tower gets any: set"
+            " finetuning.language=lora, or finetuning.method=lora"
+        )
+    if finetuning.four_bit and finetuning.language is Tower.full:
+        yield (
+            "finetuning.four_bit=true keeps frozen weights in 4 bits, but finetuning.language=full trains them all: set"
+            " finetuning.language=lora, or finetuning.four_bit=false"
+        )
+    if finetuning.four_bit and find_spec("bitsandbytes") is None:
+        yield (
+            "finetuning.four_bit=true needs the package bitsandbytes, which is not installed: pip install -e"
+            " '.[qlora]', or set finetuning.four_bit=false"
+        )
+
+
+def training_conflicts(cfg: Config) -> Iterator[str]:
+    modes = cfg.finetuning
+    new = new_modalities(cfg.model)
+    used = [tower for letter, tower in (("a", "audio"), ("v", "vision")) if letter in cfg.modalities]
+    if isinstance(cfg.model, ComposedConfig):
+        for tower, encoder in (("audio", cfg.model.audio), ("vision", cfg.model.vision)):
+            mode = getattr(modes, tower)
+            if tower in used and encoder == "conv" and mode in (Tower.frozen, Tower.lora):
+                yield (
+                    f"finetuning.{tower}={mode.value}, but model.{tower}=conv is new and has to be trained whole:"
+                    f" finetuning.{tower}=full (or auto)"
+                )
+        if set(new) & set(cfg.modalities) and modes.projector in (Tower.frozen, Tower.lora):
+            yield (
+                f"finetuning.projector={modes.projector.value}, but the projector of model={cfg.model.name} is new and"
+                " has to be trained whole: finetuning.projector=full (or auto)"
+            )
+    if cfg.trainer.encoder_cache is EncoderCache.on:
+        yield from encoder_cache_conflicts(cfg, used)
+    # In a composed model, only the language model has it.
+    layered = ["language", *(() if isinstance(cfg.model, ComposedConfig) else used)]
+    if is_true(cfg.model.gradient_checkpointing) and not {getattr(modes, tower) for tower in layered} & {
+        Tower.lora,
+        Tower.full,
+    }:
+        yield (
+            "model.gradient_checkpointing=true saves memory only in towers that are trained, and finetuning.language="
+            f"{modes.language.value} trains no layers of one: leave it out, or set finetuning.language=lora"
+        )
+    trained = [modes.language, *(getattr(modes, tower) for tower in used), *([modes.projector] if used else [])]
+    if modes.target is Target.head:
+        return  # which is trained whatever the towers are
+    if all(mode is Tower.frozen or (mode is Tower.auto and not set(new) & set(cfg.modalities)) for mode in trained):
+        yield (
+            f"finetuning={modes.name} trains nothing with modalities={cfg.modalities}: set"
+            " finetuning.language=lora (or full)"
+        )
+
+
+def encoder_cache_conflicts(cfg: Config, used: list[str]) -> Iterator[str]:
+    """`used` are the towers that the modalities need."""
+    if not used:
+        yield (f"trainer.encoder_cache=on, but modalities={cfg.modalities} has neither audio nor video: leave it out")
+    composed = isinstance(cfg.model, ComposedConfig)
+    # The projector of a composed model works on what is kept; elsewhere it belongs to what is kept.
+    for tower in [*used, *([] if composed or not used else ["projector"])]:
+        mode = getattr(cfg.finetuning, tower)
+        if mode in (Tower.lora, Tower.full):
+            yield (
+                f"trainer.encoder_cache=on, but finetuning.{tower}={mode.value} changes what the encoders make of a"
+                f" clip with every step: set finetuning.{tower}=frozen, or trainer.encoder_cache=auto"
+            )
+        elif composed and getattr(cfg.model, tower) == "conv":
+            yield (
+                f"trainer.encoder_cache=on, but model.{tower}=conv is new and has to be trained: name a pretrained"
+                " encoder, or set trainer.encoder_cache=auto"
+            )

@@ -1,0 +1,249 @@
+"""Every key of the configuration either may change a number or does not, and the report groups by those that may."""
+
+import copy
+import doctest
+import os
+from collections.abc import Iterator
+from dataclasses import is_dataclass, replace
+from functools import partial
+from typing import Any, get_args, get_origin, get_type_hints
+
+import pytest
+from made_runs import make_run
+
+from affect.config import FAMILIES, Config, ModelConfig, roles, schema
+from affect.reports.collect import load
+from affect.reports.settings import grouped_by, settings
+
+OF_MODELS = (
+    *("family", "precision", "attention", "max_seconds", "num_frames", "frame_size", "language", "audio", "vision"),
+    *("audio_tokens", "video_tokens", "encoder_width", "projector", "qformer_steps", "qformer_layers", "qformer_heads"),
+    *("trust_remote_code", "checkpoint", "revision", "served", "video", "media"),
+)
+OF_TASKS = ("name", "kind", "labels", "low", "high", "step", "headline", "dialects", "question", "words", "none")
+OF_DATASETS = (
+    *("reader", "root", "language", "tasks", "options", "subset.train", "subset.val", "subset.test", "fraction"),
+    *("subset_seed", "exclude_overlap_with", "audio_track", "on_bad_rows", "cross_split_duplicates"),
+    *(f"task_definitions.*.{key}" for key in OF_TASKS),
+)
+OF_PROMPTING = (
+    *("system", "context", "transcript", "descriptions", "descriptions_without_media", "descriptions_position"),
+    *("max_description_words", "audio_description", "video_description", "audio_video_description", "cot"),
+    *("cot_instruction", "answer_marker", "fewshot.k", "fewshot.choice", "fewshot.seed", "fewshot.example"),
+    *("fewshot.clip", "max_text_tokens", "too_long"),
+)
+OF_FINETUNING = (
+    *(
+        "language",
+        "audio",
+        "vision",
+        "projector",
+        "target",
+        "method",
+        "four_bit",
+        "rank",
+        "alpha",
+        "dropout",
+        "targets",
+    ),
+    *("learning_rate", "new_learning_rate", "language_learning_rate", "audio_learning_rate", "vision_learning_rate"),
+    *("projector_learning_rate", "weight_decay", "warmup", "alignment_epochs", "alignment_learning_rate", "sampling"),
+    "label_weights",
+)
+OF_KNOWLEDGE = (
+    *(
+        "source",
+        "also",
+        "missing",
+        "control",
+        "control_split",
+        "file_path",
+        "cues_reference",
+        "cues_audio",
+        "cues_video",
+    ),
+    *("instruction_audio", "instruction_video", "instruction_audio_video", "by_aspects", "instruction_aspects"),
+    *("aspects_audio", "aspects_video", "show_transcript", "instruction_transcript", "max_new_tokens", "temperature"),
+    *("sampling_seed", "mllm_run", "server_model", "server_revision", "server_video", "server_num_frames"),
+    *("server_frame_size", "server_max_seconds", *(f"mllm_models.*.{key}" for key in (*OF_MODELS, "modalities"))),
+)
+OF_EVALUATION = (
+    *("split", "readout", "intensity_readout", "calibration", "length_normalised", "logit_adjustment", "reader"),
+    *("max_new_tokens", "selection"),
+)
+OF_TRAINERS = (
+    "accelerator",
+    "max_epochs",
+    "max_batches",
+    "batch_size",
+    "accumulate",
+    "max_grad_norm",
+    "devices",
+    "compile",
+)
+MAY_CHANGE_NUMBERS = {
+    *("modalities", "seed", *(f"model.{key}" for key in OF_MODELS), *(f"datasets.*.{key}" for key in OF_DATASETS)),
+    *(f"prompting.{key}" for key in OF_PROMPTING),
+    *(f"finetuning.{key}" for key in OF_FINETUNING),
+    *(f"knowledge.{key}" for key in OF_KNOWLEDGE),
+    *(f"evaluation.{key}" for key in OF_EVALUATION),
+    *(f"trainer.{key}" for key in OF_TRAINERS),
+}
+
+
+def keys(kind: Any, prefix: str = "") -> Iterator[str]:
+    """Every key of a schema, of a model those of all families."""
+    for each in dict.fromkeys(FAMILIES.values()) if kind is ModelConfig else [kind]:
+        for name, hint in get_type_hints(each).items():
+            inner = get_args(hint)[1] if get_origin(hint) is dict else hint
+            if is_dataclass(inner):
+                yield from keys(inner, f"{prefix}{name}.{'*.' if inner is not hint else ''}")
+            else:
+                yield f"{prefix}{name}"
+
+
+def test_every_key_is_in_one_of_the_two_lists():
+    known = set(keys(Config))
+    assert not MAY_CHANGE_NUMBERS & set(roles.NEUTRAL)
+    assert known - MAY_CHANGE_NUMBERS - set(roles.NEUTRAL) == set(), (
+        "new keys: say in affect/config/roles.py what they are"
+    )
+    assert (MAY_CHANGE_NUMBERS | set(roles.NEUTRAL)) - known == set(), "keys that are no longer there"
+
+
+def test_the_examples_of_the_docstrings_are_true():
+    for module in (roles, schema):
+        result = doctest.testmod(module)
+        assert result.attempted > 0 and result.failed == 0
+
+
+ALL_ON = (
+    "experiment=cues",
+    "knowledge.also=[mllm,server]",
+    "knowledge.by_aspects=true",
+    "knowledge.show_transcript=true",
+    "knowledge.temperature=0.5",
+    "knowledge.server_url=http://localhost:1/v1",
+    "knowledge.server_model=x",
+    "+model@knowledge.mllm_models.main=qwen2_5_omni_3b",
+    "knowledge.control=shuffled",
+    "prompting.fewshot.k=2",
+    "prompting.cot=true",
+    "evaluation=generate",
+    "datasets.demo.subset.test=9",
+    "modalities=tav",
+)
+"""Settings under which as many keys as possible have an effect."""
+
+TOLD_ELSEWHERE = {
+    # Runs that differ in these get no common table, or have no common column.
+    *("evaluation.split", "evaluation.reader", "datasets.*.task_definitions.*.kind"),
+    # What it decides is a setting of its own: the descriptions that are shown, and the control that is in force.
+    *("prompting.descriptions_without_media", "knowledge.control_split"),
+    # Of labels that are scored.
+    *("evaluation.calibration", "evaluation.length_normalised", "evaluation.logit_adjustment"),
+    "evaluation.intensity_readout",
+    "datasets.*.reader",
+    "datasets.*.root",  # which a manifest has, and no other dataset
+    "datasets.*.task_definitions.*.dialects",  # what is reported
+    "seed",
+}
+
+
+def changed(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    return [*value, "more"] if isinstance(value, list) else f"{value}-other"
+
+
+@pytest.fixture
+def trained(configure, tmp_path, monkeypatch):
+    monkeypatch.setattr("affect.cli.validate.conflicts", lambda *_: iter(()))
+    monkeypatch.setattr(
+        "affect.cli.program.conflicts", lambda *_: iter(())
+    )  # as many as possible, never mind which fit
+    make = partial(make_run, configure, tmp_path / "out")
+    [run], damaged = load([make("a", *ALL_ON)])
+    assert damaged == []
+    return run
+
+
+def grouped(run):
+    return grouped_by(run, settings(run, "demo.emotion"))
+
+
+def with_value(run, key: str, value: Any):
+    plain = copy.deepcopy(dict(run.summary.config))
+    *path, last = key.split(".")
+    node = plain
+    for part in path:
+        node = node[part]
+    node[last] = value
+    summary = replace(run.summary, config=plain)
+    return replace(run, summary=summary, training=plain)
+
+
+def test_the_report_groups_by_what_may_change_a_number_and_by_nothing_else(trained):
+    before = grouped(trained)
+    idle = roles.unused(trained.summary.config)
+    seen = set()
+    for key, value in roles.leaves(trained.summary.config):
+        pattern = roles._pattern(key)
+        languages = pattern if pattern in set(keys(Config)) else pattern.rpartition(".")[0]  # prompting.system.en
+        other = value[:1] if key == "prompting.descriptions" else changed(value)
+        after = grouped(with_value(trained, key, other))
+        if roles.is_one_of(key, roles.NEUTRAL) or idle(key):
+            assert after == before, f"{key} changes no number, and separates rows"
+        elif languages not in TOLD_ELSEWHERE and not key.startswith("datasets.demo.options."):
+            other_task = ".task_definitions." in key and not key.startswith("datasets.demo.task_definitions.emotion.")
+            assert (after != before) is not other_task, f"{key} may change a number, and does not separate rows"
+        seen.add(languages)
+    # Keys of families and sources that this run has not are left.
+    assert len(seen) > 150
+
+
+@pytest.mark.parametrize(
+    "word", ["knowledge.server_url=http://b:1/v1", "knowledge.server_concurrency=2", "strict=true"]
+)
+def test_two_seeds_that_differ_in_where_something_was_asked_are_one_row(trained, word):
+    key, value = word.split("=", 1)
+    other = with_value(with_value(trained, key, value), "seed", 2)
+    assert grouped(trained) == grouped(other)
+
+
+@pytest.mark.parametrize(
+    ("words", "idle", "in_use"),
+    [
+        (["prompting=plain"], ["prompting.fewshot.choice", "prompting.cot_instruction.en"], ["prompting.fewshot.k"]),
+        (["knowledge=cues"], ["knowledge.server_model", "knowledge.max_new_tokens"], ["knowledge.cues_reference"]),
+        (["finetuning=full"], ["finetuning.rank", "finetuning.method"], ["finetuning.learning_rate"]),
+        (["finetuning=lora"], [], ["finetuning.rank"]),
+        (["dataset=demo"], ["datasets.demo.subset_seed"], ["datasets.demo.fraction"]),
+        (["datasets.demo.fraction=0.5"], [], ["datasets.demo.subset_seed"]),
+    ],
+)
+def test_a_key_whose_subject_is_switched_off_is_not_in_use(configure, words, idle, in_use):
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(OmegaConf.structured(configure(*words)), enum_to_str=True)
+    unused = roles.unused(plain)
+    assert all(map(unused, idle)) and not any(map(unused, in_use))
+
+
+def test_places_are_absolute_and_names_of_the_hub_are_left_alone(configure, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "conv").mkdir()
+    cfg = configure(
+        "dataset=meld", "modalities=t", "data_root=d", "cache_root=c", "knowledge.store=s", "model.language=weights"
+    )
+    roles.make_absolute(cfg)
+    assert (cfg.data_root, cfg.cache_root) == (str(tmp_path / "d"), str(tmp_path / "c"))
+    assert cfg.datasets["meld"].root == str(tmp_path / "d" / "meld") and cfg.knowledge.store == str(tmp_path / "s")
+    assert (cfg.model.language, cfg.model.audio) == (str(tmp_path / "weights"), "conv")
+    cfg.cache_root = "~/c"
+    roles.make_absolute(cfg)
+    assert cfg.cache_root == os.path.expanduser("~/c")
+    assert cfg.output_root == "outputs" and roles.kept(cfg).output_root == str(tmp_path / "outputs")

@@ -52,6 +52,16 @@ def test_the_documentation_has_commands_of_every_kind() -> None:
         assert any(command.startswith(beginning) for command in COMMANDS), beginning
 
 
+def test_files_named_in_the_documentation_are_there() -> None:
+    pages = [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]
+    named = {
+        path for page in pages for path in re.findall(r"`((?:affect|benchmarks|conf)/[\w/]+\.\w+)", page.read_text())
+    }
+    named |= {f"docs/{path}" for path in re.findall(r"\]\(docs/([\w/]+\.md)\)", (PROJECT / "README.md").read_text())}
+    assert len(named) > 20
+    assert [path for path in named if not (PROJECT / path).exists() and "NAME" not in path] == []
+
+
 def write_ravdess(root: Path) -> None:
     """One loud and one quiet emotion of actors of every split; what else belongs to them is excluded by the reader."""
     for actor in (1, 2, 9, 10, 11, 12):

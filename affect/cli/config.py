@@ -11,7 +11,8 @@ import inspect
 import sys
 import textwrap
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from affect.config import (
     FAMILIES,
@@ -74,8 +75,9 @@ def _lines(schema: type, prefix: str) -> list[str]:
     hints, meanings = get_type_hints(schema), docstrings(schema)
     for field in fields(schema):
         kind = hints[field.name]
-        if is_dataclass(kind) and prefix:
-            lines += _lines(kind, f"{prefix}{field.name}.")
+        if is_dataclass(kind):
+            # The groups within the whole configuration are explained by themselves.
+            lines += _lines(kind, f"{prefix}{field.name}.") if prefix else []
             continue
         lines.append(f"{prefix}{field.name}  ({_type(kind)}, default {_default(field)})")
         lines += textwrap.wrap(meanings.get(field.name, ""), 96, initial_indent="    ", subsequent_indent="    ")
@@ -109,8 +111,12 @@ def docstrings(cls: type) -> dict[str, str]:
 def _type(kind: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return "|".join(str(member.value) for member in kind)
+    if kind is NoneType:
+        return "null"
+    if isinstance(kind, UnionType):
+        return " | ".join(map(_type, get_args(kind)))
     if get_args(kind):
-        return str(kind).replace("typing.", "").replace("NoneType", "null")
+        return f"{get_origin(kind).__name__}[{', '.join(map(_type, get_args(kind)))}]"
     return kind.__name__
 
 

@@ -45,6 +45,7 @@ class DatasetConfig:
     tasks: list[str] = field(default_factory=list)
     """Which of task_definitions are trained and evaluated."""
     task_definitions: dict[str, Task] = field(default_factory=dict)
+    """Every task of the dataset, by name."""
     speaker_independent: bool = False
     """No speaker may be in two splits; a run that meets one is refused."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -53,11 +54,13 @@ class DatasetConfig:
     """Which audio track is heard of files that have several (another language, a commentary), counted from 0; null is
     the one that each file marks as its default, or else the first. A file without that track is excluded."""
     subset: SubsetConfig = field(default_factory=SubsetConfig)
+    """Records that are used of each split."""
     fraction: float | None = None
     """Share of the training clips that is used, above 0 and up to 1, or their number, from 2; null is all. Whole groups
     (video, dialogue, speaker) are drawn by `subset_seed`, so it is met as nearly as they allow; a smaller one lies
     inside a larger one."""
     subset_seed: int = 0
+    """Seed by which the subset or fraction is drawn."""
     exclude_overlap_with: list[str] = field(default_factory=list)
     """Names of datasets, of this run or of the one in run=…, whose clips are left out of this one in every split."""
     on_bad_rows: OnBadRows = OnBadRows.refuse

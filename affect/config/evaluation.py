@@ -38,7 +38,9 @@ class Selection(str, Enum):
 @dataclass(slots=True, kw_only=True)
 class EvaluationConfig:
     name: str = MISSING
+    """The choice of the group, for names of runs and for tables."""
     split: str = "test"
+    """The split that is evaluated: train, val or test."""
     readout: Readout = Readout.score
     """Classification: score takes the label with the greatest log-likelihood; generate reads the generated text;
     constrained generates too, but at every token only what continues a label; head is the layer that
@@ -61,7 +63,9 @@ class EvaluationConfig:
     reader: Reader = Reader.lenient
     """The reader whose values the headline is computed from; the numbers of both are reported."""
     max_new_tokens: int = 8
+    """generate: tokens of an answer, at the most."""
     batch_size: int = 16
+    """Clips of a batch of each process in evaluation."""
     selection: Selection = Selection.mean_headline
     """What a checkpoint is chosen by: the mean or the smallest of all tasks' headline metrics on the validation split,
     each brought to [0, 1] with 1 the best."""

@@ -59,11 +59,15 @@ class LabelWeights(str, Enum):
 @dataclass(slots=True, kw_only=True)
 class FinetuningConfig:
     name: str = MISSING
+    """The choice of the group, for names of runs and for tables."""
     language: Tower = Tower.lora
     """auto, for every tower, is full where its weights are new (random) and frozen where they are pretrained."""
     audio: Tower = Tower.auto
+    """How the audio encoder is trained."""
     vision: Tower = Tower.auto
+    """How the vision encoder is trained."""
     projector: Tower = Tower.auto
+    """How the layers between the encoders and the language model are trained."""
     target: Target = Target.answer
     """answer: the words of the label, read by score, constrained and generate. head: a linear layer a task, read by
     evaluation=head."""
@@ -73,6 +77,7 @@ class FinetuningConfig:
     """Keep the frozen weights of the language model's linear modules in 4 bits (NF4 with double quantisation: Dettmers
     et al., QLoRA, NeurIPS 2023, arXiv 2305.14314): a quarter of bfloat16's memory, and slower. Needs bitsandbytes."""
     rank: int = 16
+    """Rank of LoRA's update: width of its two factors."""
     alpha: int = 32
     """LoRA's update is scaled by alpha / rank."""
     dropout: float = 0.0
@@ -88,9 +93,13 @@ class FinetuningConfig:
     language_learning_rate: float | None = None
     """Of this tower alone; null is learning_rate, or new_learning_rate where its weights are new."""
     audio_learning_rate: float | None = None
+    """Of the audio encoder; null as for language_learning_rate."""
     vision_learning_rate: float | None = None
+    """Of the vision encoder; null as for language_learning_rate."""
     projector_learning_rate: float | None = None
+    """Of the projectors; null as for language_learning_rate."""
     weight_decay: float = 0.01
+    """AdamW's decoupled weight decay."""
     warmup: float = 0.1
     """Share of the steps over which the learning rate rises linearly; then it falls along a cosine to zero."""
     alignment_epochs: int = 8
@@ -98,6 +107,7 @@ class FinetuningConfig:
     cheap, and it spares the language model the epochs in which soft tokens are noise. Without new towers there is
     nothing to align."""
     alignment_learning_rate: float = 1e-3
+    """Of new towers while they are aligned."""
     sampling: ClassSampling = ClassSampling.natural
     """natural: every training example once an epoch. balanced and square_root draw as many examples as there are with
     replacement, of a class of n with probability proportional to 1/n each, so that all classes come equally often, or

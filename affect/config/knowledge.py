@@ -51,6 +51,7 @@ class KnowledgeConfig:
     has begin with its name, or say so."""
 
     source: Source = Source.none
+    """Which source describes the clips; none is no descriptions."""
     also: list[Source] = field(default_factory=list)
     """Further sources. Their texts follow that of `source`, in this order, a line each."""
     modalities: list[str] = field(default_factory=lambda: ["audio", "video"])
@@ -96,6 +97,7 @@ class KnowledgeConfig:
     instruction_aspects: dict[str, str] = field(default_factory=dict)
     """mllm, server: follows the instruction when by_aspects is set; `{aspects}` is replaced by their names."""
     aspects_audio: dict[str, list[str]] = field(default_factory=dict)
+    """mllm, server: names of the aspects of sound, by language."""
     aspects_video: dict[str, list[str]] = field(default_factory=dict)
     """Those of audio_video are both lists."""
     show_transcript: bool = False

@@ -20,7 +20,9 @@ class LoggerConfig:
     """Every run writes log/metrics.csv; wandb is beside it."""
 
     kind: LoggerKind = LoggerKind.csv
+    """csv is the file alone; wandb logs to Weights & Biases too."""
     project: str = "affect"
+    """Project of Weights & Biases."""
     entity: str | None = None
     """User or team of Weights & Biases; null is the one who is logged in."""
     mode: WandbMode = WandbMode.auto

@@ -45,6 +45,7 @@ class ModelConfig:
     precision: Precision = Precision.auto
     """Type of the weights; auto is bfloat16 where CUDA has it, else float32."""
     attention: Attention = Attention.auto
+    """Attention kernel; auto is what transformers chooses for the model and device."""
     max_seconds: float = 30.0
     """Longer clips are excluded and listed."""
     media: Media = Media.uniform
@@ -91,7 +92,9 @@ class ComposedConfig(ModelConfig):
     qformer_steps: int = 64
     """qformer: equal parts of a clip the queries attend over."""
     qformer_layers: int = 2
+    """qformer: layers of the projector."""
     qformer_heads: int = 8
+    """qformer: attention heads of a layer."""
     trust_remote_code: bool = False
     """Run the Python code that comes with the checkpoints of language, audio and vision, which can do whatever you can
     do on this machine. For models whose code is not in transformers."""

@@ -50,6 +50,7 @@ class PromptingConfig:
     """The wording around a clip. Keys of the dictionaries are language codes."""
 
     name: str = MISSING
+    """The choice of the group, for names of runs and for tables."""
     system: dict[str, str] = field(default_factory=dict)
     """The system turn."""
     context: dict[str, str] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class PromptingConfig:
     answer_marker: dict[str, str] = field(default_factory=dict)
     """Stands before the final answer."""
     fewshot: FewshotConfig = field(default_factory=FewshotConfig)
+    """Labelled training examples in the prompt."""
     max_text_tokens: int = 1024
     """Budget for the prompt without the tokens of audio and video."""
     too_long: TooLong = TooLong.shorten

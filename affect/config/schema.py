@@ -42,6 +42,7 @@ class Config:
     modalities: str = "tav"
     """Letters of text, audio, video that the model is given."""
     seed: int = 1
+    """Seed of everything random in a run: order of clips, new weights, dropout. From 0 to 2^32 - 1."""
     data_root: str = "${oc.env:AFFECT_DATA,data}"
     """Folder that holds a folder per dataset. Only read."""
     cache_root: str = "${oc.env:AFFECT_CACHE,${oc.env:HOME,.}/.cache/affect}"

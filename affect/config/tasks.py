@@ -96,6 +96,7 @@ class Task:
     name: str = ""
     """Filled from the key under `task_definitions`."""
     kind: Kind = Kind.classification
+    """What kind of answer is asked for."""
     labels: list[str] = field(default_factory=list)
     """Classification and multi-label: the closed set, in the dataset's own spelling. The order is that of tables."""
     low: float | None = None

@@ -27,15 +27,20 @@ class EncoderCache(str, Enum):
 @dataclass(slots=True, kw_only=True)
 class TrainerConfig:
     name: str = MISSING
+    """The choice of the group, for names of runs and for tables."""
     accelerator: Accelerator = Accelerator.auto
+    """The device: cpu or cuda; auto is CUDA where there is a device."""
     max_epochs: int = 3
+    """Epochs of training."""
     max_batches: int | None = None
     """Batches an epoch, and batches of an evaluation, at the most; null is all. For trying things out: what is left out
     is not scored."""
     batch_size: int = 8
+    """Clips of a batch of each process."""
     accumulate: int = 1
     """Batches whose gradients are added up for one optimiser step."""
     max_grad_norm: float = 1.0
+    """Norm to which gradients are clipped before an optimiser step."""
     devices: int = 1
     """Processes that share the work, on all machines, each with its own CUDA device, or its own cores without CUDA. An
     optimiser step then sees batch_size × accumulate × devices clips. Where srun or torchrun starts the processes, it is

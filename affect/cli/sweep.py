@@ -1,7 +1,7 @@
 """Tables of multiruns, and sweeps of Weights & Biases:
 
-affect sweep table outputs/sweeps/…                        makes the table of a multirun again, from what is on disk
-affect sweep wandb sweep=learning_rate --output FILE       writes the file that `wandb sweep` takes
+    affect sweep table outputs/sweeps/…                    makes the table of a multirun again, from its files
+    affect sweep wandb sweep=learning_rate --output FILE   writes the file that `wandb sweep` takes
 """
 
 import json

@@ -2,6 +2,8 @@
 
     affect sweep table outputs/sweeps/…                    makes the table of a multirun again, from its files
     affect sweep wandb sweep=learning_rate --output FILE   writes the file that `wandb sweep` takes
+
+A sweep itself is started with python train.py -m.
 """
 
 import json

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from affect.config.fields import role
 from affect.config.tasks import Task
 
 
@@ -36,9 +37,9 @@ class CrossSplitDuplicates(str, Enum):
 class DatasetConfig:
     reader: str = MISSING
     """Module of affect/data/readers that reads it."""
-    root: str = MISSING
+    root: str = field(default=MISSING, metadata=role("data_location"))
     """Folder (or, for a manifest, file) the reader is given."""
-    modalities: str = "tav"
+    modalities: str = field(default="tav", metadata=role("check"))
     """Letters of "tav" the dataset has."""
     language: str = "en"
     """Language of questions and answers."""
@@ -46,7 +47,7 @@ class DatasetConfig:
     """Which of task_definitions are trained and evaluated."""
     task_definitions: dict[str, Task] = field(default_factory=dict)
     """Every task of the dataset, by name."""
-    speaker_independent: bool = False
+    speaker_independent: bool = field(default=False, metadata=role("check"))
     """No speaker may be in two splits; a run that meets one is refused."""
     options: dict[str, Any] = field(default_factory=dict)
     """The keyword-only parameters of the reader's `records` function."""

@@ -1,9 +1,11 @@
 """Schema of the group `evaluation`: how an answer is obtained, read and scored."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from omegaconf import MISSING
+
+from affect.config.fields import role
 
 
 class Readout(str, Enum):
@@ -37,7 +39,7 @@ class Selection(str, Enum):
 
 @dataclass(slots=True, kw_only=True)
 class EvaluationConfig:
-    name: str = MISSING
+    name: str = field(default=MISSING, metadata=role("name"))
     """The choice of the group, for names of runs and for tables."""
     split: str = "test"
     """The split that is evaluated: train, val or test."""
@@ -64,7 +66,7 @@ class EvaluationConfig:
     """The reader whose values the headline is computed from; the numbers of both are reported."""
     max_new_tokens: int = 8
     """generate: tokens of an answer, at the most."""
-    batch_size: int = 16
+    batch_size: int = field(default=16, metadata=role("runtime"))
     """Clips of a batch of each process in evaluation."""
     selection: Selection = Selection.mean_headline
     """What a checkpoint is chosen by: the mean or the smallest of all tasks' headline metrics on the validation split,

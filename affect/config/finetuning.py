@@ -5,6 +5,8 @@ from enum import Enum
 
 from omegaconf import MISSING
 
+from affect.config.fields import role
+
 
 class Tower(str, Enum):
     """How the parameters of one tower are trained."""
@@ -58,7 +60,7 @@ class LabelWeights(str, Enum):
 
 @dataclass(slots=True, kw_only=True)
 class FinetuningConfig:
-    name: str = MISSING
+    name: str = field(default=MISSING, metadata=role("name"))
     """The choice of the group, for names of runs and for tables."""
     language: Tower = Tower.lora
     """auto, for every tower, is full where its weights are new (random) and frozen where they are pretrained."""

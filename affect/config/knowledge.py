@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+from affect.config.fields import role
 from affect.config.model import BACKOFF, CONCURRENCY, RETRIES, TIMEOUT, ModelConfig, ServerVideo
 
 
@@ -54,19 +55,19 @@ class KnowledgeConfig:
     """Which source describes the clips; none is no descriptions."""
     also: list[Source] = field(default_factory=list)
     """Further sources. Their texts follow that of `source`, in this order, a line each."""
-    modalities: list[str] = field(default_factory=lambda: ["audio", "video"])
+    modalities: list[str] = field(default_factory=lambda: ["audio", "video"], metadata=role("check"))
     """What is described: audio, video, audio_video (both together, in one text). What a dataset does not have is left
     out for its clips. It changes no text, so it is in no fingerprint."""
-    store: str | None = None
+    store: str | None = field(default=None, metadata=role("location"))
     """Folder in which descriptions are kept; null is `knowledge` under cache_root. Several processes and machines can
     fill one."""
-    make: bool = False
+    make: bool = field(default=False, metadata=role("check"))
     """train.py and evaluate.py: make the descriptions that the store lacks, instead of saying which."""
     missing: Missing = Missing.refuse
     """refuse stops with the list of what the store lacks; exclude leaves those clips out, counted and listed."""
-    splits: list[str] = field(default_factory=lambda: ["train", "val", "test"])
+    splits: list[str] = field(default_factory=lambda: ["train", "val", "test"], metadata=role("check"))
     """affect knowledge: the splits that are described."""
-    shard: str | None = None
+    shard: str | None = field(default=None, metadata=role("check"))
     """affect knowledge: i/n with i from 0 to n - 1 fills in only the i-th of n shares, so that a multirun spreads the
     work, knowledge.shard=0/4,1/4,2/4,3/4."""
     control: Control = Control.none
@@ -74,7 +75,7 @@ class KnowledgeConfig:
     audio and video change places. masked: all that names a label is masked (affect/knowledge/naming.py)."""
     control_split: ControlSplit = ControlSplit.all
     """Where the control is applied: all splits, or the test split alone."""
-    file_path: str | None = None
+    file_path: str | None = field(default=None, metadata=role("data_location"))
     """file: table of descriptions made elsewhere, .jsonl, .csv, .tsv or .parquet, with the columns id, modality, text
     and, where there is one, generator."""
     cues_reference: CuesReference = CuesReference.train
@@ -117,16 +118,16 @@ class KnowledgeConfig:
     follows each other in the order of their names, a line each."""
     mllm_run: str | None = None
     """mllm: the run folder whose fine-tuned model is the only generator, in the place of mllm_models."""
-    mllm_batch_size: int = 16
+    mllm_batch_size: int = field(default=16, metadata=role("runtime"))
     """mllm: clips that are described at once."""
-    server_url: str | None = None
+    server_url: str | None = field(default=None, metadata=role("server"))
     """server: where an OpenAI-compatible interface begins, http://localhost:8000/v1."""
     server_model: str | None = None
     """server: the name under which it serves the model."""
     server_revision: str = ""
     """server: which weights those are, in words of your own. A server does not tell, and descriptions of other weights
     under the same name would be taken for the same."""
-    server_key_variable: str | None = None
+    server_key_variable: str | None = field(default=None, metadata=role("server"))
     """server: environment variable that holds the API key; null sends none. The key itself is written nowhere."""
     server_video: ServerVideo = ServerVideo.frames
     """server: how the picture is sent."""
@@ -136,12 +137,12 @@ class KnowledgeConfig:
     """server: longest side of a frame in pixels; smaller frames are not enlarged."""
     server_max_seconds: float = 30.0
     """server: longer clips are not described, and counted as failed."""
-    server_concurrency: int = CONCURRENCY
+    server_concurrency: int = field(default=CONCURRENCY, metadata=role("server"))
     """server: requests at a time."""
-    server_timeout: float = TIMEOUT
+    server_timeout: float = field(default=TIMEOUT, metadata=role("server"))
     """server: seconds after which a request is given up."""
-    server_retries: int = RETRIES
+    server_retries: int = field(default=RETRIES, metadata=role("server"))
     """server: further attempts after one that timed out, met no server, or was answered by 429, by 5xx or by something
     that is no answer."""
-    server_backoff: float = BACKOFF
+    server_backoff: float = field(default=BACKOFF, metadata=role("server"))
     """server: seconds before the first of them, twice as many before each further one, a minute at the most."""

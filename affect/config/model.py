@@ -1,9 +1,11 @@
 """Schema of the group `model`: which model, its encoders, precision, and how clips are sampled for it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from omegaconf import MISSING
+
+from affect.config.fields import role
 
 
 class Precision(str, Enum):
@@ -38,9 +40,9 @@ class ModelConfig:
 
     family: str = MISSING
     """Module of affect/models that loads it."""
-    name: str = MISSING
+    name: str = field(default=MISSING, metadata=role("name"))
     """Name in run folders and tables."""
-    modalities: str = MISSING
+    modalities: str = field(default=MISSING, metadata=role("check"))
     """Letters of "tav" the model can take."""
     precision: Precision = Precision.auto
     """Type of the weights; auto is bfloat16 where CUDA has it, else float32."""
@@ -55,10 +57,10 @@ class ModelConfig:
     """Frames sampled uniformly from a clip (media=uniform)."""
     frame_size: int = 64
     """Longest side of a frame in pixels; smaller frames are not enlarged (media=uniform)."""
-    gradient_checkpointing: str = "auto"
+    gradient_checkpointing: str = field(default="auto", metadata=role("runtime"))
     """true, false or auto. Recompute activations in the backward pass: less memory, about a third slower, the same
     numbers. auto does so on a GPU where the activations of the longest batch are estimated not to fit."""
-    licence: str = ""
+    licence: str = field(default="", metadata=role("name"))
     """Licence of the weights, for the card of what is exported."""
 
 
@@ -129,24 +131,24 @@ class ServerConfig(ModelConfig):
     """A model behind a server with OpenAI's interface, such as vLLM: asked in words, never trained."""
 
     family: str = "server"
-    url: str | None = None
+    url: str | None = field(default=None, metadata=role("server"))
     """Where its interface begins, http://localhost:8000/v1. Not where it is, but which model it is decides a number."""
     served: str | None = None
     """The name under which it serves the model; tables show it."""
     revision: str = ""
     """Which weights those are, in words of your own: a server does not tell."""
-    key_variable: str | None = None
+    key_variable: str | None = field(default=None, metadata=role("server"))
     """Environment variable that holds the API key; null sends none. The key itself is written nowhere."""
     video: ServerVideo = ServerVideo.frames
     """How the picture is sent."""
-    concurrency: int = CONCURRENCY
+    concurrency: int = field(default=CONCURRENCY, metadata=role("server"))
     """Requests at a time, of a batch of evaluation.batch_size clips."""
-    timeout: float = TIMEOUT
+    timeout: float = field(default=TIMEOUT, metadata=role("server"))
     """Seconds after which a request is given up."""
-    retries: int = RETRIES
+    retries: int = field(default=RETRIES, metadata=role("server"))
     """Further attempts after one that timed out, met no server, or was answered by 429, by 5xx or by something that is
     no answer."""
-    backoff: float = BACKOFF
+    backoff: float = field(default=BACKOFF, metadata=role("server"))
     """Seconds before the first of them, twice as many before each further one, a minute at the most."""
 
 

@@ -5,6 +5,8 @@ from enum import Enum
 
 from omegaconf import MISSING
 
+from affect.config.fields import role
+
 
 class TooLong(str, Enum):
     shorten = "shorten"
@@ -49,7 +51,7 @@ class FewshotConfig:
 class PromptingConfig:
     """The wording around a clip. Keys of the dictionaries are language codes."""
 
-    name: str = MISSING
+    name: str = field(default=MISSING, metadata=role("name"))
     """The choice of the group, for names of runs and for tables."""
     system: dict[str, str] = field(default_factory=dict)
     """The system turn."""

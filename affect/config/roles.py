@@ -1,7 +1,7 @@
 """Which keys of the configuration change no number, and which say where something lies.
 
-Every key that is in none of these lists may change a number. A key is written as in config.yaml; `*` stands for the
-name of a dataset or of a generator. The test of this module goes over all keys of affect/config/schema.py.
+Both follow from the roles of the fields (fields.py). A key is written as in config.yaml; `*` stands for the name of a
+dataset or of a generator.
 """
 
 import os
@@ -11,61 +11,31 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from affect.config.model import ComposedConfig, ModelConfig, NativeConfig
+from affect.config.fields import Role, roles_of
+from affect.config.model import FAMILIES, ComposedConfig, ModelConfig, NativeConfig
 from affect.config.prompting import DESCRIPTIONS
 from affect.config.schema import Config
+
+_ROLES = {
+    **dict(roles_of(Config, {ModelConfig: tuple(dict.fromkeys(FAMILIES.values()))})),
+    # Of a model that is trained they only refuse; of one that describes clips they say what it describes.
+    "knowledge.mllm_models.*.modalities": Role.result,
+}
+
+
+def keys_with(*roles: Role) -> tuple[str, ...]:
+    """The keys of the configuration whose fields have one of these roles."""
+    return tuple(key for key, role in _ROLES.items() if role in roles)
+
 
 ROOTS = ("data_root", "cache_root")
 """Folders that other places lie in."""
 
-PLACES = (*ROOTS, "output_root", "datasets.*.root", "knowledge.store", "knowledge.file_path")
+PLACES = keys_with(Role.location, Role.data_location)
 """Where files are on this machine. What lies there may change a number; that it lies there does not."""
 
-PROGRAM = (
-    *("run", "resume", "resume_with_other_code", "clip", "predictions", "strict", "dry_run"),
-    *("export_as", "export_folder"),
-)
-"""What a program is asked to do."""
-
-EFFORT = (
-    *("trainer.progress", "trainer.num_workers", "trainer.check_workers", "trainer.prefetch", "trainer.log_every"),
-    *("trainer.clip_cache_gb", "trainer.encoder_cache", "trainer.encoder_cache_gb", "trainer.try_longest_batch"),
-    *("trainer.save_every_steps", "trainer.save_every_minutes"),
-    *("logger.kind", "logger.project", "logger.entity", "logger.mode", "logger.num_samples"),
-    # The same sums, computed in other portions.
-    *("evaluation.batch_size", "model.gradient_checkpointing", "knowledge.mllm_batch_size"),
-    "knowledge.mllm_models.*.gradient_checkpointing",
-)
-"""How fast a run is, how much it keeps, and how it is watched."""
-
-SERVERS = (
-    *(f"model.{key}" for key in ("url", "key_variable", "concurrency", "timeout", "retries", "backoff")),
-    *(f"knowledge.server_{key}" for key in ("url", "key_variable", "concurrency", "timeout", "retries", "backoff")),
-    *(
-        f"knowledge.mllm_models.*.{key}"
-        for key in ("url", "key_variable", "concurrency", "timeout", "retries", "backoff")
-    ),
-)
-"""Where a server is asked, and how patiently."""
-
-CHECKS = (
-    # These only refuse: a run that was not refused has the same numbers with any value of them.
-    *("datasets.*.speaker_independent", "datasets.*.modalities", "model.modalities", "allow_unknown_overlap"),
-    # What is described and when: the prompts show what prompting.descriptions names.
-    *("knowledge.modalities", "knowledge.make", "knowledge.splits", "knowledge.shard"),
-)
-
-NAMES = (
-    *("model.name", "prompting.name", "finetuning.name", "evaluation.name", "trainer.name"),
-    *("knowledge.mllm_models.*.name", "model.licence", "knowledge.mllm_models.*.licence"),
-)
-"""What something is called. The values that a name stands for are keys of their own."""
-
-NEUTRAL = (
-    *(place for place in PLACES if place not in ("datasets.*.root", "knowledge.file_path")),
-    *(*PROGRAM, *EFFORT, *SERVERS, *CHECKS, *NAMES),
-)
-"""All keys that change no number. The two places that are missing here say which data or descriptions are meant."""
+NEUTRAL = keys_with(*(role for role in Role if role not in (Role.result, Role.data_location)))
+"""All keys that change no number."""
 
 
 def is_one_of(key: str, listed: tuple[str, ...]) -> bool:

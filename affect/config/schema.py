@@ -14,6 +14,7 @@ from yaml import YAMLError
 from affect.config.dataset import DatasetConfig
 from affect.config.errors import ConfigError
 from affect.config.evaluation import EvaluationConfig
+from affect.config.fields import role
 from affect.config.finetuning import FinetuningConfig
 from affect.config.knowledge import KnowledgeConfig
 from affect.config.logger import LoggerConfig
@@ -43,35 +44,35 @@ class Config:
     """Letters of text, audio, video that the model is given."""
     seed: int = 1
     """Seed of everything random in a run: order of clips, new weights, dropout. From 0 to 2^32 - 1."""
-    data_root: str = "${oc.env:AFFECT_DATA,data}"
+    data_root: str = field(default="${oc.env:AFFECT_DATA,data}", metadata=role("location"))
     """Folder that holds a folder per dataset. Only read."""
-    cache_root: str = "${oc.env:AFFECT_CACHE,${oc.env:HOME,.}/.cache/affect}"
+    cache_root: str = field(default="${oc.env:AFFECT_CACHE,${oc.env:HOME,.}/.cache/affect}", metadata=role("location"))
     """Folder for everything that is derived: converted models, the demo corpus, results of checking clips."""
-    output_root: str = "outputs"
+    output_root: str = field(default="outputs", metadata=role("location"))
     """Folder in which a run makes its own folder."""
-    resume: str | None = None
+    resume: str | None = field(default=None, metadata=role("program"))
     """train.py: the run folder of a training that was stopped or killed, to be continued; everything else comes from
     it."""
-    resume_with_other_code: bool = False
+    resume_with_other_code: bool = field(default=False, metadata=role("program"))
     """Continue although the code or a library is not the one the run was begun with: its numbers then belong to
     neither."""
-    run: str | None = None
+    run: str | None = field(default=None, metadata=role("program"))
     """evaluate.py, affect show and affect export: the run folder whose model is used; null is the model as it comes,
     zero-shot."""
-    allow_unknown_overlap: bool = False
+    allow_unknown_overlap: bool = field(default=False, metadata=role("check"))
     """Go on although it cannot be found out whether the clips that test a model are among those that it, or the
     generator of its descriptions, was trained on."""
-    predictions: str | None = None
+    predictions: str | None = field(default=None, metadata=role("program"))
     """affect score: table of predictions, CSV or JSONL with the columns id and prediction."""
-    clip: str | None = None
+    clip: str | None = field(default=None, metadata=role("program"))
     """affect show: id of the record to show; null is the first."""
-    strict: bool = False
+    strict: bool = field(default=False, metadata=role("program"))
     """affect doctor: exit with 1 where a finding is an error."""
-    export_as: ExportAs = ExportAs.merged
+    export_as: ExportAs = field(default=ExportAs.merged, metadata=role("program"))
     """affect export: merged writes a whole model, adapter what was trained alone."""
-    export_folder: str | None = None
+    export_folder: str | None = field(default=None, metadata=role("program"))
     """affect export: the new folder it is written to; null is `export_merged` or `export_adapter` in the run's."""
-    dry_run: bool = False
+    dry_run: bool = field(default=False, metadata=role("program"))
     """Check the configuration, say what would be run, and stop."""
 
 

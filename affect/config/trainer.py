@@ -1,9 +1,11 @@
 """Schema of the group `trainer`: epochs, batches, devices, caches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from omegaconf import MISSING
+
+from affect.config.fields import role
 
 
 class Accelerator(str, Enum):
@@ -26,7 +28,7 @@ class EncoderCache(str, Enum):
 
 @dataclass(slots=True, kw_only=True)
 class TrainerConfig:
-    name: str = MISSING
+    name: str = field(default=MISSING, metadata=role("name"))
     """The choice of the group, for names of runs and for tables."""
     accelerator: Accelerator = Accelerator.auto
     """The device: cpu or cuda; auto is CUDA where there is a device."""
@@ -45,35 +47,35 @@ class TrainerConfig:
     """Processes that share the work, on all machines, each with its own CUDA device, or its own cores without CUDA. An
     optimiser step then sees batch_size × accumulate × devices clips. Where srun or torchrun starts the processes, it is
     their number."""
-    try_longest_batch: Switch = Switch.auto
+    try_longest_batch: Switch = field(default=Switch.auto, metadata=role("runtime"))
     """Whether the longest clips are put into one batch, forward and backward, before anything else, so that too large a
     batch is met at once. Changes no number. auto is on a GPU."""
-    num_workers: str = "auto"
+    num_workers: str = field(default="auto", metadata=role("runtime"))
     """A number or auto. Processes that decode and encode clips beside each training one; 0 does it in the training
     process. auto is 0 without a GPU, and otherwise up to 4, as far as there are cores."""
-    prefetch: int = 1
+    prefetch: int = field(default=1, metadata=role("runtime"))
     """Batches that a thread has ready ahead of the model; 0 makes each when it is asked for. With num_workers the
     workers do that."""
-    check_workers: int = 2
+    check_workers: int = field(default=2, metadata=role("runtime"))
     """Threads that decode every clip once at the start to find those that cannot be used."""
-    clip_cache_gb: float = 10.0
+    clip_cache_gb: float = field(default=10.0, metadata=role("runtime"))
     """Gigabytes of decoded clips that are kept under cache_root, for all runs together; 0 decodes each clip each time.
     What was last used longest ago goes first."""
-    encoder_cache: EncoderCache = EncoderCache.auto
+    encoder_cache: EncoderCache = field(default=EncoderCache.auto, metadata=role("runtime"))
     """What pretrained encoders that are not trained make of a clip is computed once and kept under cache_root, for all
     epochs and runs. auto does so where it can: not with max_batches, and not beyond encoder_cache_gb or what the disk
     has left. on refuses the run where it cannot."""
-    encoder_cache_gb: float = 50.0
+    encoder_cache_gb: float = field(default=50.0, metadata=role("runtime"))
     """Gigabytes of that, for all runs together. What was last used longest ago goes first."""
-    log_every: int = 5
+    log_every: int = field(default=5, metadata=role("runtime"))
     """Optimiser steps between two rows of the log."""
-    save_every_steps: int | None = None
+    save_every_steps: int | None = field(default=None, metadata=role("runtime"))
     """Optimiser steps between two savings of what resume=… continues from; null is by time alone. The end of an epoch
     is always saved."""
-    save_every_minutes: float | None = 10.0
+    save_every_minutes: float | None = field(default=10.0, metadata=role("runtime"))
     """Minutes between two savings; null is by steps alone."""
     compile: bool = False
     """Train through torch.compile of the language model's layers: a minute or more at the start, faster steps after.
     Worth it for long trainings on a GPU; on a CPU it needs a C++ compiler."""
-    progress: bool = True
+    progress: bool = field(default=True, metadata=role("runtime"))
     """Progress bars."""

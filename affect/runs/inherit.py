@@ -20,9 +20,10 @@ from affect.config import (
     chosen_tasks,
     new_modalities,
 )
+from affect.config.fields import Role
 from affect.config.groups import CONF
 from affect.config.hydra_errors import explain
-from affect.config.roles import PLACES, ROOTS, is_one_of
+from affect.config.roles import PLACES, ROOTS, is_one_of, keys_with
 from affect.runs.run_folder import check_same_code, program_of, read
 
 LOCKED = ("model", "prompting", "finetuning", "knowledge", "experiment")
@@ -32,9 +33,7 @@ experiment may name any of them."""
 ENVIRONMENT = {"data_root": "AFFECT_DATA", "cache_root": "AFFECT_CACHE"}
 """Environment variables that give ROOTS where no word does."""
 
-OF_SERVERS = tuple(
-    f"knowledge.server_{key}" for key in ("url", "key_variable", "concurrency", "timeout", "retries", "backoff")
-)
+OF_SERVERS = tuple(key for key in keys_with(Role.server) if key.startswith("knowledge.server_"))
 """Where a server is, and how patient to be with it."""
 
 FREE = (

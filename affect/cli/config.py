@@ -1,8 +1,10 @@
 """Explains the keys of a configuration group: affect config GROUP
 
-affect config                 lists the groups
-affect config finetuning      prints each key with its type, default and meaning
-affect config model composed  the same for one family of models
+    affect config                 lists the groups
+    affect config finetuning      prints each key with its type, default and meaning
+    affect config model composed  the same for one family of models
+
+Keys marked [runtime], [location] and the like change no number.
 """
 
 import ast
@@ -28,6 +30,7 @@ from affect.config import (
     TrainerConfig,
     near,
 )
+from affect.config.fields import Role
 
 SCHEMAS = {
     "run": Config,
@@ -79,7 +82,9 @@ def _lines(schema: type, prefix: str) -> list[str]:
             # The groups within the whole configuration are explained by themselves.
             lines += _lines(kind, f"{prefix}{field.name}.") if prefix else []
             continue
-        lines.append(f"{prefix}{field.name}  ({_type(kind)}, default {_default(field)})")
+        role = field.metadata.get("role", Role.result)
+        use = "" if role is Role.result else f"  [{role.value.replace('_', ' ')}]"
+        lines.append(f"{prefix}{field.name}  ({_type(kind)}, default {_default(field)}){use}")
         lines += textwrap.wrap(meanings.get(field.name, ""), 96, initial_indent="    ", subsequent_indent="    ")
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
             for member, meaning in docstrings(kind).items():

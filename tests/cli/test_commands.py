@@ -74,6 +74,8 @@ def test_families_and_mistakes() -> None:
     assert "Scaled by alpha / √rank" in explain("finetuning")
     assert "knowledge.also  (list[none|cues|mllm|server|file], default [])" in explain("knowledge")
     assert "trainer.max_batches  (int | null, default null)" in explain("trainer")
+    assert "trainer.progress  (bool, default true)  [runtime]" in explain("trainer")
+    assert "  [location]" in explain("run") and "  [data location]" in explain("dataset")
     for family, schema in FAMILIES.items():
         assert [field.name for field in fields(schema) if field.name not in docstrings(schema)] == [], family
     assert set(FAMILIES) >= {"composed", "server"}

@@ -112,7 +112,11 @@ def _to_nowhere(descriptor: int) -> None:
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt):
+    # A library that is being imported may have put an error of its own around the signal.
+    root: BaseException | None = error
+    while root is not None and not isinstance(root, KeyboardInterrupt):
+        root = root.__cause__ or root.__context__
+    if root is not None:
         with contextlib.suppress(Exception):
             print("Stopped by Ctrl-C before anything was begun.", file=sys.stderr, flush=True)
     else:

@@ -187,7 +187,8 @@ def test_ctrl_c_in_the_first_seconds_is_a_sentence_in_a_real_process(tmp_path, a
     said = process.communicate(timeout=120)[1]
     assert "Traceback" not in said
     assert len(said.splitlines()) <= 1
-    assert process.returncode in (0, -signal.SIGINT, 128 + signal.SIGINT)
+    # 1, seen once on a busy machine, is a library's own error that the signal caused, and a sentence too.
+    assert process.returncode in (0, 1, -signal.SIGINT, 128 + signal.SIGINT), said
 
 
 @pytest.mark.parametrize("multirun", [False, True])

@@ -487,7 +487,7 @@ def test_the_best_epoch_is_kept_and_evaluated(start: Start, monkeypatch: pytest.
         summary = summarise(predictions, **how)
         return summary | {"selection": next(values, summary["selection"])}
 
-    monkeypatch.setattr("affect.evaluation.metrics.summary.summarise", told)
+    monkeypatch.setattr("affect.cli.steps.summarise", told)
     folder = start("train", *FULL, "modalities=t", "trainer.max_epochs=3", "trainer.batch_size=3")
     monkeypatch.undo()
     checkpoints = [torch.load(folder / "checkpoints" / f"{n}.ckpt", weights_only=True) for n in ("best", "last")]

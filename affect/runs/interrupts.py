@@ -116,11 +116,16 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
     root: BaseException | None = error
     while root is not None and not isinstance(root, KeyboardInterrupt):
         root = root.__cause__ or root.__context__
-    if root is not None:
-        with contextlib.suppress(Exception):
-            print("Stopped by Ctrl-C before anything was begun.", file=sys.stderr, flush=True)
-    else:
+    if root is None:
         sys.__excepthook__(kind, error, trace)
+        return
+    signum = root.signum if isinstance(root, Interrupted) else signal.SIGINT
+    cause = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+    with contextlib.suppress(Exception):
+        print(f"Stopped by {cause} before anything was begun.", file=sys.stderr, flush=True)
+    # Python ends as a shell expects it of a signal for KeyboardInterrupt itself alone.
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
 
 
 sys.excepthook = _uncaught

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from affect.config import DatasetConfig
+from affect.data import SPLITS, annotations
+from affect.data.annotations import Split
 from affect.data.readers import ravdess
+
+
+def read_split(name: str, config: DatasetConfig, split: str | None) -> Split:
+    """The records of one split, and what is left out of it. None: all splits are checked, as in a training; those of
+    the last one."""
+    return annotations.read(name, config).splits(SPLITS if split is None else [split])[split or SPLITS[-1]]
+
 
 IEMOCAP_EMOTIONS = ("neu", "hap", "exc", "sad", "ang", "fru", "xxx")
 IEMOCAP_HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"

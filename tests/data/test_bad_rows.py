@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from dataset_fixtures import FIXTURES, mustard_entry, plus_plus_scene, plus_plus_tree
+from dataset_fixtures import read_split as read
 
 from affect.config import DataError
 from affect.config.groups import CONF
 from affect.data import SPLITS, loading, part
 from affect.data.audit.examine import examine
 from affect.data.demo_corpus.generate import Settings, generate
-from affect.data.readers import read
 from affect.evaluation.external import score
 from affect.reports.console import bad_rows
 from affect.runs.run_folder import RunSummary, write_results

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 from dataset_fixtures import ravdess_tree
+from dataset_fixtures import read_split as read
 from omegaconf import OmegaConf
 
 from affect.config import ConfigError, DataError, DatasetConfig, Kind, Task
 from affect.config.tasks import problems as task_problems
 from affect.data import SPLITS, Record
-from affect.data.readers import check_disjoint, check_options, infer_labels, manifest, meld, ravdess, read
+from affect.data.label_checks import infer_labels
+from affect.data.leakage import check_disjoint
+from affect.data.readers import check_options, manifest, meld, ravdess
 from affect.data.subsets import subset
 from affect.data.tables import Excluded
 

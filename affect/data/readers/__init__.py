@@ -80,7 +80,9 @@ def check_options(config: DatasetConfig) -> ModuleType:
                 f" choose from {', '.join(parameters) or 'none, it has no options'}"
             )
         elif parameters[option].default is None and isinstance(value, str) and NO_VALUE.fullmatch(value):
-            wrong.append(f"options.{option}={value} is a text: what is not there is written null, options.{option}=null")
+            wrong.append(
+                f"options.{option}={value} is a text: what is not there is written null, options.{option}=null"
+            )
         elif not _fits(value, kinds[option]):
             kind = str(kinds[option]) if get_args(kinds[option]) else kinds[option].__name__
             wrong.append(

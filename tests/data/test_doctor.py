@@ -731,9 +731,7 @@ def shared(name: str) -> Path:
 )
 def test_real_annotations_are_as_published(name, found_too, configure: Configure, tmp_path):
     cfg = configure(f"dataset={name}", "modalities=t", f"datasets.{name}.root={shared(name)}", program="doctor")
-    found = examine(
-        name, cfg.datasets[name], modalities="t", cache_root=tmp_path, max_seconds=30, num_workers=1, progress=None
-    )
+    found = examine(name, cfg.datasets[name], modalities="t", cache_root=tmp_path, max_seconds=30, num_workers=1)
     assert found.num_errors == 0
     assert all(row["published"] in (None, row["found"]) for row in found.sizes)
     assert {tuple(row["splits"]) for row in found.sizes if row["published"] is not None}

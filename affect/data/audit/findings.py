@@ -58,6 +58,11 @@ def _of(severity: Severity, what: str, records: Sequence[Record] | Sequence[str]
     return Finding(severity=severity, what=what, count=len(ids), remedy=remedy, ids=ids)
 
 
+def note(what: str, remedy: str) -> Finding:
+    """A note that is about no records."""
+    return Finding(severity=Severity.note, what=what, count=0, remedy=remedy)
+
+
 # ---------------------------------------------------------------- annotations
 
 

@@ -16,8 +16,10 @@ It may also have
     prepare(root)   makes the dataset, and is called when its root does not exist
     audit(root, records by split) -> Iterator[Finding], for what the audit should look at in this set alone
 
-`records` raises RowErrors for single rows, SplitErrors for splits that cannot be read, DataError for the whole. Modules
-without it hold what readers share.
+Where the folder of clips exists, every record names its clip, also an absent or damaged one, which the clip check
+excludes by id; without the folder no record does, for work with text. `records` raises RowErrors for single rows,
+SplitErrors for splits that cannot be read, and DataError where nothing can be. Modules without it hold what readers
+share.
 """
 
 from collections.abc import Mapping

@@ -16,8 +16,7 @@ A row, with its header:
 given, and the clips of one video are the group.
 
 Citation: Zadeh, Zellers, Pincus, Morency: Multimodal Sentiment Intensity Analysis in Videos: Facial Gestures and Verbal
-Messages, IEEE Intelligent Systems 31(6), 2016. Obtain: the links of https://github.com/thuiar/MMSA (no licence file;
-CMU has withdrawn the videos for their speakers' privacy, so they are for research and not to be passed on).
+Messages, IEEE Intelligent Systems 31(6), 2016. Obtain: the links of https://github.com/thuiar/MMSA.
 """
 
 import os
@@ -53,9 +52,8 @@ KNOWN_ISSUES = ()
 def records(root: Path, *, layout: Literal["auto", "mmsa", "cmu"] = "auto") -> Iterator[Record | Excluded]:
     """One record per utterance, in the order of the table, with the task sentiment.
 
-    `layout`: where clips are looked for; auto takes CMU's folder where there is one, else MMSA's. Where the folder
-    exists, every record names its clip, also an absent or damaged one: the clip check excludes it by id. A row that is
-    known to be missing from copies of the table is Excluded. Raises DataError for the table.
+    `layout`: where clips are looked for; auto takes CMU's folder where there is one, else MMSA's. A row that is
+    known to be missing from copies of the table is Excluded.
     """
     problems = Problems()
     path = table_path(root, "label.csv")

@@ -26,8 +26,7 @@ Validation and training part do share speakers: one show has most of the clips, 
 sarcastic, so a validation part with other speakers could not choose between checkpoints.
 
 Citation: Castro, Hazarika, Pérez-Rosas, Zimmermann, Mihalcea, Poria: Towards Multimodal Sarcasm Detection (An Obviously
-Perfect Paper), ACL 2019. Obtain: https://github.com/soujanyaporia/MUStARD (annotations and code MIT; the clips are of
-copyrighted series, for research only). MUStARD++ has 688 of these clips.
+Perfect Paper), ACL 2019. Obtain: https://github.com/soujanyaporia/MUStARD. MUStARD++ has 688 of these clips.
 """
 
 import hashlib
@@ -90,10 +89,9 @@ def records(
 ) -> Iterator[Record]:
     """One record per utterance, in the order of the file. Line breaks inside a line become spaces.
 
-    `fold` (0 to 4) is that of five_fold. `context`: how many earlier lines are given, None is all of them. The group is
-    the scene, the speaker "SHOW/NAME". Where the folder utterances_final exists, every record names its clip, also an
-    absent or damaged one: the clip check excludes it by id. Raises DataError for the annotations, and for five_fold
-    without its file.
+    `fold` (0 to 4) is that of five_fold. `context`: how many earlier lines are given, None is all of them. The
+    group is the scene, the speaker "SHOW/NAME". Raises DataError for the annotations, and for five_fold without its
+    file.
     """
     check_context(context, "MUStARD")
     problems = Problems()

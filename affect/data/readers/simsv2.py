@@ -64,8 +64,7 @@ def records(root: Path, *, table: str = "meta.csv") -> Iterator[Record]:
     """One record per utterance, in the order of the table, with the task sentiment and, where their cells are filled,
     sentiment_text, sentiment_audio and sentiment_video.
 
-    `table` is the file in `root` that holds the rows. Where the folder Raw exists, every record names its clip, also
-    an absent or damaged one: the clip check excludes it by id. Raises DataError for the table.
+    `table` is the file in `root` that holds the rows.
     """
     problems = Problems()
     if not (root / table).is_file() and (root / "label.csv").is_file():

@@ -8,8 +8,8 @@ from affect.data import Record, clips
 from affect.data.clip_checks import check_clips, file_versions
 from affect.data.media import NOTES, Clip, decode
 from affect.data.part import Part
+from affect.data.problems import Excluded
 from affect.data.progress import progress
-from affect.data.tables import Excluded
 from affect.data.tensor_store import GIGABYTE
 from affect.models.sampling import sampling
 

@@ -28,8 +28,8 @@ from affect.data.audit.findings import known_clips, known_issues
 from affect.data.counts import classes, total
 from affect.data.facts import Finding, Severity
 from affect.data.media import write_clip
+from affect.data.problems import Excluded
 from affect.data.published_texts import normalised, text_hash, text_hashes
-from affect.data.tables import Excluded
 
 Configure = Callable[..., Config]
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,9 +19,9 @@ from affect.data.audit.clips import BLACK_AREA, BLACK_LUMA, MAX_SECONDS, Measure
 from affect.data.counts import classes, total
 from affect.data.facts import Finding, Published, Records, Severity
 from affect.data.label_checks import infer_labels, undeclared_tasks
+from affect.data.problems import Excluded, RowErrors
 from affect.data.published_texts import text_hashes
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Excluded, RowErrors
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 

@@ -31,8 +31,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from affect.config import NO_VALUE, ConfigError, DatasetConfig
 from affect.data.facts import Published
+from affect.data.problems import did_you_mean
 from affect.data.subsets import is_share_or_count
-from affect.data.tables import did_you_mean
 
 
 def module(reader: str) -> ModuleType | None:

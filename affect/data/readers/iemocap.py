@@ -35,9 +35,10 @@ from typing import Literal
 
 from affect.config import DataError
 from affect.data.facts import Published
+from affect.data.problems import Excluded, Problems, parts
 from affect.data.readers.places import check_context, last
 from affect.data.record import Record
-from affect.data.tables import Excluded, Problems, missing_file, parts, read_text
+from affect.data.tables import missing_file, read_text
 
 SESSIONS = (1, 2, 3, 4, 5)
 EMOTIONS = {

@@ -25,9 +25,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from affect.data.facts import Finding, Ids, Issue, Published, Records, Severity
+from affect.data.problems import Problems, parts
 from affect.data.readers.places import check_context, last, table_path
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Problems, Row, parts, read_table
+from affect.data.tables import Row, read_table
 
 FILES = {"train": "train_sent_emo.csv", "val": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 CLIPS = {"train": "train_splits", "val": "dev_splits_complete", "test": "output_repeated_splits_test"}

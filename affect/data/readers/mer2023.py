@@ -30,9 +30,10 @@ from typing import Literal
 
 from affect.config import DataError
 from affect.data.facts import TRAINING, Published
+from affect.data.problems import Excluded, Problems, parts
 from affect.data.readers.places import table_path
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Excluded, Problems, Row, parts, read_table
+from affect.data.tables import Row, read_table
 
 SUFFIXES = (".mp4", ".avi")
 TEXT_COLUMNS = ("text", "sentence", "chinese")

@@ -23,9 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from affect.data.facts import Issue, Published
+from affect.data.problems import Problems, parts
 from affect.data.readers.places import clips_folder, table_path
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Problems, parts, read_table
+from affect.data.tables import read_table
 
 FILES = {"train": "train.tsv", "val": "dev.tsv", "test": "test.tsv"}
 CLIPS = "raw_data"

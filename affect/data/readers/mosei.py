@@ -43,10 +43,11 @@ from typing import Literal
 
 from affect.config import DataError
 from affect.data.facts import Issue, Published, signs
+from affect.data.problems import Excluded, Problems
 from affect.data.readers.mmsa import check_spelling, clip_path, first_folder, labels, utterances
 from affect.data.readers.places import folder_nearby, table_path
 from affect.data.record import SPLIT_NAMES, Record
-from affect.data.tables import Excluded, Problems, Row, read_table, require_columns
+from affect.data.tables import Row, read_table, require_columns
 
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 

@@ -27,10 +27,11 @@ from typing import Literal
 
 from affect.config import DataError
 from affect.data.facts import Published, signs
+from affect.data.problems import Excluded, Problems
 from affect.data.readers.mmsa import COLUMNS, clip_path, first_folder, utterances
 from affect.data.readers.places import table_path
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Excluded, Problems, read_table
+from affect.data.tables import read_table
 
 SEGMENTED = ("Raw/Video/Segmented", "Video/Segmented", "Raw/Segmented", "Segmented")
 

@@ -41,10 +41,11 @@ from typing import Any, Literal
 from affect.config import DataError
 from affect.data import pickles
 from affect.data.facts import TRAINING, Finding, Published, Records, Severity
+from affect.data.problems import Problems, did_you_mean
 from affect.data.readers.places import check_context, clips_folder, last, table_path
 from affect.data.readers.scenes import grouped, long_lines, one_line
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Problems, did_you_mean, read_text
+from affect.data.tables import read_text
 
 ANNOTATIONS = "sarcasm_data.json"
 FOLDS = "split_indices.p"

@@ -34,10 +34,11 @@ from pathlib import Path
 from typing import Literal
 
 from affect.data.facts import Published
+from affect.data.problems import Problems
 from affect.data.readers.places import check_context, clips_folder, last, table_path
 from affect.data.readers.scenes import grouped, long_lines, one_line
 from affect.data.record import Record
-from affect.data.tables import Problems, Row, read_table
+from affect.data.tables import Row, read_table
 
 ANNOTATIONS = "mustard++_text.csv"
 CLIPS = "final_utterance_videos"

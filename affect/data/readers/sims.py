@@ -29,10 +29,11 @@ from pathlib import Path
 
 from affect.config import DataError
 from affect.data.facts import Published, signs
+from affect.data.problems import Problems
 from affect.data.readers.mmsa import COLUMNS, UNIMODAL, check_spelling, clip_path, first_folder, labels, utterances
 from affect.data.readers.places import folder_nearby, table_path
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Problems, Row, missing_file, read_table
+from affect.data.tables import Row, missing_file, read_table
 
 LABELS = "label.csv"
 OLDER = "metadata/sentiment/label_M.csv"

@@ -30,10 +30,11 @@ from pathlib import Path
 
 from affect.config import DataError
 from affect.data.facts import Issue, Published, signs
+from affect.data.problems import Problems
 from affect.data.readers.mmsa import COLUMNS, UNIMODAL, check_spelling, clip_path, first_folder, labels, utterances
 from affect.data.readers.places import table_path
 from affect.data.record import SPLIT_NAMES, Record
-from affect.data.tables import Problems, Row, read_table
+from affect.data.tables import Row, read_table
 
 TASKS = {"sentiment": "label"} | UNIMODAL
 

@@ -37,9 +37,9 @@ from typing import Literal
 from affect.config import DataError
 from affect.data import pickles
 from affect.data.facts import Published
+from affect.data.problems import Excluded, Problems
 from affect.data.readers.places import check_context, clips_folder, last, table_path
 from affect.data.record import SPLIT_NAMES, SPLITS, Record
-from affect.data.tables import Excluded, Problems
 
 FOLDS = "data_folds.pkl"
 LABELS = "humor_label_sdk.pkl"

@@ -28,7 +28,7 @@ from affect.config import (
 )
 from affect.config.schema import NATIVE_VIDEO
 from affect.data import SPLITS
-from affect.data.rules import dataset_conflicts, imbalance_conflicts
+from affect.data.rules import dataset_conflicts, imbalance_conflicts, intervention_conflicts
 from affect.evaluation.rules import readout_conflicts
 from affect.knowledge.rules import knowledge_conflicts
 from affect.models.rules import modality_conflicts, projector_conflicts, server_conflicts
@@ -75,6 +75,7 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
     if program in ("train", "evaluate", "show"):  # the others build no prompt
         yield from prompting_conflicts(cfg, program)
     yield from imbalance_conflicts(cfg, program)
+    yield from intervention_conflicts(cfg, program)
     if program in ("train", "evaluate") and cfg.logger.kind is LoggerKind.wandb and cfg.logger.mode is WandbMode.auto:
         stated = os.environ.get("WANDB_MODE")
         if stated and stated not in WANDB_MODES:

@@ -29,6 +29,14 @@ class ExportAs(str, Enum):
     adapter = "adapter"
 
 
+class Intervention(str, Enum):
+    """A change of every clip, made after decoding and before the model is given it."""
+
+    none = "none"
+    mute = "mute"
+    """Digital silence in the place of the sound, of the same length."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Config:
     model: ModelConfig = MISSING
@@ -42,6 +50,9 @@ class Config:
     logger: LoggerConfig = MISSING
     modalities: str = "tav"
     """Letters of text, audio, video that the model is given."""
+    intervention: Intervention = Intervention.none
+    """What is changed in every clip before the model is given it. Descriptions in the prompt stay those of the
+    unchanged clips."""
     seed: int = 1
     """Seed of everything random in a run: order of clips, new weights, dropout. From 0 to 2^32 - 1."""
     data_root: str = field(default="${oc.env:AFFECT_DATA,data}", metadata=role("location"))
@@ -134,6 +145,11 @@ def text_for_null(key: str, value: Any, optional: bool) -> str | None:
 def media_of(cfg: Config) -> str | None:
     """How clips are given to the model, a value of `Media`; None where it is given text alone."""
     return cfg.model.media.value if set("av") & set(cfg.modalities) else None
+
+
+def intervention_of(cfg: Config) -> str | None:
+    """The intervention as signatures name it; None where clips are as they were recorded."""
+    return None if cfg.intervention is Intervention.none else cfg.intervention.value
 
 
 def chosen_tasks(cfg: Config) -> list[Task]:

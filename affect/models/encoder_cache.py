@@ -25,7 +25,8 @@ from transformers import PreTrainedConfig
 from affect.config import Config, ConfigError, EncoderCache, ServerConfig
 from affect.config.logs import is_first, say
 from affect.data import Record
-from affect.data.clips import DECODING, Source, of_picture
+from affect.data.clip_cache import DECODING, of_picture
+from affect.data.clips import ClipSource
 from affect.data.media import SAMPLING_RATE, MediaError, Sampling
 from affect.data.progress import progress
 from affect.data.tensor_store import GIGABYTE, TensorFiles
@@ -46,7 +47,7 @@ class Outputs:
     """The outputs of one model's encoders. It can be handed to other processes."""
 
     files: TensorFiles
-    source: Source
+    source: ClipSource
     identities: dict[str, str]
     """By part (audio, video) that is kept, what tells its encoder and settings from all others."""
 
@@ -85,7 +86,7 @@ class Outputs:
 
 
 def prepare(
-    model: Model, encoder: Encoder, by_split: Mapping[str, list[Example]], cfg: Config, source: Source
+    model: Model, encoder: Encoder, by_split: Mapping[str, list[Example]], cfg: Config, source: ClipSource
 ) -> Outputs | None:
     """The outputs of the frozen encoders for all clips of `by_split`, of which those that are missing are computed;
     None where nothing is kept.

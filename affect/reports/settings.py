@@ -175,6 +175,8 @@ def settings(run: Run, task: str) -> dict[str, str]:
             if other_task or other_split or reported:
                 continue
         found[key] = value
+    if found.get("intervention") == "none":
+        del found["intervention"]  # as in a run that was made before there were any
     found |= shown
     found["model.name"] = run.summary.model
     if run.training is not None:

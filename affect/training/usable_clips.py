@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from affect.config import Config, DataError
+from affect.config import Config, DataError, Intervention
 from affect.config.logs import is_first, say
-from affect.data import Record, clips
+from affect.data import clip_cache
 from affect.data.clip_checks import check_clips, file_versions
-from affect.data.media import NOTES, Clip, decode
+from affect.data.clips import ClipSource
+from affect.data.media import NOTES
 from affect.data.part import Part
 from affect.data.progress import progress
 from affect.data.tables import Excluded
@@ -14,21 +15,17 @@ from affect.data.tensor_store import GIGABYTE
 from affect.models.sampling import sampling
 
 
-def exclude_unusable(parts: list[Part], cfg: Config) -> clips.Source:
+def exclude_unusable(parts: list[Part], cfg: Config) -> ClipSource:
     """Really decodes every clip once (the result is kept under cache_root) and moves the records whose clip cannot be
     used to their part's exclusions. Gives where to get the others from. Raises DataError where a part is left with
     nothing."""
     wanted = sampling(cfg)
     if not (wanted.audio or wanted.video):
-        return clips.Source(None, {})
+        return ClipSource()
     cache_root = Path(cfg.cache_root).expanduser()
-    files = clips.open_files(cache_root, cfg.trainer.clip_cache_gb, say)
+    files = clip_cache.open_files(cache_root, cfg.trainer.clip_cache_gb, say)
 
-    def take(record: Record, digest: str | None) -> Clip:
-        if files is None or digest is None:
-            return decode(record.media, wanted, record.start, record.end, record.audio_track)
-        return clips.take(files, [digest, *record.part], record, wanted)
-
+    source = ClipSource(files)
     seconds: dict[str, float] = {}
     for part in parts:
         with progress(cfg.trainer.progress) as bar:
@@ -39,7 +36,7 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> clips.Source:
                 cache_root,
                 num_workers=cfg.trainer.check_workers,
                 progress=lambda done, bar=bar, task=task: bar.update(task, advance=done),
-                take=take,
+                take=lambda record, digest: source.unchanged(record, wanted, digest),
             )
         bad = [record for record in part.records if checks[record.id].outcome != "ok"]
         part.excluded += [
@@ -71,5 +68,10 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> clips.Source:
             f"decoded clips are kept in {files.folder}, {files.size() / GIGABYTE:.2f} of at most"
             f" {files.limit / GIGABYTE:g} GB (trainer.clip_cache_gb)"
         )
+    if cfg.intervention is not Intervention.none and is_first():
+        say(
+            f"intervention={cfg.intervention.value}: the model is given changed clips; descriptions in the prompt, if"
+            " there are any, are those of the unchanged clips"
+        )
     paths = {record.media for part in parts for record in part.records if record.media is not None}
-    return clips.Source(files, file_versions(paths, cache_root), seconds)
+    return ClipSource(files, file_versions(paths, cache_root), seconds, cfg.intervention)

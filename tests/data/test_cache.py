@@ -16,8 +16,8 @@ from av.stream import Disposition
 
 from affect.config import DataError
 from affect.data import Record, clip_checks, media
+from affect.data.clip_cache import DECODING, open_files, take
 from affect.data.clip_checks import Check, check_clips, content_hashes, file_versions, measure_clips, opened, version
-from affect.data.clips import DECODING, open_files, take
 from affect.data.media import Sampling, decode
 from affect.knowledge.sources import cues
 

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from affect.config import Config, ConfigError, DataError, DatasetConfig, Kind, Task
 from affect.data import SPLITS, Record, clip_checks
+from affect.data import clips as clip_source
 from affect.data import readers as datasets
 from affect.data.audit import clips, findings, table
 from affect.data.audit.clips import FLOOR_DBFS, black, level, measurements
@@ -460,11 +461,11 @@ def test_without_any_clip_there_is_one_finding():
 def decoded(monkeypatch) -> list[str]:
     names: list[str] = []
 
-    def counting(path, *rest, decode=clips.decode):
+    def counting(path, *rest, decode=clip_source.decode):
         names.append(Path(path).stem)
         return decode(path, *rest)
 
-    monkeypatch.setattr(clips, "decode", counting)
+    monkeypatch.setattr(clip_source, "decode", counting)
     return names
 
 

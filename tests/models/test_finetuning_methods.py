@@ -11,8 +11,8 @@ from torch import nn
 
 from affect.config import ComposedConfig, ConfigError, FinetuningConfig, LoraMethod, QwenOmniConfig, Tower
 from affect.models import Conversation, Encoder, Model, adapters, load, weights_cache
-from affect.training import optimizer as optimizers
-from affect.training.losses import answer_loss
+from affect.models.losses import answer_loss
+from affect.models.parameter_groups import parameter_groups
 
 METHODS = {
     "lora": {},
@@ -66,7 +66,7 @@ def logits(model: Model, tensors: dict[str, Any]) -> torch.Tensor:
 
 def train(model: Model, tensors: dict[str, Any], config: FinetuningConfig, steps: int = 12) -> list[float]:
     torch.manual_seed(0)
-    optimizer = torch.optim.AdamW(optimizers.parameter_groups(model.train(), config), lr=0.01)
+    optimizer = torch.optim.AdamW(parameter_groups(model.train(), config), lr=0.01)
     for group in optimizer.param_groups:
         group["lr"] = 0.01
     losses = []
@@ -496,7 +496,7 @@ def test_every_tower_can_have_its_own_learning_rate(folder: Path) -> None:
         "projector": 0.3,
     }
     by_name = {id(p): name for name, p in model.named_parameters()}
-    for group in optimizers.parameter_groups(model, finetuning):
+    for group in parameter_groups(model, finetuning):
         towers = {adapters.tower_of(by_name[id(p)], model.towers) for p in group["params"]}
         assert {counts[tower].learning_rate for tower in towers} == {group["lr"]}
 

@@ -35,8 +35,9 @@ from affect.config import Config, ConfigError, CuesReference, DataError, Dataset
 from affect.config.logs import say
 from affect.data import SPLITS, Record, leakage, readers
 from affect.data.clip_checks import TRANSIENT, content_hashes, measure_clips
+from affect.data.clips import ClipSource
 from affect.data.media import VERSION as DECODE_VERSION
-from affect.data.media import MediaError, Sampling, decode
+from affect.data.media import MediaError, Sampling
 from affect.data.overlap import overlap
 from affect.data.part import Part
 from affect.knowledge.protocol import Description, Failure, request_hash
@@ -317,7 +318,7 @@ def _as_text(record: Record, modality: str) -> tuple[str, bool]:
         outcome, detail = "missing", "the dataset has no file for it"
         return json.dumps({"cues": None, "outcome": outcome, "detail": detail, "seconds": 0.0}), False
     try:
-        clip = decode(record.media, SAMPLINGS[modality], record.start, record.end, record.audio_track)
+        clip = ClipSource().clip(record, SAMPLINGS[modality])
     except MediaError as error:
         kept = {"cues": None, "outcome": error.outcome, "detail": error.detail, "seconds": time.thread_time() - begin}
         return json.dumps(kept), error.outcome not in TRANSIENT

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from affect.config import Config
-from affect.config.logs import is_first, say
+from affect.config.logs import LOG, is_first
 from affect.config.schema import media_of
 from affect.data.class_balance import Classes
 from affect.data.files import write_json
@@ -23,7 +23,7 @@ from affect.training.module import Supervised
 def say_tokens(encoder: Encoder, cfg: Config) -> None:
     """Says how many tokens a clip becomes, in the first process."""
     for sentence in token_report.in_words(encoder, cfg.model, cfg.modalities) if is_first() else []:
-        say(sentence)
+        LOG.info(sentence)
 
 
 def examples_by_split(

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from affect.config.logs import LOG
 from affect.reports.formats import Report
 from affect.reports.sections import Section, Style, aligned, sections
 from affect.runs.run_folder import RunSummary, program_of
@@ -63,9 +64,9 @@ def print_alignment(aligned: Sequence["Aligned"]) -> None:
     """What the alignment of new towers came to, on the validation split."""
     for item in aligned:
         if item.accuracy is None:
-            print(f"{item.modality} aligned; no clip of the validation split has one of the training answers")
+            LOG.info(f"{item.modality} aligned; no clip of the validation split has one of the training answers")
             continue
-        print(
+        LOG.info(
             f"{item.modality} aligned: on the validation split the nearest answer is right for {item.accuracy:.1%},"
             f" loss {item.loss:.3f} nats"
         )

@@ -34,7 +34,7 @@ from torch import distributed
 from affect.config import Config, ConfigError, launch
 from affect.config.groups import PACKAGE
 from affect.config.launch import PLACE, Place, ProcessDied
-from affect.config.logs import FOLLOWED, is_first, say
+from affect.config.logs import FOLLOWED, LOG, is_first
 from affect.data.files import write_json
 from affect.runs.lifecycle import Stopped, now
 from affect.runs.run_folder import program_of
@@ -104,7 +104,7 @@ def spread(cfg: Config, folder: Path) -> Iterator[None]:
             children = {rank: _start(place, rank, call, stack) for rank in range(1, size)}
         else:
             step = f"{cfg.trainer.batch_size} × {cfg.trainer.accumulate} × {size}"
-            say(f"{given.started_by} started {size} processes: an optimiser step sees {step} clips")
+            LOG.info(f"{given.started_by} started {size} processes: an optimiser step sees {step} clips")
             _announce(json.dumps(call.__dict__))
         others = _Others(listening, call, place, children)
         stack.enter_context(_placed(place))

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from affect.config import ComposedConfig, Config, ConfigError, Switch, Target, is_true
 from affect.config.launch import place
-from affect.config.logs import is_first, say
+from affect.config.logs import LOG
 from affect.data.clips import Source
 from affect.models import Encoder, adapters, heads, precision
 from affect.models.sampling import sampling
@@ -104,11 +104,10 @@ def settle_checkpointing(model: nn.Module, tensors: dict[str, Any], cfg: Config,
     if not part.supports_gradient_checkpointing:
         return
     checkpoint_layers(part, True)
-    if is_first():
-        say(
-            f"model.gradient_checkpointing=auto is on: activations of {rows} × {length} tokens are estimated at"
-            f" {needed / GIGABYTE:.1f} GB, and {free / GIGABYTE:.1f} GB are free"
-        )
+    LOG.info(
+        f"model.gradient_checkpointing=auto is on: activations of {rows} × {length} tokens are estimated at"
+        f" {needed / GIGABYTE:.1f} GB, and {free / GIGABYTE:.1f} GB are free"
+    )
 
 
 # ---------------------------------------------------------------- the longest batch
@@ -150,7 +149,7 @@ def _try(model: nn.Module, batch: Batch, collate: Collate, cfg: Config, device: 
     if may_checkpoint and not part.is_activation_checkpointing:
         checkpoint_layers(part, True)
         if _fits(model, batch, cfg, device):
-            say("model.gradient_checkpointing=auto is on: without it the longest batch does not fit")
+            LOG.info("model.gradient_checkpointing=auto is on: without it the longest batch does not fit")
             return
         _free(device)
     rows, length = batch.tensors["input_ids"].shape
@@ -188,9 +187,9 @@ def _fits(model: nn.Module, batch: Batch, cfg: Config, device: torch.device) -> 
             tensor.copy_(before)
         _free(device)
     rows, length = batch.tensors["input_ids"].shape
-    if is_first() and device.type == "cuda":
+    if device.type == "cuda":
         peak, total = torch.cuda.max_memory_allocated(device), torch.cuda.mem_get_info(device)[1]
-        say(
+        LOG.info(
             f"the longest batch, {rows} × {length} tokens, fits: {peak / GIGABYTE:.1f} of {total / GIGABYTE:.1f} GB"
             " at its peak"
         )

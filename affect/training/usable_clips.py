@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from affect.config import Config, DataError
-from affect.config.logs import is_first, say
+from affect.config.logs import LOG, is_first
 from affect.data import Record, clips
 from affect.data.clip_checks import check_clips, file_versions
 from affect.data.media import NOTES, Clip, decode
@@ -22,7 +22,7 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> clips.Source:
     if not (wanted.audio or wanted.video):
         return clips.Source(None, {})
     cache_root = Path(cfg.cache_root).expanduser()
-    files = clips.open_files(cache_root, cfg.trainer.clip_cache_gb, say)
+    files = clips.open_files(cache_root, cfg.trainer.clip_cache_gb, LOG.warning)
 
     def take(record: Record, digest: str | None) -> Clip:
         if files is None or digest is None:
@@ -56,18 +56,18 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> clips.Source:
         for note, meaning in NOTES.items():
             noted = [record for record in part.records if note in checks[record.id].notes]
             if noted:
-                say(
+                LOG.info(
                     f"{part.dataset} {part.split}: {len(noted)} of {len(checks)} clips are used although {meaning}:"
                     f" {noted[0].media}: {checks[noted[0].id].notes[note]}"
                     + (" (the doctor names the others)" if len(noted) > 1 else "")
                 )
         if bad:
-            say(
+            LOG.info(
                 f"{part.dataset} {part.split}: {len(bad)} of {len(checks)} clips cannot be"
                 " used and are left out; a run lists them in exclusions.csv"
             )
     if files is not None and is_first():
-        say(
+        LOG.info(
             f"decoded clips are kept in {files.folder}, {files.size() / GIGABYTE:.2f} of at most"
             f" {files.limit / GIGABYTE:g} GB (trainer.clip_cache_gb)"
         )

@@ -236,7 +236,7 @@ def test_a_disk_that_is_full_is_what_is_reported(cfg, monkeypatch, capsys, full)
         if full:
             [log] = [each for each in logs.LOG.handlers if isinstance(each, lifecycle._RunLog)]
             log.setStream(open("/dev/full", "w")).close()  # noqa: SIM115
-            logs.say("what cannot be kept")
+            logs.LOG.info("what cannot be kept")
         run_folder.write_predictions(folder, PREDICTIONS)
     assert "Traceback" not in capsys.readouterr().err
     # Also where status.json cannot be written any more.
@@ -253,10 +253,10 @@ def test_a_disk_that_is_full_is_what_is_reported(cfg, monkeypatch, capsys, full)
 def test_a_line_is_said_once_where_the_root_logger_prints_too(cfg, monkeypatch, capsys):
     # Hydra's prints what reaches the root, in programs without a run folder too.
     monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(sys.stdout)])
-    logs.say("outside")
+    logs.LOG.info("outside")
     folder = run_folder.create(cfg, "train", None)
     with lifecycle.running(folder):
-        logs.say("inside")
+        logs.LOG.info("inside")
     said = capsys.readouterr().out
     assert said.count("outside") == said.count("inside") == 1
     assert "inside" in (folder / "log" / "run.log").read_text()

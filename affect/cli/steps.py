@@ -61,5 +61,5 @@ def finish(
     if supervised.content_free is not None and supervised.content_free.known:
         write_json(folder / "content_free.json", supervised.content_free.table())
     tracker.results(results, predictions, {record.id: record for part in parts for record in part.records})
-    print_results([run_folder.read(folder)])
+    print_results(folder)
     run_folder.check_answered(folder, predictions)

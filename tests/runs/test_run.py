@@ -384,23 +384,18 @@ def test_what_is_no_run_folder_is_refused(cfg, tmp_path):
         (folder / damaged).write_text(before)
 
 
-def test_the_table_has_a_row_for_every_run_whatever_became_of_it(cfg):
-    pytest.importorskip("torch")
-    from affect.reports.console import HEADINGS, rows
+def test_the_results_of_a_run_are_a_report_on_it_alone(cfg, capsys):
+    from affect.reports.console import print_results
 
-    folders = [finished(cfg), run_folder.create(cfg, "train", None), run_folder.create(cfg, "train", None)]
-    with pytest.raises(RuntimeError), lifecycle.running(folders[1]):
-        raise RuntimeError("out of memory")
-    with lifecycle.running(folders[2]):
-        table = rows([run_folder.read(folder) for folder in folders])
-    assert all(set(row) == set(HEADINGS) for row in table)
-    assert [row["task"] for row in table] == ["demo.emotion", "demo.sentiment", "failed", "running"]
-    assert (table[0]["expected"], table[0]["used"], table[0]["scored"]) == ("10", "6", "5")
-    assert (table[0]["metric"], table[1]["metric"]) == ("weighted_f1", "mae")
-    assert table[0]["readable"] == "60.0%"
-    kept = json.loads((folders[0] / "metrics.json").read_text())["tasks"]["demo.emotion"]
-    assert table[0]["lenient"] == f"{kept['lenient']['weighted_f1']:.4f}"
-    assert table[2]["lenient"] == table[3]["lenient"] == ""
+    folder = finished(cfg)
+    print_results(folder)
+    printed = capsys.readouterr().out
+    emotion, sentiment = printed.split("Results, demo.sentiment: ")
+    assert emotion.startswith("Results, demo.emotion: split test") and "weighted_f1" in emotion and "mae" in sentiment
+    assert any(line.split()[3:7] == ["10", "6", "5", "60.0%"] for line in emotion.splitlines())
+    assert f"1 {cfg.model.name}, {folder}" in printed.splitlines()
+    kept = json.loads((folder / "metrics.json").read_text())["tasks"]["demo.emotion"]
+    assert f"{kept['lenient']['weighted_f1']:.4f}" in emotion
 
 
 def test_a_list_of_exclusions_has_no_formulas(tmp_path):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from affect.config import Config, Target, chosen_tasks
-from affect.config.logs import is_first, say
+from affect.config.logs import LOG, is_first
 from affect.data.class_balance import Classes
 from affect.data.clips import ClipSource
 from affect.data.part import Part
@@ -88,7 +88,7 @@ def to_evaluate(
 def _examples(parts: Sequence[Part], splits: Iterable[str], cfg: Config, encoder: Encoder) -> dict[str, list[Example]]:
     """The examples of each split; of the training split those that have a label. Says how many tokens a clip has."""
     for sentence in token_report.in_words(encoder, cfg.model, cfg.modalities) if is_first() else []:
-        say(sentence)
+        LOG.info(sentence)
     return {
         split: prompted.examples(parts, split, cfg, encoder.count_text, labelled_only=split == "train")
         for split in splits

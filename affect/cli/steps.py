@@ -48,5 +48,5 @@ def finish(
     for name, content in supervised.learner.files().items():
         write_json(folder / name, content)
     tracker.results(results, predictions, {record.id: record for part in parts for record in part.records})
-    print_results([run_folder.read(folder)])
+    print_results(folder)
     run_folder.check_answered(folder, predictions)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from affect.config import Config, DataError, DatasetConfig, Kind
+from affect.config.logs import LOG
 from affect.data import leakage, readers
 from affect.data.overlap import overlap
 from affect.data.part import Part
@@ -31,7 +32,7 @@ def read(cfg: Config, splits: list[str]) -> list[Part]:
         ]
         for task in undeclared:
             task.labels = readers.infer_labels(readers.read(name, config, "train")[0], task)
-            print(
+            LOG.info(
                 f"{name}: task '{task.name}' declares no labels; those of the training rows are taken:"
                 f" {', '.join(task.labels)}"
             )
@@ -70,7 +71,7 @@ def _part(name: str, config: DatasetConfig, split: str, others: Mapping[str, tup
     expected = len(records) + sum(item.count for item in excluded)
     if bad := [item for item in excluded if item.bad_row]:
         lost = sum(item.count for item in bad)
-        print(
+        LOG.info(
             f"{name} {split}: {len(bad):,} {'row is' if len(bad) == 1 else 'rows are'} wrong and left out, with"
             f" {lost:,} of {expected:,} clips (datasets.{name}.on_bad_rows=exclude; exclusions.csv of a run lists"
             f" them). The first: {bad[0].source}: {bad[0].reason}"
@@ -91,7 +92,7 @@ def _part(name: str, config: DatasetConfig, split: str, others: Mapping[str, tup
             )
     chosen, fraction = readers.draw(config, split, records)
     if fraction is not None:
-        print(f"{name} {split}: {_fraction_in_words(fraction)}")
+        LOG.info(f"{name} {split}: {_fraction_in_words(fraction)}")
     return Part(
         dataset=name,
         split=split,

@@ -56,13 +56,9 @@ def dataset_conflicts(name: str, dataset: DatasetConfig, prompting: PromptingCon
             )
 
 
-def intervention_conflicts(cfg: Config, program: str) -> Iterator[str]:
-    if cfg.intervention is Intervention.none:
-        return
-    asked = f"intervention={cfg.intervention.value}"
-    if program != "evaluate":
-        yield f"{asked} changes the clips that a model is evaluated on: give it to evaluate.py, and leave it out here"
-    elif "a" not in cfg.modalities:
+def intervention_conflicts(cfg: Config) -> Iterator[str]:
+    if cfg.intervention is not Intervention.none and "a" not in cfg.modalities:
+        asked = f"intervention={cfg.intervention.value}"
         yield f"{asked} changes audio, but modalities={cfg.modalities} has none: leave it out, or add a to modalities"
 
 

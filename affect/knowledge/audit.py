@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from affect.config import Config
-from affect.config.logs import is_first, say
+from affect.config.logs import LOG, is_first
 from affect.data.files import write_json
 from affect.data.part import Part
 from affect.knowledge import cost, leak_audit
@@ -30,7 +30,7 @@ def write(
         return
     audit = leak_audit.audit(parts, cfg)
     for sentence in leak_audit.in_words(audit):
-        say(sentence)
+        LOG.info(sentence)
     costs = {split: cost.by_dataset(those, count, attached.seconds) for split, those in examples.items()}
     write_json(folder / "leak.json", audit)
     write_json(folder / "knowledge.json", attached.account() | {"cost": costs})

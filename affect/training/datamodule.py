@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from affect.config import Config, ServerConfig, TrainerConfig, launch
-from affect.config.logs import is_first, say
+from affect.config.logs import LOG, is_first
 from affect.data import class_balance
 from affect.evaluation.learner import Learner
 from affect.models import precision
@@ -91,7 +91,7 @@ class ClipData(L.LightningDataModule):
         )
         if self.weights and is_first():
             drawn = class_weights.drawn_in_words(self.by_split["train"], sampler.order())
-            say(f"finetuning.sampling={self.class_sampling}: epoch {self.epoch + 1} draws {drawn}")
+            LOG.info(f"finetuning.sampling={self.class_sampling}: epoch {self.epoch + 1} draws {drawn}")
         return self._loader("train", True, batch_size=batch_size, sampler=sampler)
 
     def step_total(self, index: int) -> int:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from affect.config import ComposedConfig, Config, ConfigError, Switch, is_true
 from affect.config.launch import place
-from affect.config.logs import is_first, say
+from affect.config.logs import LOG
 from affect.evaluation.learner import Learner
 from affect.models import precision
 from affect.models.collate import Batch
@@ -101,11 +101,10 @@ def settle_checkpointing(model: nn.Module, tensors: dict[str, Any], cfg: Config,
     if not part.supports_gradient_checkpointing:
         return
     checkpoint_layers(part, True)
-    if is_first():
-        say(
-            f"model.gradient_checkpointing=auto is on: activations of {rows} × {length} tokens are estimated at"
-            f" {needed / GIGABYTE:.1f} GB, and {free / GIGABYTE:.1f} GB are free"
-        )
+    LOG.info(
+        f"model.gradient_checkpointing=auto is on: activations of {rows} × {length} tokens are estimated at"
+        f" {needed / GIGABYTE:.1f} GB, and {free / GIGABYTE:.1f} GB are free"
+    )
 
 
 # ---------------------------------------------------------------- the longest batch
@@ -145,7 +144,7 @@ def _try(learner: Learner, batch: Batch, cfg: Config, device: torch.device) -> N
     if may_checkpoint and not part.is_activation_checkpointing:
         checkpoint_layers(part, True)
         if _fits(learner, batch, cfg, device):
-            say("model.gradient_checkpointing=auto is on: without it the longest batch does not fit")
+            LOG.info("model.gradient_checkpointing=auto is on: without it the longest batch does not fit")
             return
         _free(device)
     rows, length = batch.tensors["input_ids"].shape
@@ -184,9 +183,9 @@ def _fits(learner: Learner, batch: Batch, cfg: Config, device: torch.device) -> 
             tensor.copy_(before)
         _free(device)
     rows, length = batch.tensors["input_ids"].shape
-    if is_first() and device.type == "cuda":
+    if device.type == "cuda":
         peak, total = torch.cuda.max_memory_allocated(device), torch.cuda.mem_get_info(device)[1]
-        say(
+        LOG.info(
             f"the longest batch, {rows} × {length} tokens, fits: {peak / GIGABYTE:.1f} of {total / GIGABYTE:.1f} GB"
             " at its peak"
         )

@@ -9,7 +9,7 @@ import torch
 from torch import distributed
 
 from affect.config import FinetuningConfig
-from affect.config.logs import say
+from affect.config.logs import LOG
 from affect.data import Prediction
 from affect.data.class_balance import UNTOUCHED, Classes
 from affect.evaluation.learner import Learner
@@ -99,7 +99,7 @@ class Supervised(L.LightningModule):
             remedy = " or ".join(f"finetuning.{rate}" for rate in rates)
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}: lower {remedy}")
         if self.global_step == 0 and index == 0 and (sentence := self.learner.unused_parameters(loss)):
-            say(sentence)
+            LOG.info(sentence)
         return loss if self.trainer.world_size == 1 else loss + self._no_gradients()
 
     def _no_gradients(self) -> torch.Tensor:
@@ -118,14 +118,14 @@ class Supervised(L.LightningModule):
     def _note_lost(self, batch: Batch) -> None:
         for example, why in batch.failed:
             if example.record.id not in self.lost:
-                say(f"{example.record.id} can no longer be read and is left out: {why}")
+                LOG.warning(f"{example.record.id} can no longer be read and is left out: {why}")
             self.lost[example.record.id] = why
 
     def _note_unanswered(self, made: list[Prediction]) -> None:
         for prediction in made:
             if prediction.error is not None and prediction.error not in self.unanswered:
                 self.unanswered.add(prediction.error)  # said once, since all clips may have the same
-                say(f"{prediction.id} has no answer for {prediction.task}: {prediction.error}")
+                LOG.warning(f"{prediction.id} has no answer for {prediction.task}: {prediction.error}")
 
     def validation_step(self, batch: Batch, _: int) -> None:
         self._read(batch)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from affect.config import Config, DataError, Intervention
-from affect.config.logs import is_first, say
+from affect.config.logs import LOG, is_first
 from affect.data import clip_cache
 from affect.data.clip_checks import check_clips, file_versions
 from affect.data.clips import ClipSource
@@ -23,7 +23,7 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> ClipSource:
     if not (wanted.audio or wanted.video):
         return ClipSource()
     cache_root = Path(cfg.cache_root).expanduser()
-    files = clip_cache.open_files(cache_root, cfg.trainer.clip_cache_gb, say)
+    files = clip_cache.open_files(cache_root, cfg.trainer.clip_cache_gb, LOG.warning)
 
     source = ClipSource(files)
     seconds: dict[str, float] = {}
@@ -53,23 +53,23 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> ClipSource:
         for note, meaning in NOTES.items():
             noted = [record for record in part.records if note in checks[record.id].notes]
             if noted:
-                say(
+                LOG.info(
                     f"{part.dataset} {part.split}: {len(noted)} of {len(checks)} clips are used although {meaning}:"
                     f" {noted[0].media}: {checks[noted[0].id].notes[note]}"
                     + (" (the doctor names the others)" if len(noted) > 1 else "")
                 )
         if bad:
-            say(
+            LOG.info(
                 f"{part.dataset} {part.split}: {len(bad)} of {len(checks)} clips cannot be"
                 " used and are left out; a run lists them in exclusions.csv"
             )
     if files is not None and is_first():
-        say(
+        LOG.info(
             f"decoded clips are kept in {files.folder}, {files.size() / GIGABYTE:.2f} of at most"
             f" {files.limit / GIGABYTE:g} GB (trainer.clip_cache_gb)"
         )
     if cfg.intervention is not Intervention.none and is_first():
-        say(
+        LOG.info(
             f"intervention={cfg.intervention.value}: the model is given changed clips; descriptions in the prompt, if"
             " there are any, are those of the unchanged clips"
         )

@@ -697,9 +697,7 @@ def test_what_the_doctor_accepts_and_refuses(configure: Configure):
     assert configure("dataset=ravdess", program="doctor").modalities == "tav", "no model is involved"
     with pytest.raises(ConfigError, match="modalities=x has to be made of the letters"):
         configure("dataset=ravdess", "modalities=x", program="doctor")
-    with pytest.raises(
-        ConfigError, match=r"run=outputs/a is for evaluate.py and affect show: the doctor looks at data"
-    ):
+    with pytest.raises(ConfigError, match=r"run=outputs/a is for `python evaluate.py` and .*: leave it out here"):
         configure("dataset=meld", "run=outputs/a", program="doctor")
     with pytest.raises(ConfigError, match=r"strict=true is for `affect doctor`"):
         configure("dataset=demo", "strict=true", program="train")

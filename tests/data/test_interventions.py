@@ -70,7 +70,7 @@ def test_only_one_module_opens_clips() -> None:
     ("program", "words", "sentence"),
     [
         ("evaluate", ["intervention=mute", "modalities=t"], "modalities=t has none"),
-        ("train", ["intervention=mute"], "give it to evaluate.py"),
+        ("train", ["intervention=mute"], "intervention=mute is for `python evaluate.py`: it is for evaluation alone"),
     ],
 )
 def test_an_intervention_that_makes_no_sense_is_refused(

@@ -722,7 +722,7 @@ REFUSED = [
     ),
     (
         [*KNOWLEDGE, "prompting.max_description_words=0"],
-        "max_description_words=0 has to be at least 1, or null for all",
+        "max_description_words=0 has to be at least 1, or null",
     ),
     (
         [*KNOWLEDGE, "prompting.video_description.en=Nothing"],

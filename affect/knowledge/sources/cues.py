@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from affect.config import Config, ConfigError, CuesReference, DataError, DatasetConfig
-from affect.config.logs import say
+from affect.config.logs import LOG
 from affect.data import SPLITS, Record, leakage, readers
 from affect.data.clip_checks import TRANSIENT, content_hashes, measure_clips
 from affect.data.clips import ClipSource
@@ -177,7 +177,7 @@ class Cues:
             quantiles = self.quantiles(modality, {self._population(record) for record in mine})
             others = sum(self._population(record)[2] is None for record in mine)
             if self.by_speaker and others:
-                say(
+                LOG.info(
                     f"{others} of {len(mine)} clips are of speakers with fewer than {MIN_CLIPS} in their split, or of"
                     f" none: their {modality} is told relative to the training split instead of to the speaker"
                 )
@@ -217,7 +217,7 @@ class Cues:
                 )
             if len(usable) < len(members):
                 problem = next(m.problem for m in measured if m.cues is None)
-                say(
+                LOG.info(
                     f"{where}: {len(members) - len(usable)} of {len(members)} clips are not in the population that"
                     f" {modality} is told relative to, since they cannot be measured; the first: {problem}"
                 )

@@ -14,7 +14,7 @@ import av
 import numpy as np
 import torch
 
-from affect.data.clip_checks import Version, version
+from affect.data.file_hashes import Version, version
 from affect.data.media import SAMPLING_RATE, VERSION, Clip, Picked, Sampling, decode
 from affect.data.record import Record
 from affect.data.tensor_store import GIGABYTE, TensorFiles

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from affect.config import Intervention
-from affect.data.clip_checks import Version, version
+from affect.data.file_hashes import Version, version
 from affect.data.interventions import changed
 from affect.data.media import Clip, Sampling, decode
 from affect.data.record import Record

@@ -11,7 +11,7 @@ from typing import Any
 
 from affect.config import DESCRIPTIONS, Config, ConfigError, DataError, Missing, Source
 from affect.config.logs import LOG
-from affect.data.clip_checks import check_clips
+from affect.data.clip_checks import check_clips, exclude_failed
 from affect.data.media import Sampling
 from affect.data.part import Part
 from affect.data.tables import Excluded
@@ -172,21 +172,7 @@ def _exclude_unusable(
         wanting = [record for record in part.records if record.id in gaps]
         cache_root = Path(cfg.cache_root).expanduser()
         checks = check_clips(wanting, wanted, cache_root, num_workers=cfg.trainer.check_workers)
-        bad = {key: check for key, check in checks.items() if check.outcome != "ok"}
-        part.excluded += [
-            Excluded(id=key, split=part.split, reason=check.outcome, source=check.detail) for key, check in bad.items()
-        ]
-        part.records = [record for record in part.records if record.id not in bad]
-        if bad:
-            LOG.info(
-                f"{part.dataset} {part.split}: {len(bad)} clips cannot be described and are left out; a"
-                " run lists them in exclusions.csv"
-            )
-        if bad and not part.records:
-            raise DataError(
-                f"no clip of dataset '{part.dataset}', split '{part.split}' can be used; the first of {len(bad)}:"
-                f" {next(iter(bad.values())).detail}"
-            )
+        exclude_failed(part, checks, "described")
 
 
 def _report(

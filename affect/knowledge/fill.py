@@ -14,7 +14,7 @@ from pathlib import Path
 from affect.config import DESCRIPTIONS, Config, DataError, Source
 from affect.config.logs import LOG
 from affect.data import Record
-from affect.data.clip_checks import content_hashes
+from affect.data.file_hashes import content_hashes
 from affect.data.files import write_atomic, write_json
 from affect.data.part import Part
 from affect.data.tables import for_spreadsheets

@@ -8,8 +8,8 @@ import pytest
 
 from affect.config import Config, ConfigError, Intervention
 from affect.data import Record, clip_cache
-from affect.data.clip_checks import file_versions
 from affect.data.clips import ClipSource
+from affect.data.file_hashes import file_versions
 from affect.data.media import Sampling, write_clip
 
 WANTED = Sampling(audio=True, video=True, num_frames=2, frame_size=16, max_seconds=5)
@@ -55,9 +55,9 @@ def test_what_is_computed_from_a_muted_clip_has_a_key_of_its_own(record: Record,
 
 
 def test_only_one_module_opens_clips() -> None:
-    """Whatever looks at a clip asks a ClipSource; the cache and the check behind it are its own."""
+    """Whatever looks at a clip asks a ClipSource; the cache behind it is its own."""
     root = Path(clip_cache.__file__).parents[1]
-    own = {root / "data" / name for name in ("clips.py", "clip_cache.py", "clip_checks.py")}
+    own = {root / "data" / name for name in ("clips.py", "clip_cache.py")}
     names = [
         path.relative_to(root)
         for path in root.rglob("*.py")

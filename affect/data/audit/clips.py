@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from affect.data.clip_checks import TRANSIENT, file_contents, measure_clips
+from affect.data.clip_checks import TRANSIENT, measure_clips
 from affect.data.clips import ClipSource
+from affect.data.file_hashes import file_contents
 from affect.data.media import VERSION as DECODE_VERSION
 from affect.data.media import MediaError, Sampling
 from affect.data.overlap import Content

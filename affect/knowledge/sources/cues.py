@@ -34,8 +34,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from affect.config import Config, ConfigError, CuesReference, DataError, DatasetConfig
 from affect.config.logs import LOG
 from affect.data import SPLITS, Record, leakage, readers
-from affect.data.clip_checks import TRANSIENT, content_hashes, measure_clips
+from affect.data.clip_checks import TRANSIENT, measure_clips
 from affect.data.clips import ClipSource
+from affect.data.file_hashes import content_hashes
 from affect.data.media import VERSION as DECODE_VERSION
 from affect.data.media import MediaError, Sampling
 from affect.data.overlap import overlap

@@ -15,7 +15,7 @@ import pytest
 from av.stream import Disposition
 
 from affect.config import DataError
-from affect.data import Record, media
+from affect.data import Record, clip_checks, media
 from affect.data import clips as clips_module
 from affect.data.clip_cache import DECODING, open_files, take
 from affect.data.clip_checks import Check, check_clips, measure_clips
@@ -64,7 +64,7 @@ def decoded(monkeypatch) -> list[str]:
     """Names of the files that were decoded since."""
     names: list[str] = []
 
-    def counting(path, *rest, decode=clip_checks.decode):
+    def counting(path, *rest, decode=clips_module.decode):
         names.append(Path(path).name)
         return decode(path, *rest)
 

@@ -31,15 +31,15 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from affect.config import Config, ConfigError, CuesReference, DataError, DatasetConfig
+from affect.config import Config, ConfigError, CuesReference, DataError
 from affect.config.logs import LOG
-from affect.data import SPLITS, Record, leakage, readers
+from affect.data import SPLITS, Record, loading
+from affect.data.annotations import Annotations
 from affect.data.clip_checks import TRANSIENT, measure_clips
 from affect.data.clips import ClipSource
 from affect.data.file_hashes import content_hashes
 from affect.data.media import VERSION as DECODE_VERSION
 from affect.data.media import MediaError, Sampling
-from affect.data.overlap import overlap
 from affect.data.part import Part
 from affect.knowledge.protocol import Description, Failure, request_hash
 from affect.knowledge.sources import acoustic, cue_words, visual
@@ -147,10 +147,11 @@ class Cues:
         """The records that clips are told relative to. The training split of every dataset; and by speaker, those who
         have MIN_CLIPS clips in a split."""
         found: dict[Population, list[Record]] = {}
-        for name, config in self.cfg.datasets.items():
+        read: dict[str, Annotations] = {}
+        for name in self.cfg.datasets:
             for split in SPLITS if self.by_speaker else ("train",):
                 try:
-                    records = self._records(name, config, split)
+                    records = loading.records(self.cfg, name, split, read)
                 except DataError as error:
                     # A dataset can be without validation or training clips. What is evaluated has to be there.
                     if split in self.splits or not self.by_speaker:
@@ -228,16 +229,6 @@ class Cues:
     @property
     def _workers(self) -> int:
         return self.cfg.trainer.check_workers
-
-    def _records(self, name: str, config: DatasetConfig, split: str) -> list[Record]:
-        """As splits.read gives them: without the clips of other datasets, and cut to the subset."""
-        models = leakage.trained_models(self.cfg)
-        known = leakage.known_datasets(self.cfg, models)
-        records = readers.read(name, config, split)[0]
-        for reader, theirs in leakage.left_out_for(name, config, known, models).values():
-            shared = {mine.id for _, mine in overlap(theirs, records, (reader, config.reader))}
-            records = [record for record in records if record.id not in shared]
-        return readers.draw(config, split, records)[0]
 
     def _population(self, record: Record) -> Population:
         own = (record.dataset, record.split, record.speaker)

@@ -7,9 +7,8 @@ from typing import Any
 
 from affect import __version__
 from affect.config import ComposedConfig, Config, ExportAs, Kind, Media, Target, Task
-from affect.data import Record
+from affect.data import Record, readers
 from affect.data.escaping import code_markdown, escape_markdown
-from affect.data.published import LICENCES
 from affect.models import reach
 from affect.models.adapters import HEAD, TowerCount, tower_of
 from affect.prompting import messages as prompts
@@ -243,7 +242,7 @@ def _licences(cfg: Config, base: str) -> Iterator[str]:
     name = escape_markdown(Path(base).name if Path(base).exists() else base)
     yield f"- Base model, {name}: {known}."
     for name, dataset in cfg.datasets.items():
-        licence = LICENCES.get(dataset.reader, "affect does not know it.")
+        licence = readers.constant(dataset.reader, "LICENCE", "affect does not know it.")
         yield f"- Training data, {name}: {licence}"
     yield ""
     yield "These weights are made from both, so that both have to allow what is done with them."

@@ -10,6 +10,7 @@ from torch import nn
 
 from affect.config import ConfigError, FinetuningConfig, Target, Task
 from affect.models import adapters, heads
+from affect.models.base_sample import check_base
 
 UNREADABLE = (
     RuntimeError,
@@ -56,6 +57,6 @@ def load_best(model: nn.Module, run: Path) -> dict[str, Any] | None:
     except UNREADABLE as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(f"{path} cannot be read ({why}): it is damaged; train again or name another run") from error
-    adapters.check_base(model, base, str(path))
+    check_base(model, base, str(path))
     adapters.load_trained_state(model, state, str(path))
     return checkpoint.get("validation")

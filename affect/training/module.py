@@ -16,6 +16,7 @@ from affect.evaluation import predict
 from affect.evaluation.content_free import ContentFree
 from affect.evaluation.metrics.summary import brief
 from affect.models import Encoder, adapters, heads
+from affect.models.base_sample import check_base
 from affect.training import optimizer as optimizers
 from affect.training.class_weights import example_weights
 from affect.training.collate import Batch
@@ -191,6 +192,6 @@ class Supervised(L.LightningModule):
         checkpoint["validation"] = self.validated
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        adapters.check_base(self.model, checkpoint.get("base"), "the checkpoint")
+        check_base(self.model, checkpoint.get("base"), "the checkpoint")
         adapters.load_trained_state(self.model, checkpoint["state_dict"], "the checkpoint")
         self.lost |= checkpoint["lost"]

@@ -11,7 +11,8 @@ from affect.data import Record
 from affect.data.escaping import code_markdown, escape_markdown
 from affect.data.published import LICENCES
 from affect.models import reach
-from affect.models.adapters import HEAD, TowerCount, tower_of
+from affect.models.adapters import TowerCount
+from affect.models.towers import HEAD, tower_of
 from affect.prompting import messages as prompts
 from affect.runs import run_folder
 from affect.training.export.weights import is_native, serving_in_words

@@ -14,6 +14,7 @@ from affect.evaluation.content_free import ContentFree
 from affect.evaluation.learner import Learner
 from affect.models import Encoder, Model, adapters, heads
 from affect.models import checkpoint as checkpoints
+from affect.models.base_sample import BaseSample
 from affect.models.collate import Batch, Collate
 from affect.models.losses import answer_loss
 from affect.models.parameter_groups import parameter_groups
@@ -85,7 +86,7 @@ class LanguageLearner(Learner):
     def trained_state(self) -> dict[str, torch.Tensor]:
         return adapters.trained_state(self.module)
 
-    def base(self) -> adapters.BaseSample:
+    def base(self) -> BaseSample:
         return self.module.base_sample
 
     def load(self, checkpoint: Mapping[str, Any], source: str) -> None:

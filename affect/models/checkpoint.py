@@ -11,6 +11,7 @@ from torch import nn
 
 from affect.config import ConfigError, FinetuningConfig, Target, Task
 from affect.models import adapters, heads
+from affect.models.base_sample import check_base
 
 UNREADABLE = (
     RuntimeError,
@@ -45,7 +46,7 @@ def restore(
 def load(model: nn.Module, checkpoint: Mapping[str, Any], source: str) -> None:
     """Puts the trained tensors of a checkpoint into a model to which the same fine-tuning was applied. Raises
     ConfigError, naming `source`, where it is of another base or does not fit."""
-    adapters.check_base(model, checkpoint.get("base"), source)
+    check_base(model, checkpoint.get("base"), source)
     adapters.load_trained_state(model, checkpoint["state_dict"], source)
 
 

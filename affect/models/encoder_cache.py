@@ -31,9 +31,9 @@ from affect.data.media import SAMPLING_RATE, MediaError, Sampling
 from affect.data.progress import progress
 from affect.data.tensor_store import GIGABYTE, TensorFiles
 from affect.models import precision
-from affect.models.adapters import tower_of
 from affect.models.protocol import Conversation, Encoder, Model
 from affect.models.sampling import sampling
+from affect.models.towers import tower_of
 from affect.prompting.messages import Example
 
 VERSION = 5

@@ -3,7 +3,8 @@
 from torch import nn
 
 from affect.config import FinetuningConfig
-from affect.models.adapters import learning_rate, tower_of
+from affect.models.adapters import learning_rate
+from affect.models.towers import tower_of
 
 
 def parameter_groups(model: nn.Module, config: FinetuningConfig) -> list[dict]:

@@ -230,7 +230,7 @@ def test_a_first_batch_that_leaves_something_out_is_said() -> None:
     module = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2), "c": nn.Linear(2, 2).requires_grad_(False)})
     x = torch.ones(1, 2)
     said = adapters.without_gradient(module, module["a"](x).sum())
-    assert said.startswith("2 of 4 parameter tensors that are trained, and counted as such, have no part in the first")
+    assert said.startswith("2 of 4 trained parameter tensors get no gradient from the first")
     assert "for example b.bias: where no batch uses them they stay as they are" in said
     assert adapters.without_gradient(module, module["b"](module["a"](x)).sum()) is None
 

@@ -306,22 +306,25 @@ def with_fewshot(**changes) -> PromptingConfig:
 def test_similarity_is_the_cosine_of_tf_idf_as_scikit_learn_has_it():
     vectorizer = TfidfVectorizer(token_pattern=r"\w+")
     rows = vectorizer.fit_transform(SENTENCES)
-    index = fewshot.Index(SENTENCES)
-    for question in (*SENTENCES, "the dog and the purple moon", "nothing alike", ""):
-        assert index.similarities(question) == pytest.approx(
-            (rows @ vectorizer.transform([question]).T).toarray()[:, 0]
-        )
+    texts = [*SENTENCES, "the dog and the purple moon", "nothing alike", ""]
+    for text, scores in zip(texts, fewshot.similarities(texts, SENTENCES), strict=True):
+        assert scores == pytest.approx((rows @ vectorizer.transform([text]).T).toarray()[:, 0])
+
+
+def test_a_pool_without_words_is_similar_to_nothing():
+    assert [scores.tolist() for scores in fewshot.similarities(["a", "b"], ["", "?!"])] == [[0, 0], [0, 0]]
 
 
 def test_chinese_is_compared_by_characters_and_pairs():
-    scores = fewshot.Index(["今天天气很好", "我很难过", "明天天气不好"]).similarities("天气好")
+    [scores] = fewshot.similarities(["天气好"], ["今天天气很好", "我很难过", "明天天气不好"])
     assert scores.argmax() == 0 and scores[1] == 0 and 0 < scores[2] < scores[0]
 
 
 def test_the_most_similar_examples_are_taken_nearest_last():
     target = replace(ENGLISH, text="the dog ran home late")
     chosen = fewshot.choose([target], POOL, EMOTION, with_fewshot(k=2), "tav")[target.id]
-    scores = dict(zip(SENTENCES, fewshot.Index(SENTENCES).similarities(target.text), strict=True))
+    [scores] = fewshot.similarities([target.text], SENTENCES)
+    scores = dict(zip(SENTENCES, scores, strict=True))
     assert [record.text for record in chosen] == sorted(SENTENCES, key=scores.__getitem__)[-2:]
 
 
@@ -340,8 +343,8 @@ def test_only_examples_that_have_the_label_are_taken():
     assert {example.id for example in chosen} == {record.id for record in POOL[:3]}
     with pytest.raises(
         DataError,
-        match=r"^demo/test/7: demo/test/7 has 3 training examples of 'demo.emotion' outside its own group 'test/7', and"
-        r" prompting.fewshot.k=4 asks for more: lower prompting.fewshot.k, or use more training clips$",
+        match=r"^demo/test/7: demo/test/7 has 3 training examples of 'demo.emotion' outside its own group 'test/7', fewer than"
+        r" prompting.fewshot.k=4: lower prompting.fewshot.k, or use more training clips$",
     ):
         fewshot.choose([ENGLISH], pool, EMOTION, with_fewshot(k=4), "tav")
 

@@ -42,7 +42,7 @@ class Attached:
     controlled: dict[str, int] = field(default_factory=dict)
     """As controls.control says it."""
 
-    def account(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """What a run folder keeps of it."""
         return {
             "generators": self.generators,

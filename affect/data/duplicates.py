@@ -6,7 +6,7 @@ from pathlib import Path
 
 from affect.config import Config
 from affect.data import leakage
-from affect.data.clip_checks import file_contents
+from affect.data.file_hashes import file_contents
 from affect.data.overlap import Content, overlap
 from affect.data.part import Part
 from affect.data.record import Record

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from affect.config import Config, ConfigError, CrossSplitDuplicates, DataError, DatasetConfig
+from affect.config.logs import LOG
 from affect.data import annotations, clip_rows
 from affect.data.annotations import Annotations
 from affect.data.overlap import Contents, overlap, related, same_clips, shared_source, window
@@ -74,7 +75,7 @@ def check_splits(config: DatasetConfig, parts: Sequence[Part], contents: Content
             earlier.leave_out({first.id: f"same clip in split {later.split}" for first, _ in pairs})
         if pairs:
             action = "left out of it" if policy is CrossSplitDuplicates.exclude else "used in both"
-            print(
+            LOG.info(
                 f"{later.dataset}: {len({b.id for _, b in pairs}):,} clips of split '{later.split}' are in split"
                 f" '{earlier.split}' too, and {action}, since cross_split_duplicates={policy.value}; for example"
                 f" {pairs[0][1].id} is {pairs[0][0].id}"
@@ -171,7 +172,7 @@ def check_training(
                     f"{sentence}. Put the data where data_root=… or the dataset's root finds it, or go on without"
                     " knowing, with allow_unknown_overlap=true"
                 )
-            print(f"{sentence}. The run goes on, since allow_unknown_overlap=true")
+            LOG.info(f"{sentence}. The run goes on, since allow_unknown_overlap=true")
         for part in parts:
             for trained in model.readers:
                 _check_part(cfg, part, model, trained, contents)
@@ -179,7 +180,7 @@ def check_training(
             for trained, name in ((t, n) for t in model.readers for n in foreign):
                 _note_source(trained, name, (model.readers[trained], cfg.datasets[name].reader))
             for sentence in _same_texts(parts, model, foreign):
-                print(sentence)
+                LOG.info(sentence)
 
 
 def _check_part(cfg: Config, part: Part, model: Trained, trained: str, contents: Contents | None) -> None:
@@ -202,13 +203,13 @@ def _check_part(cfg: Config, part: Part, model: Trained, trained: str, contents:
     num_clips = f"{part.dataset} {part.split}: {len({b.id for _, b in pairs}):,} clips"
     if config.cross_split_duplicates is CrossSplitDuplicates.exclude or trained in config.exclude_overlap_with:
         part.leave_out({b.id: f"a training clip of {model.key}" for _, b in pairs})
-        print(
+        LOG.info(
             f"{num_clips} are left out, since {model.key} was trained with them or its checkpoint chosen, for example"
             f" {pairs[0][1].id}, which is {pairs[0][0].id}"
         )
         return
     if same and config.cross_split_duplicates is CrossSplitDuplicates.allow:
-        print(
+        LOG.info(
             f"{num_clips} are in another split that {model.key} was trained with, and used, since"
             " cross_split_duplicates=allow"
         )
@@ -272,7 +273,7 @@ def _shared(pairs: Sequence[tuple[Record, Record]]) -> str:
 
 def _note_source(first: str, second: str, readers: tuple[str, str]) -> None:
     if programme := shared_source(*readers):
-        print(
+        LOG.info(
             f"{first} and {second} are both cut from {programme}, in different ways: the same actors are in both, and"
             " scenes may be, which no id tells. A score on one after training on the other is not one on unseen people."
         )

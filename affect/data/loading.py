@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from affect.config import Config, DataError, DatasetConfig
+from affect.config.logs import LOG
 from affect.data import annotations, leakage, readers
 from affect.data.annotations import Annotations
 from affect.data.label_checks import infer_labels, undeclared_tasks
@@ -32,7 +33,7 @@ def read(cfg: Config, splits: Sequence[str]) -> list[Part]:
             by_name[name] = annotations.read(name, config)
         for task in undeclared_tasks(config):
             task.labels = infer_labels(by_name[name].split("train").records, task)
-            print(
+            LOG.info(
                 f"{name}: task '{task.name}' declares no labels; those of the training rows are taken:"
                 f" {', '.join(task.labels)}"
             )
@@ -92,7 +93,7 @@ def _part(
     expected = len(records) + sum(item.count for item in excluded)
     if bad := [item for item in excluded if item.bad_row]:
         lost = sum(item.count for item in bad)
-        print(
+        LOG.info(
             f"{name} {split}: {len(bad):,} {'row is' if len(bad) == 1 else 'rows are'} wrong and left out, with"
             f" {lost:,} of {expected:,} clips (datasets.{name}.on_bad_rows=exclude; exclusions.csv of a run lists"
             f" them). The first: {bad[0].source}: {bad[0].reason}"
@@ -113,7 +114,7 @@ def _part(
             )
     drawn, fraction = draw(config, split, records)
     if fraction is not None:
-        print(f"{name} {split}: {_fraction_in_words(fraction)}")
+        LOG.info(f"{name} {split}: {_fraction_in_words(fraction)}")
     return Part(
         dataset=name,
         split=split,

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from affect.config import Config, ConfigError, DataError, DatasetConfig, Kind, Task
 from affect.data import SPLITS, Record, annotations, clip_checks, published_texts, readers
+from affect.data import clips as clip_source
 from affect.data.audit import clips, findings, table
 from affect.data.audit.clips import FLOOR_DBFS, black, level, measurements
 from affect.data.audit.examine import Examination, examine
@@ -450,11 +451,11 @@ def test_without_any_clip_there_is_one_finding():
 def decoded(monkeypatch) -> list[str]:
     names: list[str] = []
 
-    def counting(path, *rest, decode=clips.decode):
+    def counting(path, *rest, decode=clip_source.decode):
         names.append(Path(path).stem)
         return decode(path, *rest)
 
-    monkeypatch.setattr(clips, "decode", counting)
+    monkeypatch.setattr(clip_source, "decode", counting)
     return names
 
 
@@ -698,9 +699,7 @@ def test_what_the_doctor_accepts_and_refuses(configure: Configure):
     assert configure("dataset=ravdess", program="doctor").modalities == "tav", "no model is involved"
     with pytest.raises(ConfigError, match="modalities=x has to be made of the letters"):
         configure("dataset=ravdess", "modalities=x", program="doctor")
-    with pytest.raises(
-        ConfigError, match=r"run=outputs/a is for evaluate.py and affect show: the doctor looks at data"
-    ):
+    with pytest.raises(ConfigError, match=r"run=outputs/a is for `python evaluate.py` and .*: leave it out here"):
         configure("dataset=meld", "run=outputs/a", program="doctor")
     with pytest.raises(ConfigError, match=r"strict=true is for `affect doctor`"):
         configure("dataset=demo", "strict=true", program="train")

@@ -19,7 +19,7 @@ from tiny_models import tiny_manifest
 
 from affect.cli.knowledge import main as describe
 from affect.config import Config, ConfigError, DataError
-from affect.data import Record, clip_checks, clip_rows, loading, stream_hashes
+from affect.data import Record, clip_rows, file_hashes, loading, stream_hashes
 from affect.data.duplicates import compare_contents
 from affect.data.media import SAMPLING_RATE, write_clip
 from affect.data.overlap import Content, same_clips
@@ -214,7 +214,7 @@ def test_a_screen_or_a_silence_that_many_clips_have_makes_them_no_copies(tmp_pat
     ):
         path = tmp_path / f"{name}{len(held)}.mp4"
         write_clip(path, frames=frames, fps=8, waveform=sound, sampling_rate=SAMPLING_RATE)
-        held.append(clip_checks.file_contents([str(path)], tmp_path)[str(path)])
+        held.append(file_hashes.file_contents([str(path)], tmp_path)[str(path)])
     same = {(a, b) for a in range(6) for b in range(a) if held[a].holds_the_same_as(held[b])}
     # A film with a silent track is the film without it.
     assert same == {(4, 2), (5, 3)}
@@ -306,10 +306,10 @@ def test_tracks_are_hashed_once_for_every_content(clips: Path, tmp_path: Path, m
     monkeypatch.setattr(stream_hashes, "stream_hashes", lambda path: asked.append(path) or hashes(path))
     paths = [str(clips / "train_0.mp4"), renamed(clips, tmp_path), str(tmp_path / "gone.mp4")]
     (tmp_path / "torn.mp4").write_bytes((clips / "train_0.mp4").read_bytes()[:700])
-    held = clip_checks.file_contents([*paths, str(tmp_path / "torn.mp4")], tmp_path / "cache")
+    held = file_hashes.file_contents([*paths, str(tmp_path / "torn.mp4")], tmp_path / "cache")
     assert held[paths[0]] == held[paths[1]] and paths[2] not in held and len(asked) == 2
     assert held[str(tmp_path / "torn.mp4")].audio == ()
-    assert clip_checks.file_contents(paths[:2], tmp_path / "cache") == {path: held[path] for path in paths[:2]}
+    assert file_hashes.file_contents(paths[:2], tmp_path / "cache") == {path: held[path] for path in paths[:2]}
     assert len(asked) == 2
 
 

@@ -10,7 +10,6 @@ from affect.data.clips import ClipSource
 from affect.data.file_hashes import file_versions
 from affect.data.media import NOTES
 from affect.data.part import Part
-from affect.data.problems import Excluded
 from affect.data.progress import progress
 from affect.data.tensor_store import GIGABYTE
 from affect.models.sampling import sampling

@@ -39,9 +39,9 @@ def read(cfg: Config, splits: Sequence[str]) -> list[Part]:
             )
         others = leakage.excluded_datasets(name, cfg, models, by_name)
         by_split = by_name[name].splits(splits)
-        own = [_part(name, config, split, *by_split[split], others) for split in splits]
-        leakage.check_splits(config, own)
-        parts += own
+        of_dataset = [_part(name, config, split, *by_split[split], others) for split in splits]
+        leakage.check_splits(config, of_dataset)
+        parts += of_dataset
     _check_labelled(cfg, parts)
     leakage.check_datasets(cfg, parts)
     leakage.check_training(cfg, parts, models)

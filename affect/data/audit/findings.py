@@ -85,14 +85,16 @@ def sizes(by_split: Records, wanted: Sequence[Published], config: DatasetConfig)
         for name, counts in each.classes.items():
             if not any(name in record.labels for record in records):
                 continue
-            found = classes(records, config.task_definitions[name])
-            wrong = {label: count for label, count in counts.items() if found.get(label) != count}
+            counted = classes(records, config.task_definitions[name])
+            wrong = {label: count for label, count in counts.items() if counted.get(label) != count}
             # Missing records are a finding already.
             if wrong and len(records) == each.count:
-                told = ", ".join(f"{label} {found.get(label, 0):,} for {count:,}" for label, count in wrong.items())
+                differences = ", ".join(
+                    f"{label} {counted.get(label, 0):,} for {count:,}" for label, count in wrong.items()
+                )
                 yield Finding(
                     severity=severity,
-                    what=f"{where}: the classes of {name} are not those that are published: {told}",
+                    what=f"{where}: the classes of {name} are not those that are published: {differences}",
                     count=len(wrong),
                     remedy="take the annotations from the publisher again, or say that these were changed",
                 )
@@ -116,14 +118,14 @@ def left_out(excluded: Sequence[Excluded], complete: set[str]) -> Iterator[Findi
             continue
         # Without numbers: else each of a thousand missing files would be a finding.
         by_reason[re.sub(r"\d+", "…", item.reason), item.split in complete].append(item)
-    for (alike, known), items in by_reason.items():
+    for (alike, is_published), items in by_reason.items():
         reason = items[0].reason if len({item.reason for item in items}) == 1 else alike
         yield Finding(
-            severity=Severity.note if known else Severity.warning,
+            severity=Severity.note if is_published else Severity.warning,
             what=f"{_splits(items)}: the reader leaves out: {reason}",
             count=sum(item.count for item in items),
             remedy="none: the split is as published without them"
-            if known
+            if is_published
             else f"complete the copy; see {items[0].source}",
             ids=tuple(item.id for item in items),
         )

@@ -39,8 +39,8 @@ def module(reader: str) -> ModuleType | None:
     """The module of a reader; None where there is none."""
     if reader not in (each.name for each in iter_modules(__path__)):
         return None
-    found = import_module(f"{__name__}.{reader}")
-    return found if hasattr(found, "records") else None
+    imported = import_module(f"{__name__}.{reader}")
+    return imported if hasattr(imported, "records") else None
 
 
 def constant(reader: str, name: str, default: Any) -> Any:

@@ -134,8 +134,8 @@ def _split(
             position = {utterance: number for number, utterance in enumerate(turns)}
             for source, rated in _rated(path, problems):
                 utterance, emotion = rated["utterance"], rated["emotion"]
-                own = _labels(rated, labels)
-                if labels != "all" and f"emotion{labels}" not in own:
+                label_values = _labels(rated, labels)
+                if labels != "all" and f"emotion{labels}" not in label_values:
                     outside[emotion] += 1
                     continue
                 if utterance not in said or utterance in twice:
@@ -150,7 +150,7 @@ def _split(
                     dataset="iemocap",
                     split=split,
                     text=text,
-                    labels=own,
+                    labels=label_values,
                     context=last(spoken[:here], context),
                     speaker=f"Ses{session:02d}_{_sex(utterance)}",
                     group=path.stem,
@@ -229,14 +229,14 @@ def _rated(path: Path, problems: Problems) -> Iterator[tuple[str, re.Match[str]]
 
 def _transcription(path: Path) -> tuple[dict[str, tuple[float, float, str]], set[str]]:
     """Start, end (seconds) and text of every timed utterance of a dialogue, and those that are there twice."""
-    found: dict[str, tuple[float, float, str]] = {}
+    said_by_utterance: dict[str, tuple[float, float, str]] = {}
     twice = set()
     for line in _lines(path):
         if said := SAID.fullmatch(line):
-            if said["utterance"] in found:
+            if said["utterance"] in said_by_utterance:
                 twice.add(said["utterance"])
-            found[said["utterance"]] = (float(said["start"]), float(said["end"]), said["text"].strip())
-    return found, twice
+            said_by_utterance[said["utterance"]] = (float(said["start"]), float(said["end"]), said["text"].strip())
+    return said_by_utterance, twice
 
 
 def _lines(path: Path) -> list[str]:
@@ -245,10 +245,10 @@ def _lines(path: Path) -> list[str]:
 
 def _labels(rated: re.Match[str], which: Literal[4, 6, "all"]) -> dict[str, str | float]:
     names = LABEL_SETS if which == "all" else (f"emotion{which}",)
-    own: dict[str, str | float] = {
+    values: dict[str, str | float] = {
         name: LABEL_SETS[name][rated["emotion"]] for name in names if rated["emotion"] in LABEL_SETS[name]
     }
-    return own | {name: float(rated[name]) for name in DIMENSIONS if 1 <= float(rated[name]) <= 5}
+    return values | {name: float(rated[name]) for name in DIMENSIONS if 1 <= float(rated[name]) <= 5}
 
 
 def _sex(utterance: str) -> str:

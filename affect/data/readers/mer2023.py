@@ -186,16 +186,16 @@ def _clips(folder: Path, problems: Problems) -> dict[str, Path] | None:
     """File by name of clip; None where the folder is not there."""
     if not folder.is_dir():
         return None
-    found: dict[str, Path] = {}
+    clips: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
             continue
-        if path.stem in found:
+        if path.stem in clips:
             problems.add(
                 f"{folder.name}/{path.name}",
-                f"is beside {found[path.stem].name}: leave one file a clip in the folder",
+                f"is beside {clips[path.stem].name}: leave one file a clip in the folder",
                 count=0,
             )
             continue
-        found[path.stem] = path
-    return found
+        clips[path.stem] = path
+    return clips

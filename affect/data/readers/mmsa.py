@@ -56,7 +56,7 @@ def utterances(
     `label` is a column that no row may leave empty. Clip ids that are shorter than `digits` get their leading zeros
     back. That a clip is twice in one split is left to whoever sees the ids; that it is in two splits is a problem.
     """
-    found: list[Utterance] = []
+    kept: list[Utterance] = []
     seen: dict[str, Utterance] = {}
     for row in rows:
         video_id, clip_id, split = row.cells[video].strip(), row.cells[clip].strip(), row.cells[mode].strip().lower()
@@ -79,8 +79,8 @@ def utterances(
                 split=one.split,
             )
             continue
-        found.append(one)
-    return found
+        kept.append(one)
+    return kept
 
 
 def labels(row: Row, columns: Mapping[str, str]) -> dict[str, str]:

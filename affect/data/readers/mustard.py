@@ -243,14 +243,14 @@ def _held_out(entries: Mapping[str, Any], scenes: Mapping[str, str], test: set[s
 
 
 def _of_show(entries: Mapping[str, Any], show: str) -> set[str]:
-    found = {clip for clip, entry in entries.items() if entry["show"] == show}
-    if not found or len(found) == len(entries):
+    clips = {clip for clip, entry in entries.items() if entry["show"] == show}
+    if not clips or len(clips) == len(entries):
         shows = ", ".join(sorted({entry["show"] for entry in entries.values()}))
         raise DataError(
             f"{ANNOTATIONS} has clips of {shows}, and protocol speaker_independent tests on {show} and trains on the"
             " other shows: restore the file from the original"
         )
-    return found
+    return clips
 
 
 def _test(root: Path, clips: Sequence[str], fold: int) -> set[str]:

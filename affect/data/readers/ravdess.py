@@ -86,25 +86,27 @@ def _split(root: Path, split: str, actors: list[int], media: str) -> Iterator[Re
             )
             continue
         # Hidden files are the file system's (macOS writes ._03-01-….wav beside each), not the dataset's.
-        found = {path.stem for path in folder.iterdir() if path.suffix == f".{media}" and not path.name.startswith(".")}
-        for name in sorted(found):
-            parts = NAME.fullmatch(name)
-            if not parts or (parts["emotion"], parts["intensity"]) == ("01", "02"):
+        present = {
+            path.stem for path in folder.iterdir() if path.suffix == f".{media}" and not path.name.startswith(".")
+        }
+        for name in sorted(present):
+            codes = NAME.fullmatch(name)
+            if not codes or (codes["emotion"], codes["intensity"]) == ("01", "02"):
                 problems.add(
                     f"{folder.name}/{name}.{media}",
                     "is not named MM-VC-EE-II-SS-RR-AA with known codes: restore the name",
                     count=0,  # the recording that it should be is missing, and counted as that
                 )
-            elif int(parts["actor"]) != actor:
+            elif int(codes["actor"]) != actor:
                 problems.add(
                     f"{folder.name}/{name}.{media}",
-                    f"is of actor {parts['actor']}: move it to that actor's folder",
+                    f"is of actor {codes['actor']}: move it to that actor's folder",
                     count=0,
                 )
         for name in names:
             path = folder / f"{name}.{media}"
             source = f"{folder.name}/{path.name}"
-            if name not in found:
+            if name not in present:
                 yield Excluded(
                     id=f"ravdess/{split}/{name}", split=split, reason=f"there is no file {source}", source=source
                 )

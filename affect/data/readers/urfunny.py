@@ -134,8 +134,8 @@ def _folds(path: Path, problems: Problems) -> dict[str, list[str]]:
     folds = pickles.load(path)
     if not isinstance(folds, dict):
         raise DataError(f"{path} has to be a dictionary of folds, and is a {type(folds).__name__}: {RELEASE}")
-    known = [SPLIT_NAMES[name] for name in folds if name in SPLIT_NAMES]
-    if len(known) != len(folds) or sorted(known) != sorted(SPLITS):
+    splits = [SPLIT_NAMES[name] for name in folds if name in SPLIT_NAMES]
+    if len(splits) != len(folds) or sorted(splits) != sorted(SPLITS):
         raise DataError(
             f"{path} has to have the folds train, dev and test, and has {', '.join(map(reprlib.repr, folds))}:"
             f" {RELEASE}"

@@ -149,7 +149,7 @@ def _check_points(
 def text(content: dict[str, Any], command: Sequence[str], file: str) -> str:
     """The YAML, with the command that made it and what to do with it."""
     return (
-        f"# Made by: {shlex.join(['python', '-m', 'affect.cli.wandb_sweep', *command])}\n"
+        f"# Made by: {shlex.join(['affect', 'sweep', 'wandb', *command])}\n"
         f"# Begin it with `wandb sweep {file}`, and take part in it, on any number of machines and in the folder of"
         " train.py,\n# with the `wandb agent …` that this prints; --count N ends an agent after N runs.\n"
         # Lines are not folded, so that a word of the command can be searched for as it is.

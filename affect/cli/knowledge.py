@@ -77,22 +77,19 @@ class Meter:
     """Progress on the error stream: a bar in a terminal, a line a minute elsewhere."""
 
     def __init__(self, enabled: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import TextColumn
 
-        console = Console(stderr=True)
+        from affect.data.progress import progress
+
         self.enabled = enabled
-        self.terminal = console.is_terminal
-        rate = TextColumn("{task.fields[rate]:.1f}/s, {task.fields[failed]:,} failed")
-        columns = (TextColumn("describing"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
-        self.bar = Progress(*columns, console=console, disable=not (enabled and self.terminal))
+        self.bar = progress(enabled, TextColumn("{task.fields[rate]:.1f}/s, {task.fields[failed]:,} failed"))
         self.total = self.made = self.failed = 0
 
     def begin(self, known: int, missing: int) -> None:
         self.total = missing
         self.started = self.said = time.monotonic()
         print(f"{known:,} descriptions are there, {missing:,} are missing", file=sys.stderr, flush=True)
-        self.task = self.bar.add_task("", total=missing, rate=0.0, failed=0)
+        self.task = self.bar.add_task("describing", total=missing, rate=0.0, failed=0)
 
     def advance(self, made: int, failed: int) -> None:
         self.made += made
@@ -100,7 +97,7 @@ class Meter:
         now = time.monotonic()
         rate = (self.made + self.failed) / max(now - self.started, 1e-9)
         self.bar.update(self.task, advance=made + failed, rate=rate, failed=self.failed)
-        if self.enabled and not self.terminal and now - self.said >= REPORT_EVERY:
+        if self.enabled and not self.bar.console.is_terminal and now - self.said >= REPORT_EVERY:
             self.said = now
             left = (self.total - self.made - self.failed) / rate
             print(

@@ -484,7 +484,7 @@ def test_what_goes_together_is_not_refused(configure: Configure) -> None:
 def test_the_recall_of_every_class_is_printed(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     numbers = run_folder.read(trained).metrics["tasks"]["manifest.label"]
     print_results(trained)
-    _, printed = capsys.readouterr().out.split("manifest.label, recall per class")
+    _, printed = capsys.readouterr().out.split("per class")  # the title of a narrow table is folded
     for label, count in (("anger", 2), ("joy", 7), ("sadness", 1)):
         assert ["1", label, str(count), f"{numbers['recall_per_class'][label]:.4f}"] in [
             line.split() for line in printed.splitlines()

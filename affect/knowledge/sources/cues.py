@@ -28,8 +28,6 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from affect.config import Config, ConfigError, CuesReference, DataError
 from affect.config.logs import LOG
@@ -41,6 +39,7 @@ from affect.data.file_hashes import content_hashes
 from affect.data.media import VERSION as DECODE_VERSION
 from affect.data.media import MediaError, Sampling
 from affect.data.part import Part
+from affect.data.progress import progress
 from affect.knowledge.protocol import Description, Failure, request_hash
 from affect.knowledge.sources import acoustic, cue_words, visual
 
@@ -207,7 +206,7 @@ class Cues:
             if (modality, population) in self.known:
                 continue
             members = self.populations[population]
-            with _progress(self.cfg.trainer.progress and population[2] is None) as bar:
+            with progress(self.cfg.trainer.progress and population[2] is None) as bar:
                 task = bar.add_task(f"measuring {modality} of {population[0]} {population[1]}", total=len(members))
                 measured = [m for _, m in self._measured(members, modality, partial(bar.advance, task))]
             usable = [m.cues for m in measured if m.cues is not None]
@@ -322,9 +321,3 @@ def _as_text(record: Record, modality: str) -> tuple[str, bool]:
         cues = visual.measure(clip.frames, clip.seconds)
     rounded = {cue: None if value is None else float(f"{value:.6g}") for cue, value in cues.items()}
     return json.dumps({"cues": rounded, "seconds": round(time.thread_time() - begin, 4)}), True
-
-
-def _progress(enabled: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, disable=not (enabled and console.is_terminal))

@@ -32,9 +32,20 @@ class Role(str, Enum):
     """What something is called. The values that a name stands for are keys of their own."""
 
 
-def role(name: str) -> dict[str, Role]:
-    """The metadata of a field with this role."""
-    return {"role": Role(name)}
+def role(name: str = "result", *, describes: bool = True) -> dict[str, Any]:
+    """The metadata of a field with this role. describes: whether it has a say in the descriptions of clips."""
+    return {"role": Role(name), "describes": describes}
+
+
+def not_describing(schema: type, prefix: str = "") -> Iterator[str]:
+    """Every key below a schema, written with dots, that has no say in the descriptions of clips. Of a group that has
+    none, the group alone."""
+    hints = get_type_hints(schema)
+    for field in fields(schema):
+        if not field.metadata.get("describes", True):
+            yield f"{prefix}{field.name}"
+        elif is_dataclass(hints[field.name]):
+            yield from not_describing(hints[field.name], f"{prefix}{field.name}.")
 
 
 def roles_of(schema: type, variants: Mapping[type, tuple[type, ...]], prefix: str = "") -> Iterator[tuple[str, Role]]:

@@ -61,19 +61,19 @@ class KnowledgeConfig:
     store: str | None = field(default=None, metadata=role("location"))
     """Folder in which descriptions are kept; null is `knowledge` under cache_root. Several processes and machines can
     fill one."""
-    make: bool = field(default=False, metadata=role("check"))
+    make: bool = field(default=False, metadata=role("check", describes=False))
     """train.py and evaluate.py: make the descriptions that the store lacks, instead of saying which."""
-    missing: Missing = Missing.refuse
+    missing: Missing = field(default=Missing.refuse, metadata=role(describes=False))
     """refuse stops with the list of what the store lacks; exclude leaves those clips out, counted and listed."""
-    splits: list[str] = field(default_factory=lambda: ["train", "val", "test"], metadata=role("check"))
+    splits: list[str] = field(default_factory=lambda: ["train", "val", "test"], metadata=role("check", describes=False))
     """affect knowledge: the splits that are described."""
     shard: str | None = field(default=None, metadata=role("check"))
     """affect knowledge: i/n with i from 0 to n - 1 fills in only the i-th of n shares, so that a multirun spreads the
     work, knowledge.shard=0/4,1/4,2/4,3/4."""
-    control: Control = Control.none
+    control: Control = field(default=Control.none, metadata=role(describes=False))
     """shuffled: the description of another clip of the same dataset and split. empty: none at all. mismatched_modality:
     audio and video change places. masked: all that names a label is masked (affect/knowledge/naming.py)."""
-    control_split: ControlSplit = ControlSplit.all
+    control_split: ControlSplit = field(default=ControlSplit.all, metadata=role(describes=False))
     """Where the control is applied: all splits, or the test split alone."""
     file_path: str | None = field(default=None, metadata=role("data_location"))
     """file: table of descriptions made elsewhere, .jsonl, .csv, .tsv or .parquet, with the columns id, modality, text

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from affect.config.fields import Role, roles_of
+from affect.config.fields import Role, not_describing, roles_of
 from affect.config.model import FAMILIES, ComposedConfig, ModelConfig, NativeConfig
 from affect.config.prompting import DESCRIPTIONS
 from affect.config.schema import Config
@@ -36,6 +36,9 @@ PLACES = keys_with(Role.location, Role.data_location)
 
 NEUTRAL = keys_with(*(role for role in Role if role not in (Role.result, Role.data_location)))
 """All keys that change no number."""
+
+NOT_DESCRIBING = tuple(not_describing(Config))
+"""Keys and groups that have no say in the descriptions of clips."""
 
 
 def is_one_of(key: str, listed: tuple[str, ...]) -> bool:

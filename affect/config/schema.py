@@ -35,25 +35,25 @@ class Config:
     datasets: dict[str, DatasetConfig] = field(default_factory=dict)
     """By name; filled by the group `dataset`, of which several can be named: dataset=[meld,demo]."""
     prompting: PromptingConfig = MISSING
-    finetuning: FinetuningConfig = MISSING
+    finetuning: FinetuningConfig = field(default=MISSING, metadata=role(describes=False))
     knowledge: KnowledgeConfig = MISSING
-    evaluation: EvaluationConfig = MISSING
-    trainer: TrainerConfig = MISSING
-    logger: LoggerConfig = MISSING
+    evaluation: EvaluationConfig = field(default=MISSING, metadata=role(describes=False))
+    trainer: TrainerConfig = field(default=MISSING, metadata=role(describes=False))
+    logger: LoggerConfig = field(default=MISSING, metadata=role(describes=False))
     modalities: str = "tav"
     """Letters of text, audio, video that the model is given."""
-    seed: int = 1
+    seed: int = field(default=1, metadata=role(describes=False))
     """Seed of everything random in a run: order of clips, new weights, dropout. From 0 to 2^32 - 1."""
     data_root: str = field(default="${oc.env:AFFECT_DATA,data}", metadata=role("location"))
     """Folder that holds a folder per dataset. Only read."""
     cache_root: str = field(default="${oc.env:AFFECT_CACHE,${oc.env:HOME,.}/.cache/affect}", metadata=role("location"))
     """Folder for everything that is derived: converted models, the demo corpus, results of checking clips."""
-    output_root: str = field(default="outputs", metadata=role("location"))
+    output_root: str = field(default="outputs", metadata=role("location", describes=False))
     """Folder in which a run makes its own folder."""
     resume: str | None = field(default=None, metadata=role("program"))
     """train.py: the run folder of a training that was stopped or killed, to be continued; everything else comes from
     it."""
-    resume_with_other_code: bool = field(default=False, metadata=role("program"))
+    resume_with_other_code: bool = field(default=False, metadata=role("program", describes=False))
     """Continue although the code or a library is not the one the run was begun with: its numbers then belong to
     neither."""
     run: str | None = field(default=None, metadata=role("program"))
@@ -72,7 +72,7 @@ class Config:
     """affect export: merged writes a whole model, adapter what was trained alone."""
     export_folder: str | None = field(default=None, metadata=role("program"))
     """affect export: the new folder it is written to; null is `export_merged` or `export_adapter` in the run's."""
-    dry_run: bool = field(default=False, metadata=role("program"))
+    dry_run: bool = field(default=False, metadata=role("program", describes=False))
     """Check the configuration, say what would be run, and stop."""
 
 

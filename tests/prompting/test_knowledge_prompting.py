@@ -342,8 +342,8 @@ def test_only_examples_that_have_the_label_are_taken():
     assert {example.id for example in chosen} == {record.id for record in POOL[:3]}
     with pytest.raises(
         DataError,
-        match=r"^demo/test/7: demo/test/7 has 3 training examples of 'demo.emotion' outside its own group 'test/7', fewer than"
-        r" prompting.fewshot.k=4: lower prompting.fewshot.k, or use more training clips$",
+        match=r"^demo/test/7: demo/test/7 has 3 training examples of 'demo.emotion' outside its own group 'test/7',"
+        r" fewer than prompting.fewshot.k=4: lower prompting.fewshot.k, or use more training clips$",
     ):
         fewshot.choose([ENGLISH], pool, EMOTION, with_fewshot(k=4), "tav")
 
@@ -418,7 +418,7 @@ def test_a_clip_without_another_cannot_be_shuffled():
     with pytest.raises(
         DataError,
         match=r"demo/test/0 is the only clip of its split with descriptions of audio and video, and"
-        " knowledge.control=shuffled gives it those of another: use more clips, or another control",
+        " knowledge.control=shuffled needs another one: use more clips, or another control",
     ):
         controls.controlled([NUMBERED[0], bare], [EMOTION], Control.shuffled, 0)
     assert controls.controlled([*NUMBERED[:2], bare], [EMOTION], Control.shuffled, 0)[2] is bare
@@ -681,7 +681,7 @@ REFUSED = [
     ([*KNOWLEDGE, "prompting.descriptions=[audio,audio]"], r"=\[audio,audio\] names one twice: name each once"),
     (
         [*KNOWLEDGE, "modalities=t"],
-        r"prompting.descriptions=\[audio,video\] shows nothing, since modalities=t leaves out what they tell of: set"
+        r"prompting.descriptions=\[audio,video\] shows nothing, since modalities=t leaves out what they describe: set"
         " prompting.descriptions_without_media=true",
     ),
     (
@@ -707,7 +707,7 @@ REFUSED = [
     ),
     (["prompting.fewshot.example.en='{clip}'"], r"prompting.fewshot.example.en lacks its placeholder \{answer\}"),
     (["prompting.fewshot.example.en='{word}'"], r"has a placeholder that is not \{clip\} or \{answer\}: 'word'"),
-    (["prompting.answer_marker.en=':'"], "prompting.answer_marker.en=':' has no word by which the final answer"),
+    (["prompting.answer_marker.en=':'"], "prompting.answer_marker.en=':' has no word that marks the final answer"),
 ]
 
 

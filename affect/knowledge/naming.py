@@ -98,7 +98,8 @@ def _aligned(text: str) -> tuple[str, list[int]]:
 
 # fmt: off
 ENDINGS = frozenset((
-    "", "e", "s", "es", "d", "ed", "ing", "ly", "y", "ies", "ied", "ying", "ily", "er", "ers", "est", "ier", "iest", "i",
+    "", "e", "s", "es", "d", "ed", "ing", "ly", "y", "ies", "ied", "ying", "ily", "er", "ers", "est", "ier", "iest",
+    "i",
 ))
 # fmt: on
 """Endings of inflected forms. A stemmer alone would remove more: position has the stem of positive, careful that of

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from affect.config import DESCRIPTIONS, Config, ConfigError, DataError, Missing, Source
-from affect.config.logs import say
+from affect.config.logs import LOG
 from affect.config.roles import NOT_DESCRIBING
-from affect.data.clip_checks import check_clips
+from affect.data.clip_checks import check_clips, exclude_failed
 from affect.data.media import Sampling
 from affect.data.part import Part
 from affect.data.tables import Excluded
@@ -97,7 +97,7 @@ def attach(parts: Sequence[Part], cfg: Config) -> Attached:
     attached.seconds = {record_id: value for record_id, value in attached.seconds.items() if record_id in kept}
     attached.tokens = {record_id: value for record_id, value in attached.tokens.items() if record_id in kept}
     attached.controlled = control(parts, cfg)
-    say(f"{len(kept):,} clips have descriptions of {' and '.join(shown)} by {', '.join(attached.generators)}")
+    LOG.info(f"{len(kept):,} clips have descriptions of {' and '.join(shown)} by {', '.join(attached.generators)}")
     return attached
 
 
@@ -128,7 +128,7 @@ def _descriptions(
     if gaps and cfg.knowledge.make:
         records = [record for part in parts for record in part.records if record.id in gaps]
         filled = fill(cfg, parts, source, records, modalities, hashes)
-        say(f"{filled.made:,} descriptions made by {generator} in {filled.seconds:.0f} s, kept in {folder}")
+        LOG.info(f"{filled.made:,} descriptions made by {generator} in {filled.seconds:.0f} s, kept in {folder}")
         found, gaps = look()
     if not gaps:
         return found.descriptions
@@ -147,7 +147,9 @@ def _descriptions(
             if record.id in gaps
         ]
         part.records = [record for record in part.records if record.id not in gaps]
-    say(f"{len(gaps):,} clips have no description by {generator} and are left out; a run lists them in exclusions.csv")
+    LOG.info(
+        f"{len(gaps):,} clips have no description by {generator} and are left out; a run lists them in exclusions.csv"
+    )
     return found.descriptions
 
 
@@ -170,22 +172,7 @@ def _exclude_unusable(
         records = [record for record in part.records if record.id in gaps]
         cache_root = Path(cfg.cache_root).expanduser()
         checks = check_clips(records, sampling, cache_root, num_workers=cfg.trainer.check_workers)
-        unusable = {record_id: check for record_id, check in checks.items() if check.outcome != "ok"}
-        part.excluded += [
-            Excluded(id=record_id, split=part.split, reason=check.outcome, source=check.detail)
-            for record_id, check in unusable.items()
-        ]
-        part.records = [record for record in part.records if record.id not in unusable]
-        if unusable:
-            say(
-                f"{part.dataset} {part.split}: {len(unusable)} clips cannot be described and are left out; a"
-                " run lists them in exclusions.csv"
-            )
-        if unusable and not part.records:
-            raise DataError(
-                f"no clip of dataset '{part.dataset}', split '{part.split}' can be used; the first of"
-                f" {len(unusable)}: {next(iter(unusable.values())).detail}"
-            )
+        exclude_failed(part, checks, "described")
 
 
 def _missing(

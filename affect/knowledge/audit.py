@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from affect.config import Config
-from affect.config.logs import is_first, say
+from affect.config.logs import LOG, is_first
 from affect.data.files import write_json
 from affect.data.part import Part
 from affect.knowledge import leak_audit
@@ -37,7 +37,7 @@ def write(
         return
     leaks = leak_audit.audit(parts, cfg)
     for sentence in leak_audit.in_words(leaks):
-        say(sentence)
+        LOG.info(sentence)
     costs = {split: cost_by_dataset(prompts, count, attached.seconds) for split, prompts in examples.items()}
     write_json(folder / "leak.json", leaks)
     write_json(folder / "knowledge.json", attached.summary() | {"cost": costs})

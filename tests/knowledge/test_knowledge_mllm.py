@@ -101,8 +101,6 @@ def test_instructions(configure, folder, table):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"max_new_tokens": 0}, "max_new_tokens=0 has to be at least 1"),
-        ({"temperature": -1.0}, "temperature=-1.0 must not be below 0"),
         ({"instruction_audio": {"en": "Listen."}}, r"in language 'zh', but knowledge.instruction_audio has no text"),
         ({"instruction_audio": {"en": "Listen.", "zh": ""}}, "instruction_audio has no text in it: add .*audio.zh=…"),
         ({"by_aspects": True, "aspects_video": {"en": ["gaze"]}}, "aspects_video has no text in it"),
@@ -395,6 +393,8 @@ def test_new_towers_are_refused(configure, table, tmp_path):
         ([f"{MAIN}.media=native"], "mllm_models.main has media=native, but descriptions are made from evenly spaced"),
         ([f"{MAIN}.modalities=ta", "knowledge.modalities=[video]"], "takes text and audio: choose a model that"),
         (["knowledge.mllm_batch_size=0"], "mllm_batch_size=0 has to be at least 1"),
+        (["knowledge.max_new_tokens=0"], "max_new_tokens=0 has to be at least 1"),
+        (["knowledge.temperature=-1"], "temperature=-1.0 must not be below 0"),
         ([f"{MAIN}.checkpoint=/nowhere"], "model.checkpoint=/nowhere cannot be loaded"),
         (["knowledge.mllm_run=/nowhere"], "/nowhere is not a run folder"),
     ],

@@ -786,7 +786,7 @@ def test_the_program_fills_and_shows_a_store(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match=r"1 descriptions could not be made by file-.*no row with id=manifest/test/3"):
         run(*words)
     said = capsys.readouterr().out
-    assert "manifest: file describes audio" in said and "0 descriptions were there, 3 made" in said
+    assert "manifest: file describes audio" in said and "0 descriptions were in the store, 3 made" in said
     run("-m", *words, "knowledge.splits=[train,val]", "knowledge.shard=0/2,1/2")
     assert store_admin.verify(folder).rows == 3
 
@@ -798,11 +798,11 @@ def test_the_program_fills_and_shows_a_store(tmp_path, monkeypatch, capsys):
     assert "heard manifest/train/1 \\x1b[31m" in look("show", ids[1])
     assert "1 shards, 3 rows" in look("verify") and "0 problems" in look("verify")
     assert "3 descriptions" in look("export", str(tmp_path / "all.csv"))
-    with pytest.raises(SystemExit, match="says nothing about 'manifest/train/9'"):
+    with pytest.raises(SystemExit, match="has no description of 'manifest/train/9'"):
         look("show", "manifest/train/9")
     with pytest.raises(SystemExit):
         knowledge.look(["ls", f"knowledge.store={folder}"])
-    assert f"here it is --store {folder}" in capsys.readouterr().err
+    assert f"write --store {folder}" in capsys.readouterr().err
     shards(folder)[0].write_bytes(b"")
     with pytest.raises(SystemExit) as ended:
         look("verify")

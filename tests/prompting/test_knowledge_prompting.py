@@ -99,17 +99,16 @@ PAGES = {
 
 
 @pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_golden_prompts(name, language, configure):
-    record, shots = (ENGLISH, ENGLISH_SHOTS) if language == "en" else (CHINESE, CHINESE_SHOTS)
-    cfg = configure(*PAGES[name], f"dataset=[{record.dataset}]")
-    task = next(iter(cfg.datasets[record.dataset].task_definitions.values()))
-    examples = shots if cfg.prompting.fewshot.k else ()
-    found = page(prompts.example(record, task, cfg.prompting, "tav", count, examples))
-    file = GOLDEN / f"{name}.{language}.txt"
-    if os.environ.get("AFFECT_WRITE_GOLDEN") == "1":
-        file.write_text(found, encoding="utf-8")
-    assert found == file.read_text(encoding="utf-8"), "set AFFECT_WRITE_GOLDEN=1 where the change is meant, and read it"
+def test_golden_prompts(name, configure):
+    cfg = configure(*PAGES[name], "dataset=[demo,sims]")
+    for record, shots in ((ENGLISH, ENGLISH_SHOTS), (CHINESE, CHINESE_SHOTS)):
+        task = next(iter(cfg.datasets[record.dataset].task_definitions.values()))
+        examples = shots if cfg.prompting.fewshot.k else ()
+        prompt = page(prompts.example(record, task, cfg.prompting, "tav", count, examples))
+        file = GOLDEN / f"{name}.{record.language}.txt"
+        if os.environ.get("AFFECT_WRITE_GOLDEN") == "1":
+            file.write_text(prompt, encoding="utf-8")
+        assert prompt == file.read_text(encoding="utf-8"), "set AFFECT_WRITE_GOLDEN=1 where the change is meant"
 
 
 def test_every_golden_file_is_of_a_prompt_that_is_tested():
@@ -690,7 +689,7 @@ REFUSED = [
     ),
     (
         [*KNOWLEDGE, "prompting.max_description_words=0"],
-        "max_description_words=0 has to be at least 1, or null for all",
+        "max_description_words=0 has to be at least 1, or null",
     ),
     (
         [*KNOWLEDGE, "prompting.video_description.en=Nothing"],

@@ -2,8 +2,9 @@
 
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
+
+from affect.data.progress import progress
 
 
 class Bars:
@@ -12,9 +13,7 @@ class Bars:
     def __init__(self, dataset: str, enabled: bool) -> None:
         self.dataset = dataset
         self.tasks: dict[str, TaskID] = {}
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        console = Console(stderr=True)
-        self.bar = Progress(*columns, console=console, disable=not (enabled and console.is_terminal))
+        self.bar = progress(enabled, stderr=True)
 
     def __enter__(self) -> "Bars":
         self.bar.__enter__()

@@ -27,17 +27,18 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from affect.config import Config, ConfigError, CuesReference, DataError, DatasetConfig
-from affect.config.logs import say
-from affect.data import SPLITS, Record, leakage, readers
-from affect.data.clip_checks import TRANSIENT, content_hashes, measure_clips
+from affect.config import Config, ConfigError, CuesReference, DataError
+from affect.config.logs import LOG
+from affect.data import SPLITS, Record, loading
+from affect.data.annotations import Annotations
+from affect.data.clip_checks import TRANSIENT, measure_clips
+from affect.data.clips import ClipSource
+from affect.data.file_hashes import content_hashes
 from affect.data.media import VERSION as DECODE_VERSION
-from affect.data.media import MediaError, Sampling, decode
-from affect.data.overlap import overlap
+from affect.data.media import MediaError, Sampling
 from affect.data.part import Part
+from affect.data.progress import progress
 from affect.knowledge.protocol import Description, Failure, request_hash
 from affect.knowledge.sources import acoustic, cue_words, visual
 
@@ -143,10 +144,11 @@ class Cues:
         """The records of each population: the training split of every dataset, and for cues_reference=speaker every
         speaker with MIN_CLIPS clips in a split."""
         populations: dict[Population, list[Record]] = {}
-        for name, config in self.cfg.datasets.items():
+        read: dict[str, Annotations] = {}
+        for name in self.cfg.datasets:
             for split in SPLITS if self.by_speaker else ("train",):
                 try:
-                    records = self._records(name, config, split)
+                    records = loading.records(self.cfg, name, split, read)
                 except DataError as error:
                     # A dataset may have no validation or training clips, but those described must be there.
                     if split in self.splits or not self.by_speaker:
@@ -174,7 +176,7 @@ class Cues:
             quantiles = self.quantiles(modality, {self._population(record) for record in clips})
             others = sum(self._population(record)[2] is None for record in clips)
             if self.by_speaker and others:
-                say(
+                LOG.info(
                     f"{others} of {len(clips)} clips have no speaker, or one with fewer than {MIN_CLIPS} clips in the"
                     f" split: their {modality} is told relative to the training split instead of the speaker"
                 )
@@ -202,7 +204,7 @@ class Cues:
             if (modality, population) in self.bounds:
                 continue
             members = self.populations[population]
-            with _progress(self.cfg.trainer.progress and population[2] is None) as bar:
+            with progress(self.cfg.trainer.progress and population[2] is None, stderr=True) as bar:
                 task = bar.add_task(f"measuring {modality} of {population[0]} {population[1]}", total=len(members))
                 measured = [m for _, m in self._measured(members, modality, partial(bar.advance, task))]
             usable = [m.cues for m in measured if m.cues is not None]
@@ -214,7 +216,7 @@ class Cues:
                 )
             if len(usable) < len(members):
                 problem = next(m.problem for m in measured if m.cues is None)
-                say(
+                LOG.info(
                     f"{where}: {len(members) - len(usable)} of {len(members)} clips cannot be measured and are left out"
                     f" of the reference for {modality}; the first: {problem}"
                 )
@@ -224,16 +226,6 @@ class Cues:
     @property
     def _workers(self) -> int:
         return self.cfg.trainer.check_workers
-
-    def _records(self, name: str, config: DatasetConfig, split: str) -> list[Record]:
-        """As loading.read gives them: without clips shared with other datasets, and cut to the subset."""
-        models = leakage.trained_models(self.cfg)
-        datasets = leakage.known_datasets(self.cfg, models)
-        records = readers.read(name, config, split)[0]
-        for reader, theirs in leakage.left_out_for(name, config, datasets, models).values():
-            shared = {ours.id for _, ours in overlap(theirs, records, (reader, config.reader))}
-            records = [record for record in records if record.id not in shared]
-        return readers.draw(config, split, records)[0]
 
     def _population(self, record: Record) -> Population:
         of_speaker = (record.dataset, record.split, record.speaker)
@@ -321,7 +313,7 @@ def _as_text(record: Record, modality: str) -> tuple[str, bool]:
         outcome, detail = "missing", "the dataset has no file for it"
         return json.dumps({"cues": None, "outcome": outcome, "detail": detail, "seconds": 0.0}), False
     try:
-        clip = decode(record.media, SAMPLINGS[modality], record.start, record.end, record.audio_track)
+        clip = ClipSource().clip(record, SAMPLINGS[modality])
     except MediaError as error:
         seconds = time.thread_time() - begin
         failed = {"cues": None, "outcome": error.outcome, "detail": error.detail, "seconds": seconds}
@@ -334,9 +326,3 @@ def _as_text(record: Record, modality: str) -> tuple[str, bool]:
         cues = visual.measure(clip.frames, clip.seconds)
     rounded = {cue: None if value is None else float(f"{value:.6g}") for cue, value in cues.items()}
     return json.dumps({"cues": rounded, "seconds": round(time.thread_time() - begin, 4)}), True
-
-
-def _progress(enabled: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, disable=not (enabled and console.is_terminal))

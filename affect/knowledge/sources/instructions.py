@@ -51,17 +51,13 @@ def fingerprinted(knowledge: KnowledgeConfig) -> dict[str, Any]:
 
 def check(knowledge: KnowledgeConfig, modalities: Sequence[str], languages: Iterable[str]) -> None:
     """Raises ConfigError, with a sentence for each mistake, where wording for `modalities` in `languages` is missing or
-    broken, or a generation setting is out of range."""
+    broken."""
     problems = list(_problems(knowledge, modalities, sorted(set(languages))))
     if problems:
         raise ConfigError("\n".join(problems))
 
 
 def _problems(knowledge: KnowledgeConfig, modalities: Sequence[str], languages: list[str]) -> Iterator[str]:
-    if knowledge.max_new_tokens < 1:
-        yield f"knowledge.max_new_tokens={knowledge.max_new_tokens} has to be at least 1"
-    if not knowledge.temperature >= 0:
-        yield f"knowledge.temperature={knowledge.temperature} must not be below 0"
     wanted: dict[str, dict[str, Any]] = {f"instruction_{m}": _wording(m, knowledge) for m in modalities}
     if knowledge.by_aspects:
         wanted["instruction_aspects"] = knowledge.instruction_aspects

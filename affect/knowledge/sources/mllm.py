@@ -38,8 +38,8 @@ from affect.config import (
     new_modalities,
 )
 from affect.data import Record
-from affect.data.clip_checks import content_hashes
 from affect.data.clip_parts import clips
+from affect.data.file_hashes import content_hashes
 from affect.data.media import Clip
 from affect.data.part import Part
 from affect.knowledge.protocol import Description, Failure
@@ -83,7 +83,7 @@ class Generator:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Answer:
     """The text of one generator about one modality of one clip."""
 
     text: str
@@ -99,8 +99,6 @@ def load(cfg: Config, parts: Sequence[Part]) -> "Mllm":
     """
     languages = {record.language for part in parts for record in part.records}
     knowledge = cfg.knowledge
-    if knowledge.mllm_batch_size < 1:
-        raise ConfigError(f"knowledge.mllm_batch_size={knowledge.mllm_batch_size} has to be at least 1")
     chosen = generators(cfg)
     described = [m for m in knowledge.modalities if any(m in generator.modalities for generator in chosen)]
     if not described:
@@ -226,14 +224,14 @@ class Mllm:
         order is that of `records`."""
         last = {m: [g for g in self.generators if m in g.modalities][-1].name for m in self.modalities}
         loaded = {generator.name: self._load(generator) for generator in self.generators if generator.modalities}
-        said: dict[tuple[str, str], list[Said | str]] = {}
+        outcomes: dict[tuple[str, str], list[Answer | str]] = {}
         for generator, decoded in self._decoded(records):
             model, encoder = loaded[generator.name]
             for modality in generator.modalities:
                 for record, outcome in self._described(model, encoder, generator, modality, decoded, hashes):
-                    said.setdefault((record.id, modality), []).append(outcome)
+                    outcomes.setdefault((record.id, modality), []).append(outcome)
                     if last[modality] == generator.name:
-                        yield self._joined(record, modality, said.pop((record.id, modality)), hashes)
+                        yield self._joined(record, modality, outcomes.pop((record.id, modality)), hashes)
 
     def _load(self, generator: Generator) -> tuple[Any, Encoder]:
         letters = {letter for modality in generator.modalities for letter in DESCRIPTIONS[modality]}
@@ -286,7 +284,7 @@ class Mllm:
         modality: str,
         decoded: Decoded,
         hashes: Mapping[str, str],
-    ) -> Iterator[tuple[Record, Said | str]]:
+    ) -> Iterator[tuple[Record, Answer | str]]:
         """The text of `generator` about `modality` of each clip, or the reason why there is none."""
         usable: list[tuple[Record, Clip]] = []
         for record, by_modality in decoded:
@@ -305,7 +303,7 @@ class Mllm:
             outcomes = self._say(model, encoder, generator, modality, batch, hashes)
             seconds = (time.perf_counter() - begin) / len(batch)
             for (record, _), outcome in zip(batch, outcomes, strict=True):
-                yield record, replace(outcome, seconds=seconds) if isinstance(outcome, Said) else outcome
+                yield record, replace(outcome, seconds=seconds) if isinstance(outcome, Answer) else outcome
 
     def _say(
         self,
@@ -315,7 +313,7 @@ class Mllm:
         modality: str,
         batch: list[tuple[Record, Clip]],
         hashes: Mapping[str, str],
-    ) -> list[Said | str]:
+    ) -> list[Answer | str]:
         letters = DESCRIPTIONS[modality]
         conversations = [
             Conversation(
@@ -344,7 +342,7 @@ class Mllm:
                 answers = sample(model, tensors, limit, temperature, seeds)
             else:
                 answers = model.generate(tensors, limit)
-        outcomes: list[Said | str] = []
+        outcomes: list[Answer | str] = []
         for (record, _), ids in zip(batch, answers, strict=True):
             if isinstance(ids, Unanswered):
                 outcomes.append(
@@ -359,7 +357,7 @@ class Mllm:
                     " raise knowledge.max_new_tokens, or choose a model that does not think"
                 )
             elif text := text.strip():
-                outcomes.append(Said(text=text, tokens=len(ids), seconds=0.0))
+                outcomes.append(Answer(text=text, tokens=len(ids), seconds=0.0))
             else:
                 key = f"knowledge.instruction_{modality}.{record.language}"
                 outcomes.append(
@@ -369,21 +367,21 @@ class Mllm:
         return outcomes
 
     def _joined(
-        self, record: Record, modality: str, outcomes: list[Said | str], hashes: Mapping[str, str]
+        self, record: Record, modality: str, outcomes: list[Answer | str], hashes: Mapping[str, str]
     ) -> Description | Failure:
         """The texts of all generators; a Failure where one of them has none."""
         for outcome in outcomes:
             if isinstance(outcome, str):
                 return Failure(id=record.id, modality=modality, reason=outcome)
-        said = [outcome for outcome in outcomes if isinstance(outcome, Said)]
+        answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
         return Description(
             id=record.id,
             sha256=hashes[record.id],
             modality=modality,
             generator=self.fingerprint,
-            text="\n".join(outcome.text for outcome in said),
-            tokens=sum(outcome.tokens for outcome in said),
-            seconds=sum(outcome.seconds for outcome in said),
+            text="\n".join(answer.text for answer in answers),
+            tokens=sum(answer.tokens for answer in answers),
+            seconds=sum(answer.seconds for answer in answers),
             time=datetime.now(UTC).isoformat(timespec="seconds"),
             request=self.request(record, modality),
         )

@@ -145,3 +145,35 @@ def _at_the_right(rows: list[list[int]], width: int, fill: int) -> torch.Tensor:
     for i, row in enumerate(rows):
         table[i, width - len(row) :] = row
     return torch.from_numpy(table)
+
+
+class ChatEncoder:
+    """The part of `affect.models.Encoder` that concerns text alone, for encoders that have their tokenizer here."""
+
+    tokens_known = True
+
+    def __init__(self, tokenizer: Any, end: int, special: list[str]) -> None:
+        """`end` is the token that ends a turn; `special` are the strings that text from outside must not contain."""
+        self.tokenizer, self.end, self.special = tokenizer, end, special
+        self.pad = end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.stops = frozenset({end, self.pad, tokenizer.eos_token_id} - {None})
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids of a text in which special tokens are written out; none are added."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    @remembered
+    def answer_ids(self, answer: str) -> list[int]:
+        """The tokens of an answer, end of turn included."""
+        return [*self.tokenize(neutralise(answer, self.special)), self.end]
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of generated tokens, without special ones."""
+        return answer_text(self.tokenizer, ids)
+
+    def text_batch(self, prompts: list[list[int]], answers: list[str | None]) -> dict[str, Any]:
+        """The keys every batch has, from the ids of prompts and their answers; all have one or none has."""
+        assert len({answer is None for answer in answers}) == 1, (
+            "some conversations of the batch have an answer and some do not"
+        )
+        return pad_left(prompts, None if answers[0] is None else [*map(self.answer_ids, answers)], self.pad)

@@ -20,13 +20,13 @@ SHORT = ("dataset=manifest", "trainer.max_epochs=1", "trainer.batch_size=4", "mo
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of what was really loaded, in order; nothing is kept from other tests."""
     names: list[str] = []
-    load = pretrained._load
+    load = pretrained.complete_weights
 
     def noted(kind: type, key: str, name: str, **how: object) -> nn.Module:
         names.append(key)
         return load(kind, key, name, **how)
 
-    monkeypatch.setattr(pretrained, "_load", noted)
+    monkeypatch.setattr(pretrained, "complete_weights", noted)
     monkeypatch.setattr(weights_cache, "_parts", {})
     return names
 

@@ -1,4 +1,4 @@
-"""The two values that travel through affect: a `Record` goes in, a `Prediction` comes out."""
+"""Records (utterances of a dataset) and predictions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from affect.config import Value
 
 SPLITS = ("train", "val", "test")
+
+SPLIT_NAMES = {"train": "train", "valid": "val", "val": "val", "dev": "val", "validation": "val", "test": "test"}
+"""Split by the spellings that tables and pickles use, in lower case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

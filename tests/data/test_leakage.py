@@ -12,11 +12,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from dataset_fixtures import plus_plus_scene, plus_plus_tree
 from tiny_models import tiny_manifest
 
 from affect.cli.knowledge import main as describe
 from affect.config import Config, ConfigError, DataError
-from affect.data import Record, clip_checks, clip_rows, loading, readers, stream_hashes
+from affect.data import Record, clip_rows, file_hashes, loading, stream_hashes
 from affect.data.duplicates import compare_contents
 from affect.data.media import SAMPLING_RATE, write_clip
 from affect.data.overlap import Content, same_clips
@@ -210,7 +211,7 @@ def test_a_screen_or_a_silence_that_many_clips_have_makes_them_no_copies(tmp_pat
     ):
         path = tmp_path / f"{name}{len(held)}.mp4"
         write_clip(path, frames=frames, fps=8, waveform=sound, sampling_rate=SAMPLING_RATE)
-        held.append(clip_checks.file_contents([str(path)], tmp_path)[str(path)])
+        held.append(file_hashes.file_contents([str(path)], tmp_path)[str(path)])
     same = {(a, b) for a in range(6) for b in range(a) if held[a].holds_the_same_as(held[b])}
     # A film with a silent track is the film without it.
     assert same == {(4, 2), (5, 3)}
@@ -281,10 +282,10 @@ def test_tracks_are_hashed_once_for_every_content(clips: Path, tmp_path: Path, m
     monkeypatch.setattr(stream_hashes, "stream_hashes", lambda path: asked.append(path) or hashes(path))
     paths = [str(clips / "train_0.mp4"), renamed(clips, tmp_path), str(tmp_path / "gone.mp4")]
     (tmp_path / "torn.mp4").write_bytes((clips / "train_0.mp4").read_bytes()[:700])
-    held = clip_checks.file_contents([*paths, str(tmp_path / "torn.mp4")], tmp_path / "cache")
+    held = file_hashes.file_contents([*paths, str(tmp_path / "torn.mp4")], tmp_path / "cache")
     assert held[paths[0]] == held[paths[1]] and paths[2] not in held and len(asked) == 2
     assert held[str(tmp_path / "torn.mp4")].audio == ()
-    assert clip_checks.file_contents(paths[:2], tmp_path / "cache") == {path: held[path] for path in paths[:2]}
+    assert file_hashes.file_contents(paths[:2], tmp_path / "cache") == {path: held[path] for path in paths[:2]}
     assert len(asked) == 2
 
 
@@ -439,9 +440,7 @@ def test_what_a_run_folder_keeps_is_small_and_holds_no_words(
     assert (tmp_path / clip_rows.FILE).stat().st_size < 1_000_000
 
 
-def test_mustard_plus_plus_is_known_to_hold_what_a_run_on_mustard_learnt(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mustard_plus_plus_is_known_to_hold_what_a_run_on_mustard_learnt(configure: Configure, tmp_path: Path) -> None:
     def clip(dataset: str, split: str, name: str) -> Record:
         return Record(id=f"{dataset}/{split}/{name}", dataset=dataset, split=split, text="Yes.", group="g")
 
@@ -459,13 +458,11 @@ def test_mustard_plus_plus_is_known_to_hold_what_a_run_on_mustard_learnt(
         for s, names in ids.items()
     ]
     run_folder.write_clips(folder, cfg, parts, {})
-    theirs = [clip("mustard_plus_plus", "test", name) for name in ("1_60", "2_1")]
-    monkeypatch.setattr(readers, "read", lambda name, config, split: (list(theirs), []) if name[7:] else gone())
-
-    def gone() -> None:
-        raise DataError("sarcasm_data.json does not exist")
-
-    cfg = configure("dataset=mustard_plus_plus", "data_root=/nowhere", "modalities=t", program="evaluate")
+    rows = plus_plus_scene("1_60", "Yes.", "FRIENDS") + plus_plus_scene("2_1", "No.", "FRIENDS")
+    plus_plus_tree(tmp_path / "mustard_plus_plus", rows)
+    protocol = "datasets.mustard_plus_plus.options.protocol=speaker_independent"
+    words = ("dataset=mustard_plus_plus", f"data_root={tmp_path}", protocol, "modalities=t")
+    cfg = configure(*words, program="evaluate")
     cfg.run = str(folder)
     with pytest.raises(DataError, match=r"has 1 clips of dataset 'mustard' .*exclude_overlap_with=\[mustard\]"):
         loading.read(cfg, ["test"])

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from affect.data import media
 from affect.data.media import OUTCOMES, SAMPLING_RATE, MediaError, Sampling, decode, write_clip
+from affect.data.media.frames import Frames
 
 FPS = 10
 BOTH = Sampling(audio=True, video=True, num_frames=6, frame_size=64, max_seconds=10)
@@ -159,8 +159,8 @@ def films(tmp_path_factory) -> list[Path]:
 @pytest.mark.parametrize("window", [(None, None), (0.5, 1.9), (1.33, None), (2.02, 2.3)])
 def test_decoding_only_what_is_needed_gives_the_same(films, clip, window, monkeypatch):
     counts = []
-    add = media._Frames.add
-    monkeypatch.setattr(media._Frames, "add", lambda *args: (counts.append(1), add(*args))[1])
+    add = Frames.add
+    monkeypatch.setattr(Frames, "add", lambda *args: (counts.append(1), add(*args))[1])
     for path in [*films, clip]:
         for num_frames in (3, 6, 16, 40):
             for sampling in (VIDEO, AUDIO, BOTH) if path is clip else (VIDEO,):

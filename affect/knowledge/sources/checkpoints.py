@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from affect.config import ConfigError, ModelConfig
-from affect.data.clip_checks import content_hashes
+from affect.data.file_hashes import content_hashes
 from affect.models.composed import smollm2
 from affect.models.precision import dtype
 from affect.models.pretrained import refusals

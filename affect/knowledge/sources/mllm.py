@@ -38,8 +38,8 @@ from affect.config import (
     new_modalities,
 )
 from affect.data import Record
-from affect.data.clip_checks import content_hashes
 from affect.data.clip_parts import clips
+from affect.data.file_hashes import content_hashes
 from affect.data.media import Clip
 from affect.data.part import Part
 from affect.knowledge.protocol import Description, Failure

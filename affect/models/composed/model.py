@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 
 from affect.config import ComposedConfig, ConfigError, ProjectorKind, is_true
-from affect.config.logs import say
+from affect.config.logs import LOG
 from affect.models import reach
 from affect.models.chat import end_of_turn
 from affect.models.composed import features, smollm2, towers
@@ -129,7 +129,7 @@ def load(config: ComposedConfig, *, modalities: str, cache_root: Path) -> tuple[
     if config.trust_remote_code:
         without_code = (None, "conv", "smollm2-wheel")
         checkpoints = [name for name in (config.language, config.audio, config.vision) if name not in without_code]
-        say(
+        LOG.warning(
             "model.trust_remote_code=true: Python code that comes with"
             f" {' and '.join(checkpoints) or 'no checkpoint'} is run. Nobody has checked it, and it can do whatever"
             " you can do on this machine: read it first, and keep it in a folder of your own so that it stays the same"

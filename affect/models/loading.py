@@ -1,9 +1,11 @@
 """Loads the model that a configuration names."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from affect.config import ComposedConfig, ModelConfig, NativeConfig
+from affect.config import ComposedConfig, Config, ModelConfig, NativeConfig
 from affect.models.protocol import Encoder, Model
 
 if TYPE_CHECKING:
@@ -35,6 +37,20 @@ def load(config: ModelConfig, *, modalities: str, cache_root: Path) -> tuple[Mod
         model, encoder = server.load(config, modalities=modalities, cache_root=cache_root)
     kernels.use(model)
     return model, encoder
+
+
+@contextmanager
+def borrowed(cfg: Config, modalities: str | None = None) -> Iterator[tuple[Model, Encoder]]:
+    """The model and encoder of a run for the block, whose pretrained parts are kept for the next job of this process.
+    `modalities` are those of the run unless given."""
+    from affect.models import precision, weights_cache
+
+    with weights_cache.keeping():
+        yield load(
+            precision.settled(cfg.model, cfg.trainer),
+            modalities=cfg.modalities if modalities is None else modalities,
+            cache_root=Path(cfg.cache_root).expanduser(),
+        )
 
 
 def own_frames(config: NativeConfig) -> "OwnFrames":

@@ -6,19 +6,15 @@ own weights were trained is dropped, and the next job loads it again. New towers
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from affect.config import Config
-from affect.models import loading, precision, protocol
-
 _parts: dict[Hashable, Any] = {}
 _wanted: set[Hashable] | None = None
-"""Keys that the current job has asked for; None outside of `borrowed`, where nothing is kept."""
+"""Keys that the current job has asked for; None outside of `keeping`, where nothing is kept."""
 
 
 def part(key: Hashable, make: Callable[[], Any]) -> Any:
@@ -38,19 +34,14 @@ def part(key: Hashable, make: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def borrowed(cfg: Config, modalities: str | None = None) -> Iterator[tuple[protocol.Model, protocol.Encoder]]:
-    """The model and encoder of `models.load`, whose pretrained parts are kept for the next job after the block.
-    `modalities` are those of the run unless given. After an error nothing is kept."""
+def keeping() -> Iterator[None]:
+    """Keeps the parts that the block asks for, ready for the next job. After an error nothing is kept."""
     global _wanted
     _wanted = set()
     try:
-        yield loading.load(
-            precision.settled(cfg.model, cfg.trainer),
-            modalities=cfg.modalities if modalities is None else modalities,
-            cache_root=Path(cfg.cache_root).expanduser(),
-        )
+        yield
     except BaseException:
-        _parts.clear()
+        clear()
         raise
     finally:
         used, _wanted = _wanted, None
@@ -61,6 +52,11 @@ def borrowed(cfg: Config, modalities: str | None = None) -> Iterator[tuple[proto
         # Only what this job used is kept, to save memory: the next job most likely uses the same.
         if key not in used or (isinstance(kept, nn.Module) and any(p.requires_grad for p in kept.parameters())):
             del _parts[key]
+
+
+def clear() -> None:
+    """Drops all parts."""
+    _parts.clear()
 
 
 def give_up(changed: set[nn.Module]) -> None:

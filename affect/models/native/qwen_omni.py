@@ -121,9 +121,9 @@ class QwenOmniEncoder(NativeEncoder):
     def processed(self, conversation: Conversation) -> dict[str, Any]:
         features: dict[str, Any] = {}
         if conversation.waveform is not None:
-            log_mel, mask = self.log_mel(conversation.waveform)
+            mel, mask = self.log_mel(conversation.waveform)
             count = self.num_audio_tokens(int(mask.sum()))
-            features |= {"input_features": log_mel, "feature_attention_mask": mask}
+            features |= {"input_features": mel, "feature_attention_mask": mask}
             features["audio_written"] = torch.full((count,), self.media_ids["audio"])
         if conversation.frames is not None:
             features |= self._video(conversation)

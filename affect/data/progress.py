@@ -4,6 +4,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def progress(enabled: bool) -> Progress:
-    """A progress bar in the style of all of affect's."""
+    """affect's progress bar; it prints nothing unless `enabled`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, disable=not enabled)

@@ -10,7 +10,7 @@ from affect.reports.aggregate import table, tasks
 from affect.reports.bootstrap import RESAMPLES
 from affect.reports.collect import check_metrics, find, load, lost, unfinished
 from affect.reports.comparison import against
-from affect.reports.console import as_text, bad_rows, print_report
+from affect.reports.console import as_text, bad_rows, print_report, unanswered
 from affect.reports.formats import FORMATS, Report
 from affect.reports.knowledge import tell
 from affect.reports.rows import Table
@@ -47,7 +47,11 @@ def main(arguments: list[str] | None = None) -> None:
     notes = [
         *unfinished(chosen),
         *(note for made in tables for note in made.notes),
-        *(f"{number} {line}" for number, run in enumerate(chosen, 1) for line in bad_rows(run.summary)),
+        *(
+            f"{number} {line}"
+            for number, run in enumerate(chosen, 1)
+            for line in (*bad_rows(run.summary), *unanswered(run.summary))
+        ),
         *lost(chosen),
         *deeper,
         *(f"not in the table: {problem}" for problem in damaged),

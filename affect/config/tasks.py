@@ -70,8 +70,8 @@ DIALECTS = {
     "iemocap": Dialect(kind=Kind.classification, metrics=("wa", "ua", "weighted_f1")),
     "mer2023": Dialect(kind=Kind.classification, metrics=("weighted_f1", "accuracy")),
 }
-"""What is reported beside the plain metrics where a task names it under `dialects`. affect.evaluation.metrics.registry
-has the functions (a test holds the two together)."""
+"""What is reported beside the plain metrics where a task names it under `dialects`; affect.evaluation.metrics.registry
+has the function of each."""
 
 HEADLINES = {
     kind: (

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from affect.config import DataError
-from affect.config.logs import say
+from affect.config.logs import LOG
+from affect.data.clips import ClipSource
 from affect.data.database import BATCH, kept, opened
 from affect.data.file_hashes import DATABASE, VERSIONS, look_up
 from affect.data.media import VERSION as DECODE_VERSION
-from affect.data.media import Clip, MediaError, Sampling, decode
+from affect.data.media import Clip, MediaError, Sampling
 from affect.data.part import Part
 from affect.data.record import Record
 from affect.data.tables import Excluded
@@ -81,10 +82,7 @@ def check_clips(
         if record.media is None:
             return ("missing", "the dataset has no file for it", 0.0), False
         try:
-            if take is None:
-                decoded = decode(record.media, sampling, record.start, record.end, record.audio_track)
-            else:
-                decoded = take(record, digest)
+            decoded = ClipSource().clip(record, sampling) if take is None else take(record, digest)
         except MediaError as error:
             # A file system that fails now may work again, with the same content.
             return (error.outcome, error.detail, 0.0), digest is not None and error.outcome not in TRANSIENT
@@ -116,7 +114,7 @@ def exclude_failed(part: Part, checks: Mapping[str, Check], purpose: str = "used
             f"no clip of dataset '{part.dataset}', split '{part.split}' can be used; the first of {len(failed)}:"
             f" {next(iter(failed.values())).detail}"
         )
-    say(
+    LOG.info(
         f"{part.dataset} {part.split}: {len(failed)} of {len(checks)} clips cannot be {purpose} and are left out; a run"
         " lists them in exclusions.csv"
     )

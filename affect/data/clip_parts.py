@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from affect.config import DESCRIPTIONS
-from affect.data.media import Clip, MediaError, Sampling, decode
+from affect.data.clips import ClipSource
+from affect.data.media import Clip, MediaError, Sampling
 from affect.data.record import Record
 
 
@@ -29,7 +30,7 @@ def clips(
             frame_size=frame_size,
             max_seconds=max_seconds,
         )
-        return decode(record.media, wanted, record.start, record.end, record.audio_track)
+        return ClipSource().clip(record, wanted)
 
     try:
         return dict.fromkeys(modalities, attempt(modalities))

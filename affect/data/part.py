@@ -29,6 +29,8 @@ class Part:
     fraction: dict[str, Any] | None = None
     """Counts of the drawn share of the training clips (see subsets.whole_groups), before the clip check; None if all
     are used."""
+    others: Mapping[str, tuple[str, list[Record]]] = field(default_factory=dict)
+    """Reader and records, by name, of the datasets in exclude_overlap_with: their clips are left out."""
 
     @property
     def num_excluded(self) -> int:

@@ -7,6 +7,9 @@ from affect.config import Value
 
 SPLITS = ("train", "val", "test")
 
+SPLIT_NAMES = {"train": "train", "valid": "val", "val": "val", "dev": "val", "validation": "val", "test": "test"}
+"""Split by the spellings that tables and pickles use, in lower case."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:

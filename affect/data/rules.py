@@ -2,7 +2,17 @@
 
 from collections.abc import Iterator
 
-from affect.config import ClassSampling, Config, DatasetConfig, Kind, LabelWeights, PromptingConfig, Readout, near
+from affect.config import (
+    ClassSampling,
+    Config,
+    DatasetConfig,
+    Intervention,
+    Kind,
+    LabelWeights,
+    PromptingConfig,
+    Readout,
+    near,
+)
 from affect.config.schema import kinds_of
 from affect.config.tasks import HEADLINES
 from affect.config.tasks import problems as task_problems
@@ -44,6 +54,12 @@ def dataset_conflicts(name: str, dataset: DatasetConfig, prompting: PromptingCon
                 f"dataset={name} is in language '{dataset.language}', but prompting={prompting.name} has no {key} in"
                 f" it: add prompting.{key}.{dataset.language}"
             )
+
+
+def intervention_conflicts(cfg: Config) -> Iterator[str]:
+    if cfg.intervention is not Intervention.none and "a" not in cfg.modalities:
+        asked = f"intervention={cfg.intervention.value}"
+        yield f"{asked} changes audio, but modalities={cfg.modalities} has none: leave it out, or add a to modalities"
 
 
 def imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:

@@ -5,13 +5,16 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from affect.config import DataError
+from affect.data.record import SPLITS
+
+T = TypeVar("T")
 
 SHOWN = 20
 """Problems that are written out. One wrong column makes a problem of every row, and nobody reads ten thousand."""
@@ -84,8 +87,8 @@ class RowProblem:
 
     source: str
     sentence: str
-    split: str | None
-    """The split that the row belongs to; None where the row does not say, so that it may belong to any."""
+    splits: tuple[str, ...]
+    """The splits that the row may belong to: one, or several where the row does not say."""
     count: int
     """Records that are lost with the row: 0 for a row of a table beside the annotations."""
     number: int | None
@@ -112,22 +115,48 @@ class RowErrors(DataError):
 class Problems:
     """Collects what is wrong with single rows, so that a user corrects a file once and not once a row."""
 
-    split: str | None = None
-    """The split of rows that are added without one: for a reader whose table holds a single split."""
+    splits: tuple[str, ...] = SPLITS
+    """The splits of rows that are added without one: those that the table holds."""
     found: list[RowProblem] = field(default_factory=list)
 
     def add(
-        self, source: str, sentence: str, *, split: str | None = None, count: int = 1, number: int | None = None
+        self,
+        source: str,
+        sentence: str,
+        *,
+        split: str | tuple[str, ...] | None = None,
+        count: int = 1,
+        number: int | None = None,
     ) -> None:
-        """`split`, `count` and `number` are those of `RowProblem`."""
-        self.found.append(
-            RowProblem(source=source, sentence=sentence, split=split or self.split, count=count, number=number)
-        )
+        """`split` is None where the row does not say; `count` and `number` are those of `RowProblem`."""
+        splits = self.splits if split is None else (split,) if isinstance(split, str) else split
+        self.found.append(RowProblem(source=source, sentence=sentence, splits=splits, count=count, number=number))
 
     def check(self, remedy: str | None = None) -> None:
         """Raises RowErrors with every problem, if there are any, and the remedy as a last line."""
         if self.found:
             raise RowErrors(self.found, remedy)
+
+
+class SplitErrors(DataError):
+    """Why splits cannot be read, by split: the others can."""
+
+    def __init__(self, by_split: Mapping[str, DataError]):
+        self.by_split = dict(by_split)
+        super().__init__("\n".join(dict.fromkeys(map(str, by_split.values()))))
+
+
+def parts(files: Mapping[tuple[str, ...], Iterable[T]]) -> Iterator[T]:
+    """The items of a dataset whose splits lie in several files, by the splits of a file. A DataError of one file
+    does not keep the others from being read. Raises SplitErrors at the end."""
+    errors: dict[str, DataError] = {}
+    for splits, items in files.items():
+        try:
+            yield from items
+        except DataError as error:
+            errors |= dict.fromkeys(splits, error)
+    if errors:
+        raise SplitErrors(errors)
 
 
 def near(word: str, options: Iterable[str]) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from affect.config import DESCRIPTIONS, Config, ConfigError, DataError, Missing, Source
-from affect.config.logs import say
+from affect.config.logs import LOG
 from affect.data.clip_checks import check_clips, exclude_failed
 from affect.data.media import Sampling
 from affect.data.part import Part
@@ -42,7 +42,7 @@ class Attached:
     controlled: dict[str, int] = field(default_factory=dict)
     """As controls.control says it."""
 
-    def account(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """What a run folder keeps of it."""
         return {
             "generators": self.generators,
@@ -97,7 +97,7 @@ def attach(parts: Sequence[Part], cfg: Config) -> Attached:
     done.seconds = {key: value for key, value in done.seconds.items() if key in kept}
     done.tokens = {key: value for key, value in done.tokens.items() if key in kept}
     done.controlled = control(parts, cfg)
-    say(f"{len(used):,} clips have descriptions of {' and '.join(shown)} by {', '.join(done.generators)}")
+    LOG.info(f"{len(used):,} clips have descriptions of {' and '.join(shown)} by {', '.join(done.generators)}")
     return done
 
 
@@ -127,7 +127,7 @@ def _found(
     if gaps and cfg.knowledge.make:
         wanting = [record for part in parts for record in part.records if record.id in gaps]
         filled = fill(cfg, parts, source, wanting, modalities, hashes)
-        say(f"{filled.made:,} descriptions made by {generator} in {filled.seconds:.0f} s, kept in {folder}")
+        LOG.info(f"{filled.made:,} descriptions made by {generator} in {filled.seconds:.0f} s, kept in {folder}")
         found, gaps = look()
     if gaps and cfg.knowledge.missing is Missing.exclude:
         if any(all(record.id in gaps for record in part.records) for part in parts):
@@ -144,7 +144,7 @@ def _found(
                 if record.id in gaps
             ]
             part.records = [record for record in part.records if record.id not in gaps]
-        say(
+        LOG.info(
             f"{len(gaps):,} clips have no description by {generator} and are left out; a run lists them in"
             " exclusions.csv"
         )

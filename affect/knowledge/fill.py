@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from affect.config import DESCRIPTIONS, Config, DataError, Source
-from affect.config.logs import say
+from affect.config.logs import LOG
 from affect.data import Record
 from affect.data.file_hashes import content_hashes
 from affect.data.files import write_atomic, write_json
@@ -127,7 +127,7 @@ def fill(
     if not gaps:
         return filled
     for sentence in found.passed_over(gaps):
-        say(f"{missing:,} descriptions are missing; {sentence}. They are made again")
+        LOG.info(f"{missing:,} descriptions are missing; {sentence}. They are made again")
     report = progress or (lambda made, failed: None)
     by_gap: dict[tuple[str, ...], list[Record]] = {}
     for record in records:

@@ -64,8 +64,6 @@ def knowledge_conflicts(cfg: Config, program: str) -> Iterator[str]:
                     " knowledge.shard=0/4 to knowledge.shard=3/4"
                 )
         return
-    if knowledge.shard is not None:
-        yield f"knowledge.shard={knowledge.shard} is for `affect knowledge`: leave it out here"
     if program not in ("train", "evaluate", "show"):
         return
     if knowledge.control is not Control.none and not prompting.descriptions:

@@ -23,16 +23,17 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from affect.config import Config, ConfigError, EncoderCache, ServerConfig
-from affect.config.logs import is_first, say
+from affect.config.logs import LOG, is_first
 from affect.data import Record
-from affect.data.clips import DECODING, Source, of_picture
+from affect.data.clip_cache import DECODING, of_picture
+from affect.data.clips import ClipSource
 from affect.data.media import SAMPLING_RATE, MediaError, Sampling
 from affect.data.progress import progress
 from affect.data.tensor_store import GIGABYTE, TensorFiles
 from affect.models import precision
-from affect.models.adapters import tower_of
 from affect.models.protocol import Conversation, Encoder, Model
 from affect.models.sampling import sampling
+from affect.models.towers import tower_of
 from affect.prompting.messages import Example
 
 VERSION = 5
@@ -46,7 +47,7 @@ class Outputs:
     """The outputs of one model's encoders. It can be handed to other processes."""
 
     files: TensorFiles
-    source: Source
+    source: ClipSource
     identities: dict[str, str]
     """By part (audio, video) that is kept, what tells its encoder and settings from all others."""
 
@@ -85,7 +86,7 @@ class Outputs:
 
 
 def prepare(
-    model: Model, encoder: Encoder, by_split: Mapping[str, list[Example]], cfg: Config, source: Source
+    model: Model, encoder: Encoder, by_split: Mapping[str, list[Example]], cfg: Config, source: ClipSource
 ) -> Outputs | None:
     """The outputs of the frozen encoders for all clips of `by_split`, of which those that are missing are computed;
     None where nothing is kept.
@@ -113,7 +114,7 @@ def prepare(
     if is_first():
         # Whoever has new encoders knows that they are trained.
         for part in set(reasons) & set(encoders):
-            say(f"encoder cache: {reasons[part]}, so the {part} encoder computes every clip each time")
+            LOG.info(f"encoder cache: {reasons[part]}, so the {part} encoder computes every clip each time")
     encoders = {part: encoders[part] for part in parts if part not in reasons}
     if not encoders:
         return None
@@ -121,14 +122,16 @@ def prepare(
     folder = Path(cfg.cache_root).expanduser() / "encoders"
     loss = "the encoders compute further clips each time they are used (trainer.encoder_cache_gb)"
     identities = {part: _identity(part, module, encoder, cfg) for part, module in encoders.items()}
-    outputs = Outputs(TensorFiles(folder, limit, say, loss), source, identities)
+    outputs = Outputs(TensorFiles(folder, limit, LOG.warning, loss), source, identities)
     records = _distinct(by_split, outputs)
     # All are looked at, which also marks them as used by this run.
     missing = [record for record, _ in records if outputs.missing(record)]
     if missing and not _fill(outputs, missing, len(records), model, encoder, cfg):
         return None
     if is_first() and not missing:
-        say(f"encoder cache: the outputs of the {_names(encoders)} encoder for {len(records)} clips are in {folder}")
+        LOG.info(
+            f"encoder cache: the outputs of the {_names(encoders)} encoder for {len(records)} clips are in {folder}"
+        )
     return outputs
 
 
@@ -268,7 +271,7 @@ def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, enc
         )
         return _refuse(sentence, cfg)
     if is_first():
-        say(
+        LOG.info(
             f"encoder cache: the outputs of the {_names(outputs.identities)} encoder for {len(missing)} of {count}"
             f" clips are computed once{there}, {_amount(total)} in {outputs.files.folder}"
         )
@@ -306,7 +309,7 @@ def _refuse(sentence: str, cfg: Config) -> bool:
     if cfg.trainer.encoder_cache is EncoderCache.on:
         raise ConfigError(f"{sentence}; or set trainer.encoder_cache=auto")
     if is_first():
-        say(f"{sentence}. The encoders compute every clip each time")
+        LOG.info(f"{sentence}. The encoders compute every clip each time")
     return False
 
 

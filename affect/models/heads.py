@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from affect.config import ConfigError, Kind, Task
-from affect.models.adapters import HEAD, tower_of
 from affect.models.protocol import Model
+from affect.models.towers import HEAD, tower_of
 from affect.prompting.messages import Example
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from affect.config import Calibration, Config
-from affect.config.logs import say
+from affect.config.logs import LOG
 from affect.data.part import Part
 from affect.prompting import fewshot, messages
 from affect.prompting.messages import Example
@@ -31,5 +31,5 @@ def examples(
                     example = replace(example, content_free=blank)
                 made.append(example)
     for sentence in messages.losses(made, cfg.prompting):
-        say(f"{split}: {sentence}")
+        LOG.info(f"{split}: {sentence}")
     return made

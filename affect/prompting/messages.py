@@ -293,3 +293,14 @@ def final_answer(text: str, marker: str) -> str | None:
     # Emphasis may close before or after the colon, **Answer**: and **Answer:**.
     found = list(re.finditer(rf"{re.escape(word)}[*_ ]*[:\uff1a][*_]*", text, re.IGNORECASE))
     return text[found[-1].end() :] if found else None
+
+
+CHARACTERS_PER_TOKEN = 4
+"""Of a text token, about: with it lengths of text and of audio can be added up."""
+
+
+def prompt_length(example: Example, audio_tokens: float = 0.0) -> float:
+    """Length of a prompt in characters, audio tokens included: enough to put prompts of like length into one batch
+    without tokenising all of them."""
+    texts = (part["text"] for part in example.messages[-1]["content"] if part["type"] == "text")
+    return sum(map(len, texts)) + CHARACTERS_PER_TOKEN * audio_tokens

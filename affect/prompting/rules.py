@@ -68,11 +68,6 @@ def prompting_conflicts(cfg: Config, program: str) -> Iterator[str]:
             f" modalities={cfg.modalities} the prompt shows {' and '.join(shown) or 'neither'}: set"
             " prompting.descriptions=[audio,video] with both modalities, or choose another control"
         )
-    if prompting.max_description_words is not None and prompting.max_description_words < 1:
-        yield (
-            f"prompting.max_description_words={prompting.max_description_words} has to be at least 1, or null for all:"
-            " no description at all is prompting=plain"
-        )
     used = {f"{name}_description": getattr(prompting, f"{name}_description") for name in shown}
     if prompting.cot:
         used |= {"cot_instruction": prompting.cot_instruction, "answer_marker": prompting.answer_marker}
@@ -92,9 +87,6 @@ def prompting_conflicts(cfg: Config, program: str) -> Iterator[str]:
 
 def _fewshot_conflicts(cfg: Config, shown: list[str]) -> Iterator[str]:
     fewshot = cfg.prompting.fewshot
-    for key, value in (("k", fewshot.k), ("seed", fewshot.seed)):
-        if value < 0:
-            yield f"prompting.fewshot.{key}={value} must not be below 0"
     if fewshot.k > 0 and "t" not in cfg.modalities and not shown:
         yield (
             f"prompting.fewshot.k={fewshot.k} shows training examples as text, but modalities={cfg.modalities} leaves"

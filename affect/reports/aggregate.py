@@ -10,16 +10,16 @@ from statistics import fmean, stdev
 from typing import Any
 
 from affect.config import ConfigError, Control
-from affect.config.roles import leaves
+from affect.config.roles import default_of, leaves
 from affect.reports.rows import COUNTS, Number, Row, Table
 from affect.reports.settings import (
     ALL,
     CONTROL,
     FINE_TUNED,
+    GENERATED_WITH,
     HEADLINE,
     LEADING,
     NAMES,
-    READ_WITH,
     READOUTS,
     SCORED_WITH,
     Run,
@@ -31,6 +31,7 @@ from affect.reports.settings import (
     settings,
     signature,
     some,
+    text,
 )
 
 
@@ -98,7 +99,7 @@ def _columns(runs: Sequence[Run], found: Sequence[Mapping[str, str]]) -> list[st
     def applies(key: str, each: Mapping[str, str]) -> bool:
         if without_effect[id(each)](key):
             return False
-        if key in READ_WITH:
+        if key in (*SCORED_WITH, *GENERATED_WITH):
             return key in each
         return each["tuning"] == FINE_TUNED or not learns(key)
 
@@ -180,7 +181,7 @@ def table(
     made.settings = columns or ["model.name"]
     # Only those that generate have a reader, which is one.
     signed = {key: value for run in scored for key, value in signature(run, task, headline=False).items()}
-    usual = {f"evaluation.{key}": value for key, value in SCORED_WITH.items()}
+    usual = {key: text(default_of(key)) for key in SCORED_WITH}
     for key in ("evaluation.split", *READOUTS, "evaluation.reader", *usual, *LEADING):
         value = signed[key] if key in signed else common.get(key)
         if key not in made.settings and value is not None and value != usual.get(key):

@@ -61,15 +61,20 @@ def load(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     return runs, damaged
 
 
-def _load(folder: Path) -> Run:
+def with_results(folder: Path) -> Run:
+    """A run that has just written its results, and is about to finish."""
+    return _load(folder, state="finished")
+
+
+def _load(folder: Path, state: str | None = None) -> Run:
     try:
         summary = read(folder)
-        what = summary.status["state"]
+        state = state or summary.status["state"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # Valid JSON without what a state is told by: `read` reports all else itself.
         raise _broken(folder / "status.json", f"it lacks {error}") from error
-    if what != "finished":
-        return Run(summary=summary, state=what)
+    if state != "finished":
+        return Run(summary=summary, state=state)
     if summary.metrics is None:
         raise _broken(folder / "metrics.json", "it is not there, and the run finished")
     lacking = list(_lacking(summary.metrics))
@@ -88,13 +93,13 @@ def _load(folder: Path) -> Run:
         raise _broken(folder / "data.json", f"it lacks {error}") from error
     # Said by the run itself. Which splits it has read says nothing: an evaluation with few-shot examples reads two.
     if program_of(folder) == "train":
-        return Run(summary=summary, state=what, training=summary.config, clips=clips)
+        return Run(summary=summary, state=state, training=summary.config, clips=clips)
     if summary.config["run"] is None:
-        return Run(summary=summary, state=what, clips=clips)
+        return Run(summary=summary, state=state, clips=clips)
     training = _training(Path(summary.config["run"]), folder)
     return Run(
         summary=summary,
-        state=what,
+        state=state,
         training=summary.config if training is None else training.config,
         training_lost=training is None,
         clips=clips,

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from affect.config import ConfigError, Control, ControlSplit, PromptingConfig, near
-from affect.config.roles import NEUTRAL, is_one_of, leaves, unused
+from affect.config import ConfigError, Control, ControlSplit, PromptingConfig, Readout, near
+from affect.config.fields import Phase
+from affect.config.roles import NEUTRAL, is_one_of, keys_of, keys_used_by, leaves, unused
 from affect.prompting.messages import descriptions_shown
 from affect.runs.run_folder import RunSummary
 
 ZERO_SHOT, FINE_TUNED = "zero-shot", "fine-tuned"
-
-# Of the trainer's keys, those that an evaluation without training has a use for.
-EVALUATED_WITH = {"trainer.max_batches", "trainer.accelerator", "trainer.devices"}
 
 # The key that stands for the others of its group, wherever it decides them.
 NAMES = {
@@ -36,11 +34,11 @@ SIGNED = {"evaluation.split", "evaluation.reader"}
 READOUTS = ("evaluation.readout", "evaluation.intensity_readout")
 """How answers are obtained: of a task with labels, and of one with a range. In the heading, or a column."""
 
-SCORED_WITH = {"length_normalised": "false", "calibration": "none", "logit_adjustment": "0.0"}
-"""Keys of `evaluation` that change scores alone, and what they are where the heading need not name them."""
+SCORED_WITH, GENERATED_WITH = keys_used_by(Readout.score.value), keys_used_by(Readout.generate.value)
+"""Keys that one readout alone uses: the others have no value of it that could differ."""
 
-READ_WITH = {"evaluation.max_new_tokens", *(f"evaluation.{key}" for key in SCORED_WITH)}
-"""What only some readouts have a use for: the others have no value of it that could differ."""
+_OF_TRAINING = tuple({f"{key.split('.')[0]}." for key in keys_of(Phase.training)})
+"""How the keys of groups begin that say how a model is trained."""
 
 LEADING = ("model.name", "tuning", "modalities")
 """What a reader looks for first: leading columns where it varies, part of the heading where it does not."""
@@ -140,7 +138,9 @@ def grouped_by(run: Run, found: Mapping[str, str]) -> tuple[tuple[str, str], ...
 
 def learns(key: str) -> bool:
     """Whether a key says how a model is trained: it then applies to fine-tuned models alone."""
-    return key.startswith(("finetuning.", "training.", "trainer.")) and key not in EVALUATED_WITH
+    if key.startswith("training."):
+        return True
+    return key.startswith(_OF_TRAINING) and not is_one_of(key, keys_of(Phase.evaluation))
 
 
 def settings(run: Run, task: str) -> dict[str, str]:
@@ -159,9 +159,9 @@ def settings(run: Run, task: str) -> dict[str, str]:
             continue
         if key in READOUTS and key != _readout_key(run, task):
             continue
-        if key == "evaluation.max_new_tokens" and not generates(run, task):
+        if key in GENERATED_WITH and not generates(run, task):
             continue
-        if key.removeprefix("evaluation.") in SCORED_WITH and not _scores(run, task):
+        if key in SCORED_WITH and not _scores(run, task):
             continue
         if key in RAW or (key.startswith("knowledge.") and CONTROL not in shown):
             continue
@@ -175,6 +175,8 @@ def settings(run: Run, task: str) -> dict[str, str]:
             if other_task or other_split or reported:
                 continue
         found[key] = value
+    if found.get("intervention") == "none":
+        del found["intervention"]  # as in a run that was made before there were any
     found |= shown
     found["model.name"] = run.summary.model
     if run.training is not None:

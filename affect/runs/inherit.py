@@ -20,35 +20,18 @@ from affect.config import (
     chosen_tasks,
     new_modalities,
 )
-from affect.config.fields import Role
+from affect.config.fields import Phase
 from affect.config.groups import CONF
 from affect.config.hydra_errors import explain
-from affect.config.roles import PLACES, ROOTS, is_one_of, keys_with
+from affect.config.roles import MAY_DIFFER_IN_EVALUATION, MAY_DIFFER_ON_RESUME, ROOTS, groups_of, is_one_of
 from affect.runs.run_folder import check_same_code, program_of, read
 
-LOCKED = ("model", "prompting", "finetuning", "knowledge", "experiment")
+LOCKED = (*groups_of(Phase.model, Phase.training), "experiment")
 """What a run brings with it: a trained model is only itself with the wording and the towers it was trained with. An
 experiment may name any of them."""
 
 ENVIRONMENT = {"data_root": "AFFECT_DATA", "cache_root": "AFFECT_CACHE"}
 """Environment variables that give ROOTS where no word does."""
-
-OF_SERVERS = tuple(key for key in keys_with(Role.server) if key.startswith("knowledge.server_"))
-"""Where a server is, and how patient to be with it."""
-
-FREE = (
-    *OF_SERVERS,
-    "knowledge.store",
-    "knowledge.make",
-    "knowledge.missing",
-    "knowledge.file_path",
-    "knowledge.control",
-    "knowledge.control_split",
-    "knowledge.splits",
-    "knowledge.shard",
-)
-"""What of it may be given all the same: where descriptions lie and how the missing ones are met, which changes none of
-them; and the controls, which are there to be put against the model as it was trained."""
 
 
 def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
@@ -60,7 +43,8 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
     folder = Path(raw.run)
     keys = [word.lstrip("+~").split("=", 1)[0] for word in given]
     # A group may be put in another place: model@knowledge.mllm_models.main
-    refused = [key for key in keys if re.split("[.@]", key)[0] in LOCKED and key not in FREE]
+    locked = [key for key in keys if re.split("[.@]", key)[0] in LOCKED]
+    refused = [key for key in locked if not is_one_of(key, MAY_DIFFER_IN_EVALUATION)]
     if refused:
         raise ConfigError(
             "\n".join(
@@ -129,31 +113,12 @@ def _move_datasets(cfg: DictConfig, data_root: str, cache_root: str) -> None:
         cfg[place] = new
 
 
-FREE_ON_RESUME = (
-    *PLACES,
-    *("resume", "resume_with_other_code", "dry_run"),
-    *OF_SERVERS,
-    "knowledge.make",
-    "model.gradient_checkpointing",
-    "trainer.progress",
-    "trainer.try_longest_batch",
-    "trainer.num_workers",
-    "trainer.prefetch",
-    "trainer.clip_cache_gb",
-    "trainer.encoder_cache_gb",
-    "trainer.check_workers",
-    "trainer.save_every_steps",
-    "trainer.save_every_minutes",
-)
-"""What may be given beside resume=…: places, and what changes no number."""
-
-
 def with_resume(raw: DictConfig, given: list[str]) -> DictConfig:
     """The configuration for `resume=…`: the run's own. Raises ConfigError where words would make it another run, where
     there is nothing to continue, and where code or libraries are not those it was begun with."""
     folder = Path(raw.resume)
     keys = [word.lstrip("+~").split("=", 1)[0] for word in given]
-    refused = [key for key in keys if not is_one_of(key, FREE_ON_RESUME) and not key.startswith("hydra.")]
+    refused = [key for key in keys if not is_one_of(key, MAY_DIFFER_ON_RESUME) and not key.startswith("hydra.")]
     if refused:
         raise ConfigError(
             "\n".join(
@@ -190,7 +155,7 @@ def with_resume(raw: DictConfig, given: list[str]) -> DictConfig:
         raw.cache_root if "cache_root" in keys else own.cache_root,
     )
     for key in keys:
-        if is_one_of(key, FREE_ON_RESUME) and key not in ROOTS:
+        if is_one_of(key, MAY_DIFFER_ON_RESUME) and key not in ROOTS:
             OmegaConf.update(own, key, OmegaConf.select(raw, key), merge=False)
     return own
 

@@ -42,14 +42,14 @@ from omegaconf import MISSING, OmegaConf
 
 from affect import __version__
 from affect.config import Config, ConfigError, DataError, NothingAnswered, read_yaml, to_yaml
-from affect.config.logs import FOLLOWED, is_first, say
+from affect.config.logs import FOLLOWED, LOG, is_first
 from affect.config.roles import differences, kept
 from affect.data import Prediction, clip_rows
 from affect.data.files import write_atomic, write_json
-from affect.data.leakage import trained_models
 from affect.data.overlap import Contents
 from affect.data.part import Part
 from affect.data.tables import for_spreadsheets
+from affect.data.trained_on import trained_models
 from affect.runs.lifecycle import now, state
 
 LIBRARIES = (
@@ -351,7 +351,7 @@ def check_same_data(folder: Path, parts: list[Part], contents: Contents) -> None
     if problems:
         raise ConfigError("\n".join(problems))
     if kept is None:
-        say(
+        LOG.info(
             f"run={folder} was begun by a version of affect that kept no {clip_rows.FILE}: only the ids of its clips"
             " were compared, and changes of transcripts, labels, windows or files cannot be seen"
         )

@@ -20,7 +20,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import distributed
 
 from affect.config import ConfigError, TrainerConfig, WriteError
-from affect.config.logs import say
+from affect.config.logs import LOG
 from affect.models.checkpoint import UNREADABLE
 from affect.runs.lifecycle import Stop
 
@@ -201,8 +201,8 @@ class SaveState(L.Callback):
 
     def _leave(self, trainer: L.Trainer) -> None:
         if self.path.is_file():
-            say(f"Saved after {position(self.path.parent.parent).step} optimiser steps.")
+            LOG.info(f"Saved after {position(self.path.parent.parent).step} optimiser steps.")
         else:
-            say("Nothing has been saved yet: the run can begin again in its folder.")
+            LOG.info("Nothing has been saved yet: the run can begin again in its folder.")
         self.stop.requested = self.stop.requested or signal.SIGTERM  # in a process that was not asked itself
         self.stop.check()

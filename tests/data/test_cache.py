@@ -16,8 +16,9 @@ from av.stream import Disposition
 
 from affect.config import DataError
 from affect.data import Record, clip_checks, media
+from affect.data import clips as clips_module
+from affect.data.clip_cache import DECODING, open_files, take
 from affect.data.clip_checks import Check, check_clips, measure_clips
-from affect.data.clips import DECODING, open_files, take
 from affect.data.database import opened
 from affect.data.file_hashes import content_hashes, file_versions, version
 from affect.data.media import Sampling, decode
@@ -63,11 +64,11 @@ def decoded(monkeypatch) -> list[str]:
     """Names of the files that were decoded since."""
     names: list[str] = []
 
-    def counting(path, *rest, decode=clip_checks.decode):
+    def counting(path, *rest, decode=clips_module.decode):
         names.append(Path(path).name)
         return decode(path, *rest)
 
-    monkeypatch.setattr(clip_checks, "decode", counting)
+    monkeypatch.setattr(clips_module, "decode", counting)
     return names
 
 
@@ -207,7 +208,7 @@ def test_the_same_clip_under_two_names_is_decoded_once(tmp_path, decoded):
 def test_hundreds_of_kept_checks_take_no_time(tmp_path, monkeypatch):
     clips = [record(str(i), write_wav(tmp_path / f"{i}.wav", 0.1, i)) for i in range(400)]
     check_clips(clips, AUDIO, tmp_path / "cache", num_workers=2)
-    monkeypatch.setattr(clip_checks, "decode", None)  # to call it is an error
+    monkeypatch.setattr(clips_module, "decode", None)  # to call it is an error
     begin = time.perf_counter()
     checks = check_clips(clips, AUDIO, tmp_path / "cache", num_workers=2)
     assert time.perf_counter() - begin < 1

@@ -12,11 +12,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from dataset_fixtures import plus_plus_scene, plus_plus_tree
 from tiny_models import tiny_manifest
 
 from affect.cli.knowledge import main as describe
 from affect.config import Config, ConfigError, DataError
-from affect.data import Record, clip_rows, file_hashes, loading, readers, stream_hashes
+from affect.data import Record, clip_rows, file_hashes, loading, stream_hashes
 from affect.data.duplicates import compare_contents
 from affect.data.media import SAMPLING_RATE, write_clip
 from affect.data.overlap import Content, same_clips
@@ -439,9 +440,7 @@ def test_what_a_run_folder_keeps_is_small_and_holds_no_words(
     assert (tmp_path / clip_rows.FILE).stat().st_size < 1_000_000
 
 
-def test_mustard_plus_plus_is_known_to_hold_what_a_run_on_mustard_learnt(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mustard_plus_plus_is_known_to_hold_what_a_run_on_mustard_learnt(configure: Configure, tmp_path: Path) -> None:
     def clip(dataset: str, split: str, name: str) -> Record:
         return Record(id=f"{dataset}/{split}/{name}", dataset=dataset, split=split, text="Yes.", group="g")
 
@@ -459,13 +458,11 @@ def test_mustard_plus_plus_is_known_to_hold_what_a_run_on_mustard_learnt(
         for s, names in ids.items()
     ]
     run_folder.write_clips(folder, cfg, parts, {})
-    theirs = [clip("mustard_plus_plus", "test", name) for name in ("1_60", "2_1")]
-    monkeypatch.setattr(readers, "read", lambda name, config, split: (list(theirs), []) if name[7:] else gone())
-
-    def gone() -> None:
-        raise DataError("sarcasm_data.json does not exist")
-
-    cfg = configure("dataset=mustard_plus_plus", "data_root=/nowhere", "modalities=t", program="evaluate")
+    rows = plus_plus_scene("1_60", "Yes.", "FRIENDS") + plus_plus_scene("2_1", "No.", "FRIENDS")
+    plus_plus_tree(tmp_path / "mustard_plus_plus", rows)
+    protocol = "datasets.mustard_plus_plus.options.protocol=speaker_independent"
+    words = ("dataset=mustard_plus_plus", f"data_root={tmp_path}", protocol, "modalities=t")
+    cfg = configure(*words, program="evaluate")
     cfg.run = str(folder)
     with pytest.raises(DataError, match=r"has 1 clips of dataset 'mustard' .*exclude_overlap_with=\[mustard\]"):
         loading.read(cfg, ["test"])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from affect.config import Config, ConfigError, DataError, Kind, Task
-from affect.data import loading
+from affect.data import clips, loading
 from affect.data import part as splits
 from affect.data.media import SAMPLING_RATE, write_clip
 from affect.knowledge import Description, Failure, controls
@@ -355,7 +355,7 @@ def test_the_request_is_the_language_of_the_words_and_the_population(make):
 
 def test_a_second_run_says_the_same_and_decodes_nothing(make, monkeypatch):
     first = told(*make())
-    monkeypatch.setattr(cues, "decode", lambda *_: pytest.fail("a clip was decoded again"))
+    monkeypatch.setattr(clips, "decode", lambda *_: pytest.fail("a clip was decoded again"))
     assert told(*make()) == first
     assert len(set(first.values())) > 5
     # Other words of the same measurements.

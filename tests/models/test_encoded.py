@@ -23,14 +23,14 @@ import evaluate
 import train
 from affect import models
 from affect.config import Config, ConfigError, DataError
-from affect.data import clips, loading
+from affect.data import clip_cache, clips, loading
 from affect.data.media import write_clip
 from affect.data.tensor_store import TensorFiles
 from affect.models import Encoder, adapters, encoder_cache, sampling
+from affect.models import collate as collating
 from affect.models.encoder_cache import Outputs
 from affect.prompting import examples as data
 from affect.prompting.messages import Example
-from affect.training import collate as collating
 from affect.training import usable_clips
 from affect.training.prefetch import Prefetching
 
@@ -149,7 +149,7 @@ def test_what_is_there_is_not_computed_again(
         raise AssertionError("a clip was decoded or encoded a second time")
 
     monkeypatch.setattr(clips, "decode", forbidden)
-    monkeypatch.setattr(usable_clips, "decode", forbidden)
+    monkeypatch.setattr(clip_cache, "decode", forbidden)
     for name in ("heard", "seen"):
         monkeypatch.setattr(f"affect.models.native.qwen_omni.QwenOmni.{name}", forbidden)
     monkeypatch.setattr("affect.models.native.qwen_omni.log_mel", forbidden)
@@ -262,7 +262,7 @@ def test_the_outputs_of_another_decoder_and_of_another_activation_are_others(
         path.write_text(path.read_text(encoding="utf-8").replace('"gelu', '"relu').replace("relu_pytorch_tanh", "relu"))
         other = made(root, table, configure, tmp_path, word, family="whisper_siglip")[1].identities
         assert [changed for changed in base if base[changed] != other[changed]] == [part]
-    monkeypatch.setattr(encoder_cache, "DECODING", [*clips.DECODING[:-1], "99.0"])
+    monkeypatch.setattr(encoder_cache, "DECODING", [*clip_cache.DECODING[:-1], "99.0"])
     other = made(root, table, configure, tmp_path, family="whisper_siglip")[1].identities
     assert not {*base.values()} & {*other.values()}
 
@@ -515,13 +515,13 @@ def test_a_clip_is_decoded_once_and_comes_back_bit_for_bit(
         return decode(path, *rest)
 
     monkeypatch.setattr(clips, "decode", counting)
-    monkeypatch.setattr(usable_clips, "decode", counting)
+    monkeypatch.setattr(clip_cache, "decode", counting)
     parts = loading.read(cfg, ["train"])
     source = usable_clips.exclude_unusable(parts, cfg)
     assert len(names) == 9 and isinstance(source.files, TensorFiles)
     wanted = sampling.sampling(cfg)
     for record in parts[0].records:
-        kept, fresh = source.clip(record, wanted), clips.Source(None, {}).clip(record, wanted)
+        kept, fresh = source.clip(record, wanted), clips.ClipSource().clip(record, wanted)
         assert kept.seconds == fresh.seconds
         assert (kept.waveform == fresh.waveform).all() and (kept.frames == fresh.frames).all()
         assert (kept.waveform.dtype, kept.frames.dtype) == (fresh.waveform.dtype, fresh.frames.dtype)

@@ -34,9 +34,9 @@ from affect.config import (
 from affect.data import Record
 from affect.evaluation import predict
 from affect.models import Conversation, adapters, heads, load, reach, token_report
+from affect.models.losses import answer_loss
 from affect.models.native.family import KINDS, NativeEncoder
 from affect.prompting.messages import Example
-from affect.training.losses import answer_loss
 
 LABELS = ["joy", "anger", "strongly positive", "neutral."]
 TOLERANCE = {"atol": 1e-5, "rtol": 0}

@@ -17,7 +17,7 @@ import evaluate
 from affect.cli.program import check_uniform_settings
 from affect.config import FAMILIES, ConfigError, Media, ModelConfig, NativeConfig
 from affect.config.schema import NATIVE_VIDEO, media_of
-from affect.data import Record, clips, media
+from affect.data import Record, clip_cache, media
 from affect.data.media import Clip, Sampling, decode, write_clip
 from affect.evaluation.content_free import ContentFree
 from affect.evaluation.metrics.signature import signature
@@ -224,21 +224,21 @@ def test_a_batch_is_its_conversations_one_by_one(tiny: Tiny, tmp_path: Path) -> 
 
 def test_kept_clips_are_what_was_decoded_and_belong_to_their_sampling(tiny: Tiny, tmp_path: Path) -> None:
     record = Record(id="a", dataset="d", split="test", text="", group="a", media=str(written(tmp_path, 53)))
-    files = clips.open_files(tmp_path / "cache", 1.0, print)
+    files = clip_cache.open_files(tmp_path / "cache", 1.0, print)
     own = Sampling(**SIZES, audio=False, video=True, own=own_frames(tiny.config))
     uniform = replace(own, own=None)
-    first = {wanted.own is None: clips.take(files, ["x", None, None], record, wanted) for wanted in (own, uniform)}
+    first = {wanted.own is None: clip_cache.take(files, ["x", None, None], record, wanted) for wanted in (own, uniform)}
     Path(record.media).unlink()
     for wanted in (own, uniform):
-        again, before = clips.take(files, ["x", None, None], record, wanted), first[wanted.own is None]
+        again, before = clip_cache.take(files, ["x", None, None], record, wanted), first[wanted.own is None]
         assert np.array_equal(again.frames, before.frames) and again.picked == before.picked
     assert first[True].picked is None and first[True].frames.shape == (4, 48, 64, 3)
     assert first[False].frames.shape[1:] == (96, 128, 3) and len(first[False].picked.indices) == len(
         first[False].frames
     )
-    assert clips.of_picture(uniform) == [4, 64], "the keys of before"
+    assert clip_cache.of_picture(uniform) == [4, 64], "the keys of before"
     other = replace(own, own=replace(own.own, fps=7.0))
-    assert len({json.dumps(clips.of_picture(wanted)) for wanted in (own, uniform, other)}) == 3
+    assert len({json.dumps(clip_cache.of_picture(wanted)) for wanted in (own, uniform, other)}) == 3
 
 
 def test_frames_are_chosen_by_the_processors_own_settings(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from affect.data.clip_checks import TRANSIENT, measure_clips
+from affect.data.clips import ClipSource
 from affect.data.file_hashes import file_contents
 from affect.data.media import VERSION as DECODE_VERSION
-from affect.data.media import MediaError, Sampling, decode
+from affect.data.media import MediaError, Sampling
 from affect.data.overlap import Content
 from affect.data.record import Record
 
@@ -98,7 +99,7 @@ def measure(record: Record, wanted: str) -> Measurement:
             max_seconds=MAX_SECONDS,
         )
         try:
-            clip = decode(record.media, sampling, record.start, record.end, record.audio_track)
+            clip = ClipSource().clip(record, sampling)
         except MediaError as error:
             outcomes[error.outcome] = error.detail
             if error.outcome not in lacking:

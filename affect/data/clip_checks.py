@@ -19,8 +19,8 @@ from affect.data.file_hashes import DATABASE, VERSIONS, look_up
 from affect.data.media import VERSION as DECODE_VERSION
 from affect.data.media import Clip, MediaError, Sampling
 from affect.data.part import Part
+from affect.data.problems import Excluded
 from affect.data.record import Record
-from affect.data.tables import Excluded
 from affect.data.workers import workers
 
 CHECK_VERSION = [3, DECODE_VERSION]

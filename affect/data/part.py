@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from affect.config import DataError
+from affect.data.problems import Excluded
 from affect.data.record import Record
-from affect.data.tables import Excluded
 
 BAD_ROW = "wrong in the annotations (on_bad_rows=exclude)"
 """The reason that `Part.account` gives for bad rows; exclusions.csv has the details of each."""

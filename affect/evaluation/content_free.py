@@ -27,8 +27,8 @@ Scores = Callable[[dict[str, Any]], torch.Tensor]
 
 
 class ContentFree:
-    """Cache of a model's answers to content-free prompts: without few-shot examples they are the same for all clips of a
-    task. The model must not be trained while the cache is used."""
+    """Cache of a model's answers to content-free prompts. Without few-shot examples they are the same for all clips of
+    a task. The model must not be trained while the cache is used."""
 
     def __init__(self, wanted: Sampling) -> None:
         """wanted: how clips are sampled. The grey video has as many frames, of the largest size; where the model's own

@@ -176,8 +176,8 @@ def _moved(tensors: dict[str, Any], device: torch.device) -> dict[str, Any]:
 
 
 class _Stream:
-    """The batches of a split in any order, repeatedly. The first that are read stay in memory, up to `room` bytes; of an
-    encoder that is not trained its states are kept instead."""
+    """The batches of a split in any order, repeatedly. The first that are read stay in memory, up to `room` bytes; if
+    the encoder is not trained, its states are kept instead."""
 
     def __init__(self, clips: _Clips, encode: torch.nn.Module, device: torch.device, cfg: Config, room: float) -> None:
         self.clips, self.encode, self.device, self.cfg = clips, encode, device, cfg

@@ -35,7 +35,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     num_errors = 0
     for name, config in cfg.datasets.items():
         try:
-            with progress(cfg.trainer.progress, to_stderr=True) as bar:
+            with progress(cfg.trainer.progress) as bar:
                 examination = examine(
                     name,
                     config,

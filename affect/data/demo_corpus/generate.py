@@ -25,14 +25,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from affect.config import MODALITIES, DataError
 from affect.data.demo_corpus.render import FPS, render_face, render_text, render_voice
 from affect.data.demo_corpus.states import EMOTION_OF, EMOTIONS, HUMOUR, HUMOUR_OF, PRIOR, VALENCE_OF, VALENCES, VERSION
 from affect.data.media import SAMPLING_RATE, write_clip
+from affect.data.progress import progress
 from affect.data.record import SPLITS
 
 SUBSETS = ("", "t", "a", "v", "ta", "tv", "av", "tav")
@@ -245,16 +244,14 @@ def generate(root: Path, settings: Settings) -> None:
 
 
 def _write(root: Path, corpus: list[Line], settings: Settings) -> None:
-    console, title = Console(stderr=True), "making the demo corpus"
     # Threads, since drawing and encoding leave the interpreter's lock most of the time, and starting processes would
     # cost more than they save.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rendered = pool.map(lambda line: _render(line, settings, root), corpus)
         try:
-            for _ in track(
-                rendered, title, len(corpus), console=console, transient=True, disable=not console.is_terminal
-            ):
-                pass
+            with progress(enabled=True) as bar:
+                for _ in bar.track(rendered, len(corpus), description="making the demo corpus"):
+                    pass
         except BaseException:  # Ctrl-C too: what has not begun is not begun
             pool.shutdown(cancel_futures=True)
             raise

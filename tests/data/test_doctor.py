@@ -22,7 +22,7 @@ from rich.console import Console
 from affect.config import Config, ConfigError, DataError, DatasetConfig, Kind, Task
 from affect.data import SPLITS, Record, annotations, clip_checks, published_texts, readers
 from affect.data import clips as clip_source
-from affect.data.audit import clips, findings, table
+from affect.data.audit import clip_findings, clips, findings, table
 from affect.data.audit.clips import FLOOR_DBFS, black, level, measurements
 from affect.data.audit.examine import Examination, examine
 from affect.data.audit.findings import known_clips, known_issues
@@ -372,7 +372,7 @@ def test_odd_clips(odd, tmp_path):
     assert measured["set/train/good"].outcomes == {} and measured["set/train/good"].black == 0
     assert measured["set/train/mute"].seconds == pytest.approx(1, abs=0.05), "what a clip has is measured all the same"
     assert measured["set/train/part"].content == measured["set/train/whole"].content
-    found = list(findings.clips(odd, measured, {"set/train/known": "in no copy"}, max_seconds=2.5))
+    found = list(clip_findings.clips(odd, measured, {"set/train/known": "in no copy"}, max_seconds=2.5))
     told = {
         r"missing \(": ("gone", Severity.error),
         "missing, as in every copy": ("known", Severity.note),
@@ -404,7 +404,7 @@ def test_what_clips_are_used_in_spite_of(tmp_path):
     records = [record(name, media=str(tmp_path / f"{name}.wav")) for name in ("good", "cut", "opposite")]
     for _ in range(2):  # measured, then kept
         measured = measurements(records, "a", tmp_path / "cache", num_workers=1)
-        found = list(findings.clips({"train": records}, measured, {}, max_seconds=30))
+        found = list(clip_findings.clips({"train": records}, measured, {}, max_seconds=30))
         cut = only(found, "train 1: the last moments of their sound are missing .*ends at 0.91 s")
         opposite = only(found, "train 1: their channels cancel each other .*channel 0 alone was taken")
         assert len(found) == 2 and cut.severity is opposite.severity is Severity.note
@@ -416,7 +416,7 @@ def test_the_same_content_within_a_split(tmp_path):
     path = write_wav(tmp_path / "a.wav", 1, 0.1)
     by_split = {"train": [record("0", media=path), record("1", media=path), record("2", media=path, start=0.5)]}
     measured = measurements(by_split["train"], "a", tmp_path, num_workers=1)
-    twins = only(list(findings.clips(by_split, measured, {}, max_seconds=30)), "under several ids")
+    twins = only(list(clip_findings.clips(by_split, measured, {}, max_seconds=30)), "under several ids")
     assert twins.ids == ("set/train/0", "set/train/1") and twins.severity is Severity.warning
 
 
@@ -436,14 +436,14 @@ def test_windows_that_overlap_and_other_containers_are_found_across_splits(tmp_p
     }
     everything = [r for records in by_split.values() for r in records]
     measured = measurements(everything, "a", tmp_path, num_workers=1)
-    [found] = [f for f in findings.clips(by_split, measured, {}, max_seconds=30) if "the same clip" in f.what]
+    [found] = [f for f in clip_findings.clips(by_split, measured, {}, max_seconds=30) if "the same clip" in f.what]
     assert found.ids == ("set/train/0", "set/train/1", "set/test/3") and found.severity is Severity.error
 
 
 def test_without_any_clip_there_is_one_finding():
     by_split = {"train": [record(str(i)) for i in range(30)]}
     measured = {r.id: clips.measure(r, "av") for r in by_split["train"]}
-    (finding,) = findings.clips(by_split, measured, {}, max_seconds=30)
+    (finding,) = clip_findings.clips(by_split, measured, {}, max_seconds=30)
     assert finding.count == 30 and finding.severity is Severity.error and "modalities=t" in finding.remedy
 
 

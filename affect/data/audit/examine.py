@@ -14,6 +14,7 @@ from affect import __version__
 from affect.config import MODALITIES, DataError, DatasetConfig, Kind, OnBadRows
 from affect.data import annotations, readers
 from affect.data.annotations import Annotations
+from affect.data.audit import clip_findings
 from affect.data.audit import findings as look
 from affect.data.audit.clips import BLACK_AREA, BLACK_LUMA, MAX_SECONDS, Measurement, measurements
 from affect.data.counts import classes, total
@@ -121,7 +122,7 @@ def examine(
             progress=None if bar is None else partial(bar.advance, bar.add_task(title, total=len(records))),
         )
     known_clips = look.known_clips(name, config.reader)
-    findings += look.clips(by_split, measured, known_clips, max_seconds=max_seconds)
+    findings += clip_findings.clips(by_split, measured, known_clips, max_seconds=max_seconds)
     order = list(Severity)
     return Examination(
         dataset=name,
@@ -132,13 +133,13 @@ def examine(
         examined=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         version=__version__,
         thresholds={
-            "silent_dbfs": look.SILENT_DBFS,
-            "short_seconds": look.SHORT_SECONDS,
+            "silent_dbfs": clip_findings.SILENT_DBFS,
+            "short_seconds": clip_findings.SHORT_SECONDS,
             "max_seconds": max_seconds,
             "decoded_up_to_seconds": MAX_SECONDS,
             "black_luma": BLACK_LUMA,
             "black_area": BLACK_AREA,
-            "mostly_black": look.MOSTLY_BLACK,
+            "mostly_black": clip_findings.MOSTLY_BLACK,
         },
         licence=readers.constant(config.reader, "LICENCE", ""),
         sizes=_sizes(by_split, excluded, published, measured, max_seconds),

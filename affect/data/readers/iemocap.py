@@ -18,10 +18,8 @@ The letter in Ses01F is the actor with the motion capture; who speaks is told by
 transcriptions also hold utterances that were not rated (…_MXX0) and remarks without a time ("M: Yeah."): they are no
 clips, and only the former are context.
 
-10,039 utterances in 151 dialogues: neutral 1,708, frustrated 1,849, happy 595, excited 1,041, sad 1,084, angry 1,103,
-surprised 107, fearful 40, disgusted 2, other 3, no agreement 2,507. The 4-way set (happy with excited, sad, neutral,
-angry) has 5,531. The 6-way set has 7,380 by these files; the 7,433 that are often reported come from features in which
-53 more utterances are happy. There is no official split: a session is left out for testing.
+151 dialogues; 2,659 of the utterances are surprised, fearful, disgusted or other, or their raters disagree. The 4-way
+set is happy with excited, sad, neutral and angry. There is no official split: a session is left out for testing.
 
 Citation: Busso, Bulut, Lee, Kazemzadeh, Mower, Kim, Chang, Lee, Narayanan: IEMOCAP: Interactive Emotional Dyadic Motion
 Capture Database, Language Resources and Evaluation 42, 2008. Obtain: https://sail.usc.edu/iemocap.

@@ -12,10 +12,9 @@ A row, with its header (other columns are passed over; test3 has no valence, or 
     name,discrete,valence
     sample_00002721,happy,2.75
 
-3,373 / 411 / 412 / 834 clips; in train neutral 871, angry 822, happy 689, sad 383, worried 462, surprise 146, and a
-valence from -5 to 4.25. There is no official validation split, so a share of train is taken for it. The films are not
-named, so that its clips can be of the same scene as one that trains, and there is nothing to group clips by: every clip
-is its own group. There are no transcripts either; a table of them, say those of a speech recogniser, can be named.
+Valence goes from -5 to 4.25. There is no official validation split, so a share of train is taken for it. The films are
+not named, so a validation clip can be of the same scene as a training clip, and every clip is its own group. There are
+no transcripts; a table of them, for example of a speech recogniser, can be named.
 
 Citation: Lian, Sun, Sun, Chen, Xu, Wang, Xu, He, Li, Zhao, Liu, Liu, Yi, Wang, Cambria, Zhao, Schuller, Tao: MER 2023:
 Multi-label Learning, Modality Robustness, and Semi-Supervised Learning, ACM Multimedia 2023. Obtain:

@@ -11,8 +11,8 @@ A row, tab-separated, with its header:
     season	episode	clip	text	label
     S05	E16	329	apparently, teens are drinking the slushie stuff inside of these for the alcohol.	Inform
 
-1,334 / 445 / 445 clips of 43 episodes, all of which are in all three files, so no episode is new in the test. The label
-is spelled Apologise here, and Apologize in the publishers' README. Who speaks is not annotated.
+43 episodes, all of which are in all three files, so no episode is new in the test. The label is spelled Apologise here,
+and Apologize in the publishers' README. Who speaks is not annotated.
 
 Citation: Zhang, Xu, Wang, Zhou, Zhao, Teng: MIntRec: A New Dataset for Multimodal Intent Recognition, ACM Multimedia
 2022. Obtain: https://github.com/thuiar/MIntRec.

@@ -20,14 +20,12 @@ MMSA's label.csv too, or any CSV with the columns video_id (or video), clip_id (
 label (or sentiment) and mode (or split), which may also have happy, sad, anger, surprise, disgust and fear. Rows of
 transcripts that the table does not have were never labelled and belong to no split.
 
-22,856 clips: 16,326 / 1,871 / 4,659 for train, valid and test, of 2,249 / 300 / 676 videos (CMU's list has two more
-test videos, 7l3BNtSE0xc and dZFV0lyedX4, without a label). Labels are means of three annotators stored as float32,
-hence 0.33333334: sentiment from -3 to 3, emotions from 0 to 3. Some video ids are numbers (101787). Who speaks is not
-given, and the clips of one video are the group.
+2,249 / 300 / 676 videos (CMU's list has two more test videos, 7l3BNtSE0xc and dZFV0lyedX4, without a label). Labels are
+means of three annotators stored as float32, hence 0.33333334: sentiment from -3 to 3, emotions from 0 to 3. Some video
+ids are numbers (101787). Who speaks is not given, and the clips of one video are the group.
 
-Some of CMU's times are wrong, so that clip and transcript do not belong together (videos -mJ2ud6oKI8 and 0BVed2nBq1g,
-https://github.com/thuiar/MMSA/issues/66), and a few begin up to half a second before the video does: those begin at 0.
-CMU's own cut clips (Videos/Segmented) freeze at their beginning, and some cannot be decoded; they are not used.
+Some of CMU's times are wrong (see KNOWN_ISSUES), and a few begin up to half a second before the video does: those begin
+at 0. CMU's own cut clips (Videos/Segmented) freeze at their beginning, and some cannot be decoded; they are not used.
 
 Citation: Zadeh, Liang, Poria, Cambria, Morency: Multimodal Language Analysis in the Wild: CMU-MOSEI Dataset and
 Interpretable Dynamic Fusion Graph, ACL 2018. Obtain: the links of https://github.com/thuiar/MMSA, or

@@ -11,9 +11,8 @@ A row, with its header:
     video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode
     03bSnISJMiM,11,A LOT OF SAD PARTS,-2.4,,,,Negative,train
 
-93 videos with 2,199 clips: 1,284 / 229 / 686 for train, valid and test. The label is the mean of five annotators, from
--3 to 3. Video ids contain and begin with _ and -, so what joins them to a clip id is the last _. Who speaks is not
-given, and the clips of one video are the group.
+93 videos. The label is the mean of five annotators, from -3 to 3. Video ids contain and begin with _ and -, so what
+joins them to a clip id is the last _. Who speaks is not given, and the clips of one video are the group.
 
 Citation: Zadeh, Zellers, Pincus, Morency: Multimodal Sentiment Intensity Analysis in Videos: Facial Gestures and Verbal
 Messages, IEEE Intelligent Systems 31(6), 2016. Obtain: the links of https://github.com/thuiar/MMSA.

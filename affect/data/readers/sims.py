@@ -15,10 +15,9 @@ A row, with its header:
     video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode
     video_0001,0001,我不想嫁给李茶,-1.0,-1.0,-1.0,-1.0,Negative,train
 
-60 videos with 2,281 clips: 1,368 / 456 / 457 for train, valid and test. Labels go from -1 to 1 in steps of 0.2. Clips
-have ids of four digits; where pandas or a spreadsheet has taken the leading zeros away they are put back, as the files
-have them. All clips are also in CH-SIMS v2, with the same splits, labels and ids (`video_0001/0001`). Who speaks is not
-given, and the clips of one video are the group.
+60 videos. Labels go from -1 to 1 in steps of 0.2. Clips have ids of four digits; leading zeros that pandas or a
+spreadsheet has taken away are put back. All clips are also in CH-SIMS v2, with the same splits, labels and ids
+(`video_0001/0001`). Who speaks is not given, and the clips of one video are the group.
 
 Citation: Yu, Xu, Meng, Zhu, Ma, Wu, Zou, Yang: CH-SIMS: A Chinese Multimodal Sentiment Analysis Dataset with
 Fine-grained Annotation of Modality, ACL 2020. Obtain: the links of https://github.com/thuiar/MMSA.

@@ -10,9 +10,8 @@ A row, with its header:
     video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode
     video_0001,0001,我不想嫁给李茶,-1.0,-1.0,-1.0,-1.0,Negative,train
 
-4,403 clips: 2,722 / 647 / 1,034 for train, valid and test (the paper counts 4,402; its training set had one clip less).
 Labels go from -1 to 1 in steps of 0.2, but for one of -0.1. Clip ids have four digits in the videos of CH-SIMS, and
-five in the others. v2(s) contains all 2,281 clips of CH-SIMS with the same splits, labels and ids (`video_0001/0001`).
+five in the others. v2(s) contains all clips of CH-SIMS with the same splits, labels and ids (`video_0001/0001`).
 
 v2(u), 10,161 clips without labels, has a meta.csv of the same columns, and a root of its own. A row without any label
 is predicted and not scored; where its mode names no split it is a test row, as v2(u) has no splits.

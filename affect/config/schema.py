@@ -46,11 +46,11 @@ class Config:
     datasets: dict[str, DatasetConfig] = field(default_factory=dict)
     """By name; filled by the group `dataset`, of which several can be named: dataset=[meld,demo]."""
     prompting: PromptingConfig = field(MISSING, phase="model")
-    finetuning: FinetuningConfig = field(MISSING, phase="training")
+    finetuning: FinetuningConfig = field(MISSING, phase="training", describes=False)
     knowledge: KnowledgeConfig = field(MISSING, phase="model")
-    evaluation: EvaluationConfig = MISSING
-    trainer: TrainerConfig = MISSING
-    logger: LoggerConfig = MISSING
+    evaluation: EvaluationConfig = field(MISSING, describes=False)
+    trainer: TrainerConfig = field(MISSING, describes=False)
+    logger: LoggerConfig = field(MISSING, describes=False)
     modalities: str = "tav"
     """Letters of text, audio, video that the model is given."""
     intervention: Intervention = field(
@@ -60,13 +60,13 @@ class Config:
     )
     """What is changed in every clip before the model is given it. Descriptions in the prompt stay those of the
     unchanged clips."""
-    seed: int = field(1, least=0, most=MAX_SEED)
+    seed: int = field(1, least=0, most=MAX_SEED, describes=False)
     """Seed of everything random in a run: order of clips, new weights, dropout. From 0 to 2^32 - 1."""
     data_root: str = field("${oc.env:AFFECT_DATA,data}", role="location")
     """Folder that holds a folder per dataset. Only read."""
     cache_root: str = field("${oc.env:AFFECT_CACHE,${oc.env:HOME,.}/.cache/affect}", role="location")
     """Folder for everything that is derived: converted models, the demo corpus, results of checking clips."""
-    output_root: str = field("outputs", role="location")
+    output_root: str = field("outputs", role="location", describes=False)
     """Folder in which a run makes its own folder."""
     resume: str | None = field(
         None, role="program", programs=("train",), elsewhere="name the run whose model is used, run=…"
@@ -92,7 +92,7 @@ class Config:
     """affect export: merged writes a whole model, adapter what was trained alone."""
     export_folder: str | None = field(None, role="program", programs=("export",))
     """affect export: the new folder it is written to; null is `export_merged` or `export_adapter` in the run's."""
-    dry_run: bool = field(False, role="program")
+    dry_run: bool = field(False, role="program", describes=False)
     """Check the configuration, say what would be run, and stop."""
 
 

@@ -80,7 +80,7 @@ def audit_task(records: Sequence[Record], texts: dict[str, dict[str, str]], task
     descriptions               by audio, video, …, and `all` for a clip's descriptions together where it has several:
       named                    share of descriptions that name only the gold label, only others, both, or none;
                                label_word is the share that has the label's own word rather than a synonym
-      predicted                accuracy and uar, or mae and pearson, or accuracy and macro_f1, from the description alone
+      predicted                accuracy and uar, accuracy and macro_f1, or mae and pearson, by a bag of words
       by_named                 accuracy or mae of the descriptions that name the gold label, …, and their number
       masked                   `predicted` with everything that names a label masked
     baseline                   the measures of a constant: the commonest answer, or the mean, of the training clips.

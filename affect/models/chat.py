@@ -89,7 +89,7 @@ def neutralise_messages(messages: list[dict], special: list[str] | None) -> list
 
 
 def special_strings(tokenizer: Any) -> list[str]:
-    """Every string that this tokenizer turns into one special token."""
+    """The strings that this tokenizer turns into special tokens."""
     return sorted({token.content for token in tokenizer.added_tokens_decoder.values() if token.special})
 
 
@@ -105,7 +105,7 @@ def answer_text(tokenizer: Any, ids: list[int]) -> str:
 
 
 def end_of_turn(templater: Any, tokenizer: Any, text_content: bool, **options: Any) -> int:
-    """The token with which this chat template ends the assistant's turn, found by rendering a turn.
+    """The token that ends the assistant's turn in this chat template, found by rendering a turn.
 
     `text_content`: the template wants a plain string as the content of a message, not a list of parts. `options`: the
     template's other arguments. Raises ValueError where prompt and answer are not the beginning of a conversation.
@@ -118,28 +118,28 @@ def end_of_turn(templater: Any, tokenizer: Any, text_content: bool, **options: A
     full = templater.apply_chat_template([turn("user", "a"), turn("assistant", "b")], tokenize=False, **options)
     if not full.startswith(prompt + "b"):
         raise ValueError(
-            "this chat template does not render prompt + answer as a beginning of the conversation, so a model trained"
-            f" on it would be asked differently later. Prompt: {prompt!r}, conversation: {full!r}"
+            "this chat template does not render prompt + answer as the start of the conversation, so training and"
+            f" evaluation would have different prompts. Prompt: {prompt!r}, conversation: {full!r}"
         )
     rest = tokenizer(full[len(prompt) + 1 :], add_special_tokens=False)["input_ids"]
     return rest[0] if rest else tokenizer.eos_token_id
 
 
 def pad_left(prompts: list[list[int]], answers: list[list[int]] | None, pad: int) -> dict[str, Any]:
-    """The keys every batch has, from the ids of prompts and, for training, of answers."""
+    """The keys of every batch, from the ids of prompts and, for training, of answers."""
     rows = prompts if answers is None else [p + a for p, a in zip(prompts, answers, strict=True)]
     width = max(map(len, rows))
     attention_mask = np.zeros((len(rows), width), np.int64)
     for i, row in enumerate(rows):
         attention_mask[i, width - len(row) :] = 1
-    batch: dict[str, Any] = {"input_ids": _at_the_right(rows, width, pad), "answer_length": 0}
+    batch: dict[str, Any] = {"input_ids": _right_aligned(rows, width, pad), "answer_length": 0}
     batch["attention_mask"] = torch.from_numpy(attention_mask)
     if answers is not None:
-        batch |= {"labels": _at_the_right(answers, width, -100), "answer_length": max(map(len, answers))}
+        batch |= {"labels": _right_aligned(answers, width, -100), "answer_length": max(map(len, answers))}
     return batch
 
 
-def _at_the_right(rows: list[list[int]], width: int, fill: int) -> torch.Tensor:
+def _right_aligned(rows: list[list[int]], width: int, fill: int) -> torch.Tensor:
     table = np.full((len(rows), width), fill, np.int64)
     for i, row in enumerate(rows):
         table[i, width - len(row) :] = row

@@ -483,7 +483,7 @@ def test_a_damaged_file_is_computed_again_and_one_of_another_model_refused(
     capsys.readouterr()
     outputs = made(root, table, configure, tmp_path)[1]
     said = capsys.readouterr().out
-    assert f"{path} is damaged (it is cut short): it is left out, and what it held is computed again" in said
+    assert f"{path} is damaged (it is cut short): it is deleted, and its content is computed again" in said
     assert "for 1 of 15 clips are computed once, 14 are there" in said
     # Damage in the middle is found when it is read: the batch is decoded instead.
     content = bytearray(path.read_bytes())
@@ -491,9 +491,9 @@ def test_a_damaged_file_is_computed_again_and_one_of_another_model_refused(
     path.write_bytes(content)
     collate = collating.Collate(encoder, sampling.sampling(cfg), True, outputs.source, outputs)
     assert "input_features" in collate(by_split["train"][:2]).tensors
-    assert "its checksum is another" in capsys.readouterr().out
+    assert "its checksum differs" in capsys.readouterr().out
     os.replace(outputs.files.path(second), path)
-    with pytest.raises(DataError, match=r"belongs to another model, clip or setting than its name says"):
+    with pytest.raises(DataError, match=r"has a key other than its name says"):
         made(root, table, configure, tmp_path)
 
 

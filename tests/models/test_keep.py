@@ -13,7 +13,7 @@ from affect import models
 from affect.config import Config
 from affect.models import adapters, loading, pretrained, weights_cache
 
-SHORT = ("dataset=manifest", "trainer.max_epochs=1", "trainer.batch_size=4", "model.max_seconds=5")
+SHORT = ("dataset=manifest", "modalities=ta", "trainer.max_epochs=1", "trainer.batch_size=4", "model.max_seconds=5")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_what_was_trained_whole_or_failed_is_loaded_again(
     tmp_path: Path, configure: Callable[..., Config], loaded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = tiny_manifest(tmp_path / "corpus")
-    words = [*tiny_words(tmp_path, "composed"), *SHORT, f"datasets.manifest.root={table}", "modalities=t"]
+    words = [*tiny_words(tmp_path, "composed"), *SHORT, f"datasets.manifest.root={table}"]
     lora, full = configure(*words), configure(*words, "finetuning=full")
 
     def job(cfg: Config) -> dict:
@@ -69,7 +69,7 @@ def test_what_was_trained_whole_or_failed_is_loaded_again(
             language = model.language
         return {name: tensor.clone() for name, tensor in language.state_dict().items()}
 
-    fresh, _ = models.load(lora.model, modalities="t", cache_root=tmp_path)
+    fresh, _ = models.load(lora.model, modalities="ta", cache_root=tmp_path)
     assert len(loaded) == 1
     pristine = fresh.language.state_dict()
     after = job(lora)

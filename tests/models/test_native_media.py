@@ -172,7 +172,7 @@ def tiny(
     if name == "gemma4":  # whose processor takes 32 frames, which are 2,240 tokens
         folder = shutil.copytree(folder, tmp_path_factory.mktemp("native") / name)
         described = json.loads((folder / "processor_config.json").read_text())
-        described["video_processor"]["num_frames"] = 8
+        described["video_processor"]["num_frames"] = 12
         (folder / "processor_config.json").write_text(json.dumps(described))
     config = FAMILIES[name](
         family=name, name="tiny", modalities=letters, checkpoint=str(folder), media=Media.native, max_seconds=30

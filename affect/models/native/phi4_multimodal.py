@@ -27,6 +27,9 @@ from affect.models.native.model import NativeModel
 from affect.models.native.video import images
 from affect.models.protocol import Conversation
 
+AUDIO, IMAGE = "model.embed_tokens_extend.audio_embed", "model.embed_tokens_extend.image_embed"
+"""Modules of the audio and the vision tower with their projectors."""
+
 
 class Phi4MultimodalEncoder(NativeEncoder):
     """See `affect.models.Encoder`. `image_counts[V]` and `image_tokens[V]` are the numbers of images of each
@@ -80,26 +83,17 @@ class Phi4Multimodal(NativeModel):
     encoder_class = Phi4MultimodalEncoder
     LANGUAGE = ("model.embed_tokens", "model.layers", "model.norm", "lm_head")
     TOWERS: ClassVar = {
-        "audio": ("model.embed_tokens_extend.audio_embed",),
-        "vision": ("model.embed_tokens_extend.image_embed",),
+        "audio": (AUDIO,),
+        "vision": (IMAGE,),
         "projector": (
-            "model.embed_tokens_extend.audio_embed.up_proj_for_speech",
-            "model.embed_tokens_extend.audio_embed.down_proj_for_speech",
-            "model.embed_tokens_extend.audio_embed.up_proj_for_vision_speech",
-            "model.embed_tokens_extend.audio_embed.down_proj_for_vision_speech",
-            "model.embed_tokens_extend.image_embed.img_projection_up",
-            "model.embed_tokens_extend.image_embed.img_projection_down",
+            *(f"{AUDIO}.{way}_proj_for_{use}" for use in ("speech", "vision_speech") for way in ("up", "down")),
+            f"{IMAGE}.img_projection_up",
+            f"{IMAGE}.img_projection_down",
         ),
     }
     # Without the two projectors of sound: which one is used depends on the rest of the conversation.
-    ENCODERS: ClassVar = {
-        "audio": ("model.embed_tokens_extend.audio_embed.encoder",),
-        "video": ("model.embed_tokens_extend.image_embed",),
-    }
-    DROPPED: ClassVar = {
-        "audio": ("model.embed_tokens_extend.audio_embed",),
-        "video": ("model.embed_tokens_extend.image_embed",),
-    }
+    ENCODERS: ClassVar = {"audio": (f"{AUDIO}.encoder",), "video": (IMAGE,)}
+    DROPPED: ClassVar = {"audio": (AUDIO,), "video": (IMAGE,)}
     CLIPS: ClassVar = {"audio": "audio_input_features", "video": "image_pixel_values"}
     TOKENS: ClassVar = {"audio": "audio_config.audio_token_id", "video": "vision_config.image_token_id"}
 
@@ -123,13 +117,13 @@ class Phi4Multimodal(NativeModel):
         projector of sound that is not used: in a run all clips have the modalities the model was loaded with."""
         embed, names = self.backbone.model.embed_tokens_extend, []
         if embed.image_embed is not None:
-            tower, at = "model.embed_tokens_extend.image_embed.img_processor", embed.image_embed.layer_idx
+            tower, at = f"{IMAGE}.img_processor", embed.image_embed.layer_idx
             layers = len(embed.image_embed.img_processor.encoder.layers)
             used = range(layers + 1)[at]  # states 0 are those before the first layer
             names += [f"{tower}.encoder.layers.{i}" for i in range(used, layers)]
             names += [f"{tower}.post_layernorm", f"{tower}.head"]
         other = "vision_speech" if embed.image_embed is None else "speech"
-        names += [f"model.embed_tokens_extend.audio_embed.{way}_proj_for_{other}" for way in ("up", "down")]
+        names += [f"{AUDIO}.{way}_proj_for_{other}" for way in ("up", "down")]
         return self._parameters_in(names)
 
     def encode_audio(self, batch: dict) -> dict[str, torch.Tensor]:

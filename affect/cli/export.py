@@ -40,18 +40,18 @@ def main(cfg: Config, job_folder: str | None) -> None:
     model.eval()
     if cfg.export_as is ExportAs.merged:
         weights.merge(model, cfg, modalities)
-    with weights.new_folder(target, weights.needed(model, cfg)) as new:
-        card.write_prompts(new, cfg, encoder, modalities)
+    with weights.new_folder(target, weights.needed(model, cfg)) as new_folder:
+        card.write_prompts(new_folder, cfg, encoder, modalities)
         if cfg.export_as is ExportAs.adapter:
-            weights.write_adapter(new, model, encoder, cfg, modalities)
+            weights.write_adapter(new_folder, model, encoder, cfg, modalities)
         else:
-            weights.write_merged(new, model, encoder, cfg, modalities)
+            weights.write_merged(new_folder, model, encoder, cfg, modalities)
         if cfg.finetuning.target is Target.head:
-            weights.write_heads(new, model, inherit.trained_tasks(folder))
-        if (folder / clip_rows.FILE).is_file():  # training clips, which a later evaluation must not test on
-            shutil.copyfile(folder / clip_rows.FILE, new / clip_rows.FILE)
+            weights.write_heads(new_folder, model, inherit.trained_tasks(folder))
+        if (folder / clip_rows.FILE).is_file():  # so that the model is not tested on them under a new name
+            shutil.copyfile(folder / clip_rows.FILE, new_folder / clip_rows.FILE)
         serving = weights.serving_in_words(model, cfg)
-        card.write(new, cfg, folder, model, counts, modalities)
+        card.write(new_folder, cfg, folder, model, counts, modalities)
     if serving:
         print(serving)
     print(f"{target} written: its README.md says how it is loaded, and what it was trained and tested on")

@@ -22,28 +22,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from affect.cli.programs import PROGRAMS
 from affect.cli.validate import conflicts
 from affect.config import GROUPS, Config, ConfigError, Media, launch, register, text_for_null
 from affect.config.compose import load
 from affect.config.groups import CONF, DELTAS, choices
 from affect.config.hydra_errors import REFUSALS, refusal
 from affect.config.logs import FOLLOWED, is_first
-from affect.config.roles import make_absolute
+from affect.config.roles import has_key, make_absolute
 from affect.data.readers import check_options
 from affect.runs import interrupts, sweep_points, sweeps
 from affect.runs.inherit import datasets_chosen, run_config, with_resume, with_run
 from affect.runs.lifecycle import Stopped
 from affect.runs.run_folder import check_unused, is_done
-
-PROGRAMS = {
-    "train": "python train.py",
-    "evaluate": "python evaluate.py",
-    "show": "affect show",
-    "score": "affect score",
-    "doctor": "affect doctor",
-    "knowledge": "affect knowledge",
-    "export": "affect export",
-}
 
 Main = Callable[[Config, str | None], None]
 
@@ -80,7 +71,7 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
                     _register_sweep_folder(stack)
                     start = hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)
                     sys.argv[1:] = [*given, *datasets_chosen(given)]
-                    if program in ("train", "evaluate") and (not is_first() or launch.given() is not None):
+                    if PROGRAMS[program].makes_runs and (not is_first() or launch.given() is not None):
                         from affect.training import distributed
 
                         if distributed.follows():
@@ -92,7 +83,8 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
                     elif (sweep := planned(given, program)) is not None:
                         sweeps.launch(sweep, start)
             except Stopped as stopped:
-                again = "Continue with: python train.py resume=" if program == "train" else "Run it again; it left "
+                resumes = has_key(program, "resume")
+                again = f"Continue with: {PROGRAMS[program].command} resume=" if resumes else "Run it again; it left "
                 print(f"Stopped by {stopped}. {again}{stopped.folder}", file=sys.stderr)
                 # As a shell says it of a process that a signal ended.
                 sys.exit(128 + stopped.signum)
@@ -134,7 +126,7 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
 
         def claimed(folder: Path, raw: DictConfig, words: list[str]) -> bool:
             """Whether a job's folder has its numbers already. Raises ConfigError where it is another run's."""
-            if not (folder / "config.yaml").is_file() or program not in ("train", "evaluate"):
+            if not (folder / "config.yaml").is_file() or not PROGRAMS[program].makes_runs:
                 return False
             cfg = checked(raw, words, program)
             if is_done(folder, cfg):
@@ -162,9 +154,9 @@ def checked(raw: DictConfig, words: list[str], program: str) -> Config:
             raise ConfigError(sentence)
     if not is_first():
         raw = run_config(Path(os.environ[FOLLOWED]))
-    elif program == "train" and raw.resume is not None:
+    elif raw.resume is not None and has_key(program, "resume"):
         raw = with_resume(raw, words)
-    elif program != "train" and raw.run is not None:
+    elif raw.run is not None and has_key(program, "run"):
         raw = with_run(raw, words)
     if is_first():
         launch.settle_devices(raw, program, words)
@@ -204,7 +196,7 @@ def planned(given: Sequence[str], program: str) -> sweeps.Sweep | None:
             if raw[key] != composer.whole[key]:
                 raise ConfigError(f"{key}={raw[key]} at one point alone: {key} is the same for a whole multirun")
         cfg = checked(raw, _own_words(point, given), program)
-        if program in ("train", "evaluate"):
+        if PROGRAMS[program].makes_runs:
             job_folder = composer.folder(numbers[id(point)], point, raw)
             sweep_points.check_own_folder(job_folder, point, taken)
             if job_folder is not None and not is_done(job_folder, cfg):
@@ -214,11 +206,11 @@ def planned(given: Sequence[str], program: str) -> sweeps.Sweep | None:
     points = composer.points()
     numbers = {id(point): number for number, point in enumerate(points)}
     taken: dict[Path, Sequence[str]] = {}
-    made = sweep_points.check(points, sound, given)
-    sweep_points.check_different(made, points)
+    configs = sweep_points.check(points, sound, given)
+    sweep_points.check_different(configs, points)
     if not composer.whole.dry_run:
         return sweeps.Sweep(folder, points)
-    for number, (cfg, words) in enumerate(zip(made, sweep_points.distinct(points), strict=True)):
+    for number, (cfg, words) in enumerate(zip(configs, sweep_points.distinct(points), strict=True)):
         print(" ".join([f"#{number}", *words]))
         print(plan(cfg, program))
     return None
@@ -231,16 +223,16 @@ def _own_words(words: Sequence[str], given: Sequence[str]) -> list[str]:
 
 def _end_interrupted(interrupted: KeyboardInterrupt, program: str) -> NoReturn:
     signum = interrupted.signum if isinstance(interrupted, interrupts.Interrupted) else signal.SIGINT
-    when = " before the run had begun: there is nothing to continue" if program in ("train", "evaluate") else ""
+    when = " before the run had begun: there is nothing to continue" if PROGRAMS[program].makes_runs else ""
     print(f"Stopped by {signal.Signals(signum).name}{when}.", file=sys.stderr)
     sys.exit(128 + signum)
 
 
 def check_dashes(given: Sequence[str]) -> None:
     """Raises ConfigError for `--seed 3` and the like: keys have no dashes here, and Hydra's parser would not say so."""
-    known = {f.name for f in fields(Config)} | {*GROUPS, *DELTAS}
+    keys = {f.name for f in fields(Config)} | {*GROUPS, *DELTAS}
     wrong = [
-        word for word in given if word.startswith("--") and re.split(r"[.=]", word[2:])[0].replace("-", "_") in known
+        word for word in given if word.startswith("--") and re.split(r"[.=]", word[2:])[0].replace("-", "_") in keys
     ]
     if wrong:
         raise ConfigError(
@@ -267,38 +259,51 @@ def _register_sweep_folder(stack: ExitStack) -> None:
 
 def plan(cfg: Config, program: str) -> str:
     """What a run of this configuration would do, for dry_run."""
-    if program == "doctor":
-        roots = ", ".join(f"{name} in {dataset.root}" for name, dataset in cfg.datasets.items())
-        return f"doctor: {roots}, modalities={cfg.modalities}\nThe configuration is sound; nothing was run."
-    if program == "knowledge":
-        sources = " and ".join(source.value for source in (cfg.knowledge.source, *cfg.knowledge.also))
-        share = "" if cfg.knowledge.shard is None else f", share {cfg.knowledge.shard}"
-        return (
-            f"knowledge: {sources} on {', '.join(cfg.datasets)}, {' and '.join(cfg.knowledge.splits)}{share}\n"
-            "The configuration is sound; nothing was run."
-        )
-    if program == "export":
-        return f"export: {cfg.export_as.value} of {cfg.run}\nThe configuration is sound; nothing was run."
+    return f"{program}: {PLANS.get(program, _plan_run)(cfg)}\nThe configuration is sound; nothing was run."
+
+
+def _plan_doctor(cfg: Config) -> str:
+    roots = ", ".join(f"{name} in {dataset.root}" for name, dataset in cfg.datasets.items())
+    return f"{roots}, modalities={cfg.modalities}"
+
+
+def _plan_knowledge(cfg: Config) -> str:
+    sources = " and ".join(source.value for source in (cfg.knowledge.source, *cfg.knowledge.also))
+    share = "" if cfg.knowledge.shard is None else f", share {cfg.knowledge.shard}"
+    return f"{sources} on {', '.join(cfg.datasets)}, {' and '.join(cfg.knowledge.splits)}{share}"
+
+
+def _plan_export(cfg: Config) -> str:
+    return f"{cfg.export_as.value} of {cfg.run}"
+
+
+def _plan_run(cfg: Config) -> str:
     tasks = ", ".join(f"{name} ({', '.join(dataset.tasks)})" for name, dataset in cfg.datasets.items())
-    lines = [
-        f"{program}: {cfg.model.name} on {tasks}, modalities={cfg.modalities}, prompting={cfg.prompting.name},"
-        f" knowledge={cfg.knowledge.source.value}, seed={cfg.seed}"
-    ]
-    if program == "train":
-        towers = ", ".join(
-            f"{t} {getattr(cfg.finetuning, t).value}" for t in ("language", "audio", "vision", "projector")
-        )
-        lines.append(
-            f"finetuning={cfg.finetuning.name}: {towers}; {cfg.trainer.max_epochs} epochs of batches of"
-            f" {cfg.trainer.batch_size} × {cfg.trainer.accumulate}"
-        )
-    lines.append(f"evaluation on {cfg.evaluation.split}, readout={cfg.evaluation.readout.value}")
-    return "\n".join([*lines, "The configuration is sound; nothing was run."])
+    return (
+        f"{cfg.model.name} on {tasks}, modalities={cfg.modalities}, prompting={cfg.prompting.name},"
+        f" knowledge={cfg.knowledge.source.value}, seed={cfg.seed}\n"
+        f"evaluation on {cfg.evaluation.split}, readout={cfg.evaluation.readout.value}"
+    )
+
+
+def _plan_training(cfg: Config) -> str:
+    modes = ", ".join(
+        f"{tower} {getattr(cfg.finetuning, tower).value}" for tower in ("language", "audio", "vision", "projector")
+    )
+    run, evaluation = _plan_run(cfg).split("\n")
+    return (
+        f"{run}\nfinetuning={cfg.finetuning.name}: {modes}; {cfg.trainer.max_epochs} epochs of batches of"
+        f" {cfg.trainer.batch_size} × {cfg.trainer.accumulate}\n{evaluation}"
+    )
+
+
+PLANS = {"train": _plan_training, "doctor": _plan_doctor, "knowledge": _plan_knowledge, "export": _plan_export}
+"""What each command would do; the others evaluate."""
 
 
 def help_text(program: str, about: str) -> str:
     """What --help prints."""
-    command = PROGRAMS[program]
+    command = PROGRAMS[program].command
     groups = "\n".join(f"  {group:<12}{', '.join(choices(group))}" for group in (*GROUPS, *DELTAS))
     return f"""{about}
 

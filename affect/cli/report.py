@@ -10,7 +10,7 @@ from affect.reports.aggregate import table, tasks
 from affect.reports.bootstrap import RESAMPLES
 from affect.reports.collect import check_metrics, find, load, lost, unfinished
 from affect.reports.comparison import against
-from affect.reports.console import as_text, bad_rows, print_report
+from affect.reports.console import as_text, bad_rows, print_report, unanswered
 from affect.reports.formats import FORMATS, Report
 from affect.reports.knowledge import tell
 from affect.reports.rows import Table
@@ -46,14 +46,18 @@ def main(arguments: list[str] | None = None) -> None:
     refused += tell(tables, chosen)
     notes = [
         *unfinished(chosen),
-        *(note for made in tables for note in made.notes),
-        *(f"{number} {line}" for number, run in enumerate(chosen, 1) for line in bad_rows(run.summary)),
+        *(note for each in tables for note in each.notes),
+        *(
+            f"{number} {line}"
+            for number, run in enumerate(chosen, 1)
+            for line in (*bad_rows(run.summary), *unanswered(run.summary))
+        ),
         *lost(chosen),
         *deeper,
         *(f"not in the table: {problem}" for problem in damaged),
     ]
     report = Report(
-        tables=[made for made in tables if made.rows],
+        tables=[each for each in tables if each.rows],
         runs=[(run.summary.model, str(run.folder)) for run in chosen],
         notes=notes,
     )
@@ -125,6 +129,6 @@ def _give(report: Report, how: str, output: Path | None) -> None:
         print(f"{output} written: {count} table{'' if count == 1 else 's'}")
     if how == "csv":
         # There is no place for them in a file that other programs read.
-        footnotes = [f"{letter}: {note}" for made in report.tables for letter, note in made.footnotes.items()]
+        footnotes = [f"{letter}: {note}" for each in report.tables for letter, note in each.footnotes.items()]
         for note in [*footnotes, *report.notes]:
             print(note, file=sys.stderr)

@@ -1,12 +1,12 @@
 """Schema of the group `dataset`: where a dataset lies, how it is read, and which tasks it has."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING
 
-from affect.config.fields import role
+from affect.config.fields import field
 from affect.config.tasks import Task
 
 
@@ -15,9 +15,9 @@ class SubsetConfig:
     """How many records of each split are used; null is all. Stratified by the first task, nested, drawn by
     `subset_seed`."""
 
-    train: int | None = None
-    val: int | None = None
-    test: int | None = None
+    train: int | None = field(None, least=1)
+    val: int | None = field(None, least=1)
+    test: int | None = field(None, least=1)
 
 
 class OnBadRows(str, Enum):
@@ -37,9 +37,9 @@ class CrossSplitDuplicates(str, Enum):
 class DatasetConfig:
     reader: str = MISSING
     """Module of affect/data/readers that reads it."""
-    root: str = field(default=MISSING, metadata=role("data_location"))
+    root: str = field(MISSING, role="data_location")
     """Folder (or, for a manifest, file) the reader is given."""
-    modalities: str = field(default="tav", metadata=role("check"))
+    modalities: str = field("tav", role="check")
     """Letters of "tav" the dataset has."""
     language: str = "en"
     """Language of questions and answers."""
@@ -47,11 +47,11 @@ class DatasetConfig:
     """Which of task_definitions are trained and evaluated."""
     task_definitions: dict[str, Task] = field(default_factory=dict)
     """Every task of the dataset, by name."""
-    speaker_independent: bool = field(default=False, metadata=role("check"))
+    speaker_independent: bool = field(False, role="check")
     """No speaker may be in two splits; a run that meets one is refused."""
     options: dict[str, Any] = field(default_factory=dict)
     """The keyword-only parameters of the reader's `records` function."""
-    audio_track: int | None = None
+    audio_track: int | None = field(None, least=0)
     """Which audio track is heard of files that have several (another language, a commentary), counted from 0; null is
     the one that each file marks as its default, or else the first. A file without that track is excluded."""
     subset: SubsetConfig = field(default_factory=SubsetConfig)

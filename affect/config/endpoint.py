@@ -72,14 +72,6 @@ def problems(endpoint: Endpoint) -> Iterator[str]:
             f"{keys}key_variable is not the name of an environment variable: export the key in one, and give that one's"
             " name"
         )
-    if endpoint.concurrency < 1:
-        yield f"{keys}concurrency={endpoint.concurrency} has to be at least 1"
-    if not endpoint.timeout > 0:
-        yield f"{keys}timeout={endpoint.timeout} has to be above 0"
-    if endpoint.retries < 0:
-        yield f"{keys}retries={endpoint.retries} must not be below 0"
-    if not endpoint.backoff >= 0:
-        yield f"{keys}backoff={endpoint.backoff} must not be below 0"
 
 
 def _address_problems(url: str, keys: str) -> Iterator[str]:

@@ -1,11 +1,11 @@
 """Schema of the group `evaluation`: how an answer is obtained, read and scored."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from omegaconf import MISSING
 
-from affect.config.fields import role
+from affect.config.fields import field
 
 
 class Readout(str, Enum):
@@ -39,7 +39,7 @@ class Selection(str, Enum):
 
 @dataclass(slots=True, kw_only=True)
 class EvaluationConfig:
-    name: str = field(default=MISSING, metadata=role("name"))
+    name: str = field(MISSING, role="name")
     """The choice of the group, for names of runs and for tables."""
     split: str = "test"
     """The split that is evaluated: train, val or test."""
@@ -52,21 +52,21 @@ class EvaluationConfig:
     """Intensity: generate reads the generated number; expectation is the mean of the task's grid of numbers, weighted
     by their likelihoods; constrained generates one of that grid; head is the layer that finetuning.target=head has
     trained."""
-    calibration: Calibration = Calibration.none
+    calibration: Calibration = field(Calibration.none, used_by=("score",))
     """score: contextual subtracts what the model says to a prompt without content (the transcript N/A, [MASK] and
     nothing, silence, a grey picture) from the score of every label, so that a label that it likes to say whatever is
     shown loses that advantage (Zhao et al., Calibrate Before Use, ICML 2021, arXiv 2102.09690)."""
-    length_normalised: bool = False
+    length_normalised: bool = field(False, used_by=("score",))
     """score: divide a label's log-likelihood by its number of tokens."""
-    logit_adjustment: float = 0.0
+    logit_adjustment: float = field(0.0, used_by=("score",), least=0)
     """score, classification: τ of post-hoc logit adjustment. Answered is the label with the greatest score - τ · log of
     its share of the training examples; 0 is off, 1 makes up for the shares. The scores that are kept are not adjusted.
     After balanced sampling or label weights it makes up for the shares a second time."""
     reader: Reader = Reader.lenient
     """The reader whose values the headline is computed from; the numbers of both are reported."""
-    max_new_tokens: int = 8
+    max_new_tokens: int = field(8, used_by=("generate",), least=1)
     """generate: tokens of an answer, at the most."""
-    batch_size: int = field(default=16, metadata=role("runtime"))
+    batch_size: int = field(16, role="rounding", least=1)
     """Clips of a batch of each process in evaluation."""
     selection: Selection = Selection.mean_headline
     """What a checkpoint is chosen by: the mean or the smallest of all tasks' headline metrics on the validation split,

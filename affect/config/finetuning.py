@@ -1,11 +1,11 @@
 """Schema of the group `finetuning`: what is trained of each tower, how, and class balance."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from omegaconf import MISSING
 
-from affect.config.fields import role
+from affect.config.fields import field
 
 
 class Tower(str, Enum):
@@ -60,7 +60,7 @@ class LabelWeights(str, Enum):
 
 @dataclass(slots=True, kw_only=True)
 class FinetuningConfig:
-    name: str = field(default=MISSING, metadata=role("name"))
+    name: str = field(MISSING, role="name")
     """The choice of the group, for names of runs and for tables."""
     language: Tower = Tower.lora
     """auto, for every tower, is full where its weights are new (random) and frozen where they are pretrained."""
@@ -78,37 +78,37 @@ class FinetuningConfig:
     four_bit: bool = False
     """Keep the frozen weights of the language model's linear modules in 4 bits (NF4 with double quantisation: Dettmers
     et al., QLoRA, NeurIPS 2023, arXiv 2305.14314): a quarter of bfloat16's memory, and slower. Needs bitsandbytes."""
-    rank: int = 16
+    rank: int = field(16, least=1)
     """Rank of LoRA's update: width of its two factors."""
-    alpha: int = 32
+    alpha: int = field(32, least=1)
     """LoRA's update is scaled by alpha / rank."""
-    dropout: float = 0.0
+    dropout: float = field(0.0, least=0, below=1)
     """On the input of the LoRA update. Drawing its random numbers takes a fifth of a training step on a CPU."""
     targets: list[str] = field(default_factory=list)
     """Last parts of the names of the linear modules that get LoRA (q_proj, …); empty is all but the output
     embedding."""
-    learning_rate: float = 5e-4
+    learning_rate: float = field(5e-4, above=0)
     """Of LoRA, and of pretrained towers trained in full."""
-    new_learning_rate: float = 2e-4
+    new_learning_rate: float = field(2e-4, above=0)
     """Of towers whose weights are new, once they are aligned, and of heads. Without alignment they need several times
     that."""
-    language_learning_rate: float | None = None
+    language_learning_rate: float | None = field(None, above=0)
     """Of this tower alone; null is learning_rate, or new_learning_rate where its weights are new."""
-    audio_learning_rate: float | None = None
+    audio_learning_rate: float | None = field(None, above=0)
     """Of the audio encoder; null as for language_learning_rate."""
-    vision_learning_rate: float | None = None
+    vision_learning_rate: float | None = field(None, above=0)
     """Of the vision encoder; null as for language_learning_rate."""
-    projector_learning_rate: float | None = None
+    projector_learning_rate: float | None = field(None, above=0)
     """Of the projectors; null as for language_learning_rate."""
-    weight_decay: float = 0.01
+    weight_decay: float = field(0.01, least=0)
     """AdamW's decoupled weight decay."""
-    warmup: float = 0.1
+    warmup: float = field(0.1, least=0, below=1)
     """Share of the steps over which the learning rate rises linearly; then it falls along a cosine to zero."""
-    alignment_epochs: int = 8
+    alignment_epochs: int = field(8, least=0)
     """Epochs in which new towers are first fitted alone against the training answers, with the language model left out:
     cheap, and it spares the language model the epochs in which soft tokens are noise. Without new towers there is
     nothing to align."""
-    alignment_learning_rate: float = 1e-3
+    alignment_learning_rate: float = field(1e-3, above=0)
     """Of new towers while they are aligned."""
     sampling: ClassSampling = ClassSampling.natural
     """natural: every training example once an epoch. balanced and square_root draw as many examples as there are with

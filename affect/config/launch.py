@@ -27,6 +27,8 @@ class Place:
     """Number among the processes on this machine."""
     local_size: int = 1
     started_by: str = "affect"
+    store: str = ""
+    """host:port where the processes find each other."""
 
     def as_variable(self) -> str:
         return ",".join(str(value) for value in asdict(self).values())
@@ -36,8 +38,9 @@ def place() -> Place:
     """The place of this process: alone, unless affect.training.distributed has set it."""
     if PLACE not in os.environ:
         return Place()
-    rank, size, local_rank, local_size, by = os.environ[PLACE].split(",")
-    return Place(rank=int(rank), size=int(size), local_rank=int(local_rank), local_size=int(local_size), started_by=by)
+    *numbers, by, store = os.environ[PLACE].split(",")
+    rank, size, local_rank, local_size = map(int, numbers)
+    return Place(rank=rank, size=size, local_rank=local_rank, local_size=local_size, started_by=by, store=store)
 
 
 def cores() -> int:

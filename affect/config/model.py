@@ -1,11 +1,11 @@
 """Schema of the group `model`: which model, its encoders, precision, and how clips are sampled for it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from omegaconf import MISSING
 
-from affect.config.fields import role
+from affect.config.fields import field
 
 
 class Precision(str, Enum):
@@ -40,27 +40,27 @@ class ModelConfig:
 
     family: str = MISSING
     """Module of affect/models that loads it."""
-    name: str = field(default=MISSING, metadata=role("name"))
+    name: str = field(MISSING, role="name")
     """Name in run folders and tables."""
-    modalities: str = field(default=MISSING, metadata=role("check"))
+    modalities: str = field(MISSING, role="check")
     """Letters of "tav" the model can take."""
     precision: Precision = Precision.auto
     """Type of the weights; auto is bfloat16 where CUDA has it, else float32."""
     attention: Attention = Attention.auto
     """Attention kernel; auto is what transformers chooses for the model and device."""
-    max_seconds: float = 30.0
+    max_seconds: float = field(30.0, above=0)
     """Longer clips are excluded and listed."""
     media: Media = Media.uniform
     """uniform: `num_frames` and `frame_size` decide what is taken of a picture. native: the checkpoint's own processor
     does, and the two are not used. Numbers differ, and so do memory and time: frames keep the size of the file."""
-    num_frames: int = 8
+    num_frames: int = field(8, least=1)
     """Frames sampled uniformly from a clip (media=uniform)."""
-    frame_size: int = 64
+    frame_size: int = field(64, least=1)
     """Longest side of a frame in pixels; smaller frames are not enlarged (media=uniform)."""
-    gradient_checkpointing: str = field(default="auto", metadata=role("runtime"))
+    gradient_checkpointing: str = field("auto", role="runtime")
     """true, false or auto. Recompute activations in the backward pass: less memory, about a third slower, the same
     numbers. auto does so on a GPU where the activations of the longest batch are estimated not to fit."""
-    licence: str = field(default="", metadata=role("name"))
+    licence: str = field("", role="name")
     """Licence of the weights, for the card of what is exported."""
 
 
@@ -82,20 +82,20 @@ class ComposedConfig(ModelConfig):
     """`conv` (small, log-mel, trained from scratch), a folder or hub name of an encoder, or null for none."""
     vision: str | None = "conv"
     """`conv` (small, a frame at a time, trained from scratch), a folder or hub name of an encoder, or null for none."""
-    audio_tokens: int = 8
+    audio_tokens: int = field(8, least=1)
     """Soft tokens that stand for a clip's audio."""
-    video_tokens: int = 8
+    video_tokens: int = field(8, least=1)
     """Soft tokens that stand for a clip's frames together."""
-    encoder_width: int = 128
+    encoder_width: int = field(128, least=1)
     """Channels of the `conv` encoders."""
     projector: ProjectorKind = ProjectorKind.mlp
     """mlp: each soft token is made of its own part of the clip. qformer: learned queries, one a soft token, attend over
     `qformer_steps` parts of the clip."""
-    qformer_steps: int = 64
+    qformer_steps: int = field(64, least=1)
     """qformer: equal parts of a clip the queries attend over."""
-    qformer_layers: int = 2
+    qformer_layers: int = field(2, least=1)
     """qformer: layers of the projector."""
-    qformer_heads: int = 8
+    qformer_heads: int = field(8, least=1)
     """qformer: attention heads of a layer."""
     trust_remote_code: bool = False
     """Run the Python code that comes with the checkpoints of language, audio and vision, which can do whatever you can
@@ -131,24 +131,24 @@ class ServerConfig(ModelConfig):
     """A model behind a server with OpenAI's interface, such as vLLM: asked in words, never trained."""
 
     family: str = "server"
-    url: str | None = field(default=None, metadata=role("server"))
+    url: str | None = field(None, role="server")
     """Where its interface begins, http://localhost:8000/v1. Not where it is, but which model it is decides a number."""
     served: str | None = None
     """The name under which it serves the model; tables show it."""
     revision: str = ""
     """Which weights those are, in words of your own: a server does not tell."""
-    key_variable: str | None = field(default=None, metadata=role("server"))
+    key_variable: str | None = field(None, role="server")
     """Environment variable that holds the API key; null sends none. The key itself is written nowhere."""
     video: ServerVideo = ServerVideo.frames
     """How the picture is sent."""
-    concurrency: int = field(default=CONCURRENCY, metadata=role("server"))
+    concurrency: int = field(CONCURRENCY, role="server", least=1)
     """Requests at a time, of a batch of evaluation.batch_size clips."""
-    timeout: float = field(default=TIMEOUT, metadata=role("server"))
+    timeout: float = field(TIMEOUT, role="server", above=0)
     """Seconds after which a request is given up."""
-    retries: int = field(default=RETRIES, metadata=role("server"))
+    retries: int = field(RETRIES, role="server", least=0)
     """Further attempts after one that timed out, met no server, or was answered by 429, by 5xx or by something that is
     no answer."""
-    backoff: float = field(default=BACKOFF, metadata=role("server"))
+    backoff: float = field(BACKOFF, role="server", least=0)
     """Seconds before the first of them, twice as many before each further one, a minute at the most."""
 
 

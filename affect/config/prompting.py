@@ -1,11 +1,11 @@
 """Schema of the group `prompting`: the wording around a clip, examples, descriptions, the token budget."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from omegaconf import MISSING
 
-from affect.config.fields import role
+from affect.config.fields import field
 
 
 class TooLong(str, Enum):
@@ -32,12 +32,12 @@ class FewshotConfig:
     """Labelled training examples in the prompt, as text: their clips are not shown. They are of the same dataset and
     never of the clip's own group."""
 
-    k: int = 0
+    k: int = field(0, least=0)
     """Examples in every prompt; 0 is none."""
     choice: ExampleChoice = ExampleChoice.similar
     """similar takes the training clips whose text is nearest by the cosine of TF-IDF, the nearest last; random draws
     them for every clip."""
-    seed: int = 0
+    seed: int = field(0, least=0)
     """Of random, and of the choice between equally similar ones. Not the run's seed, so that runs over several seeds
     have the same prompts."""
     example: dict[str, str] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class FewshotConfig:
 class PromptingConfig:
     """The wording around a clip. Keys of the dictionaries are language codes."""
 
-    name: str = field(default=MISSING, metadata=role("name"))
+    name: str = field(MISSING, role="name")
     """The choice of the group, for names of runs and for tables."""
     system: dict[str, str] = field(default_factory=dict)
     """The system turn."""
@@ -67,7 +67,7 @@ class PromptingConfig:
     not given. Otherwise an ablation of audio leaves out the description of the audio too."""
     descriptions_position: DescriptionsPosition = DescriptionsPosition.after
     """Whether they stand before or after the transcript."""
-    max_description_words: int | None = None
+    max_description_words: int | None = field(None, least=1)
     """Words of each description that are shown, from its beginning; null is all. Chinese characters count one by
     one."""
     audio_description: dict[str, str] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class PromptingConfig:
     """Stands before the final answer."""
     fewshot: FewshotConfig = field(default_factory=FewshotConfig)
     """Labelled training examples in the prompt."""
-    max_text_tokens: int = 1024
+    max_text_tokens: int = field(1024, least=1)
     """Budget for the prompt without the tokens of audio and video."""
     too_long: TooLong = TooLong.shorten
     """Over the budget: shorten drops the least similar example first, then the oldest context turn, then the last words

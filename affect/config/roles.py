@@ -1,23 +1,26 @@
-"""Which keys of the configuration change no number, and which say where something lies.
+"""Sets of configuration keys that follow from what each field says of itself (fields.py).
 
-Both follow from the roles of the fields (fields.py). A key is written as in config.yaml; `*` stands for the name of a
-dataset or of a generator.
+A key is written as in config.yaml; `*` stands for the name of a dataset, a task or a generator.
 """
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from affect.config.fields import Role, roles_of
+from affect.config.fields import Phase, Role, walk
+from affect.config.knowledge import Source
 from affect.config.model import FAMILIES, ComposedConfig, ModelConfig, NativeConfig
 from affect.config.prompting import DESCRIPTIONS
 from affect.config.schema import Config
 
+_SCHEMA = list(walk(Config, {ModelConfig: tuple(dict.fromkeys(FAMILIES.values()))}))
+
 _ROLES = {
-    **dict(roles_of(Config, {ModelConfig: tuple(dict.fromkeys(FAMILIES.values()))})),
+    **{key: field.metadata.get("role", Role.result) for key, field, _ in _SCHEMA},
     # Of a model that is trained they only refuse; of one that describes clips they say what it describes.
     "knowledge.mllm_models.*.modalities": Role.result,
 }
@@ -28,6 +31,35 @@ def keys_with(*roles: Role) -> tuple[str, ...]:
     return tuple(key for key, role in _ROLES.items() if role in roles)
 
 
+@cache
+def keys_of(phase: Phase) -> tuple[str, ...]:
+    """The keys that are set for this phase."""
+    return tuple(key for key, _, set_for in _SCHEMA if set_for is phase)
+
+
+def has_key(program: str, key: str) -> bool:
+    """Whether a command has this key of the whole configuration (run, clip, …)."""
+    [programs] = [field.metadata.get("programs") for field in fields(Config) if field.name == key]
+    return not programs or program in programs
+
+
+@cache
+def keys_used_by(choice: str) -> tuple[str, ...]:
+    """The keys that only some sources or readouts use, among them `choice`."""
+    return tuple(key for key, field, _ in _SCHEMA if choice in field.metadata.get("used_by", ()))
+
+
+def default_of(key: str) -> Any:
+    """The default of a key, as config.yaml has it."""
+    default = next(field.default for name, field, _ in _SCHEMA if name == key)
+    return default.value if isinstance(default, Enum) else default
+
+
+def groups_of(*phases: Phase) -> tuple[str, ...]:
+    """The groups whose keys are set for one of these phases, unless a key says otherwise."""
+    return tuple(field.name for field in fields(Config) if field.metadata.get("phase") in phases)
+
+
 ROOTS = ("data_root", "cache_root")
 """Folders that other places lie in."""
 
@@ -36,6 +68,21 @@ PLACES = keys_with(Role.location, Role.data_location)
 
 NEUTRAL = keys_with(*(role for role in Role if role not in (Role.result, Role.data_location)))
 """All keys that change no number."""
+
+MAY_DIFFER_ON_RESUME = keys_with(Role.location, Role.data_location, Role.program, Role.runtime, Role.server, Role.check)
+"""What may be given beside resume=…: the run ends with the digits and the log that it would have had without."""
+
+MAY_DIFFER_IN_EVALUATION = (
+    *keys_with(*(role for role in Role if role not in (Role.result, Role.name))),
+    *keys_of(Phase.evaluation),
+)
+"""What may be given beside run=…: what changes no number, and what is set for each evaluation anew."""
+
+NOT_DESCRIBING = (
+    *(f.name for f in fields(Config) if not f.metadata.get("describes", True) or not has_key("knowledge", f.name)),
+    *(key for key in keys_of(Phase.evaluation) if key.startswith("knowledge.")),
+)
+"""Keys and groups that have no say in the descriptions of clips."""
 
 
 def is_one_of(key: str, listed: tuple[str, ...]) -> bool:
@@ -72,13 +119,6 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{key}", value
 
 
-OF_SOURCES = ("cues_", "file_", "mllm_", "server_")
-"""How the keys of knowledge begin that one source alone has a use for."""
-
-ASKED = ("instruction_", "by_aspects", "aspects_", "show_transcript", "max_new_tokens", "temperature", "sampling_seed")
-"""How those begin that two have: mllm and server, which ask a model."""
-
-
 def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
     """Whether a key of a run's configuration has no effect, because another key switches off what it is about.
 
@@ -88,9 +128,10 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
     knowledge, prompting, finetuning = config["knowledge"], config["prompting"], config["finetuning"]
     sources = {knowledge["source"], *knowledge.get("also", ())} if "source" in knowledge else set()
     if sources:
-        idle += [f"knowledge.{prefix}" for prefix in OF_SOURCES if prefix.rstrip("_") not in sources]
-        if not sources & {"mllm", "server"}:
-            idle += [f"knowledge.{prefix}" for prefix in ASKED]
+        # A key that begins with the name of a source is for that source.
+        idle += [f"knowledge.{source.value}_" for source in Source if source.value not in sources]
+        in_use = {key for source in sources for key in keys_used_by(source)}
+        idle += [key for source in Source for key in keys_used_by(source.value) if key not in in_use]
     if not knowledge.get("by_aspects", True):
         idle += ["knowledge.instruction_aspects.", "knowledge.aspects_"]
     if not knowledge.get("show_transcript", True):

@@ -1,7 +1,7 @@
 """The whole configuration of a run, and registering it with Hydra. Each group has a file of its own beside this one."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -14,7 +14,7 @@ from yaml import YAMLError
 from affect.config.dataset import DatasetConfig
 from affect.config.errors import ConfigError
 from affect.config.evaluation import EvaluationConfig
-from affect.config.fields import role
+from affect.config.fields import field
 from affect.config.finetuning import FinetuningConfig
 from affect.config.knowledge import KnowledgeConfig
 from affect.config.logger import LoggerConfig
@@ -23,56 +23,76 @@ from affect.config.prompting import PromptingConfig
 from affect.config.tasks import Kind, Task
 from affect.config.trainer import TrainerConfig
 
+MAX_SEED = 2**32 - 1
+"""The largest that numpy takes, and so Lightning."""
+
 
 class ExportAs(str, Enum):
     merged = "merged"
     adapter = "adapter"
 
 
+class Intervention(str, Enum):
+    """A change of every clip, made after decoding and before the model is given it."""
+
+    none = "none"
+    mute = "mute"
+    """Digital silence in the place of the sound, of the same length."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Config:
-    model: ModelConfig = MISSING
+    model: ModelConfig = field(MISSING, phase="model")
     datasets: dict[str, DatasetConfig] = field(default_factory=dict)
     """By name; filled by the group `dataset`, of which several can be named: dataset=[meld,demo]."""
-    prompting: PromptingConfig = MISSING
-    finetuning: FinetuningConfig = MISSING
-    knowledge: KnowledgeConfig = MISSING
-    evaluation: EvaluationConfig = MISSING
-    trainer: TrainerConfig = MISSING
-    logger: LoggerConfig = MISSING
+    prompting: PromptingConfig = field(MISSING, phase="model")
+    finetuning: FinetuningConfig = field(MISSING, phase="training", describes=False)
+    knowledge: KnowledgeConfig = field(MISSING, phase="model")
+    evaluation: EvaluationConfig = field(MISSING, describes=False)
+    trainer: TrainerConfig = field(MISSING, describes=False)
+    logger: LoggerConfig = field(MISSING, describes=False)
     modalities: str = "tav"
     """Letters of text, audio, video that the model is given."""
-    seed: int = 1
+    intervention: Intervention = field(
+        Intervention.none,
+        programs=("evaluate",),
+        elsewhere="it is for evaluation alone, leave it out",
+    )
+    """What is changed in every clip before the model is given it. Descriptions in the prompt stay those of the
+    unchanged clips."""
+    seed: int = field(1, least=0, most=MAX_SEED, describes=False)
     """Seed of everything random in a run: order of clips, new weights, dropout. From 0 to 2^32 - 1."""
-    data_root: str = field(default="${oc.env:AFFECT_DATA,data}", metadata=role("location"))
+    data_root: str = field("${oc.env:AFFECT_DATA,data}", role="location")
     """Folder that holds a folder per dataset. Only read."""
-    cache_root: str = field(default="${oc.env:AFFECT_CACHE,${oc.env:HOME,.}/.cache/affect}", metadata=role("location"))
+    cache_root: str = field("${oc.env:AFFECT_CACHE,${oc.env:HOME,.}/.cache/affect}", role="location")
     """Folder for everything that is derived: converted models, the demo corpus, results of checking clips."""
-    output_root: str = field(default="outputs", metadata=role("location"))
+    output_root: str = field("outputs", role="location", describes=False)
     """Folder in which a run makes its own folder."""
-    resume: str | None = field(default=None, metadata=role("program"))
+    resume: str | None = field(
+        None, role="program", programs=("train",), elsewhere="name the run whose model is used, run=…"
+    )
     """train.py: the run folder of a training that was stopped or killed, to be continued; everything else comes from
     it."""
-    resume_with_other_code: bool = field(default=False, metadata=role("program"))
+    resume_with_other_code: bool = field(False, role="program", programs=("train",))
     """Continue although the code or a library is not the one the run was begun with: its numbers then belong to
     neither."""
-    run: str | None = field(default=None, metadata=role("program"))
+    run: str | None = field(None, role="program", programs=("evaluate", "show", "export", "knowledge", "score"))
     """evaluate.py, affect show and affect export: the run folder whose model is used; null is the model as it comes,
     zero-shot."""
-    allow_unknown_overlap: bool = field(default=False, metadata=role("check"))
+    allow_unknown_overlap: bool = field(False, role="check")
     """Go on although it cannot be found out whether the clips that test a model are among those that it, or the
     generator of its descriptions, was trained on."""
-    predictions: str | None = field(default=None, metadata=role("program"))
+    predictions: str | None = field(None, role="program", programs=("score",))
     """affect score: table of predictions, CSV or JSONL with the columns id and prediction."""
-    clip: str | None = field(default=None, metadata=role("program"))
+    clip: str | None = field(None, role="program", programs=("show",))
     """affect show: id of the record to show; null is the first."""
-    strict: bool = field(default=False, metadata=role("program"))
+    strict: bool = field(False, role="program", programs=("doctor",))
     """affect doctor: exit with 1 where a finding is an error."""
-    export_as: ExportAs = field(default=ExportAs.merged, metadata=role("program"))
+    export_as: ExportAs = field(ExportAs.merged, role="program", programs=("export",))
     """affect export: merged writes a whole model, adapter what was trained alone."""
-    export_folder: str | None = field(default=None, metadata=role("program"))
+    export_folder: str | None = field(None, role="program", programs=("export",))
     """affect export: the new folder it is written to; null is `export_merged` or `export_adapter` in the run's."""
-    dry_run: bool = field(default=False, metadata=role("program"))
+    dry_run: bool = field(False, role="program", describes=False)
     """Check the configuration, say what would be run, and stop."""
 
 
@@ -134,6 +154,11 @@ def text_for_null(key: str, value: Any, optional: bool) -> str | None:
 def media_of(cfg: Config) -> str | None:
     """How clips are given to the model, a value of `Media`; None where it is given text alone."""
     return cfg.model.media.value if set("av") & set(cfg.modalities) else None
+
+
+def intervention_of(cfg: Config) -> str | None:
+    """The intervention as signatures name it; None where clips are as they were recorded."""
+    return None if cfg.intervention is Intervention.none else cfg.intervention.value
 
 
 def chosen_tasks(cfg: Config) -> list[Task]:

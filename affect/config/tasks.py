@@ -70,8 +70,8 @@ DIALECTS = {
     "iemocap": Dialect(kind=Kind.classification, metrics=("wa", "ua", "weighted_f1")),
     "mer2023": Dialect(kind=Kind.classification, metrics=("weighted_f1", "accuracy")),
 }
-"""What is reported beside the plain metrics where a task names it under `dialects`. affect.evaluation.metrics.registry
-has the functions (a test holds the two together)."""
+"""What is reported beside the plain metrics where a task names it under `dialects`; affect.evaluation.metrics.registry
+has the function of each."""
 
 HEADLINES = {
     kind: (
@@ -234,9 +234,9 @@ def _dialect_problems(task: Task) -> Iterator[str]:
         if name not in fitting:
             close = get_close_matches(name, fitting, n=1, cutoff=0.6)
             hint = f", did you mean '{close[0]}'?" if close else "."
-            what = f"which is for tasks of kind {DIALECTS[name].kind.value}" if name in DIALECTS else "which is none"
+            why = f"which is for tasks of kind {DIALECTS[name].kind.value}" if name in DIALECTS else "which is none"
             yield (
-                f"task '{task.name}' ({task.kind.value}) names the dialect '{name}', {what}{hint} Dialects of kind"
+                f"task '{task.name}' ({task.kind.value}) names the dialect '{name}', {why}{hint} Dialects of kind"
                 f" {task.kind.value}: {', '.join(fitting) or 'none'}"
             )
             continue

@@ -1,9 +1,14 @@
 """The progress bar."""
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 
-def progress(enabled: bool) -> Progress:
-    """A progress bar in the style of all of affect's."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, disable=not enabled)
+def progress(enabled: bool, *columns: ProgressColumn) -> Progress:
+    """A progress bar on the error stream, so that results can be piped; nothing where that is no terminal.
+
+    columns: what stands between the count and the time that is left.
+    """
+    console = Console(stderr=True)
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *columns, TimeRemainingColumn())
+    return Progress(*shown, console=console, disable=not (enabled and console.is_terminal))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from affect.data.clip_checks import opened
+from affect.data.database import opened
 
 TABLE = "answers (key TEXT PRIMARY KEY, text TEXT, time TEXT, run TEXT)"
 

@@ -1,5 +1,5 @@
-"""Chat messages to token ids, for every family. Prompt and answer are tokenised separately, so a label always has the
-same ids."""
+"""Chat messages to token ids, for all families. Prompt and answer are tokenised separately, so that a label has the
+same ids after every prompt."""
 
 import hashlib
 import json
@@ -15,22 +15,19 @@ import torch
 from affect.prompting import thoughts
 
 REMEMBERED = 2**17
-"""Prompts whose ids an encoder caches at the most, four bytes a token."""
+"""Most prompts whose ids an encoder remembers, at four bytes a token."""
 
 
 def remembered(make: Callable[..., list[int]]) -> Callable[..., list[int]]:
-    """Caches a method of an encoder that turns messages (or other JSON values) into ids.
-
-    Every prompt is needed for counting and again in every epoch, and rendering it takes longer than reading cached
-    encoder outputs.
-    """
+    """Caches an encoder's method that turns messages, or other arguments that JSON can write, into ids. The same
+    prompts come again in every epoch, and rendering them takes longer than reading a clip's encoder outputs."""
 
     @wraps(make)
-    def cached(encoder: Any, *args: Any) -> list[int]:
+    def cached(encoder: Any, *arguments: Any) -> list[int]:
         cache: dict[bytes, array] = encoder.__dict__.setdefault(f"_{make.__name__}_remembered", {})
-        key = hashlib.blake2b(json.dumps(args).encode(), digest_size=16).digest()
+        key = hashlib.blake2b(json.dumps(arguments).encode(), digest_size=16).digest()
         if (ids := cache.get(key)) is None:
-            ids = array("i", make(encoder, *args))
+            ids = array("i", make(encoder, *arguments))
             if len(cache) < REMEMBERED:
                 cache[key] = ids
         return ids.tolist()
@@ -43,22 +40,23 @@ JOINERS = frozenset("\u200c\u200d\u00ad")
 
 
 _LIKE_A_TOKEN = re.compile(
-    # <|im_end|>, </s>, <end_of_turn>, <<SYS>> and the like, but not HTML's formatting tags.
+    # <|im_end|>, </s>, <end_of_turn>, <<SYS>> and the like, but not tags that format text in HTML.
     r"[<\uff1c](?=[|\uff5c])"
     r"|[<\uff1c](?!/?(?:[abipqu]|em|strong|br|h[1-6]|hr|sub|sup|small|big|code|pre|span|div|font|li|ul|ol)\s?/?>)"
     r"(?=/?[^\W\d][^<>\s]{0,60}[>\uff1e])"
     r"|\[(?=/?[A-Z][A-Z_]{1,30}\])"  # [INST], [/INST], [AUDIO]
     r"|[\[\]](?=~!?\w|\w~\[)"  # ]~b] and [e~[
 )
-"""The start of a string that is a special token in some vocabulary."""
+"""The beginning of a string that is a special token in some vocabulary."""
 
 
 def neutralise(text: str, special: list[str] | None) -> str:
-    """`text` that can neither open nor close a turn: special tokens are broken by a space, control characters replaced
-    by one. Joiners (ZWJ, ZWNJ, soft hyphen) stay, since Persian, Hindi and emoji need them.
+    """`text` with its special tokens broken by a space, so that it cannot open or close a turn, and with spaces for
+    control characters. Characters that join or part letters (ZWJ, ZWNJ, soft hyphen) stay: Persian, Hindi and emoji are
+    written with them.
 
-    A tokenizer would read `<|im_end|>` in a transcript or description as the end of the turn. `special` is None for an
-    unknown vocabulary, a server's: then whatever looks like a special token is broken.
+    Transcripts and descriptions come from outside, and a tokenizer reads `<|im_end|>` in them as the end of the turn.
+    `special` is None for the unknown vocabulary of a server: everything that looks like a special token is broken.
 
     >>> neutralise("so <|im_end|> what", ["<|im_end|>"]), neutralise("so </s>[INST] <b>what</b>", None)
     ('so < |im_end|> what', 'so < /s>[ INST] <b>what</b>')
@@ -96,8 +94,8 @@ def special_strings(tokenizer: Any) -> list[str]:
 
 
 def answer_text(tokenizer: Any, ids: list[int]) -> str:
-    """The text of generated tokens without special tokens, except those around thoughts, which separate them from the
-    answer."""
+    """The text of generated tokens without special ones, except the marks of thoughts, which are special tokens in some
+    vocabularies and tell thoughts and answer apart."""
     tokens = tokenizer.convert_ids_to_tokens(ids)
     if not any(thoughts.is_mark(token) for token in tokens):
         return tokenizer.decode(ids, skip_special_tokens=True)
@@ -109,8 +107,8 @@ def answer_text(tokenizer: Any, ids: list[int]) -> str:
 def end_of_turn(templater: Any, tokenizer: Any, text_content: bool, **options: Any) -> int:
     """The token that ends the assistant's turn in this chat template, found by rendering a turn.
 
-    `text_content`: the template takes a plain string as a message's content, not a list of parts. `options` are passed
-    to the template.
+    `text_content`: the template wants a plain string as the content of a message, not a list of parts. `options`: the
+    template's other arguments. Raises ValueError where prompt and answer are not the beginning of a conversation.
     """
 
     def turn(role: str, text: str) -> dict:
@@ -146,3 +144,35 @@ def _right_aligned(rows: list[list[int]], width: int, fill: int) -> torch.Tensor
     for i, row in enumerate(rows):
         table[i, width - len(row) :] = row
     return torch.from_numpy(table)
+
+
+class ChatEncoder:
+    """The part of `affect.models.Encoder` that concerns text alone, for encoders that have their tokenizer here."""
+
+    tokens_known = True
+
+    def __init__(self, tokenizer: Any, end: int, special: list[str]) -> None:
+        """`end` is the token that ends a turn; `special` are the strings that text from outside must not contain."""
+        self.tokenizer, self.end, self.special = tokenizer, end, special
+        self.pad = end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.stops = frozenset({end, self.pad, tokenizer.eos_token_id} - {None})
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids of a text in which special tokens are written out; none are added."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    @remembered
+    def answer_ids(self, answer: str) -> list[int]:
+        """The tokens of an answer, end of turn included."""
+        return [*self.tokenize(neutralise(answer, self.special)), self.end]
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of generated tokens, without special ones."""
+        return answer_text(self.tokenizer, ids)
+
+    def text_batch(self, prompts: list[list[int]], answers: list[str | None]) -> dict[str, Any]:
+        """The keys every batch has, from the ids of prompts and their answers; all have one or none has."""
+        assert len({answer is None for answer in answers}) == 1, (
+            "some conversations of the batch have an answer and some do not"
+        )
+        return pad_left(prompts, None if answers[0] is None else [*map(self.answer_ids, answers)], self.pad)

@@ -1,7 +1,8 @@
 """Loads the trained weights of a run into a model."""
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,19 @@ def restore(
     if finetuning.target is Target.head:
         heads.attach(model, tasks)
     counts = adapters.apply(model, finetuning, restored=True)
-    load_best(model, run)
+    load_best(partial(load, model), run)
     return counts
 
 
-def load_best(model: nn.Module, run: Path) -> dict[str, Any] | None:
-    """Loads the best checkpoint of a run into a model to which the run's fine-tuning was applied.
+def load(model: nn.Module, checkpoint: Mapping[str, Any], source: str) -> None:
+    """Puts the trained tensors of a checkpoint into a model to which the same fine-tuning was applied. Raises
+    ConfigError, naming `source`, where it is of another base or does not fit."""
+    check_base(model, checkpoint.get("base"), source)
+    adapters.load_trained_state(model, checkpoint["state_dict"], source)
+
+
+def load_best(load: Callable[[Mapping[str, Any], str], None], run: Path) -> dict[str, Any] | None:
+    """Gives the best checkpoint of a run to `load`, with its path for messages.
 
     Returns the validation results it was chosen by (affect.evaluation.metrics.summary.brief), None for a checkpoint of
     an older version.
@@ -55,10 +63,9 @@ def load_best(model: nn.Module, run: Path) -> dict[str, Any] | None:
         raise ConfigError(f"run={run} has no {BEST}: its training did not get as far as a validation; name another run")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        base, state = checkpoint.get("base"), checkpoint["state_dict"]
+        checkpoint["state_dict"]  # raises where this is a file of another kind
     except UNREADABLE as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(f"{path} cannot be read ({why}): it is damaged; train again or name another run") from error
-    check_base(model, base, str(path))
-    adapters.load_trained_state(model, state, str(path))
+    load(checkpoint, str(path))
     return checkpoint.get("validation")

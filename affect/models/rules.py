@@ -84,9 +84,6 @@ def projector_conflicts(model: ModelConfig) -> Iterator[str]:
                 f"model.{key}={getattr(model, key)} queries would look at model.qformer_steps={model.qformer_steps}"
                 " parts of a clip: raise model.qformer_steps to at least as many"
             )
-    for key in ("qformer_steps", "qformer_layers", "qformer_heads"):
-        if getattr(model, key) < 1:
-            yield f"model.{key}={getattr(model, key)} has to be at least 1"
     if "conv" in (model.audio, model.vision) and model.qformer_heads > 0 and model.encoder_width % model.qformer_heads:
         yield (
             f"model.encoder_width={model.encoder_width} cannot be shared out to"

@@ -16,7 +16,6 @@ evaluation=generate, at temperature 0; models/rules.py refuses all else. Unknown
 
 import hashlib
 import json
-import logging
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from torch import nn
 
 from affect.config import ServerConfig, ServerVideo
 from affect.config.endpoint import of_model
+from affect.config.logs import LOG
 from affect.data.media import SAMPLING_RATE, Clip
 from affect.models.answer_cache import Answers, Kept
 from affect.models.chat import neutralise_messages
@@ -121,14 +121,14 @@ class Served(nn.Module):
     def settle(self) -> None:
         """See affect.models.settle."""
         if self.answers.num_taken_over:
-            tell(f"{self.answers.num_taken_over:,} answers were taken over from a run that did not end")
+            LOG.info(f"{self.answers.num_taken_over:,} answers were taken over from a run that did not end")
         self.answers.forget()
 
     def _known(self, kept: Kept, keys: set[str]) -> dict[str, str]:
         before = self.answers.num_taken_over
         texts = kept.look_up(keys)
         if self.answers.num_taken_over and not before:
-            tell(
+            LOG.info(
                 f"what {self.config.served} answered in a run that did not end is taken over where the request is the"
                 f" same, from {self.answers.since} on: to have all asked anew, delete {self.answers.file} first"
             )
@@ -157,12 +157,6 @@ class Served(nn.Module):
         for media in (conversation.waveform, frames):
             digest.update(b"\0" if media is None else media.tobytes())
         return digest.hexdigest()
-
-
-def tell(sentence: str) -> None:
-    """Prints a line and keeps it in the run's log."""
-    print(sentence, flush=True)
-    logging.getLogger("affect").info(sentence)
 
 
 def load(config: ServerConfig, *, modalities: str, cache_root: Path) -> tuple[Served, ServerEncoder]:

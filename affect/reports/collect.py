@@ -18,7 +18,7 @@ DEPTH = 3
 def find(named: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Run folders that are named or lie in a named folder, each once, by name; and a note for each folder whose run
     folders lie deeper than DEPTH. Raises ConfigError where a folder is none and holds none."""
-    found: dict[Path, Path] = {}
+    folders: dict[Path, Path] = {}
     deeper: list[str] = []
     for folder in named:
         try:
@@ -29,10 +29,10 @@ def find(named: Sequence[Path]) -> tuple[list[Path], list[str]]:
         if not below:
             read(folder)  # says what is wrong with it
         for path in inside:
-            found.setdefault(path.resolve(), path)
+            folders.setdefault(path.resolve(), path)
         parents = dict.fromkeys(path.parent for path in below if path not in inside)
         deeper += [f"{parent} has runs too, which are not in the table: name it beside {folder}" for parent in parents]
-    return list(found.values()), deeper
+    return list(folders.values()), deeper
 
 
 def _inside(folder: Path, depth: int) -> Iterator[Path]:
@@ -61,15 +61,20 @@ def load(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     return runs, damaged
 
 
-def _load(folder: Path) -> Run:
+def with_results(folder: Path) -> Run:
+    """A run that has just written its results, and is about to finish."""
+    return _load(folder, state="finished")
+
+
+def _load(folder: Path, state: str | None = None) -> Run:
     try:
         summary = read(folder)
-        what = summary.status["state"]
+        state = state or summary.status["state"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # Valid JSON without what a state is told by: `read` reports all else itself.
         raise _broken(folder / "status.json", f"it lacks {error}") from error
-    if what != "finished":
-        return Run(summary=summary, state=what)
+    if state != "finished":
+        return Run(summary=summary, state=state)
     if summary.metrics is None:
         raise _broken(folder / "metrics.json", "it is not there, and the run finished")
     lacking = list(_lacking(summary.metrics))
@@ -88,13 +93,13 @@ def _load(folder: Path) -> Run:
         raise _broken(folder / "data.json", f"it lacks {error}") from error
     # Said by the run itself. Which splits it has read says nothing: an evaluation with few-shot examples reads two.
     if program_of(folder) == "train":
-        return Run(summary=summary, state=what, training=summary.config, clips=clips)
+        return Run(summary=summary, state=state, training=summary.config, clips=clips)
     if summary.config["run"] is None:
-        return Run(summary=summary, state=what, clips=clips)
+        return Run(summary=summary, state=state, clips=clips)
     training = _training(Path(summary.config["run"]), folder)
     return Run(
         summary=summary,
-        state=what,
+        state=state,
         training=summary.config if training is None else training.config,
         training_lost=training is None,
         clips=clips,
@@ -113,9 +118,15 @@ def _lacking(metrics: Any) -> Iterator[str]:
     yield from (key for key in ("split", "readout", "intensity_readout", "reader", "tasks") if key not in metrics)
     if "tasks" not in metrics:
         return
-    own = ("headline", "value", "n_scored", "expected", "used", "n_readable_exact", "n_readable_lenient")
+    needed_by_all = ("headline", "value", "n_scored", "expected", "used", "n_readable_exact", "n_readable_lenient")
     for task, numbers_of_task in metrics["tasks"].items():
-        needed = (*own, "exact", "lenient", "majority", *(["recall_per_class"] if "labels" in numbers_of_task else []))
+        needed = (
+            *needed_by_all,
+            "exact",
+            "lenient",
+            "majority",
+            *(["recall_per_class"] if "labels" in numbers_of_task else []),
+        )
         yield from (f"tasks.{task}.{key}" for key in needed if key not in numbers_of_task)
 
 
@@ -130,11 +141,13 @@ def _training(run: Path, evaluation: Path) -> RunSummary | None:
 
 def check_metrics(runs: Sequence[Run], metrics: Sequence[str]) -> None:
     """Raises ConfigError for a metric that no task of any run has."""
-    known = {name for run in runs if run.counts for task in run.summary.metrics["tasks"] for name in numbers(run, task)}
+    there_are = {
+        name for run in runs if run.counts for task in run.summary.metrics["tasks"] for name in numbers(run, task)
+    }
     for name in metrics:
-        if known and name not in (known | {HEADLINE, ALL}):
+        if there_are and name not in (there_are | {HEADLINE, ALL}):
             raise ConfigError(
-                f"--metrics {name}: no run has this metric: choose of {HEADLINE}, {ALL}, {', '.join(sorted(known))}"
+                f"--metrics {name}: no run has this metric: choose of {HEADLINE}, {ALL}, {', '.join(sorted(there_are))}"
             )
 
 

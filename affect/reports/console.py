@@ -3,6 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -11,9 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from affect.config.logs import LOG
+from affect.reports import rows
+from affect.reports.aggregate import table, tasks
+from affect.reports.collect import with_results
 from affect.reports.formats import Report
-from affect.reports.sections import Section, Style, aligned, sections
-from affect.runs.run_folder import RunSummary, program_of
+from affect.reports.sections import Column, Section, Style, aligned, four, sections
+from affect.runs.run_folder import RunSummary
 
 if TYPE_CHECKING:
     from affect.models.adapters import TowerCount
@@ -22,23 +27,6 @@ if TYPE_CHECKING:
 
 WIDTH = 140
 """Columns where there is no terminal to ask: rich assumes 80 and would break every number in two."""
-
-HEADINGS = (
-    "run",
-    "task",
-    "modalities",
-    "readout",
-    "expected",
-    "used",
-    "scored",
-    "readable",
-    "metric",
-    "lenient",
-    "exact",
-    "majority",
-)
-
-RECALL_HEADINGS = ("run", "task", "class", "n", "recall")
 
 FOLDED = 24
 """Columns at which words are folded in a table that is too wide."""
@@ -49,96 +37,62 @@ UNBOUNDED = 100_000
 
 def print_towers(counts: Sequence["TowerCount"]) -> None:
     """What is trained of each tower."""
-    table = Table(title="Trained parameters")
+    towers = Table(title="Trained parameters")
     for heading in ("tower", "how", "parameters", "trained", "LoRA modules", "learning rate"):
-        table.add_column(heading, justify="left" if heading in ("tower", "how") else "right")
+        towers.add_column(heading, justify="left" if heading in ("tower", "how") else "right")
     for count in counts:
         rate = "" if count.learning_rate is None else f"{count.learning_rate:g}"
         numbers = (f"{number:,}" for number in (count.parameters, count.trained, count.lora_modules))
-        table.add_row(count.tower, count.mode, *numbers, rate)
-    Console().print(table)
+        towers.add_row(count.tower, count.mode, *numbers, rate)
+    Console().print(towers)
 
 
 def print_alignment(aligned: Sequence["Aligned"]) -> None:
     """What the alignment of new towers came to, on the validation split."""
     for item in aligned:
         if item.accuracy is None:
-            print(f"{item.modality} aligned; no clip of the validation split has one of the training answers")
+            LOG.info(f"{item.modality} aligned; no clip of the validation split has one of the training answers")
             continue
-        print(
+        LOG.info(
             f"{item.modality} aligned: on the validation split the nearest answer is right for {item.accuracy:.1%},"
             f" loss {item.loss:.3f} nats"
         )
 
 
-def rows(runs: Sequence[RunSummary]) -> list[dict[str, str]]:
-    """One row a run and task. A run without numbers gets a row that says in what state it is."""
-    made = []
-    for number, run in enumerate(runs, 1):
-        common = {"run": f"{number}", "modalities": run.config["modalities"]}
-        if run.metrics is None:
-            made.append(dict.fromkeys(HEADINGS, "") | common | {"task": run.status["state"]})
-            continue
-        trained = run.config["run"] is not None or program_of(run.folder) == "train"
-        common["run"] += " fine-tuned" if trained else " zero-shot"
-        for name, numbers in run.metrics["tasks"].items():
-            scored = numbers["n_scored"]
-            metric = numbers["headline"]
-            made.append(
-                common
-                | {
-                    "task": name,
-                    "readout": numbers["readout"],
-                    "expected": f"{numbers['expected']:,}",
-                    "used": f"{numbers['used']:,}",
-                    "scored": f"{scored:,}",
-                    "readable": f"{numbers['n_readable_lenient'] / scored:.1%}" if scored else "",
-                    "metric": metric,
-                    **{kind: _number(numbers[kind][metric]) for kind in ("lenient", "exact", "majority")},
-                }
+def print_results(folder: Path) -> None:
+    """The tables of a run that has just written its results: those of a report on it alone, then the recall of every
+    class, a row each."""
+    run = with_results(folder)
+    tables = [table([run], task) for task in tasks([run])]
+    notes = [note for each in tables for note in each.notes]
+    notes += [f"1 {line}" for line in (*bad_rows(run.summary), *unanswered(run.summary))]
+    console = _console()
+    for each in tables:
+        if each.rows:
+            _print_table(each, console)
+    for section in recalls(run.summary):
+        _print_section(section, console)
+    console.print()
+    _print_notes([(run.summary.model, str(folder))], notes, console)
+
+
+def recalls(run: RunSummary) -> Iterator[Section]:
+    """For every classification that was scored: label, number of gold labels and recall (of the lenient reader) of its
+    classes. Recall of a class without gold labels is undefined."""
+    for name, numbers in ({} if run.metrics is None else run.metrics["tasks"]).items():
+        if "confusion" in numbers and numbers["n_scored"]:
+            labels = numbers["labels"]
+            counts = [f"{numbers['n_per_class'][label]:,}" for label in labels]
+            recall = [four(numbers["recall_per_class"][label]) for label in labels]
+            yield Section(
+                title=f"{name}, recall per class",
+                columns=[
+                    Column(heading="class", cells=labels, kind="word"),
+                    Column(heading="n", cells=counts, kind="count"),
+                    Column(heading="recall", cells=recall, kind="number"),
+                ],
+                runs=Column(heading="runs", cells=["1"] * len(labels), kind="word"),
             )
-    return made
-
-
-def recall_rows(runs: Sequence[RunSummary]) -> Iterator[tuple[str, ...]]:
-    """Run, task, label, number of gold labels and recall (of the lenient reader) of every class of every classification
-    task that was scored. Recall of a class without gold labels is undefined."""
-    for number, run in enumerate(runs, 1):
-        for name, numbers in ({} if run.metrics is None else run.metrics["tasks"]).items():
-            if "confusion" not in numbers or not numbers["n_scored"]:
-                continue
-            for at, label in enumerate(numbers["labels"]):
-                first = (f"{number}", name) if at == 0 else ("", "")
-                count, recall = numbers["n_per_class"][label], numbers["recall_per_class"][label]
-                yield (*first, label, f"{count:,}", _number(recall))
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
-
-
-def print_results(runs: Sequence[RunSummary]) -> None:
-    """The table of results. expected: rows of the annotations; used: after subset and exclusions; scored: with a label;
-    readable: share the lenient reader could read. lenient and exact: the metric by reader; majority: by always
-    answering what is most frequent."""
-    table = Table(title="Results")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right" if heading in HEADINGS[4:8] + HEADINGS[9:] else "left")
-    for row in rows(runs):
-        table.add_row(*(row[heading] for heading in HEADINGS))
-    console = Console() if Console().is_terminal else Console(width=WIDTH)
-    console.print(table)
-    if recalls := list(recall_rows(runs)):
-        table = Table(title="Recall per class")
-        for heading in RECALL_HEADINGS:
-            table.add_column(heading, justify="right" if heading in ("n", "recall") else "left")
-        for row in recalls:
-            table.add_row(*row)
-        console.print(table)
-    for number, run in enumerate(runs, 1):
-        for line in (*bad_rows(run), *unanswered(run)):
-            console.print(f"{number} {line}", highlight=False, markup=False, soft_wrap=True)
-        console.print(f"{number} {run.model}, {run.folder}", highlight=False, markup=False, soft_wrap=True)
 
 
 def bad_rows(run: RunSummary) -> Iterator[str]:
@@ -160,48 +114,64 @@ def unanswered(run: RunSummary) -> Iterator[str]:
             yield f"{name}: {errors.total():,} of {numbers['n_scored']:,} clips have no answer: {reason}{others}"
 
 
+def _console() -> Console:
+    return Console() if Console().is_terminal else Console(width=WIDTH)
+
+
 def print_report(report: Report) -> None:
     """The tables, the folders by number and the notes: to the terminal, or as text to what stands in its place."""
-    _show(report, Console() if Console().is_terminal else Console(width=WIDTH))
+    _print(report, _console())
 
 
 def as_text(report: Report) -> str:
     """What `print_report` prints without a terminal."""
     out = io.StringIO()
-    _show(report, Console(file=out, width=WIDTH, color_system=None))
+    _print(report, Console(file=out, width=WIDTH, color_system=None))
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
-def _show(report: Report, console: Console) -> None:
-    for made in report.tables:
-        for section in sections(made, Style(numbers=aligned)):
-            before = console.width
-            table, width = _built(section, console)
-            if width > before:
-                table, width = _built(section, console, folded=FOLDED)
-            # A table that needs more than there is runs over the edge, where a terminal breaks it, all of it there.
-            console.width = max(before, width)
-            console.print(table)
-            console.width = before
-        for letter, note in made.footnotes.items():
-            _say(console, f"{letter} {note}")
+def _print(report: Report, console: Console) -> None:
+    for each in report.tables:
+        _print_table(each, console)
     if report.tables:
         console.print()
-    for number, run in enumerate(map(", ".join, report.runs), 1):
-        _say(console, f"{number} {run}")
-    for note in report.notes:
-        _say(console, note)
+    _print_notes(report.runs, report.notes, console)
+
+
+def _print_table(each: rows.Table, console: Console) -> None:
+    for section in sections(each, Style(numbers=aligned)):
+        _print_section(section, console)
+    for letter, note in each.footnotes.items():
+        _print_line(console, f"{letter} {note}")
+
+
+def _print_section(section: Section, console: Console) -> None:
+    before = console.width
+    built, width = _built(section, console)
+    if width > before:
+        built, width = _built(section, console, folded=FOLDED)
+    # A table that needs more than there is runs over the edge, where a terminal breaks it, all of it there.
+    console.width = max(before, width)
+    console.print(built)
+    console.width = before
+
+
+def _print_notes(runs: Sequence[tuple[str, str]], notes: Sequence[str], console: Console) -> None:
+    for number, run in enumerate(map(", ".join, runs), 1):
+        _print_line(console, f"{number} {run}")
+    for note in notes:
+        _print_line(console, note)
 
 
 def _built(section: Section, console: Console, folded: int = UNBOUNDED) -> tuple[Table, int]:
     """A table and its width. Words are folded at so many columns; a number is never cut, since columns are as wide as
     they have to be, and rich has none to shrink."""
-    table = Table(title=Text(f"Results, {section.title}"), title_justify="left", box=box.SIMPLE_HEAD)
+    built = Table(title=Text(f"Results, {section.title}"), title_justify="left", box=box.SIMPLE_HEAD)
     shown = [section.runs, *section.columns]
     for column in shown:
         heading = column.heading.replace(".", ".\n")
         needed = max(map(cell_len, [*column.cells, *heading.split()]))
-        table.add_column(
+        built.add_column(
             Text(heading),
             justify="right" if column.kind == "count" else "left",
             vertical="bottom",
@@ -209,10 +179,10 @@ def _built(section: Section, console: Console, folded: int = UNBOUNDED) -> tuple
             width=min(needed, folded) if column.kind == "word" else needed,
         )
     for cells in zip(*(column.cells for column in shown), strict=True):
-        table.add_row(*map(Text, cells))
-    return table, table.__rich_measure__(console, console.options.update(width=UNBOUNDED)).maximum
+        built.add_row(*map(Text, cells))
+    return built, built.__rich_measure__(console, console.options.update(width=UNBOUNDED)).maximum
 
 
-def _say(console: Console, line: str) -> None:
+def _print_line(console: Console, line: str) -> None:
     # A path may look like markup, and has to come out in one piece to be copied.
     console.out(line, highlight=False)

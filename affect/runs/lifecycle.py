@@ -13,11 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from affect.config.logs import LOG, is_first, say
+from affect.config.logs import LOG, is_first
 from affect.data.files import write_json
 
-LOG.setLevel(logging.INFO)
-LOG.propagate = False  # what affect says is printed already
 LOG_LINES = 20
 """Last lines of the log that a failed run's status.json repeats."""
 
@@ -135,7 +133,7 @@ def running(folder: Path) -> Iterator[Stop]:
             if stop.asked is None or not isinstance(error, Exception):
                 raise
             # What failed while the run was being stopped must not look like one failed job, after which comes the next.
-            say(f"While the run was being stopped: {type(error).__name__}: {error}")
+            LOG.warning(f"While the run was being stopped: {type(error).__name__}: {error}")
             raise Stopped(stop.asked, folder) from error
     end("finished")
 

@@ -17,14 +17,14 @@ import torch
 from torch.nn import functional as F
 
 from affect.config import Config, FinetuningConfig
-from affect.data.clips import Source
+from affect.data.clips import ClipSource
 from affect.data.progress import progress
 from affect.data.tensor_store import GIGABYTE
 from affect.models import Encoder, Model, precision
+from affect.models.collate import Collate
 from affect.models.encoder_cache import Outputs
 from affect.models.sampling import sampling
 from affect.prompting.messages import Example
-from affect.training.collate import Collate
 from affect.training.datamodule import num_workers
 from affect.training.prefetch import Prefetching
 
@@ -113,7 +113,7 @@ def align(
     train: list[Example],
     val: list[Example],
     cfg: Config,
-    source: Source | None = None,
+    source: ClipSource | None = None,
     outputs: Outputs | None = None,
 ) -> list[Aligned]:
     """Fits the new towers of `model` in place, each modality by itself. Clips are read in batches; up to KEPT bytes of

@@ -12,17 +12,14 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 
-from affect.config import ComposedConfig, Config, ConfigError, Switch, Target, is_true
+from affect.config import ComposedConfig, Config, ConfigError, Switch, is_true
 from affect.config.launch import place
-from affect.config.logs import is_first, say
-from affect.data.clips import Source
-from affect.models import Encoder, adapters, heads, precision
-from affect.models.sampling import sampling
+from affect.config.logs import LOG
+from affect.evaluation.learner import Learner
+from affect.models import precision
+from affect.models.collate import Batch
 from affect.prompting.messages import Example
 from affect.training.checkpointing import random_states, set_random_states
-from affect.training.collate import Batch, Collate
-from affect.training.losses import answer_loss
-from affect.training.sampler import example_length
 
 SAFE = 0.8
 """Share of the free memory that estimated activations may take. The rest is for what the estimate leaves out: towers,
@@ -62,8 +59,8 @@ def _layer_bytes(config: Any, width: int, dropout: bool, eager_tokens: int) -> f
         inner = experts * config.moe_intermediate_size
     # Without a cast to another type the adapters of q, k and v share one input, and those of gate and up another.
     adapted = (5 if width < 4 else 2) * hidden + attention + inner
-    kept = 8 * hidden + width * (4 * attention + 3 * inner + adapted) + (adapted if dropout else 0)
-    return kept + width * 2 * num_heads * eager_tokens
+    num_bytes = 8 * hidden + width * (4 * attention + 3 * inner + adapted) + (adapted if dropout else 0)
+    return num_bytes + width * 2 * num_heads * eager_tokens
 
 
 def language_part(model: nn.Module, cfg: Config) -> PreTrainedModel:
@@ -104,17 +101,16 @@ def settle_checkpointing(model: nn.Module, tensors: dict[str, Any], cfg: Config,
     if not part.supports_gradient_checkpointing:
         return
     checkpoint_layers(part, True)
-    if is_first():
-        say(
-            f"model.gradient_checkpointing=auto is on: activations of {rows} × {length} tokens are estimated at"
-            f" {needed / GIGABYTE:.1f} GB, and {free / GIGABYTE:.1f} GB are free"
-        )
+    LOG.info(
+        f"model.gradient_checkpointing=auto is on: activations of {rows} × {length} tokens are estimated at"
+        f" {needed / GIGABYTE:.1f} GB, and {free / GIGABYTE:.1f} GB are free"
+    )
 
 
 # ---------------------------------------------------------------- the longest batch
 
 
-def prepare(model: nn.Module, encoder: Encoder, train: list[Example], cfg: Config, source: Source) -> None:
+def prepare(learner: Learner, train: list[Example], cfg: Config) -> None:
     """Settles gradient checkpointing, and tries the longest batch of training as the configuration says: forward and
     backward, beside as much memory as the optimiser will take. Gradients, random states, statistics and modes are as
     before afterwards.
@@ -122,41 +118,39 @@ def prepare(model: nn.Module, encoder: Encoder, train: list[Example], cfg: Confi
     Raises ConfigError where the memory does not suffice, which says what would.
     """
     device = precision.device(cfg.trainer)
-    wanted = cfg.trainer.try_longest_batch
-    tries = wanted is Switch.on or (wanted is Switch.auto and device.type == "cuda")
+    switch = cfg.trainer.try_longest_batch
+    tries = switch is Switch.on or (switch is Switch.auto and device.type == "cuda")
     settles = cfg.model.gradient_checkpointing == "auto" and device.type == "cuda"
     if not (tries or settles) or not train:
         return
     states = random_states()
-    sound = source if "a" in cfg.modalities else None
-    longest = sorted(train, key=lambda example: example_length(example, encoder, sound))[-cfg.trainer.batch_size :]
-    collate = Collate(encoder, sampling(cfg), cfg.finetuning.target is Target.answer, source)
-    batch = collate(longest)
+    longest = sorted(train, key=learner.length)[-cfg.trainer.batch_size :]
+    batch = learner.collator(True)(longest)
     if batch.tensors is not None:
-        model.to(device)
+        learner.module.to(device)
         if settles:
-            settle_checkpointing(model, batch.tensors, cfg, device)
+            settle_checkpointing(learner.module, batch.tensors, cfg, device)
         if tries:
-            _try(model, batch, collate, cfg, device)
+            _try(learner, batch, cfg, device)
     set_random_states(states)
 
 
-def _try(model: nn.Module, batch: Batch, collate: Collate, cfg: Config, device: torch.device) -> None:
-    if _fits(model, batch, cfg, device):
+def _try(learner: Learner, batch: Batch, cfg: Config, device: torch.device) -> None:
+    if _fits(learner, batch, cfg, device):
         return
     _free(device)
-    part = language_part(model, cfg)
+    part = language_part(learner.module, cfg)
     may_checkpoint = cfg.model.gradient_checkpointing == "auto" and part.supports_gradient_checkpointing
     if may_checkpoint and not part.is_activation_checkpointing:
         checkpoint_layers(part, True)
-        if _fits(model, batch, cfg, device):
-            say("model.gradient_checkpointing=auto is on: without it the longest batch does not fit")
+        if _fits(learner, batch, cfg, device):
+            LOG.info("model.gradient_checkpointing=auto is on: without it the longest batch does not fit")
             return
         _free(device)
     rows, length = batch.tensors["input_ids"].shape
     fitting = 0
     for size in (size for size in range(rows // 2, 0, -1) if cfg.trainer.batch_size % size == 0):
-        if _fits(model, collate(batch.examples[-size:]), cfg, device):
+        if _fits(learner, learner.collator(True)(batch.examples[-size:]), cfg, device):
             fitting = size
             break
         _free(device)
@@ -164,17 +158,18 @@ def _try(model: nn.Module, batch: Batch, collate: Collate, cfg: Config, device: 
     raise ConfigError(remedies(cfg, "training", device, longest, fitting))
 
 
-def _fits(model: nn.Module, batch: Batch, cfg: Config, device: torch.device) -> bool:
+def _fits(learner: Learner, batch: Batch, cfg: Config, device: torch.device) -> bool:
     """Whether the memory suffices for a step of this batch."""
+    model = learner.module
     modes = {module: module.training for module in model.modules()}
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     statistics = [(tensor, tensor.clone()) for norm in norms for tensor in norm.buffers()]
     model.train()
-    adapters.set_training_mode(model)
+    learner.set_training_mode()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        _forward_backward(model, batch, cfg, device)
+        _forward_backward(learner, batch, cfg, device)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -188,25 +183,21 @@ def _fits(model: nn.Module, batch: Batch, cfg: Config, device: torch.device) -> 
             tensor.copy_(before)
         _free(device)
     rows, length = batch.tensors["input_ids"].shape
-    if is_first() and device.type == "cuda":
+    if device.type == "cuda":
         peak, total = torch.cuda.max_memory_allocated(device), torch.cuda.mem_get_info(device)[1]
-        say(
+        LOG.info(
             f"the longest batch, {rows} × {length} tokens, fits: {peak / GIGABYTE:.1f} of {total / GIGABYTE:.1f} GB"
             " at its peak"
         )
     return True
 
 
-def _forward_backward(model: nn.Module, batch: Batch, cfg: Config, device: torch.device) -> None:
-    tensors = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.tensors.items()}
-    trained = [p for p in model.parameters() if p.requires_grad]
+def _forward_backward(learner: Learner, batch: Batch, cfg: Config, device: torch.device) -> None:
+    trained = [p for p in learner.module.parameters() if p.requires_grad]
     moments = [torch.empty_like(p) for p in trained for _ in range(2)]  # AdamW's
     dtype = precision.dtype(precision.settled(cfg.model, cfg.trainer))
     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-        if cfg.finetuning.target is Target.head:
-            loss = heads.loss(model, tensors, batch.examples)
-        else:
-            loss = answer_loss(model, tensors)
+        loss = learner.loss(batch.to(device))
     loss.backward()
     del moments
 
@@ -258,29 +249,29 @@ def remedies(
     if place().size > 1:
         where += f" of process {place().rank}"
     rows = cfg.trainer.batch_size if phase == "training" else cfg.evaluation.batch_size
-    said = []
+    options = []
     if phase == "evaluation" and rows > 1:
-        said.append(f"set evaluation.batch_size={rows // 2}, which changes no number")
+        options.append(f"set evaluation.batch_size={rows // 2}, which changes no number")
     if phase == "training" and rows > 1 and fitting != 0:
         smaller = fitting or max(size for size in range(1, rows // 2 + 1) if rows % size == 0)
         how = "which was tried and fits" if fitting else "smaller batches"
-        said.append(
+        options.append(
             f"set trainer.batch_size={smaller} trainer.accumulate={cfg.trainer.accumulate * rows // smaller}, {how}; a"
             " step sees as many clips as before"
         )
     if phase == "training" and not is_true(cfg.model.gradient_checkpointing):
-        said.append("set model.gradient_checkpointing=true, a third slower with the same numbers")
+        options.append("set model.gradient_checkpointing=true, a third slower with the same numbers")
     less = []
     if "v" in cfg.modalities and cfg.model.num_frames > 1:
         less.append(f"model.num_frames={cfg.model.num_frames // 2}")
     if {"a", "v"} & set(cfg.modalities):
         less.append(f"model.max_seconds={cfg.model.max_seconds / 2:g}")
     less.append(f"prompting.max_text_tokens={max(1, cfg.prompting.max_text_tokens // 2)}")
-    said.append(f"give the model less to read, {' or '.join(less)}")
+    options.append(f"give the model less to read, {' or '.join(less)}")
     if phase == "training" and not cfg.finetuning.four_bit:
-        said.append("make what is trained smaller, finetuning=qlora")
+        options.append("make what is trained smaller, finetuning=qlora")
     none = ", not even with a single clip," if fitting == 0 else ""
     return (
         f"{batch or f'a batch of {rows} clips'} does not fit into the memory of {where} in {phase}{none}:"
-        f" {'; or '.join(said)}"
+        f" {'; or '.join(options)}"
     )

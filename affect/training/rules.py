@@ -3,17 +3,46 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from affect.config import ComposedConfig, Config, EncoderCache, LoraMethod, Target, Tower, is_true, new_modalities
+from affect.config import (
+    MODALITIES,
+    ComposedConfig,
+    Config,
+    EncoderCache,
+    LoraMethod,
+    ServerConfig,
+    Target,
+    Tower,
+    is_true,
+    new_modalities,
+)
+
+
+def learning_conflicts(cfg: Config, program: str) -> Iterator[str]:
+    """What is trained, and whether a model that is used has been trained."""
+    if program == "train" or (program in ("evaluate", "export") and cfg.run is not None):
+        yield from method_conflicts(cfg)
+    if program == "train" and not isinstance(cfg.model, ServerConfig):
+        yield from training_conflicts(cfg)
+    if program == "export" and cfg.run is None:
+        yield "there is nothing to export: name the folder of a training, run=outputs/…"
+    if program == "evaluate" and cfg.run is None:
+        new = new_modalities(cfg.model)
+        for letter in sorted(set(cfg.modalities) & set(new)):
+            yield (
+                f"modalities={cfg.modalities} has {MODALITIES[letter]}, but the {MODALITIES[letter]} encoder of"
+                f" model={cfg.model.name} is new and means nothing until it is trained: evaluate zero-shot with"
+                f" modalities={''.join(m for m in cfg.modalities if m not in new) or 't'}, or name a trained run=…"
+            )
 
 
 def own_rates(cfg: Config) -> dict[str, tuple[str, float]]:
     """By key, the towers that have a learning rate of their own, and that."""
-    found = {}
+    rates = {}
     for tower in ("language", "audio", "vision", "projector"):
         rate = getattr(cfg.finetuning, f"{tower}_learning_rate")
         if rate is not None:
-            found[f"finetuning.{tower}_learning_rate"] = (tower, rate)
-    return found
+            rates[f"finetuning.{tower}_learning_rate"] = (tower, rate)
+    return rates
 
 
 def method_conflicts(cfg: Config) -> Iterator[str]:

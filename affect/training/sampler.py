@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 
-from affect.data import clips
-from affect.models import Encoder
 from affect.prompting.messages import Example
 
 WINDOW = 16
@@ -87,23 +85,6 @@ def share(whole: list[Any], rank: int, num_processes: int) -> list[Any]:
     """One process's part of the clips of an epoch or the batches of an evaluation. All get as many, since every step
     waits for all processes; so some come twice, in an evaluation too, where Predictions counts them once."""
     return filled(whole, num_processes)[rank::num_processes]
-
-
-CHARACTERS = 4
-"""Of a token of text, about: what tokens of sound are put beside characters by."""
-
-
-def prompt_length(example: Example, audio_tokens: float = 0.0) -> float:
-    """Characters of the prompt's text, and those that as many tokens of sound would be: what it takes to put like
-    lengths together, without tokenising everything."""
-    texts = (part["text"] for part in example.messages[-1]["content"] if part["type"] == "text")
-    return sum(map(len, texts)) + CHARACTERS * audio_tokens
-
-
-def example_length(example: Example, encoder: Encoder, source: clips.Source | None) -> float:
-    """`prompt_length`, with the sound of `source`, which is None where no sound is wanted."""
-    seconds = 0.0 if source is None else source.seconds[example.record.id]
-    return prompt_length(example, seconds * encoder.audio_tokens_per_second)
 
 
 def batches_by_task(asked: list[Example], batch_size: int, length: Callable[[Example], float]) -> list[list[int]]:

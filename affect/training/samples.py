@@ -9,7 +9,8 @@ import numpy as np
 
 from affect.config import Kind, Task
 from affect.data import Prediction, Record
-from affect.data.media import SAMPLING_RATE, MediaError, Sampling, decode
+from affect.data.clips import ClipSource
+from affect.data.media import SAMPLING_RATE, MediaError, Sampling
 
 VIDEO = frozenset({".mp4", ".webm", ".ogg"})
 """What wandb.Video takes unconverted, except animated pictures."""
@@ -63,7 +64,7 @@ def playable(record: Record, max_seconds: float, folder: Path) -> Path | None:
 
     def read(audio: bool) -> np.ndarray | None:
         sampling = Sampling(audio=audio, video=not audio, num_frames=1, frame_size=16, max_seconds=max_seconds)
-        return decode(path, sampling, record.start, record.end, record.audio_track).waveform
+        return ClipSource().clip(record, sampling).waveform
 
     try:
         if is_whole_file and suffix in VIDEO:

@@ -21,9 +21,9 @@ from affect.config.logs import is_first
 from affect.models import precision
 from affect.models.checkpoint import BEST
 from affect.runs.lifecycle import Stop
-from affect.training import distributed
 from affect.training.checkpointing import AtomicCheckpoints, SaveState
 from affect.training.compile import CompiledLayers
+from affect.training.ranks import Joined, Ranks
 
 
 class LogSteps(L.Callback):
@@ -111,7 +111,7 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
     warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
     # The order of the clips is data.EpochSampler's affair.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-    # Which processes there are is processes.Ranks' affair.
+    # Which processes there are is Ranks' affair.
     warnings.filterwarnings("ignore", message=".*The `srun` command is available on your system but is not used.*")
     # Every process has gathered all predictions before it logs what came of them.
     warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
@@ -152,10 +152,10 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         accelerator="gpu" if on_gpu else "cpu",
         devices=[precision.device(cfg.trainer).index] if on_gpu else 1,
         num_nodes=place.size,
-        strategy=distributed.Joined() if place.size > 1 else "auto",
+        strategy=Joined() if place.size > 1 else "auto",
         # Otherwise Lightning takes one by the environment's variables: under SLURM one that starts no processes, and
         # that saves and queues the job again on signals of its own.
-        plugins=[AtomicCheckpoints(), distributed.Ranks()],
+        plugins=[AtomicCheckpoints(), Ranks()],
         # Under SLURM Lightning loads any hpc_ckpt_*.ckpt that lies there, in the place of the weights. By default it
         # is the working directory.
         default_root_dir=folder / "log",

@@ -11,7 +11,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from made_runs import make_run
 
-from affect.config import FAMILIES, Config, ModelConfig, roles, schema
+from affect.config import FAMILIES, Config, ModelConfig, fields, roles, schema
+from affect.config.fields import Phase
 from affect.reports.collect import load
 from affect.reports.settings import grouped_by, settings
 
@@ -111,8 +112,66 @@ def test_every_key_is_in_one_of_the_two_lists():
     assert (MAY_CHANGE_NUMBERS | set(roles.NEUTRAL)) - known == set(), "keys that are no longer there"
 
 
+FOR_ONE_START = {
+    *("resume", "resume_with_other_code", "dry_run", "run", "predictions", "clip", "strict", "export_as"),
+    "export_folder",
+}
+PLACES = {"data_root", "cache_root", "output_root", "knowledge.store", "knowledge.file_path", "datasets.*.root"}
+SERVERS = {
+    f"{prefix}{key}"
+    for prefix in ("knowledge.server_", "model.", "knowledge.mllm_models.*.")
+    for key in ("url", "key_variable", "concurrency", "timeout", "retries", "backoff")
+}
+CHECKS = {
+    *("allow_unknown_overlap", "datasets.*.modalities", "datasets.*.speaker_independent", "model.modalities"),
+    *("knowledge.modalities", "knowledge.make", "knowledge.splits", "knowledge.shard"),
+}
+
+
+def test_a_resumed_run_may_differ_in_what_changes_no_digit_of_it():
+    assert set(roles.MAY_DIFFER_ON_RESUME) == FOR_ONE_START | PLACES | SERVERS | CHECKS | {
+        *("model.gradient_checkpointing", "knowledge.mllm_models.*.gradient_checkpointing", "trainer.progress"),
+        *("trainer.try_longest_batch", "trainer.num_workers", "trainer.prefetch", "trainer.clip_cache_gb"),
+        *("trainer.encoder_cache_gb", "trainer.check_workers", "trainer.save_every_steps"),
+        "trainer.save_every_minutes",
+    }
+
+
+def test_an_evaluation_may_differ_from_the_training_of_its_model_in_what_is_not_part_of_that_model():
+    locked = roles.groups_of(Phase.model, Phase.training)
+    assert set(locked) == {"model", "prompting", "finetuning", "knowledge"}
+    free = {key for key in roles.MAY_DIFFER_IN_EVALUATION if key.split(".")[0] in locked}
+    assert free == {key for key in PLACES | SERVERS | CHECKS if key.split(".")[0] in locked} | {
+        *("knowledge.missing", "knowledge.control", "knowledge.control_split", "knowledge.mllm_batch_size"),
+        *("model.gradient_checkpointing", "knowledge.mllm_models.*.gradient_checkpointing"),
+    }
+
+
+def test_an_evaluation_uses_these_keys_of_the_trainer():
+    used = set(roles.keys_of(Phase.evaluation)) - set(roles.NEUTRAL)
+    assert {key for key in used if key.startswith(("trainer.", "finetuning."))} == {
+        *("trainer.max_batches", "trainer.accelerator", "trainer.devices"),
+    }
+
+
+def test_the_keys_that_only_some_sources_or_readouts_use():
+    asked = set(roles.keys_used_by("mllm"))
+    assert asked == set(roles.keys_used_by("server"))
+    assert {key.removeprefix("knowledge.") for key in asked} == {
+        *(f"instruction_{name}" for name in ("audio", "video", "audio_video", "aspects", "transcript")),
+        *("aspects_audio", "aspects_video", "by_aspects", "show_transcript", "max_new_tokens", "temperature"),
+        "sampling_seed",
+    }
+    assert {key: roles.default_of(key) for key in roles.keys_used_by("score")} == {
+        "evaluation.calibration": "none",
+        "evaluation.length_normalised": False,
+        "evaluation.logit_adjustment": 0.0,
+    }
+    assert roles.keys_used_by("generate") == ("evaluation.max_new_tokens",)
+
+
 def test_the_examples_of_the_docstrings_are_true():
-    for module in (roles, schema):
+    for module in (fields, roles, schema):
         result = doctest.testmod(module)
         assert result.attempted > 0 and result.failed == 0
 

@@ -116,7 +116,7 @@ BROKEN = [
     ([*MODEL, f"model.key_variable={SECRET}"], "model.key_variable is not the name of an environment variable"),
     ([*MODEL, "model.key_variable=ABSENT"], "the environment variable ABSENT, which model.key_variable names, is not"),
     ([*MODEL, "model.concurrency=0"], "model.concurrency=0 has to be at least 1"),
-    ([*MODEL, "model.timeout=nan"], "model.timeout=nan has to be above 0"),
+    ([*MODEL, "model.timeout=nan"], "model.timeout=nan has to be a finite number"),
     ([*MODEL, "model.retries=-1"], "model.retries=-1 must not be below 0"),
     ([*MODEL, "model.backoff=-0.5"], "model.backoff=-0.5 must not be below 0"),
     ([*MODEL, "model.num_frames=0"], "model.num_frames=0 has to be at least 1"),

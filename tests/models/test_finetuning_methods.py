@@ -10,9 +10,9 @@ from tiny_models import tiny_composed_language, tiny_qwen_omni
 from torch import nn
 
 from affect.config import ComposedConfig, ConfigError, FinetuningConfig, LoraMethod, QwenOmniConfig, Tower
-from affect.models import Conversation, Encoder, Model, adapters, base_sample, load, weights_cache
-from affect.training import optimizer as optimizers
-from affect.training.losses import answer_loss
+from affect.models import Conversation, Encoder, Model, adapters, base_sample, load, loading
+from affect.models.losses import answer_loss
+from affect.models.parameter_groups import parameter_groups
 
 METHODS = {
     "lora": {},
@@ -66,7 +66,7 @@ def logits(model: Model, tensors: dict[str, Any]) -> torch.Tensor:
 
 def train(model: Model, tensors: dict[str, Any], config: FinetuningConfig, steps: int = 12) -> list[float]:
     torch.manual_seed(0)
-    optimizer = torch.optim.AdamW(optimizers.parameter_groups(model.train(), config), lr=0.01)
+    optimizer = torch.optim.AdamW(parameter_groups(model.train(), config), lr=0.01)
     for group in optimizer.param_groups:
         group["lr"] = 0.01
     losses = []
@@ -368,9 +368,9 @@ def test_a_base_in_four_bits_is_not_given_to_the_next_job(folder: Path, configur
     pytest.importorskip("bitsandbytes")
     words = ("model=smollm2", f"model.language={folder / 'language'}", "modalities=t", f"cache_root={folder}")
     cfg = configure(*words, "finetuning=qlora")
-    with weights_cache.borrowed(cfg) as (model, _):
+    with loading.borrowed(cfg) as (model, _):
         adapters.apply(model, cfg.finetuning)
-    with weights_cache.borrowed(cfg) as (model, _):
+    with loading.borrowed(cfg) as (model, _):
         kinds = {type(m).__name__ for m in model.modules() if isinstance(m, nn.Linear)}
     assert kinds in ({"Linear"}, {"OneDnnLinear"})
 
@@ -378,12 +378,12 @@ def test_a_base_in_four_bits_is_not_given_to_the_next_job(folder: Path, configur
 def test_a_base_with_pissa_is_given_on_as_it_was(folder: Path, configure: Any) -> None:
     words = ("model=smollm2", f"model.language={folder / 'language'}", "modalities=t", f"cache_root={folder}")
     cfg = configure(*words, "finetuning=pissa", "finetuning.rank=4")
-    with weights_cache.borrowed(cfg) as (model, encoder):
+    with loading.borrowed(cfg) as (model, encoder):
         before = logits(model, batch(encoder))
         adapters.apply(model, cfg.finetuning)
         train(model, batch(encoder), cfg.finetuning)
         first = model.language
-    with weights_cache.borrowed(cfg) as (model, encoder):
+    with loading.borrowed(cfg) as (model, encoder):
         assert model.language is first
         assert torch.equal(logits(model, batch(encoder)), before)
 
@@ -538,7 +538,7 @@ def test_every_tower_can_have_its_own_learning_rate(folder: Path) -> None:
         "projector": 0.3,
     }
     by_name = {id(p): name for name, p in model.named_parameters()}
-    for group in optimizers.parameter_groups(model, finetuning):
+    for group in parameter_groups(model, finetuning):
         towers = {adapters.tower_of(by_name[id(p)], model.towers) for p in group["params"]}
         assert {counts[tower].learning_rate for tower in towers} == {group["lr"]}
 

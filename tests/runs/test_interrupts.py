@@ -57,7 +57,7 @@ def test_the_stop_itself_does_not_fail_where_nobody_reads(broken, tmp_path):
     stop.deferred = True
     stop(signal.SIGINT, None)
     assert stop.requested == signal.SIGINT
-    logs.say("Saved after 3 optimiser steps.")
+    logs.LOG.info("Saved after 3 optimiser steps.")
 
 
 def test_what_is_printed_for_nobody_is_lost_and_ends_nothing(broken):

@@ -19,7 +19,7 @@ from affect.config import ConfigError, DataError, logs
 from affect.config.hydra_errors import REFUSALS, refusal
 from affect.data import Prediction, Record, files
 from affect.data.part import Part
-from affect.data.tables import Excluded
+from affect.data.problems import Excluded
 from affect.evaluation.metrics.summary import summarise
 from affect.runs import lifecycle, run_folder
 
@@ -236,7 +236,7 @@ def test_a_disk_that_is_full_is_what_is_reported(cfg, monkeypatch, capsys, full)
         if full:
             [log] = [each for each in logs.LOG.handlers if isinstance(each, lifecycle._RunLog)]
             log.setStream(open("/dev/full", "w")).close()  # noqa: SIM115
-            logs.say("what cannot be kept")
+            logs.LOG.info("what cannot be kept")
         run_folder.write_predictions(folder, PREDICTIONS)
     assert "Traceback" not in capsys.readouterr().err
     # Also where status.json cannot be written any more.
@@ -253,10 +253,10 @@ def test_a_disk_that_is_full_is_what_is_reported(cfg, monkeypatch, capsys, full)
 def test_a_line_is_said_once_where_the_root_logger_prints_too(cfg, monkeypatch, capsys):
     # Hydra's prints what reaches the root, in programs without a run folder too.
     monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(sys.stdout)])
-    logs.say("outside")
+    logs.LOG.info("outside")
     folder = run_folder.create(cfg, "train", None)
     with lifecycle.running(folder):
-        logs.say("inside")
+        logs.LOG.info("inside")
     said = capsys.readouterr().out
     assert said.count("outside") == said.count("inside") == 1
     assert "inside" in (folder / "log" / "run.log").read_text()
@@ -384,23 +384,18 @@ def test_what_is_no_run_folder_is_refused(cfg, tmp_path):
         (folder / damaged).write_text(before)
 
 
-def test_the_table_has_a_row_for_every_run_whatever_became_of_it(cfg):
-    pytest.importorskip("torch")
-    from affect.reports.console import HEADINGS, rows
+def test_the_results_of_a_run_are_a_report_on_it_alone(cfg, capsys):
+    from affect.reports.console import print_results
 
-    folders = [finished(cfg), run_folder.create(cfg, "train", None), run_folder.create(cfg, "train", None)]
-    with pytest.raises(RuntimeError), lifecycle.running(folders[1]):
-        raise RuntimeError("out of memory")
-    with lifecycle.running(folders[2]):
-        table = rows([run_folder.read(folder) for folder in folders])
-    assert all(set(row) == set(HEADINGS) for row in table)
-    assert [row["task"] for row in table] == ["demo.emotion", "demo.sentiment", "failed", "running"]
-    assert (table[0]["expected"], table[0]["used"], table[0]["scored"]) == ("10", "6", "5")
-    assert (table[0]["metric"], table[1]["metric"]) == ("weighted_f1", "mae")
-    assert table[0]["readable"] == "60.0%"
-    kept = json.loads((folders[0] / "metrics.json").read_text())["tasks"]["demo.emotion"]
-    assert table[0]["lenient"] == f"{kept['lenient']['weighted_f1']:.4f}"
-    assert table[2]["lenient"] == table[3]["lenient"] == ""
+    folder = finished(cfg)
+    print_results(folder)
+    printed = capsys.readouterr().out
+    emotion, sentiment = printed.split("Results, demo.sentiment: ")
+    assert emotion.startswith("Results, demo.emotion: split test") and "weighted_f1" in emotion and "mae" in sentiment
+    assert any(line.split()[3:7] == ["10", "6", "5", "60.0%"] for line in emotion.splitlines())
+    assert f"1 {cfg.model.name}, {folder}" in printed.splitlines()
+    kept = json.loads((folder / "metrics.json").read_text())["tasks"]["demo.emotion"]
+    assert f"{kept['lenient']['weighted_f1']:.4f}" in emotion
 
 
 def test_a_list_of_exclusions_has_no_formulas(tmp_path):

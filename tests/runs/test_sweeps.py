@@ -638,7 +638,7 @@ def test_a_command_of_the_agent_trains(agent, capsys, tmp_path, monkeypatch):
         (["seed=choice()"], "seed=choice() has no values"),
         (["finetuning.rankk=2,3"], "'finetuning.rankk' is not in FinetuningConfig, did you mean 'rank'?"),
         (["seed=int(interval(-1,5))"], "#0 seed=-1: seed=-1 must not be below 0"),
-        (["finetuning.dropout=interval(0,1)"], "#1 finetuning.dropout=1.0: finetuning.dropout=1.0 is a share"),
+        (["finetuning.dropout=interval(0,1)"], "#1 finetuning.dropout=1.0: finetuning.dropout=1.0 has to be below 1"),
         (["finetuning.dropout=interval(0,0.5)", "--method", "grid"], "a range has no end of values, and --method grid"),
         (["finetuning.dropout=interval(0.5,0)"], "is not a range: its first number has to be the smaller"),
         (["finetuning.dropout=tag(log,interval(0,0.5))"], "a logarithm is taken of numbers above 0"),
@@ -646,7 +646,7 @@ def test_a_command_of_the_agent_trains(agent, capsys, tmp_path, monkeypatch):
         (["finetuning.rank=tag(log,int(interval(1,64)))"], "draws no whole numbers uniformly in the logarithm"),
         (["seed=1,2", "logger=csv"], "logger.kind=csv would log nothing to Weights & Biases: leave it out"),
         (["seed=1,2", "hydra.sweep.dir=x"], "hydra.sweep.dir=x: the runs are not started by Hydra's multirun"),
-        (["seed=1,2", "run=outputs/x"], "run=outputs/x is for evaluate.py"),
+        (["seed=1,2", "run=outputs/x"], "run=outputs/x is for `python evaluate.py`"),
         (["sweep=nosuch"], "sweep=nosuch does not exist"),
     ],
 )  # fmt: skip

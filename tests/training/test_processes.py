@@ -68,23 +68,6 @@ def test_two_processes_find_what_one_finds(root: Path, words: list[str], monkeyp
     assert found == read(alone, "metrics.json")
 
 
-def test_a_step_of_two_processes_is_that_of_one(root: Path, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    table = tiny_manifest(root / "unlike", train=8, labels=("a", "b b b", "c, c and once more c"), media=False)
-    shared = [*words, f"datasets.manifest.root={table}", "datasets.manifest.options.require_clips=false"]
-    shared += ["modalities=t", "trainer.log_every=1", "trainer.max_epochs=2", "finetuning.learning_rate=1e-2"]
-    command = [sys.executable, str(ROOT / "train.py"), *shared, "trainer=ddp", "trainer.batch_size=2"]
-    command += ["trainer.progress=false", f"output_root={root / 'spread'}"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    monkeypatch.chdir(root)
-    monkeypatch.setattr(sys, "argv", ["train.py", *shared, "trainer.batch_size=4", f"output_root={root / 'together'}"])
-    train.main()
-    [spread], [together] = (root / "spread").glob("*"), (root / "together").glob("*")
-    # Answers of different length: the mean of the processes' means would be another number.
-    assert len(losses(together)) == 4
-    assert losses(spread) == pytest.approx(losses(together), rel=1e-4)
-
-
 # ---------------------------------------------------------------- who starts the processes
 
 ALONE = {
@@ -144,7 +127,10 @@ def quick(root: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def reference(root: Path, quick: list[str]) -> Path:
-    done = run(program([*quick, "trainer.devices=2", f"output_root={root / 'reference'}"]), root)
+    """A run that starts its second process itself, as it also does in an allocation of SLURM with one task."""
+    slurm = {"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "0"}
+    slurm |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NODELIST": "nowhere", "SLURM_STEP_ID": "0"}
+    done = run(program([*quick, "trainer.devices=2", f"output_root={root / 'reference'}"]), root, **slurm)
     assert done.returncode == 0, done.stderr[-3000:]
     [folder] = (root / "reference").glob("*")
     assert len(losses(folder)) == 2
@@ -160,6 +146,18 @@ def check_same(folder: Path, reference: Path) -> None:
     assert sorted(path.name for path in (folder / "log").glob("process_*")) == ["process_1.log"]
 
 
+def test_a_step_of_two_processes_is_that_of_one(
+    root: Path, quick: list[str], reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "argv", ["train.py", *quick, "trainer.batch_size=4", f"output_root={root / 'together'}"])
+    train.main()
+    [together] = (root / "together").glob("*")
+    # Answers of different length: the mean of the processes' means would be another number.
+    assert len(losses(together)) == 2
+    assert losses(reference) == pytest.approx(losses(together), rel=1e-4)
+
+
 def test_torchrun_gives_the_processes(root: Path, quick: list[str], reference: Path) -> None:
     out = root / "torchrun"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
@@ -171,33 +169,15 @@ def test_torchrun_gives_the_processes(root: Path, quick: list[str], reference: P
     assert done.stdout.count("torchrun started 2 processes: an optimiser step sees 2 × 1 × 2 clips") == 1
 
 
-def test_srun_gives_the_processes(root: Path, quick: list[str], reference: Path) -> None:
-    out = root / "srun"
-    done = srun([*quick, "trainer.devices=2", f"output_root={out}"], root)
-    assert [one.returncode for one in done] == [0, 0], [one.stderr[-3000:] for one in done]
-    [folder] = out.glob("*")
-    check_same(folder, reference)
-    assert done[1].stdout == "", "what a follower says stands in its log"
-
-
 def test_a_multirun_of_two_tasks_makes_a_folder_a_job(root: Path, quick: list[str], reference: Path) -> None:
-    words = ["-m", *quick, "seed=1,2", f"hydra.sweep.dir={root / 'sweep'}"]
+    words = ["-m", *quick, "trainer.devices=2", "seed=1,2", f"hydra.sweep.dir={root / 'sweep'}"]
     done = srun(words, root)
     assert [one.returncode for one in done] == [0, 0], [one.stderr[-3000:] for one in done]
     folders = sorted(path.parent for path in (root / "sweep").glob("*/metrics.json"))
     assert len(folders) == 2 == len([path for path in (root / "sweep").iterdir() if path.is_dir()])
     check_same(folders[0], reference)
     assert losses(folders[1]) != losses(folders[0])
-
-
-def test_within_an_allocation_of_one_task_the_run_starts_its_own(root: Path, quick: list[str], reference: Path) -> None:
-    out = root / "allocation"
-    slurm = {"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "0"}
-    slurm |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NODELIST": "nowhere", "SLURM_STEP_ID": "0"}
-    done = run(program([*quick, "trainer.devices=2", f"output_root={out}"]), root, **slurm)
-    assert done.returncode == 0, done.stderr[-3000:]
-    [folder] = out.glob("*")
-    check_same(folder, reference)
+    assert done[1].stdout == "", "what a follower says stands in its log"
 
 
 def test_another_number_of_processes_than_was_asked_for_is_refused(root: Path, quick: list[str]) -> None:
@@ -362,7 +342,6 @@ def planned(root: Path, words: list[str], out: Path, **plans: str) -> subprocess
 @pytest.mark.parametrize(
     ("plans", "reason"),
     [
-        ({"PLAN_OF_1": "os.kill(os.getpid(), signal.SIGKILL)"}, "was killed by SIGKILL"),
         (
             {"PLAN_OF_1": "print('CUDA error: an illegal address', flush=True); os._exit(7)"},
             "ended with exit code 7; the last line of its log: CUDA error: an illegal address",

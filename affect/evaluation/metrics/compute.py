@@ -133,7 +133,7 @@ def headline_metric(task: Task) -> Metric:
             f" {task.kind.value}: set it to one of {', '.join(HEADLINES[task.kind])}"
         )
     dialect, _, name = task.headline.rpartition(".")
-    return DIALECTS[dialect][1][name] if dialect else METRICS[task.kind][name]
+    return DIALECTS[dialect][name] if dialect else METRICS[task.kind][name]
 
 
 def headline(computed: dict[str, Any], task: Task, reader: str = "lenient") -> float:
@@ -186,13 +186,13 @@ def _metrics(task: Task) -> dict[str, Metric]:
     """All metrics of a task: the plain ones, and those of its dialects as dialect.metric."""
     found = dict(METRICS[task.kind])
     for name in dialects_of(task):
-        if name not in DIALECTS or DIALECTS[name][0] is not task.kind:
-            fitting = ", ".join(other for other, (kind, _) in DIALECTS.items() if kind is task.kind)
+        if name not in DIALECTS or DIALECT_NAMES[name].kind is not task.kind:
+            fitting = ", ".join(other for other, dialect in DIALECT_NAMES.items() if dialect.kind is task.kind)
             raise ValueError(
                 f"task '{task.name}' names the dialect '{name}', which is none of kind {task.kind.value}: choose from"
                 f" {fitting or 'none, there are no dialects of that kind'}"
             )
-        found |= {f"{name}.{metric}": function for metric, function in DIALECTS[name][1].items()}
+        found |= {f"{name}.{metric}": function for metric, function in DIALECTS[name].items()}
         if DIALECT_NAMES[name].per_class:
             found |= {f"{name}.f1_{label}": _f1_of(place) for place, label in enumerate(task.labels)}
     return found

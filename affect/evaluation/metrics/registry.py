@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from affect.config import Kind, Task
+from affect.config import Kind, Task, tasks
 from affect.evaluation.metrics import classification, intensity, mosi, multi_label, sims
 
 
@@ -99,17 +99,19 @@ METRICS: dict[Kind, dict[str, Metric]] = {
     },
 }
 
-_NON0_ACC2 = _of_numbers(mosi.non0_acc2, rows=mosi.rows_without_zero)
-_NON0_F1 = _of_numbers(mosi.non0_f1, rows=mosi.rows_without_zero)
-_BINARY_POLARITY = {
+_MOSI = {
     "has0_acc2": _of_numbers(mosi.has0_acc2),
     "has0_f1": _of_numbers(mosi.has0_f1),
-    "non0_acc2": _NON0_ACC2,
-    "non0_f1": _NON0_F1,
-}
-_MOSI_ERRORS = {
+    "non0_acc2": _of_numbers(mosi.non0_acc2, rows=mosi.rows_without_zero),
+    "non0_f1": _of_numbers(mosi.non0_f1, rows=mosi.rows_without_zero),
+    "acc5": _of_numbers(mosi.acc5),
+    "acc7": _of_numbers(mosi.acc7),
     "mae": _of_numbers(mosi.mae, _unit_mae),
     "pearson": _of_numbers(mosi.pearson, _unit_correlation),
+}
+_MAI = {
+    "acc2": _of_numbers(mosi.mai_acc2, rows=mosi.rows_without_zero),
+    "f1": _of_numbers(mosi.mai_f1, rows=mosi.rows_without_zero),
 }
 _SIMS = {
     "acc2": _of_numbers(sims.acc2),
@@ -118,48 +120,27 @@ _SIMS = {
     "f1": _of_numbers(sims.f1),
     "mae": _of_numbers(sims.mae, _unit_mae),
     "pearson": _of_numbers(sims.pearson, _unit_correlation),
+    "weak_acc2": _of_numbers(sims.weak_acc2, rows=sims.weak_rows),
+    # At most 1 and without a lower end; below 0 is worse than the mean of the gold values.
+    "r2": _of_numbers(sims.r2, _unit_correlation),
 }
 _CLASSES = METRICS[Kind.classification]
 
-DIALECTS: dict[str, tuple[Kind, Mapping[str, Metric]]] = {
-    "mmsa_mosi": (
-        Kind.intensity,
-        {**_BINARY_POLARITY, "acc5": _of_numbers(mosi.acc5), "acc7": _of_numbers(mosi.acc7), **_MOSI_ERRORS},
-    ),
-    "mai_mosi": (
-        Kind.intensity,
-        {
-            "acc2": _of_numbers(mosi.mai_acc2, rows=mosi.rows_without_zero),
-            "f1": _of_numbers(mosi.mai_f1, rows=mosi.rows_without_zero),
-            "acc7": _of_numbers(mosi.acc7),
-            **_MOSI_ERRORS,
-        },
-    ),
-    "cmu_mosei": (Kind.intensity, {**_BINARY_POLARITY, "acc7": _of_numbers(mosi.cmu_acc7), **_MOSI_ERRORS}),
-    "mmsa_sims": (Kind.intensity, _SIMS),
-    "simsv2": (
-        Kind.intensity,
-        {
-            **_SIMS,
-            "weak_acc2": _of_numbers(sims.weak_acc2, rows=sims.weak_rows),
-            # At most 1 and without a lower end; below 0 is worse than the mean of the gold values.
-            "r2": _of_numbers(sims.r2, _unit_correlation),
-        },
-    ),
-    "merbench": (Kind.intensity, {"non0_acc2": _NON0_ACC2, "non0_f1": _NON0_F1}),
-    "meld": (
-        Kind.classification,
-        {"weighted_f1": _CLASSES["weighted_f1"], "accuracy": _CLASSES["accuracy"]},
-    ),
-    "binary": (Kind.classification, {name: _CLASSES[name] for name in ("accuracy", "weighted_f1", "macro_f1")}),
-    "iemocap": (
-        Kind.classification,
-        {"wa": _CLASSES["accuracy"], "ua": _CLASSES["uar"], "weighted_f1": _CLASSES["weighted_f1"]},
-    ),
-    "mer2023": (
-        Kind.classification,
-        {"weighted_f1": _CLASSES["weighted_f1"], "accuracy": _CLASSES["accuracy"]},
-    ),
+_FUNCTIONS: dict[str, Mapping[str, Metric]] = {
+    "mmsa_mosi": _MOSI,
+    "mai_mosi": _MOSI | _MAI,
+    "cmu_mosei": _MOSI | {"acc7": _of_numbers(mosi.cmu_acc7)},
+    "mmsa_sims": _SIMS,
+    "simsv2": _SIMS,
+    "merbench": _MOSI,
+    "meld": _CLASSES,
+    "binary": _CLASSES,
+    "iemocap": _CLASSES | {"wa": _CLASSES["accuracy"], "ua": _CLASSES["uar"]},
+    "mer2023": _CLASSES,
 }
-"""Functions by dialect and name; affect.config.tasks.DIALECTS has the names alone, with the ranges they are written
-for."""
+"""What a dialect may compute, by name."""
+
+DIALECTS: dict[str, dict[str, Metric]] = {
+    name: {metric: _FUNCTIONS[name][metric] for metric in dialect.metrics} for name, dialect in tasks.DIALECTS.items()
+}
+"""What each dialect of affect.config.tasks computes, by name."""

@@ -41,7 +41,7 @@ def load(cfg: Config, parts_of_run: Sequence[Part]) -> "Server":
 
 
 class Server:
-    """See affect.knowledge.Source."""
+    """See affect.knowledge.Describer."""
 
     def __init__(self, knowledge: KnowledgeConfig) -> None:
         self.knowledge = knowledge
@@ -63,11 +63,11 @@ class Server:
         self.fingerprint = f"server-{name}-{digest[:16]}"
 
     def request(self, record: Record, modality: str) -> str:
-        """See affect.knowledge.Source."""
+        """See affect.knowledge.Describer."""
         return request(instructions.messages(record, modality, self.knowledge))
 
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description | Failure]:
-        """See affect.knowledge.Source. Descriptions come as they are ready.
+        """See affect.knowledge.Describer. Descriptions come as they are ready.
 
         Raises ConfigError where the address or the key lacks, where the server is down, refuses the key or does not
         have the model, and where the first endpoint.MAX_FIRST_REFUSALS requests all failed.

@@ -9,9 +9,8 @@ import jinja2
 
 from affect import __version__
 from affect.config import MODALITIES, ComposedConfig, Config, ExportAs, Kind, Task
-from affect.data import Record
+from affect.data import Record, readers
 from affect.data.escaping import code_markdown, escape_markdown
-from affect.data.published import LICENCES
 from affect.models import reach
 from affect.models.adapters import TowerCount
 from affect.models.towers import HEAD, tower_of
@@ -113,7 +112,9 @@ def _contents(cfg: Config, trained: Path, model: Any, counts: Sequence[TowerCoun
         "parts": json.loads(data.read_text(encoding="utf-8"))["parts"] if data.is_file() else None,
         "split": None if metrics is None else metrics["split"],
         "results": None if metrics is None else list(_results(metrics)),
-        "data_licences": [(name, LICENCES.get(dataset.reader)) for name, dataset in cfg.datasets.items()],
+        "data_licences": [
+            (name, readers.constant(dataset.reader, "LICENCE", None)) for name, dataset in cfg.datasets.items()
+        ],
     }
 
 

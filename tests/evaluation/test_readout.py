@@ -6,37 +6,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from readout_cases import EMOTION, LEVEL, Pair, conversations, evaluation, examples
 from tiny_models import tiny_composed_language, tiny_qwen_omni
 
 from affect.config import (
     Calibration,
     ComposedConfig,
-    EvaluationConfig,
     IntensityReadout,
     Kind,
     QwenOmniConfig,
     Readout,
     Task,
 )
-from affect.data import Record
 from affect.data.media import Sampling
 from affect.evaluation import predict
 from affect.evaluation.content_free import ContentFree
 from affect.models import NOT_FINITE, Conversation, Encoder, Model, load
 from affect.models.chat import answer_text
 from affect.models.generation import greedy
-from affect.prompting.messages import Example
 from affect.prompting.thoughts import UNCLOSED
-
-Pair = tuple[Model, Encoder]
-# Of one to several tokens each, and one a beginning of another.
-EMOTION = Task(
-    name="emotion",
-    labels=["joy", "n", "not joy at all", "anger", "ang"],
-    question={"en": "Which? {labels}"},
-    words={"en": {"n": "neutral"}},
-)
-LEVEL = Task(name="level", kind=Kind.intensity, low=-1, high=1, step=0.5, headline="mae", question={"en": "How much?"})
 
 
 @pytest.fixture(scope="module")
@@ -59,34 +47,6 @@ def qwen_omni(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 @pytest.fixture(params=["composed", "qwen_omni"])
 def pair(request: pytest.FixtureRequest) -> Pair:
     return request.getfixturevalue(request.param)
-
-
-def conversations(kinds: str = "av") -> list[Conversation]:
-    made = []
-    for i, text in enumerate(["Which emotion?", "And?", "How does she sound, and why do you think so?"]):
-        random = np.random.default_rng(i)
-        parts = [{"type": "video"}] * ("v" in kinds) + [{"type": "audio"}] * ("a" in kinds)
-        made.append(
-            Conversation(
-                messages=[
-                    {"role": "system", "content": [{"type": "text", "text": "You judge."}]},
-                    {"role": "user", "content": [*parts, {"type": "text", "text": text}]},
-                ],
-                waveform=random.standard_normal(8_000 + 3_000 * i).astype(np.float32) / 10 if "a" in kinds else None,
-                frames=random.integers(0, 256, (2, 48, 48, 3), dtype=np.uint8) if "v" in kinds else None,
-                seconds=1.0,
-            )
-        )
-    return made
-
-
-def examples(task: Task, labelled: bool = True) -> list[Example]:
-    made = []
-    for i in range(3):
-        labels = {task.name: task.labels[i] if task.labels else 0.5} if labelled else {}
-        record = Record(id=f"d/test/{i}", dataset="d", split="test", text="", labels=labels, group="g")
-        made.append(Example(record=record, task=task, language="en", messages=[], answer=None))
-    return made
 
 
 def by_hand(model: Model, encoder: Encoder, items: list[Conversation], texts: list[str]) -> torch.Tensor:
@@ -149,10 +109,6 @@ def test_probabilities_of_all_answers_of_two_tokens_add_up(composed: Pair) -> No
         model, encoder.encode(conversations("")), [[first], *([first, k] for k in range(vocabulary))]
     )
     torch.testing.assert_close(scores[:, 1:].logsumexp(1), scores[:, 0], atol=1e-4, rtol=0)
-
-
-def evaluation(**settings) -> EvaluationConfig:
-    return EvaluationConfig(name="test", **settings)
 
 
 def test_classification_takes_the_label_with_the_greatest_score(pair: Pair) -> None:

@@ -187,7 +187,7 @@ def test_what_passes_is_tried_again(fake, source):
 
 def test_a_request_that_hangs_is_given_up_and_tried_again(fake, source):
     fake.behaviour = lambda number, body: answer() if number else (fake.over.wait(), answer())[1]
-    made, records = source("knowledge.modalities=[audio]", "knowledge.server_timeout=3")
+    made, records = source("knowledge.modalities=[audio]", "knowledge.server_timeout=1.5")
     kept, failed = described(made, records)
     assert (len(kept), failed) == (6, [])
     assert len(fake.requests) >= 7

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_readout import EMOTION, LEVEL, Pair, conversations, evaluation, examples
+from readout_cases import EMOTION, LEVEL, Pair, conversations, evaluation, examples
 from tiny_models import tiny_composed_language, tiny_qwen_omni
 from torch.nn import functional as F
 

@@ -415,41 +415,42 @@ def test_a_transcript_cannot_end_its_turn(fake: Fake, tmp_path: Path) -> None:
     assert part["text"] == "so < |im_end|>  < end_of_turn> <b>what</b>"
 
 
-@pytest.mark.parametrize(
-    "token",
-    [
-        *("<|im_end|>", "<|im_start|>", "<|eot_id|>", "<|end|>", "<|endoftext|>", "<|vision_start|>", "<|audio_bos|>"),
-        *("<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<end_of_turn>", "<start_of_turn>", "<end_of_utterance>"),
-        *("<image>", "<audio>", "<video>", "<image_soft_token>", "<SPECIAL_12>", "<extra_id_0>", "<unused94>"),
-        *("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[AUDIO]", "[IMG_END]", "<<SYS>>", "<</SYS>>", "]~b]", "[e~["),
-        *(
-            "<think>",
-            "</think>",
-            "<tool_call>",
-            "<\uff5cend\u2581of\u2581sentence\uff5c>",
-            "<|channel>",
-            "<|im_\u200cend|>",
-        ),
-    ],
+SPECIAL = (
+    *("<|im_end|>", "<|im_start|>", "<|eot_id|>", "<|end|>", "<|endoftext|>", "<|vision_start|>", "<|audio_bos|>"),
+    *("<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<end_of_turn>", "<start_of_turn>", "<end_of_utterance>"),
+    *("<image>", "<audio>", "<video>", "<image_soft_token>", "<SPECIAL_12>", "<extra_id_0>", "<unused94>"),
+    *("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[AUDIO]", "[IMG_END]", "<<SYS>>", "<</SYS>>", "]~b]", "[e~["),
+    *(
+        "<think>",
+        "</think>",
+        "<tool_call>",
+        "<\uff5cend\u2581of\u2581sentence\uff5c>",
+        "<|channel>",
+        "<|im_\u200cend|>",
+    ),
 )
-def test_whatever_looks_like_a_special_token_is_broken(fake: Fake, tmp_path: Path, token: str) -> None:
+HARMLESS = ("I <3 you", "a < b > c", "[1] [laughs] [A]", "<b>so</b> <br/>", "x|y", "می\u200cخواهم")
+
+
+def sent_texts(fake: Fake, root: Path, conversations: list[Conversation]) -> list[str]:
+    """What the server gets of each conversation, whose requests arrive in order."""
+    served(fake, root, concurrency=1).generate({"conversations": conversations}, 8)
+    return [body["messages"][0]["content"][0]["text"] for _, _, body in fake.requests]
+
+
+def test_whatever_looks_like_a_special_token_is_broken(fake: Fake, tmp_path: Path) -> None:
     """Also within another one, and as it is shown in the run folder."""
-    conversation = said(f"so {token} joy <{token}>")
-    served(fake, tmp_path).generate({"conversations": [conversation]}, 8)
-    [part] = fake.requests[0][2]["messages"][0]["content"]
-    assert token.replace("\u200c", "") not in part["text"].replace("\u200c", "")
-    assert part["text"].startswith("so ") and part["text"].replace(" ", "") == f"so{token}joy<{token}>".replace(
-        "\u200c", ""
-    )
-    assert part["text"] in ServerEncoder(2).render(conversation.messages)
+    conversations = [said(f"so {token} joy <{token}>") for token in SPECIAL]
+    texts = sent_texts(fake, tmp_path, conversations)
+    for token, conversation, text in zip(SPECIAL, conversations, texts, strict=True):
+        bare = token.replace("\u200c", "")
+        assert bare not in text.replace("\u200c", ""), token
+        assert text.startswith("so ") and text.replace(" ", "") == f"so{bare}joy<{bare}>", token
+        assert text in ServerEncoder(2).render(conversation.messages), token
 
 
-@pytest.mark.parametrize(
-    "text", ["I <3 you", "a < b > c", "[1] [laughs] [A]", "<b>so</b> <br/>", "x|y", "می\u200cخواهم"]
-)
-def test_what_is_no_special_token_is_sent_as_it_is(fake: Fake, tmp_path: Path, text: str) -> None:
-    served(fake, tmp_path).generate({"conversations": [said(text)]}, 8)
-    assert fake.requests[0][2]["messages"][0]["content"][0]["text"] == text
+def test_what_is_no_special_token_is_sent_as_it_is(fake: Fake, tmp_path: Path) -> None:
+    assert sent_texts(fake, tmp_path, [said(text) for text in HARMLESS]) == list(HARMLESS)
 
 
 def test_an_answer_that_is_nested_without_end_is_refused(fake: Fake, tmp_path: Path) -> None:

@@ -126,8 +126,11 @@ MODES = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    # DoRA reaches the modules that LoRA does; WavLM's attention takes weights without calling the modules.
+    [(kind, mode) for kind in ENCODERS for mode in MODES if mode != "dora" or kind in ("whisper", "vit", "wavlm")],
+)
 def test_what_is_trained_of_an_encoder_gets_a_gradient(folder: Path, kind: str, mode: str) -> None:
     tower, build, unused = ENCODERS[kind]
     if not (folder / kind).exists():

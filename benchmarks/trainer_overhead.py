@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tiny_models import qwen_processor, qwen_thinker_config
 
 from affect.cli import program
-from affect.config import Config, Task, register
+from affect.config import Config, QwenOmniConfig, Task, register
 from affect.config import compose as entry
 from affect.data import Record
 from affect.evaluation.language import LanguageLearner
@@ -68,7 +68,8 @@ def build_model() -> tuple[QwenOmni, QwenOmniEncoder]:
     plain["vision_config"]["out_hidden_size"] = WIDTH
     torch.manual_seed(0)
     backbone = Qwen2_5OmniThinkerForConditionalGeneration(Qwen2_5OmniThinkerConfig(**plain))
-    encoder = QwenOmniEncoder(processor, modalities="tav", frame_size=64, positions_per_second=25)
+    config = QwenOmniConfig(name="tiny", modalities="tav", checkpoint="tiny", frame_size=64)
+    encoder = QwenOmniEncoder(processor, config, "tav", backbone.config)
     return QwenOmni(backbone, stops=encoder.stops), encoder
 
 

@@ -96,7 +96,7 @@ def _lines(schema: type, prefix: str) -> list[str]:
 
 def docstrings(cls: type) -> dict[str, str]:
     """The docstring under each attribute of a class and its bases."""
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for one in reversed(cls.__mro__):
         if one.__module__.startswith("affect."):
             [definition] = ast.parse(textwrap.dedent(inspect.getsource(one))).body
@@ -108,9 +108,9 @@ def docstrings(cls: type) -> dict[str, str]:
                 elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
                     name = statement.targets[0].id
                 elif name is not None and isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                    found[name] = " ".join(str(statement.value.value).split())
+                    by_name[name] = " ".join(str(statement.value.value).split())
                     name = None
-    return found
+    return by_name
 
 
 def _type(kind: Any) -> str:

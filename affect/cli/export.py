@@ -31,7 +31,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect.runs import inherit
     from affect.training.export import card, weights
 
-    # The towers it was trained with, whatever modalities are given here.
+    # Those of the training, not of this command line.
     modalities = run_folder.read(folder).config["modalities"]
     cache_root = Path(cfg.cache_root).expanduser()
     model, encoder = models.load(cfg.model, modalities=modalities, cache_root=cache_root)
@@ -40,18 +40,18 @@ def main(cfg: Config, job_folder: str | None) -> None:
     model.eval()
     if cfg.export_as is ExportAs.merged:
         weights.merge(model, cfg, modalities)
-    with weights.new_folder(target, weights.needed(model, cfg)) as made:
-        card.write_prompts(made, cfg, encoder, modalities)
+    with weights.new_folder(target, weights.needed(model, cfg)) as new_folder:
+        card.write_prompts(new_folder, cfg, encoder, modalities)
         if cfg.export_as is ExportAs.adapter:
-            weights.write_adapter(made, model, encoder, cfg, modalities)
+            weights.write_adapter(new_folder, model, encoder, cfg, modalities)
         else:
-            weights.write_merged(made, model, encoder, cfg, modalities)
+            weights.write_merged(new_folder, model, encoder, cfg, modalities)
         if cfg.finetuning.target is Target.head:
-            weights.write_heads(made, model, inherit.trained_tasks(folder))
+            weights.write_heads(new_folder, model, inherit.trained_tasks(folder))
         if (folder / clip_rows.FILE).is_file():  # so that the model is not tested on them under a new name
-            shutil.copyfile(folder / clip_rows.FILE, made / clip_rows.FILE)
-        said = weights.serving_in_words(model, cfg)
-        card.write(made, cfg, folder, model, counts, modalities)
-    if said:
-        print(said)
+            shutil.copyfile(folder / clip_rows.FILE, new_folder / clip_rows.FILE)
+        serving = weights.serving_in_words(model, cfg)
+        card.write(new_folder, cfg, folder, model, counts, modalities)
+    if serving:
+        print(serving)
     print(f"{target} written: its README.md says how it is loaded, and what it was trained and tested on")

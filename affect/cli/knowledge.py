@@ -83,8 +83,7 @@ class Meter:
         from affect.data.progress import progress
 
         self.enabled = enabled
-        rate = TextColumn("{task.fields[rate]:.1f}/s, {task.fields[failed]:,} failed")
-        self.bar = progress(enabled, rate, stderr=True)
+        self.bar = progress(enabled, TextColumn("{task.fields[rate]:.1f}/s, {task.fields[failed]:,} failed"))
         self.total = self.made = self.failed = 0
 
     def begin(self, known: int, missing: int) -> None:
@@ -99,7 +98,7 @@ class Meter:
         now = time.monotonic()
         rate = (self.made + self.failed) / max(now - self.started, 1e-9)
         self.bar.update(self.task, advance=made + failed, rate=rate, failed=self.failed)
-        if self.enabled and self.bar.disable and now - self.said >= REPORT_EVERY:
+        if self.enabled and not self.bar.console.is_terminal and now - self.said >= REPORT_EVERY:
             self.said = now
             left = (self.total - self.made - self.failed) / rate
             print(

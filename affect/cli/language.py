@@ -18,9 +18,9 @@ from affect.models import (
     checkpoint,
     encoder_cache,
     heads,
+    loading,
     precision,
     token_report,
-    weights_cache,
 )
 from affect.models.sampling import sampling
 from affect.prompting import examples as prompted
@@ -43,7 +43,7 @@ def to_train(
     """The model with heads, adapters and aligned towers, and the examples of all splits. `begin` is where training
     goes on; a model that is trained already is not aligned again."""
     fresh = begin == checkpointing.START
-    with weights_cache.borrowed(cfg) as (model, encoder):
+    with loading.borrowed(cfg) as (model, encoder):
         if cfg.finetuning.target is Target.head:
             heads.attach(model, chosen_tasks(cfg))
         device = precision.device(cfg.trainer)
@@ -73,7 +73,7 @@ def to_evaluate(
     if cfg.run is not None:
         # A model keeps the towers of all modalities it was trained with.
         modalities |= set(run_folder.read(Path(cfg.run)).config["modalities"])
-    with weights_cache.borrowed(cfg, "".join(m for m in "tav" if m in modalities)) as (model, encoder):
+    with loading.borrowed(cfg, "".join(m for m in "tav" if m in modalities)) as (model, encoder):
         if cfg.run is not None:
             checkpoint.restore(model, cfg.finetuning, Path(cfg.run), inherit.trained_tasks(Path(cfg.run)))
             if cfg.finetuning.target is Target.head:

@@ -206,11 +206,11 @@ def planned(given: Sequence[str], program: str) -> sweeps.Sweep | None:
     points = composer.points()
     numbers = {id(point): number for number, point in enumerate(points)}
     taken: dict[Path, Sequence[str]] = {}
-    made = sweep_points.check(points, sound, given)
-    sweep_points.check_different(made, points)
+    configs = sweep_points.check(points, sound, given)
+    sweep_points.check_different(configs, points)
     if not composer.whole.dry_run:
         return sweeps.Sweep(folder, points)
-    for number, (cfg, words) in enumerate(zip(made, sweep_points.distinct(points), strict=True)):
+    for number, (cfg, words) in enumerate(zip(configs, sweep_points.distinct(points), strict=True)):
         print(" ".join([f"#{number}", *words]))
         print(plan(cfg, program))
     return None
@@ -230,9 +230,9 @@ def _end_interrupted(interrupted: KeyboardInterrupt, program: str) -> NoReturn:
 
 def check_dashes(given: Sequence[str]) -> None:
     """Raises ConfigError for `--seed 3` and the like: keys have no dashes here, and Hydra's parser would not say so."""
-    known = {f.name for f in fields(Config)} | {*GROUPS, *DELTAS}
+    keys = {f.name for f in fields(Config)} | {*GROUPS, *DELTAS}
     wrong = [
-        word for word in given if word.startswith("--") and re.split(r"[.=]", word[2:])[0].replace("-", "_") in known
+        word for word in given if word.startswith("--") and re.split(r"[.=]", word[2:])[0].replace("-", "_") in keys
     ]
     if wrong:
         raise ConfigError(

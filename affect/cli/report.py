@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     refused += tell(tables, chosen)
     notes = [
         *unfinished(chosen),
-        *(note for made in tables for note in made.notes),
+        *(note for each in tables for note in each.notes),
         *(
             f"{number} {line}"
             for number, run in enumerate(chosen, 1)
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
         *(f"not in the table: {problem}" for problem in damaged),
     ]
     report = Report(
-        tables=[made for made in tables if made.rows],
+        tables=[each for each in tables if each.rows],
         runs=[(run.summary.model, str(run.folder)) for run in chosen],
         notes=notes,
     )
@@ -129,6 +129,6 @@ def _give(report: Report, how: str, output: Path | None) -> None:
         print(f"{output} written: {count} table{'' if count == 1 else 's'}")
     if how == "csv":
         # There is no place for them in a file that other programs read.
-        footnotes = [f"{letter}: {note}" for made in report.tables for letter, note in made.footnotes.items()]
+        footnotes = [f"{letter}: {note}" for each in report.tables for letter, note in each.footnotes.items()]
         for note in [*footnotes, *report.notes]:
             print(note, file=sys.stderr)

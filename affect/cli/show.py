@@ -73,7 +73,7 @@ def token_counts(example: "Example", cfg: Config, encoder: "Encoder") -> dict[st
     from affect.models import collate as data
     from affect.models import sampling
 
-    user, wanted = example.messages[-1], sampling.sampling(cfg)
+    user, sampled = example.messages[-1], sampling.sampling(cfg)
     *media, body = user["content"]
 
     def with_user(content: list[dict]) -> list[dict]:
@@ -81,7 +81,7 @@ def token_counts(example: "Example", cfg: Config, encoder: "Encoder") -> dict[st
 
     def total(messages: list[dict], without: str) -> tuple[int, int]:
         """Tokens of the whole and of the answer, when one of audio and video is left out."""
-        settings = wanted if without == "" else replace(wanted, **{without: False})
+        settings = sampled if without == "" else replace(sampled, **{without: False})
         collate = data.Collate(encoder, settings, with_answers=example.answer is not None)
         tensors = collate([replace(example, messages=messages)]).tensors
         assert tensors is not None, "the clip has just been decoded"
@@ -93,15 +93,15 @@ def token_counts(example: "Example", cfg: Config, encoder: "Encoder") -> dict[st
         counts[slot] = text - encoder.count_text(with_user([*media, shorter]))
     if not encoder.tokens_known:
         return counts | {"system turn": text - sum(counts.values()), "sum, without audio and video": text}
-    whole, answer = total(example.messages, "")
+    sum_of_tokens, answer = total(example.messages, "")
     of_media = {
-        kind: whole - total(with_user([part for part in user["content"] if part["type"] != kind]), kind)[0]
+        kind: sum_of_tokens - total(with_user([part for part in user["content"] if part["type"] != kind]), kind)[0]
         for letter, kind in (("v", "video"), ("a", "audio"))
         if letter in cfg.modalities
     }
     counts = of_media | counts
-    counts["system turn and template"] = whole - answer - sum(counts.values())
-    return counts | {"answer, with end of turn": answer, "sum": whole}
+    counts["system turn and template"] = sum_of_tokens - answer - sum(counts.values())
+    return counts | {"answer, with end of turn": answer, "sum": sum_of_tokens}
 
 
 def _split_of(clip: str, cfg: Config) -> str:

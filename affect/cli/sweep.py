@@ -16,17 +16,17 @@ from affect.runs.sweeps import jobs, print_table, write_table
 
 def main() -> None:
     """Runs `affect sweep table …` or `affect sweep wandb …`."""
-    what, *arguments = sys.argv[1:] or ["--help"]
-    if what == "table":
+    action, *arguments = sys.argv[1:] or ["--help"]
+    if action == "table":
         tabulate(arguments)
-    elif what == "wandb":
+    elif action == "wandb":
         from affect.cli import wandb_sweep
 
         wandb_sweep.main(arguments)
-    elif what in ("-h", "--help"):
+    elif action in ("-h", "--help"):
         print(__doc__)
     else:
-        sys.exit(f"'{what}' is neither of `affect sweep table FOLDER …` and `affect sweep wandb WORDS …`")
+        sys.exit(f"'{action}' is neither of `affect sweep table FOLDER …` and `affect sweep wandb WORDS …`")
 
 
 def tabulate(arguments: list[str]) -> None:
@@ -39,8 +39,8 @@ def tabulate(arguments: list[str]) -> None:
                 raise ConfigError(
                     f"{folder} is not the folder of a multirun, it has no jobs.json: name one of outputs/sweeps"
                 )
-            made = jobs(folder, [job["words"] for job in json.loads((folder / "jobs.json").read_text("utf-8"))])
-            write_table(made, folder)
-            print_table(made, folder)
+            all_jobs = jobs(folder, [job["words"] for job in json.loads((folder / "jobs.json").read_text("utf-8"))])
+            write_table(all_jobs, folder)
+            print_table(all_jobs, folder)
     except ConfigError as error:
         sys.exit(str(error))

@@ -94,17 +94,17 @@ def parameter(override: Override) -> dict[str, Any]:
     assert isinstance(interval, IntervalSweep) and interval.start is not None and interval.end is not None
     if not (math.isfinite(interval.start) and math.isfinite(interval.end) and interval.start < interval.end):
         raise ConfigError(f"{word} is not a range: its first number has to be the smaller, and both finite")
-    whole = isinstance(interval.start, int)
+    is_integer = isinstance(interval.start, int)
     if interval.tags - {"log"}:
         raise ConfigError(f"{word} has the tag {', '.join(sorted(interval.tags - {'log'}))}: only log is known here")
-    if interval.tags and whole:
+    if interval.tags and is_integer:
         raise ConfigError(
             f"{word}: Weights & Biases draws no whole numbers uniformly in the logarithm: name single ones,"
             f" {override.get_key_element()}=4,8,16,32"
         )
     if interval.tags and interval.start <= 0:
         raise ConfigError(f"{word}: a logarithm is taken of numbers above 0: begin the range there")
-    distribution = "log_uniform_values" if interval.tags else "int_uniform" if whole else "uniform"
+    distribution = "log_uniform_values" if interval.tags else "int_uniform" if is_integer else "uniform"
     return {"distribution": distribution, "min": interval.start, "max": interval.end}
 
 
@@ -140,8 +140,11 @@ def _check_points(
 
     ends = ("min", "max")
     words = [
-        [f"{key}={value}" for value in (found["values"] if "values" in found else [found[end] for end in ends])]
-        for key, found in parameters.items()
+        [
+            f"{key}={value}"
+            for value in (parameter["values"] if "values" in parameter else [parameter[end] for end in ends])
+        ]
+        for key, parameter in parameters.items()
     ]
     check([[*point, *fixed] for point in itertools.product(*words)], sound, given)
 
@@ -149,7 +152,7 @@ def _check_points(
 def text(content: dict[str, Any], command: Sequence[str], file: str) -> str:
     """The YAML, with the command that made it and what to do with it."""
     return (
-        f"# Made by: {shlex.join(['python', '-m', 'affect.cli.wandb_sweep', *command])}\n"
+        f"# Made by: {shlex.join(['affect', 'sweep', 'wandb', *command])}\n"
         f"# Begin it with `wandb sweep {file}`, and take part in it, on any number of machines and in the folder of"
         " train.py,\n# with the `wandb agent …` that this prints; --count N ends an agent after N runs.\n"
         # Lines are not folded, so that a word of the command can be searched for as it is.
@@ -170,11 +173,11 @@ def main(arguments: list[str]) -> None:
         content = document(options.words, options.method)
     except (*REFUSALS, ValueError) as error:  # ValueError is a word Hydra refuses
         sys.exit(refusal(error, options.words))
-    made = text(content, arguments, str(options.output or "FILE"))
+    content_as_text = text(content, arguments, str(options.output or "FILE"))
     if options.output is None:
-        print(made, end="")
+        print(content_as_text, end="")
         return
     try:
-        write_atomic(options.output, made)
+        write_atomic(options.output, content_as_text)
     except OSError as error:
         sys.exit(f"{options.output} cannot be written ({error.strerror}): name another --output")

@@ -149,10 +149,10 @@ def _unknown(key: str, owner: str | None, place: str) -> str:
         return f"does not exist: a dataset's keys can be set only when the dataset is chosen, dataset={parts[1]}"
     file = groups.CONF / "dataset" / f"{parts[1]}.yaml"
     if parts[0] == "datasets" and len(parts) == 4 and file.is_file():
-        there = list(OmegaConf.to_container(OmegaConf.load(file)).get(parts[2]) or {})
+        entries = list(OmegaConf.to_container(OmegaConf.load(file)).get(parts[2]) or {})
         return (
-            f"is not in conf/dataset/{file.name}{near(parts[3], there)} Its {parts[2]}: {', '.join(there) or 'none'};"
-            f" what the file does not have is added with a +, +{key}=…"
+            f"is not in conf/dataset/{file.name}{near(parts[3], entries)} Its {parts[2]}:"
+            f" {', '.join(entries) or 'none'}; what the file does not have is added with a +, +{key}=…"
         )
     return f"does not exist yet: add it with a +, +{key}=…"
 

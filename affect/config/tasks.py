@@ -234,9 +234,9 @@ def _dialect_problems(task: Task) -> Iterator[str]:
         if name not in fitting:
             close = get_close_matches(name, fitting, n=1, cutoff=0.6)
             hint = f", did you mean '{close[0]}'?" if close else "."
-            what = f"which is for tasks of kind {DIALECTS[name].kind.value}" if name in DIALECTS else "which is none"
+            why = f"which is for tasks of kind {DIALECTS[name].kind.value}" if name in DIALECTS else "which is none"
             yield (
-                f"task '{task.name}' ({task.kind.value}) names the dialect '{name}', {what}{hint} Dialects of kind"
+                f"task '{task.name}' ({task.kind.value}) names the dialect '{name}', {why}{hint} Dialects of kind"
                 f" {task.kind.value}: {', '.join(fitting) or 'none'}"
             )
             continue

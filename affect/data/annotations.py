@@ -8,8 +8,8 @@ from typing import NamedTuple
 from affect.config import DataError, DatasetConfig, OnBadRows
 from affect.data import readers
 from affect.data.label_checks import check_labels
+from affect.data.problems import Excluded, Problems, RowErrors, RowProblem, SplitErrors
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Excluded, Problems, RowErrors, RowProblem, SplitErrors
 
 
 class Split(NamedTuple):

@@ -5,6 +5,7 @@ and nothing old is believed when a file changes under its name.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +14,14 @@ from typing import Any
 from affect.config import DataError
 from affect.config.logs import LOG
 from affect.data.clips import ClipSource
-from affect.data.database import opened
-from affect.data.file_hashes import BATCH, DATABASE, VERSIONS, look_up
+from affect.data.database import BATCH, kept, opened
+from affect.data.file_hashes import DATABASE, VERSIONS, look_up
 from affect.data.media import VERSION as DECODE_VERSION
 from affect.data.media import Clip, MediaError, Sampling
 from affect.data.part import Part
+from affect.data.problems import Excluded
 from affect.data.record import Record
-from affect.data.tables import Excluded
-from affect.data.workers import in_parallel, workers
+from affect.data.workers import workers
 
 CHECK_VERSION = [3, DECODE_VERSION]
 """Raise the first number when clips are judged differently; checks of other versions are not used."""
@@ -76,18 +77,19 @@ def check_clips(
     def key(digest: str, record: Record) -> list:
         return [*CHECK_VERSION, digest, *record.part, *wanted]
 
-    def check(record: Record, digest: str | None) -> tuple[tuple[str, str, float], bool]:
+    def check(clip: tuple[Record, str | None]) -> tuple[tuple[str, str, float], bool]:
+        record, digest = clip
         if record.media is None:
             return ("missing", "the dataset has no file for it", 0.0), False
         try:
-            clip = ClipSource().clip(record, sampling) if take is None else take(record, digest)
+            decoded = ClipSource().clip(record, sampling) if take is None else take(record, digest)
         except MediaError as error:
             # A file system that fails now may work again, with the same content.
-            return (error.outcome, error.detail, 0.0), error.outcome not in TRANSIENT
-        return ("ok", json.dumps(dict(clip.notes)) if clip.notes else "", clip.seconds), True
+            return (error.outcome, error.detail, 0.0), digest is not None and error.outcome not in TRANSIENT
+        return ("ok", json.dumps(dict(decoded.notes)) if decoded.notes else "", decoded.seconds), digest is not None
 
     checks = {}
-    rows = _kept(records, CHECKS, key, check, cache_root, num_workers, progress)
+    rows = _results(records, CHECKS, key, check, cache_root, num_workers, progress)
     for record, _, (outcome, detail, seconds) in rows:
         if outcome == "ok":
             checks[record.id] = Check("ok", "", seconds, json.loads(detail) if detail else {})
@@ -137,55 +139,45 @@ def measure_clips(
     Raises DataError if the database is damaged or cannot be written.
     """
 
-    def measured(record: Record, digest: str | None) -> tuple[tuple[str], bool]:
+    def measured(clip: tuple[Record, str | None]) -> tuple[tuple[str], bool]:
+        record, digest = clip
         text, keep = measure(record)
-        return (text,), keep
+        return (text,), keep and digest is not None
 
     def key(digest: str, record: Record) -> list:
         return [name, digest, *record.part]
 
-    rows = _kept(records, MEASUREMENTS, key, measured, cache_root, num_workers, progress)
+    rows = _results(records, MEASUREMENTS, key, measured, cache_root, num_workers, progress)
     for record, digest, (text,) in rows:
         yield record, digest, text
 
 
-def _kept(
+def _results(
     records: Sequence[Record],
     table: str,
     key: Callable[[str, Record], list],
-    compute: Callable[[Record, str | None], tuple[tuple, bool]],
+    compute: Callable[[tuple[Record, str | None]], tuple[tuple, bool]],
     cache_root: Path,
     num_workers: int,
     progress: Progress | None,
 ) -> Iterator[tuple[Record, str | None, Any]]:
-    """Each record with the sha256 of its file and the row that `table` has under its `key`, or that `compute` gives,
-    with whether it may be kept. BATCH records are held at a time."""
+    """Each record with the sha256 of its file and the row of `table` under its `key`, which `compute` gives if there is
+    none. BATCH records are held at a time."""
     report = progress or (lambda done: None)
-    name = table.split()[0]
     with opened(Path(cache_root) / DATABASE, VERSIONS, table) as database, workers(num_workers) as pool:
         for at in range(0, len(records), BATCH):
             batch = records[at : at + BATCH]
-            hashes = look_up(database, pool, {record.media for record in batch if record.media is not None})
+            hashes = look_up(database, pool, {r.media for r in batch if r.media is not None})
             digests = {r.id: None if r.media is None else hashes[r.media] for r in batch}
             # What has no hash (no file, or one that cannot be read) is tried each time, since it can be put right
             # without its content changing.
             keys = {r.id: json.dumps(key(digests[r.id], r)) if digests[r.id] else r.id for r in batch}
-            rows: dict[str, tuple] = {}
-            for one in {keys[record.id] for record in batch if digests[record.id]}:
-                if row := database.execute(f"SELECT * FROM {name} WHERE key = ?", (one,)).fetchone():
-                    rows[one] = row[1:]
-            report(sum(keys[record.id] in rows for record in batch))
+            counts = Counter(keys.values())
             # One of the records with the same clip stands for all.
-            new = {keys[r.id]: (r, digests[r.id]) for r in reversed(batch) if keys[r.id] not in rows}
-            fresh = []
-            for one, (row, keep) in in_parallel(pool, lambda item: compute(*item), new):
+            items = {keys[r.id]: (r, digests[r.id]) for r in reversed(batch)}
+            rows = {}
+            for one, row in kept(database, pool, table, items, compute):
                 rows[one] = row
-                if keep and new[one][1]:
-                    fresh.append((one, *row))
-                report(sum(keys[record.id] == one for record in batch))
-            if fresh:
-                with database:
-                    values = ", ".join("?" * len(fresh[0]))
-                    database.executemany(f"INSERT OR REPLACE INTO {name} VALUES ({values})", fresh)
+                report(counts[one])
             for record in batch:
                 yield record, digests[record.id], rows[keys[record.id]]

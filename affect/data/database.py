@@ -6,14 +6,19 @@ machine needs a `cache_root` of its own.
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from affect.config import DataError
+from affect.data.workers import Item, in_parallel
 
 PATIENCE = 60.0
 """Seconds to wait for another process that writes."""
+
+BATCH = 200
+"""Rows that are computed between two writes: what a killed run loses at most."""
 
 
 @contextmanager
@@ -34,6 +39,32 @@ def opened(file: Path, *tables: str) -> Iterator[sqlite3.Connection]:
             yield database
     except sqlite3.Error as error:
         raise DataError(_refusal(file, error)) from error
+
+
+def kept(
+    database: sqlite3.Connection,
+    pool: ThreadPoolExecutor,
+    table: str,
+    items: Mapping[str, Item],
+    compute: Callable[[Item], tuple[tuple, bool]],
+) -> Iterator[tuple[str, tuple]]:
+    """The key of each item, when it is ready, with its row of `table` (less the key). Missing rows are computed in
+    parallel and written, BATCH at a time, if `compute` says that they may be kept."""
+    name = table.split()[0]
+    missing = []
+    for key in items:
+        if row := database.execute(f"SELECT * FROM {name} WHERE key = ?", (key,)).fetchone():
+            yield key, row[1:]
+        else:
+            missing.append(key)
+    for at in range(0, len(missing), BATCH):
+        new = []
+        for key, (row, keep) in in_parallel(pool, compute, {key: items[key] for key in missing[at : at + BATCH]}):
+            new += [(key, *row)] if keep else []
+            yield key, row
+        if new:
+            with database:
+                database.executemany(f"INSERT OR REPLACE INTO {name} VALUES ({', '.join('?' * len(new[0]))})", new)
 
 
 def _write_ahead(database: sqlite3.Connection) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from affect.config import DataError
 from affect.data import stream_hashes
-from affect.data.database import opened
+from affect.data.database import kept, opened
 from affect.data.overlap import DIGITS, Content
 from affect.data.workers import in_parallel, workers
 
@@ -22,9 +22,6 @@ DATABASE = "clips.sqlite"
 VERSIONS = "versions (path TEXT PRIMARY KEY, size INT, mtime_ns INT, ctime_ns INT, hash TEXT)"
 
 TRACKS = "tracks (key TEXT PRIMARY KEY, value TEXT)"
-
-BATCH = 200
-"""Files between two writes: what a killed run loses at most."""
 
 Version = tuple[int, int, int]
 """Size, time of modification and time of change (ns) of a file."""
@@ -67,25 +64,15 @@ def file_contents(paths: Iterable[str], cache_root: Path, *, num_workers: int = 
     Files that cannot be read are left out: decoding them says why. Raises DataError if the database is damaged or
     cannot be written."""
     versions = file_versions(paths, cache_root, num_workers=num_workers)
-    by_digest = {digest: path for path, (digest, _) in versions.items()}
-    tracks: dict[str, list[list[str]]] = {}
-    if by_digest:
-        with opened(Path(cache_root) / DATABASE, TRACKS) as database, workers(num_workers) as pool:
-            keys = {digest: json.dumps([stream_hashes.VERSION, digest]) for digest in by_digest}
-            for digest, key in keys.items():
-                row = database.execute("SELECT value FROM tracks WHERE key = ?", (key,)).fetchone()
-                tracks |= {digest: json.loads(row[0])} if row else {}
-            missing = [digest for digest in by_digest if digest not in tracks]
-            for at in range(0, len(missing), BATCH):
-                batch = {digest: by_digest[digest] for digest in missing[at : at + BATCH]}
-                hashed = {digest: value for digest, value in in_parallel(pool, _tracks, batch) if value is not None}
-                with database:
-                    rows = [(keys[digest], json.dumps(value)) for digest, value in hashed.items()]
-                    database.executemany("INSERT OR REPLACE INTO tracks VALUES (?, ?)", rows)
-                tracks |= hashed
+    if not versions:
+        return {}
+    keys = {digest: json.dumps([stream_hashes.VERSION, digest]) for digest, _ in versions.values()}
+    paths_by_key = {keys[digest]: path for path, (digest, _) in versions.items()}
+    with opened(Path(cache_root) / DATABASE, TRACKS) as database, workers(num_workers) as pool:
+        tracks = {key: json.loads(value) for key, (value,) in kept(database, pool, TRACKS, paths_by_key, _tracks)}
     contents = {}
     for path, (digest, _) in versions.items():
-        audio, video = (tuple(track[:DIGITS] for track in kind) for kind in tracks.get(digest, ((), ())))
+        audio, video = (tuple(track[:DIGITS] for track in kind) for kind in tracks[keys[digest]])
         contents[path] = Content(sha256=digest[:DIGITS], audio=audio, video=video)
     return contents
 
@@ -123,9 +110,8 @@ def _sha256(path: str) -> str | None:
         return None
 
 
-def _tracks(path: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """None for a file that cannot be opened, perhaps only for a moment."""
+def _tracks(path: str) -> tuple[tuple[str], bool]:
     try:
-        return stream_hashes.stream_hashes(path)
-    except OSError:
-        return None
+        return (json.dumps(stream_hashes.stream_hashes(path)),), True
+    except OSError:  # perhaps only for a moment
+        return (json.dumps([[], []]),), False

@@ -8,8 +8,8 @@ from dataclasses import replace
 from affect.config import ConfigError, DataError, DatasetConfig, Kind, Task, Value
 from affect.config.tasks import problems as task_problems
 from affect.data import labels
+from affect.data.problems import did_you_mean
 from affect.data.record import Record
-from affect.data.tables import did_you_mean
 
 
 def undeclared_tasks(config: DatasetConfig) -> list[Task]:
@@ -76,6 +76,8 @@ class _WrongLabel(Exception):
 
 def _classes(label: Value, task: Task, language: str) -> str | tuple[str, ...] | None:
     """The label or labels in the spelling of the task; None where a multi-label cell is empty."""
+    if task.kind is Kind.classification and label in task.labels:
+        return label
     multiple = task.kind is Kind.multi_label
     applying = labels.several(label, task, language) if multiple and isinstance(label, str) else label
     if applying is None:

@@ -14,8 +14,8 @@ from affect.data import annotations, clip_rows
 from affect.data.annotations import Annotations
 from affect.data.overlap import Contents, overlap, related, same_clips, shared_source, window
 from affect.data.part import Part
+from affect.data.problems import Problems
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Problems
 from affect.data.trained_on import Trained, same_selection, same_source
 
 MIN_WORDS = 5

@@ -10,9 +10,9 @@ from affect.data.annotations import Annotations
 from affect.data.label_checks import infer_labels, undeclared_tasks
 from affect.data.overlap import overlap
 from affect.data.part import Part
+from affect.data.problems import Excluded
 from affect.data.record import Record
 from affect.data.subsets import draw
-from affect.data.tables import Excluded
 from affect.data.trained_on import trained_models
 
 

@@ -1,4 +1,4 @@
-"""One split of one dataset in a run: records used, and what is left out."""
+"""One split of one dataset: its records and its exclusions."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,29 +6,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from affect.config import DataError
+from affect.data.problems import Excluded
 from affect.data.record import Record
-from affect.data.tables import Excluded
 
 BAD_ROW = "wrong in the annotations (on_bad_rows=exclude)"
-"""The reason under which accounts count wrong rows; exclusions.csv says of each what is wrong with it."""
+"""The reason that `Part.account` gives for bad rows; exclusions.csv has the details of each."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Part:
-    """One split of one dataset: the records used, and what is left out."""
+    """One split of one dataset."""
 
     dataset: str
     split: str
     expected: int
-    """Records that the annotations have, those included that the reader left out."""
+    """Number of records in the annotations, including rows that could not be read."""
     outside_subset: int
-    """Records left out because the configuration asks for a subset."""
+    """Number of records left out because the configuration asks for a subset."""
     records: list[Record]
-    """Records that are used; the clip check removes those whose clip cannot be."""
+    """Records that are used. The clip check moves those that cannot be to `excluded`."""
     excluded: list[Excluded] = field(default_factory=list)
     fraction: dict[str, Any] | None = None
-    """Counts of the share of the training clips that was drawn (see subsets.whole_groups), before the clip check; None
-    where all are used."""
+    """Counts of the drawn share of the training clips (see subsets.whole_groups), before the clip check; None if all
+    are used."""
     others: Mapping[str, tuple[str, list[Record]]] = field(default_factory=dict)
     """Reader and records, by name, of the datasets in exclude_overlap_with: their clips are left out."""
 
@@ -38,11 +38,11 @@ class Part:
 
     @property
     def num_bad_rows(self) -> int:
-        """Rows of the annotations that are wrong and were left out (on_bad_rows=exclude)."""
+        """Number of wrong rows of the annotations that were left out (on_bad_rows=exclude)."""
         return sum(item.count for item in self.excluded if item.bad_row)
 
     def leave_out(self, reasons: Mapping[str, str]) -> None:
-        """Moves the records with these ids to the exclusions. Raises DataError where none would be left."""
+        """Moves the records with these ids to the exclusions. Raises DataError if none would be left."""
         left_out = [record for record in self.records if record.id in reasons]
         if not left_out:
             return
@@ -55,7 +55,7 @@ class Part:
             )
 
     def account(self) -> dict[str, Any]:
-        """Counts, exclusions by reason, and the hash of the ids used, which are reported with every result."""
+        """The numbers of used and excluded records, by reason, and the hash of the used ids."""
         reasons: dict[str, int] = {}
         for item in self.excluded:
             reason = BAD_ROW if item.bad_row else item.reason

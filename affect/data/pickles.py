@@ -108,8 +108,8 @@ class _Unpickler(pickle.Unpickler):
             "scalar": self.scalar,
             "_frombuffer": self.frombuffer,
         }
-        self.allowed = {(module, name): made for module in BUILTINS for name, made in plain.items()}
-        self.allowed |= {(module, name): made for module in NUMPY for name, made in arrays.items()}
+        self.allowed = {(module, name): value for module in BUILTINS for name, value in plain.items()}
+        self.allowed |= {(module, name): value for module in NUMPY for name, value in arrays.items()}
         self.allowed |= {("_codecs", "encode"): self.encode, ("collections", "OrderedDict"): self.make_dict}
 
     def find_class(self, module: str, name: str) -> Any:

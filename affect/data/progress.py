@@ -4,12 +4,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 
-def progress(enabled: bool, *extra: ProgressColumn, stderr: bool = False) -> Progress:
-    """A progress bar in the style of all of affect's.
+def progress(enabled: bool, *columns: ProgressColumn) -> Progress:
+    """A progress bar on the error stream, so that results can be piped; nothing where that is no terminal.
 
-    extra: columns before the remaining time. stderr: write to the error stream, and only in a terminal, so that a
-    program's output can be piped.
+    columns: what stands between the count and the time that is left.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *extra, TimeRemainingColumn())
-    console = Console(stderr=stderr)
-    return Progress(*columns, console=console, disable=not enabled or (stderr and not console.is_terminal))
+    console = Console(stderr=True)
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *columns, TimeRemainingColumn())
+    return Progress(*shown, console=console, disable=not (enabled and console.is_terminal))

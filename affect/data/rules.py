@@ -84,7 +84,7 @@ def imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:
             f"evaluation.logit_adjustment={tau:g} corrects the scores of labels, but evaluation.readout={readout.value}"
             " has none: set evaluation.readout=score, or evaluation.logit_adjustment=0"
         )
-    # Both by square roots are 1 / n together; anything more turns rare classes into the frequent ones.
+    # Two square roots together weigh by 1 / n, which balances classes; anything more favours rare classes.
     both = sampling is not ClassSampling.natural and weights is not LabelWeights.none
     if program == "train" and both and (sampling is ClassSampling.balanced or weights is LabelWeights.balanced):
         yield (

@@ -15,7 +15,7 @@ from affect.config.roles import NOT_DESCRIBING
 from affect.data.clip_checks import check_clips, exclude_failed
 from affect.data.media import Sampling
 from affect.data.part import Part
-from affect.data.tables import Excluded
+from affect.data.problems import Excluded
 from affect.knowledge import store
 from affect.knowledge.controls import control
 from affect.knowledge.fill import Filled, clip_hashes, fill, lacking, loaded, requests, sources_of

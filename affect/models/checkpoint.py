@@ -1,4 +1,4 @@
-"""Loads what a run has trained into a model."""
+"""Loads the trained weights of a run into a model."""
 
 import pickle
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +23,7 @@ UNREADABLE = (
     AttributeError,
     pickle.UnpicklingError,
 )
-"""What loading a file that is no checkpoint, or half of one, and looking into it raises."""
+"""What torch.load and reading the contents raise for a truncated file or one that is no checkpoint."""
 
 BEST = Path("checkpoints") / "best.ckpt"
 
@@ -31,10 +31,10 @@ BEST = Path("checkpoints") / "best.ckpt"
 def restore(
     model: nn.Module, finetuning: FinetuningConfig, run: Path, tasks: Iterable[Task] = ()
 ) -> list[adapters.TowerCount]:
-    """Turns a model as it was loaded into the one that a run has trained: heads, adapters, best checkpoint.
+    """Turns a freshly loaded model into the trained one of a run: heads, adapters, best checkpoint.
 
-    `finetuning` is the run's, and `tasks` are those that it was trained on: needed only where it trained heads. Gives
-    the trained parameters by tower. Raises ConfigError as `load_best` does.
+    `finetuning` is the run's, `tasks` are those it was trained on, needed for heads only. Returns the parameter counts
+    by tower. Raises ConfigError as `load_best` does.
     """
     if finetuning.target is Target.head:
         heads.attach(model, tasks)
@@ -51,10 +51,12 @@ def load(model: nn.Module, checkpoint: Mapping[str, Any], source: str) -> None:
 
 
 def load_best(load: Callable[[Mapping[str, Any], str], None], run: Path) -> dict[str, Any] | None:
-    """Gives the best checkpoint of a run to `load`, with the name that errors call it by. Returns the validation it was
-    chosen by, see affect.evaluation.metrics.summary.brief; None for a checkpoint of an older version.
+    """Gives the best checkpoint of a run to `load`, with its path for messages.
 
-    Raises ConfigError where there is none, where it is damaged, and where it does not fit.
+    Returns the validation results it was chosen by (affect.evaluation.metrics.summary.brief), None for a checkpoint of
+    an older version.
+
+    Raises ConfigError where there is no checkpoint, where it is damaged, and where it does not fit.
     """
     path = run / BEST
     if not path.is_file():

@@ -97,7 +97,7 @@ class Served(nn.Module):
         conversations: list[Conversation] = batch["conversations"]
         messages = [neutralise_messages(c.messages, None) for c in conversations]
         keys = [self._key(m, c, max_new_tokens) for m, c in zip(messages, conversations, strict=True)]
-        with self.answers.at_hand() as kept, self._connected() as client:
+        with self.answers.opened() as kept, self._connected() as client:
             answers: dict[str, str | Unanswered] = {**self._known(kept, set(keys))}
 
             def ask(at: int) -> str:

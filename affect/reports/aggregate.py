@@ -45,15 +45,15 @@ def numbers(run: Run, task: str) -> dict[str, float | None]:
     DIALECT.NAME), those of the other reader and of the majority answer as `exact.NAME`, `majority.NAME`."""
     metrics = run.summary.metrics
     assert metrics is not None
-    found = metrics["tasks"][task]
-    own = metrics["reader"]
+    of_task = metrics["tasks"][task]
+    reader = metrics["reader"]
     result = {}
-    for source in (own, *(other for other in ("exact", "lenient", "majority") if other != own)):
-        prefix = "" if source == own else f"{source}."
-        result |= {f"{prefix}{name}": value for name, value in found[source].items()}
-        if "dialects" in found:
-            result |= {f"{prefix}{name}": value for name, value in leaves(found["dialects"][source])}
-    result[found["headline"]] = found["value"]
+    for source in (reader, *(other for other in ("exact", "lenient", "majority") if other != reader)):
+        prefix = "" if source == reader else f"{source}."
+        result |= {f"{prefix}{name}": value for name, value in of_task[source].items()}
+        if "dialects" in of_task:
+            result |= {f"{prefix}{name}": value for name, value in leaves(of_task["dialects"][source])}
+    result[of_task["headline"]] = of_task["value"]
     return result
 
 
@@ -90,11 +90,11 @@ def _named(runs: Sequence[Run], task: str, asked: Sequence[str]) -> tuple[list[s
     return list(dict.fromkeys(chosen)), notes
 
 
-def _columns(runs: Sequence[Run], found: Sequence[Mapping[str, str]]) -> list[str]:
+def _columns(runs: Sequence[Run], settings_by_run: Sequence[Mapping[str, str]]) -> list[str]:
     """Keys that tell the settings of `runs` apart, without those that others decide. `found` are these settings."""
-    keys = dict.fromkeys(key for each in found for key in each)
+    keys = dict.fromkeys(key for each in settings_by_run for key in each)
 
-    without_effect = {id(each): idle(run) for run, each in zip(runs, found, strict=True)}
+    without_effect = {id(each): idle(run) for run, each in zip(runs, settings_by_run, strict=True)}
 
     def applies(key: str, each: Mapping[str, str]) -> bool:
         if without_effect[id(each)](key):
@@ -106,22 +106,22 @@ def _columns(runs: Sequence[Run], found: Sequence[Mapping[str, str]]) -> list[st
     def value(key: str, each: Mapping[str, str]) -> str | None:
         return each.get(key)
 
-    varied = [key for key in keys if len({value(key, each) for each in found if applies(key, each)}) > 1]
+    varied = [key for key in keys if len({value(key, each) for each in settings_by_run if applies(key, each)}) > 1]
 
     def decided(key: str) -> bool:
         if key == CONTROL:
-            return all(value(key, each) in (None, Control.none.value) for each in found)
+            return all(value(key, each) in (None, Control.none.value) for each in settings_by_run)
         names = [name for prefix, name in NAMES.items() if key.startswith(prefix)]
         dataset, is_definition, _ = key.partition(".task_definitions.")
         if is_definition:
             names.append(f"{dataset}.tasks")
         for name in names:
             if key != name and name in varied:
-                pairs = {(value(name, each), value(key, each)) for each in found if applies(key, each)}
+                pairs = {(value(name, each), value(key, each)) for each in settings_by_run if applies(key, each)}
                 if len({first for first, _ in pairs}) == len(pairs):
                     return True
         twin = key.removeprefix("training.")
-        return twin != key and all(value(twin, each) == each[key] for each in found if key in each)
+        return twin != key and all(value(twin, each) == each[key] for each in settings_by_run if key in each)
 
     return sorted(
         (key for key in varied if not decided(key)),
@@ -141,7 +141,7 @@ def table(
     """
     of_task = [(n, run) for n, run in enumerate(runs, 1) if run.counts and task in run.summary.metrics["tasks"]]
     entries = [(n, run) for n, run in of_task if run.summary.metrics["tasks"][task]["n_scored"]]
-    made = Table(
+    result = Table(
         task=task,
         about={},
         settings=[],
@@ -157,44 +157,44 @@ def table(
         ],
     )
     if not entries:
-        return made
+        return result
     scored = [run for _, run in entries]
     refusal = mixed(scored, task, metrics)
     if refusal is not None:
         raise ConfigError(refusal)
-    made.metrics, said = _named(scored, task, metrics)
-    made.notes += said
+    result.metrics, notes = _named(scored, task, metrics)
+    result.notes += notes
     first = scored[0].summary.metrics["tasks"][task]
-    made.classes = [f"recall.{label}" for label in first["labels"]] if per_class and "labels" in first else []
-    if not made.metrics and not made.classes:
-        return made
+    result.classes = [f"recall.{label}" for label in first["labels"]] if per_class and "labels" in first else []
+    if not result.metrics and not result.classes:
+        return result
 
-    found = {n: settings(run, task) for n, run in entries}
+    settings_of = {n: settings(run, task) for n, run in entries}
     groups: dict[Any, list[tuple[int, Run]]] = {}
     for n, run in entries:
-        groups.setdefault(n if each else grouped_by(run, found[n]), []).append((n, run))
-    kept = [_newest(group, task, made.notes) for group in groups.values()]
+        groups.setdefault(n if each else grouped_by(run, settings_of[n]), []).append((n, run))
+    newest = [_newest(group, task, result.notes) for group in groups.values()]
 
-    counted = [entry for group in kept for entry in group]
-    columns = _columns([run for _, run in counted], [found[n] for n, _ in counted])
-    common = found[kept[0][0][0]]
-    made.settings = columns or ["model.name"]
+    counted = [entry for group in newest for entry in group]
+    columns = _columns([run for _, run in counted], [settings_of[n] for n, _ in counted])
+    common = settings_of[newest[0][0][0]]
+    result.settings = columns or ["model.name"]
     # Only those that generate have a reader, which is one.
     signed = {key: value for run in scored for key, value in signature(run, task, headline=False).items()}
     usual = {key: text(default_of(key)) for key in SCORED_WITH}
     for key in ("evaluation.split", *READOUTS, "evaluation.reader", *usual, *LEADING):
         value = signed[key] if key in signed else common.get(key)
-        if key not in made.settings and value is not None and value != usual.get(key):
-            made.about[key] = value
-    made.rows = [_row(group, made, found[group[0][0]]) for group in kept]
-    _mark_clips(made)
-    for name in (*made.metrics, *made.classes):
-        undefined = [n for row in made.rows for n in row.runs if _number(runs[n - 1], task, name) is None]
+        if key not in result.settings and value is not None and value != usual.get(key):
+            result.about[key] = value
+    result.rows = [_row(group, result, settings_of[group[0][0]]) for group in newest]
+    _mark_clips(result)
+    for name in (*result.metrics, *result.classes):
+        undefined = [n for row in result.rows for n in row.runs if _number(runs[n - 1], task, name) is None]
         if undefined:
-            made.notes.append(
+            result.notes.append(
                 f"{name} of {task} is undefined in {', '.join(map(str, undefined))}, and so is a mean with it"
             )
-    return made
+    return result
 
 
 def _newest(group: Sequence[tuple[int, Run]], task: str, notes: list[str]) -> list[tuple[int, Run]]:
@@ -202,15 +202,15 @@ def _newest(group: Sequence[tuple[int, Run]], task: str, notes: list[str]) -> li
     by_seed: dict[int, list[tuple[int, Run]]] = {}
     for entry in group:
         by_seed.setdefault(entry[1].seed, []).append(entry)
-    kept = []
+    entries = []
     for seed in sorted(by_seed):
         *others, newest = sorted(by_seed[seed], key=_age)
-        kept.append(newest)
+        entries.append(newest)
         notes += [
             f"{n} is not counted for {task}: {newest[0]} has the same configuration and seed and is newer"
             for n, _ in others
         ]
-    return kept
+    return entries
 
 
 def _age(entry: tuple[int, Run]) -> tuple[str, int]:
@@ -238,39 +238,40 @@ def summarised(values: Sequence[float | None]) -> Number:
     return Number(mean=fmean(defined), sd=stdev(defined) if len(defined) > 1 else None)
 
 
-def _row(group: Sequence[tuple[int, Run]], made: Table, found: Mapping[str, str]) -> Row:
+def _row(group: Sequence[tuple[int, Run]], of_table: Table, setting: Mapping[str, str]) -> Row:
     runs = [run for _, run in group]
-    results = [run.summary.metrics["tasks"][made.task] for run in runs]
+    results = [run.summary.metrics["tasks"][of_table.task] for run in runs]
     readers = [run.summary.metrics["reader"] for run in runs]
     counts = {name: [result[key] for result in results] for name, key in COUNTS.items()}
     return Row(
         runs=[n for n, _ in group],
-        setting={key: found.get(key) for key in made.settings},
-        whole=dict(found),
+        setting={key: setting.get(key) for key in of_table.settings},
+        whole=dict(setting),
         seeds=[run.seed for run in runs],
         counts={name: (min(values), max(values)) for name, values in counts.items()},
         readable=fmean(
             result[f"n_readable_{reader}"] / result["n_scored"] for result, reader in zip(results, readers, strict=True)
         ),
         numbers={
-            name: summarised([_number(run, made.task, name) for run in runs]) for name in (*made.metrics, *made.classes)
+            name: summarised([_number(run, of_table.task, name) for run in runs])
+            for name in (*of_table.metrics, *of_table.classes)
         },
-        clips=list(dict.fromkeys(run.clips[made.task.split(".")[0]] for run in runs)),
+        clips=list(dict.fromkeys(run.clips[of_table.task.split(".")[0]] for run in runs)),
     )
 
 
-def _mark_clips(made: Table) -> None:
+def _mark_clips(of_table: Table) -> None:
     """A footnote for every set of clips but the commonest."""
-    sets = Counter(clips for row in made.rows for clips in row.clips)
+    sets = Counter(clips for row in of_table.rows for clips in row.clips)
     commonest = sets.most_common(1)[0][0]
     letters: dict[tuple[str, ...], str] = {}
-    for row in made.rows:
+    for row in of_table.rows:
         if row.clips == [commonest]:
             continue
         key = tuple(sorted(row.clips))
         if key not in letters:
             letters[key] = _letter(len(letters))
-            made.footnotes[letters[key]] = (
+            of_table.footnotes[letters[key]] = (
                 "the runs of this row were scored on different clips, so that its mean is not over seeds alone"
                 if len(key) > 1
                 else "scored on other clips than the rows without this mark, so that the numbers cannot be compared"

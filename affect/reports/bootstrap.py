@@ -82,17 +82,17 @@ def interval(
     assert len(ours) == len(theirs) > 0 and all(len(column) == len(gold) for column in (*ours, *theirs, groups))
     dice = np.random.default_rng(SEED)
     num_groups, num_seeds, every = int(groups.max()) + 1, len(ours), np.arange(len(gold))
-    found = np.empty(resamples)
+    differences = np.empty(resamples)
     for number in range(resamples):
         times = np.bincount(dice.integers(num_groups, size=num_groups), minlength=num_groups)
         rows = np.repeat(every, times[groups])
         drawn = np.bincount(dice.integers(num_seeds, size=num_seeds))
-        found[number] = sum(
+        differences[number] = sum(
             n * (metric(gold[rows], ours[seed][rows]) - metric(gold[rows], theirs[seed][rows]))
             for seed, n in enumerate(drawn)
             if n
         )
-    defined = found[~np.isnan(found)] / num_seeds
+    defined = differences[~np.isnan(differences)] / num_seeds
     if not len(defined):
         return float("nan"), float("nan"), resamples
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -128,8 +128,8 @@ def compare(pairs: Sequence[tuple[Scored, Scored]], task: Task, metric: Metric, 
     elif len(pairs) == 1:
         notes.append("a single seed, so that the interval is over groups of clips alone")
     if 1 < num_groups < FEW_GROUPS or (num_groups == 1 and len(pairs) > 1):
-        what = "a single group" if num_groups == 1 else f"{num_groups} groups"
-        notes.append(f"the clips are of {what}, too few to stand for others: the interval is too narrow")
+        number_in_words = "a single group" if num_groups == 1 else f"{num_groups} groups"
+        notes.append(f"the clips are of {number_in_words}, too few to stand for others: the interval is too narrow")
     if undefined:
         notes.append(f"undefined in {undefined:,} of {resamples:,} resamples, which the interval leaves out")
     return Compared(
@@ -141,12 +141,12 @@ def _check_same_clips(runs: Sequence[Scored], ids: Sequence[str]) -> None:
     first = runs[0]
     for run in runs[1:]:
         for key in ids:
-            for what in ("target", "group"):
-                one, other = getattr(first.predictions[key], what), getattr(run.predictions[key], what)
+            for attribute in ("target", "group"):
+                one, other = getattr(first.predictions[key], attribute), getattr(run.predictions[key], attribute)
                 if one != other:
                     raise DataError(
-                        f"{key} has the {what} {one} in {first.name} and {other} in {run.name}: the annotations have"
-                        " changed between these runs, evaluate the older one again"
+                        f"{key} has the {attribute} {one} in {first.name} and {other} in {run.name}: the annotations"
+                        " have changed between these runs, evaluate the older one again"
                     )
 
 
@@ -159,18 +159,20 @@ def scored(run: Run, name: str, task: Task, metric: Metric) -> Scored:
     metric. Raises DataError where its predictions are damaged, or are not those that its number was computed from."""
     assert run.summary.metrics is not None
     path = run.folder / "predictions.jsonl"
-    own = {p.id: p for p in read_predictions(run.folder) if f"{p.dataset}.{p.task}" == name and p.target is not None}
-    made = Scored(name=str(run.folder), predictions=own, reader=run.summary.metrics["reader"])
-    kept = numbers(run, name)[task.headline]
-    if not own:
+    predictions = {
+        p.id: p for p in read_predictions(run.folder) if f"{p.dataset}.{p.task}" == name and p.target is not None
+    }
+    result = Scored(name=str(run.folder), predictions=predictions, reader=run.summary.metrics["reader"])
+    stated = numbers(run, name)[task.headline]
+    if not predictions:
         raise DataError(f"{path} has no prediction of {name} that has a label: restore the file, or evaluate again")
     try:
-        now = metric.function(made.gold(list(own), task), made.read(list(own), task), task)
+        now = metric.function(result.gold(list(predictions), task), result.read(list(predictions), task), task)
     except ValueError as error:
         raise DataError(f"{path} is not of {name} ({error}): restore the file, or evaluate again") from error
-    if not np.isclose(now, np.nan if kept is None else kept, rtol=0, atol=1e-9, equal_nan=True):
+    if not np.isclose(now, np.nan if stated is None else stated, rtol=0, atol=1e-9, equal_nan=True):
         raise DataError(
             f"{path} gives {task.headline}={now:.6f} of {name}, and metrics.json has"
-            f" {'undefined' if kept is None else f'{kept:.6f}'}: restore the two files, or evaluate again"
+            f" {'undefined' if stated is None else f'{stated:.6f}'}: restore the two files, or evaluate again"
         )
-    return made
+    return result

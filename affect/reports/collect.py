@@ -18,7 +18,7 @@ DEPTH = 3
 def find(named: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Run folders that are named or lie in a named folder, each once, by name; and a note for each folder whose run
     folders lie deeper than DEPTH. Raises ConfigError where a folder is none and holds none."""
-    found: dict[Path, Path] = {}
+    folders: dict[Path, Path] = {}
     deeper: list[str] = []
     for folder in named:
         try:
@@ -29,10 +29,10 @@ def find(named: Sequence[Path]) -> tuple[list[Path], list[str]]:
         if not below:
             read(folder)  # says what is wrong with it
         for path in inside:
-            found.setdefault(path.resolve(), path)
+            folders.setdefault(path.resolve(), path)
         parents = dict.fromkeys(path.parent for path in below if path not in inside)
         deeper += [f"{parent} has runs too, which are not in the table: name it beside {folder}" for parent in parents]
-    return list(found.values()), deeper
+    return list(folders.values()), deeper
 
 
 def _inside(folder: Path, depth: int) -> Iterator[Path]:
@@ -118,9 +118,15 @@ def _lacking(metrics: Any) -> Iterator[str]:
     yield from (key for key in ("split", "readout", "intensity_readout", "reader", "tasks") if key not in metrics)
     if "tasks" not in metrics:
         return
-    own = ("headline", "value", "n_scored", "expected", "used", "n_readable_exact", "n_readable_lenient")
+    needed_by_all = ("headline", "value", "n_scored", "expected", "used", "n_readable_exact", "n_readable_lenient")
     for task, numbers_of_task in metrics["tasks"].items():
-        needed = (*own, "exact", "lenient", "majority", *(["recall_per_class"] if "labels" in numbers_of_task else []))
+        needed = (
+            *needed_by_all,
+            "exact",
+            "lenient",
+            "majority",
+            *(["recall_per_class"] if "labels" in numbers_of_task else []),
+        )
         yield from (f"tasks.{task}.{key}" for key in needed if key not in numbers_of_task)
 
 
@@ -135,11 +141,13 @@ def _training(run: Path, evaluation: Path) -> RunSummary | None:
 
 def check_metrics(runs: Sequence[Run], metrics: Sequence[str]) -> None:
     """Raises ConfigError for a metric that no task of any run has."""
-    known = {name for run in runs if run.counts for task in run.summary.metrics["tasks"] for name in numbers(run, task)}
+    there_are = {
+        name for run in runs if run.counts for task in run.summary.metrics["tasks"] for name in numbers(run, task)
+    }
     for name in metrics:
-        if known and name not in (known | {HEADLINE, ALL}):
+        if there_are and name not in (there_are | {HEADLINE, ALL}):
             raise ConfigError(
-                f"--metrics {name}: no run has this metric: choose of {HEADLINE}, {ALL}, {', '.join(sorted(known))}"
+                f"--metrics {name}: no run has this metric: choose of {HEADLINE}, {ALL}, {', '.join(sorted(there_are))}"
             )
 
 

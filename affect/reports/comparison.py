@@ -75,9 +75,9 @@ def _against_controls(comparison: "_Comparison") -> None:
     for control in controls:
         references = [row for row in table.rows if row.whole.get(CONTROL) == control]
         for row in described:
-            found = comparison.of(row, references, {CONTROL: control})
-            if found is not None:
-                row.controls[control] = found
+            difference = comparison.of(row, references, {CONTROL: control})
+            if difference is not None:
+                row.controls[control] = difference
     if any(row.controls for row in table.rows):
         table.notes.append(
             f"difference of {table.task} to controls: {table.compared} of descriptions minus that of the row with the"
@@ -119,30 +119,30 @@ class _Comparison:
         try:
             for number in {number for pair in pairs for number in pair} - self.scored.keys():
                 self.scored[number] = scored(self.runs[number - 1], self.table.task, self.task, self.metric)
-            found = compare(
+            compared = compare(
                 [(self.scored[one], self.scored[other]) for one, other in pairs], self.task, self.metric, self.resamples
             )
         except DataError as error:
             self.damaged[str(error)] = None
             return None
-        notes += [f"{who}: {note}" for note in found.notes]
+        notes += [f"{who}: {note}" for note in compared.notes]
         return Difference(
             against=reference.runs,
             num_seeds=len(pairs),
-            clips=found.clips,
-            groups=found.groups,
-            mean=found.mean,
-            low=found.low,
-            high=found.high,
-            better=self._better(found, one_seed=len(pairs) == 1 and row.whole["tuning"] != ZERO_SHOT),
+            clips=compared.clips,
+            groups=compared.groups,
+            mean=compared.mean,
+            low=compared.low,
+            high=compared.high,
+            better=self._better(compared, one_seed=len(pairs) == 1 and row.whole["tuning"] != ZERO_SHOT),
         )
 
-    def _better(self, found: Compared, *, one_seed: bool) -> str:
-        if found.low is None or found.high is None:
+    def _better(self, compared: Compared, *, one_seed: bool) -> str:
+        if compared.low is None or compared.high is None:
             return ""
-        if not (found.low > 0 if self.metric.higher_is_better else found.high < 0):
+        if not (compared.low > 0 if self.metric.higher_is_better else compared.high < 0):
             return "not shown"
-        return "uncertain" if one_seed or found.groups < FEW_GROUPS else "yes"
+        return "uncertain" if one_seed or compared.groups < FEW_GROUPS else "yes"
 
 
 def _wanted(tables: Sequence[Table], conditions: Sequence[str]) -> dict[str, str]:
@@ -158,12 +158,12 @@ def _wanted(tables: Sequence[Table], conditions: Sequence[str]) -> dict[str, str
         wanted[key] = value
     left = rows
     for key, value in wanted.items():
-        there = sorted({row.whole[key] for row in left if key in row.whole})
+        options = sorted({row.whole[key] for row in left if key in row.whole})
         left = [row for row in left if key in row.whole and same(row.whole[key], value)]
         if rows and not left:
             more = " beside the others" if len(wanted) > 1 else ""
             raise ConfigError(
-                f"--against {key}={value}: no row has that{more}: choose of {', '.join(there) or 'another key'}"
+                f"--against {key}={value}: no row has that{more}: choose of {', '.join(options) or 'another key'}"
             )
     if rows and len(left) == len(rows):
         raise ConfigError(
@@ -178,8 +178,8 @@ def _task(table: Table, runs: Sequence[Run]) -> Task:
     dataset, name = table.task.split(".", 1)
     config = runs[table.rows[0].runs[0] - 1].summary.config
     defined = config["datasets"][dataset]["task_definitions"][name]
-    own = {key: defined[key] for key in ("labels", "low", "high")}
-    return Task(name=name, kind=Kind(defined["kind"]), headline=next(iter(table.metrics), ""), **own)
+    definition = {key: defined[key] for key in ("labels", "low", "high")}
+    return Task(name=name, kind=Kind(defined["kind"]), headline=next(iter(table.metrics), ""), **definition)
 
 
 def _reference(row: Row, references: Sequence[Row], table: Table, wanted: Mapping[str, str]) -> Row | str:

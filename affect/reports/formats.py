@@ -36,17 +36,17 @@ def markdown(report: Report) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _pipes(found: Sequence[Column]) -> str:
-    widths = [max(3, len(column.heading), *map(len, column.cells)) for column in found]
-    right = [column.kind != "word" for column in found]
+def _pipes(columns: Sequence[Column]) -> str:
+    widths = [max(3, len(column.heading), *map(len, column.cells)) for column in columns]
+    right = [column.kind != "word" for column in columns]
 
     def line(cells: Sequence[str]) -> str:
         padded = [f"{c:>{w}}" if r else f"{c:<{w}}" for c, w, r in zip(cells, widths, right, strict=True)]
         return f"| {' | '.join(padded)} |"
 
     rule = ["-" * (w - 1) + ":" if r else "-" * w for w, r in zip(widths, right, strict=True)]
-    rows = zip(*(column.cells for column in found), strict=True)
-    return "\n".join([line([column.heading for column in found]), line(rule), *map(line, rows)])
+    rows = zip(*(column.cells for column in columns), strict=True)
+    return "\n".join([line([column.heading for column in columns]), line(rule), *map(line, rows)])
 
 
 def comma_separated(report: Report) -> str:
@@ -84,11 +84,11 @@ def _record(table: Table, row: Row, folders: Sequence[str]) -> dict[str, str]:
     for name, number in row.numbers.items():
         record |= {f"{name}_mean": full(number.mean), f"{name}_sd": full(number.sd)}
     if row.difference is not None:
-        kept = asdict(row.difference)
+        fields = asdict(row.difference)
         record |= {
-            "difference" if key == "mean" else f"difference_{key}": full(kept[key]) for key in ("mean", "low", "high")
+            "difference" if key == "mean" else f"difference_{key}": full(fields[key]) for key in ("mean", "low", "high")
         }
-        record |= {f"difference_{key}": str(kept[key]) for key in ("clips", "groups", "num_seeds")}
+        record |= {f"difference_{key}": str(fields[key]) for key in ("clips", "groups", "num_seeds")}
         record["difference_against"] = ";".join(folders[n - 1] for n in row.difference.against)
     for control, difference in row.controls.items():
         ends = {"": difference.mean, "_low": difference.low, "_high": difference.high}
@@ -101,8 +101,8 @@ def _record(table: Table, row: Row, folders: Sequence[str]) -> dict[str, str]:
 def as_json(report: Report) -> str:
     """All that is known of the tables, for other programs: affect.reports.rows says what it is."""
     runs = [{"number": n, "model": model, "folder": folder} for n, (model, folder) in enumerate(report.runs, 1)]
-    whole = {"tables": [asdict(table) for table in report.tables], "runs": runs, "notes": report.notes}
-    return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    content = {"tables": [asdict(table) for table in report.tables], "runs": runs, "notes": report.notes}
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def latex(report: Report) -> str:
@@ -121,17 +121,17 @@ def latex(report: Report) -> str:
     return "\n".join(block for block in blocks if block) + "\n"
 
 
-def _environment(title: str, found: Sequence[Column], footnotes: Mapping[str, str]) -> str:
+def _environment(title: str, columns: Sequence[Column], footnotes: Mapping[str, str]) -> str:
     label = re.sub(r"[^a-z0-9]+", "-", title.split(":")[0].lower()).strip("-")
-    rows = zip(*(column.cells for column in found), strict=True)
+    rows = zip(*(column.cells for column in columns), strict=True)
     lines = [
         r"\begin{table}",
         r"  \centering",
         f"  \\caption{{{escape_latex(title)}.}}",
         f"  \\label{{tab:{label}}}",
-        f"  \\begin{{tabular}}{{{''.join('l' if column.kind == 'word' else 'r' for column in found)}}}",
+        f"  \\begin{{tabular}}{{{''.join('l' if column.kind == 'word' else 'r' for column in columns)}}}",
         r"    \toprule",
-        f"    {' & '.join(column.heading for column in found)} \\\\",
+        f"    {' & '.join(column.heading for column in columns)} \\\\",
         r"    \midrule",
         *(f"    {' & '.join(row)} \\\\" for row in rows),
         r"    \bottomrule",

@@ -61,31 +61,31 @@ def sections(table: Table, style: Style) -> list[Section]:
     first; so is what descriptions cost, and what they give away."""
     about = "; ".join(f"{heading(key).removeprefix('evaluation.')} {value}" for key, value in table.about.items())
     about += "" if all(len(row.seeds) == 1 for row in table.rows) else "; mean ± standard deviation over seeds"
-    made = []
+    parts = []
     if table.metrics:
         columns = _results(table, table.metrics, (*COUNTS, READABLE), style)
         columns += _differences(table.rows, style) if table.compared is not None else []
-        made.append(_section(f"{table.task}: {about}", table.rows, columns))
+        parts.append(_section(f"{table.task}: {about}", table.rows, columns))
     if table.classes:
         title = f"{table.task}, recall per class of the lenient reader: {about}"
-        made.append(_section(title, table.rows, _results(table, table.classes, ("used",), style)))
+        parts.append(_section(title, table.rows, _results(table, table.classes, ("used",), style)))
     split = table.about["evaluation.split"]
     if told := [row for row in table.rows if row.cost is not None]:
         columns = [*_settings(table, told, style), *_costs(told, style)]
         columns += _differences(told, style) if table.compared is not None else []
-        made.append(_section(f"{table.task}, cost of descriptions: split {split}", told, columns))
+        parts.append(_section(f"{table.task}, cost of descriptions: split {split}", told, columns))
     if compared := [(row, control) for row in table.rows for control in row.controls]:
         rows = [row for row, _ in compared]
         differences = [(control, row.controls[control]) for row, control in compared]
         columns = [*_settings(table, rows, style), *_to_controls(differences, style)]
-        made.append(_section(f"{table.task}, descriptions against their controls: split {split}", rows, columns))
+        parts.append(_section(f"{table.task}, descriptions against their controls: split {split}", rows, columns))
     if audits := [(row, audit) for row in table.rows for audit in row.audits]:
         rows = [row for row, _ in audits]
         columns = [*_settings(table, rows, style), *_audits([audit for _, audit in audits], style)]
-        made.append(
+        parts.append(
             _section(f"{table.task}, leak audit: all splits of a training, {split} of an evaluation", rows, columns)
         )
-    return made
+    return parts
 
 
 def _section(title: str, rows: Sequence[Row], columns: list[Column]) -> Section:
@@ -112,18 +112,18 @@ def _results(table: Table, metrics: Sequence[str], counts: Sequence[str], style:
         # The mark stands where the clips are counted.
         return lambda row: span(row.counts[name]) + (style.mark(row.mark) if row.mark and name == "used" else "")
 
-    made = _settings(table, table.rows, style)
+    columns = _settings(table, table.rows, style)
     if table.each:
-        made.append(column("seed", lambda row: str(row.seeds[0])))
+        columns.append(column("seed", lambda row: str(row.seeds[0])))
     else:
-        made.append(column("seeds", lambda row: str(len(row.seeds))))
-    made += [column(name, count(name)) for name in counts if name != READABLE]
+        columns.append(column("seeds", lambda row: str(len(row.seeds))))
+    columns += [column(name, count(name)) for name in counts if name != READABLE]
     if READABLE in counts:
-        made.append(column(READABLE, lambda row: style.escape(f"{row.readable:.1%}")))
+        columns.append(column(READABLE, lambda row: style.escape(f"{row.readable:.1%}")))
     for name in metrics:
         values = style.numbers([row.numbers[name] for row in table.rows])
-        made.append(Column(heading=style.escape(name.removeprefix("recall.")), cells=values, kind="number"))
-    return made
+        columns.append(Column(heading=style.escape(name.removeprefix("recall.")), cells=values, kind="number"))
+    return columns
 
 
 def _differences(rows: Sequence[Row], style: Style) -> list[Column]:
@@ -146,50 +146,52 @@ def _ends(difference: Difference, style: Style) -> str:
     return f"{style.escape('[')}{low}, {high}{style.escape(']')}"
 
 
-def _to_controls(found: Sequence[tuple[str, Difference]], style: Style) -> list[Column]:
-    means = ["undefined" if one.mean is None else style.signed(one.mean) for _, one in found]
+def _to_controls(differences: Sequence[tuple[str, Difference]], style: Style) -> list[Column]:
+    means = ["undefined" if one.mean is None else style.signed(one.mean) for _, one in differences]
     return [
-        Column(heading="minus", cells=[style.escape(control) for control, _ in found], kind="word"),
+        Column(heading="minus", cells=[style.escape(control) for control, _ in differences], kind="word"),
         Column(heading="difference", cells=means, kind="number"),
         Column(
-            heading=style.escape(f"{LEVEL:.0%} interval"), cells=[_ends(one, style) for _, one in found], kind="number"
+            heading=style.escape(f"{LEVEL:.0%} interval"),
+            cells=[_ends(one, style) for _, one in differences],
+            kind="number",
         ),
-        Column(heading="groups", cells=[f"{one.groups:,}" for _, one in found], kind="count"),
-        Column(heading="seeds", cells=[f"{one.num_seeds:,}" for _, one in found], kind="count"),
-        Column(heading="better", cells=[one.better or NOT_APPLICABLE for _, one in found], kind="word"),
+        Column(heading="groups", cells=[f"{one.groups:,}" for _, one in differences], kind="count"),
+        Column(heading="seeds", cells=[f"{one.num_seeds:,}" for _, one in differences], kind="count"),
+        Column(heading="better", cells=[one.better or NOT_APPLICABLE for _, one in differences], kind="word"),
     ]
 
 
 def _costs(rows: Sequence[Row], style: Style) -> list[Column]:
     costs = [row.cost for row in rows if row.cost is not None]
-    made = {
+    columns = {
         "tokens a prompt": [_or_none(cost.tokens_per_prompt, ".1f") for cost in costs],
         "of its text": [style.escape(_or_none(cost.share_of_text_tokens, ".1%")) for cost in costs],
         "seconds a clip": [_or_none(cost.seconds_per_clip, ".3f") for cost in costs],
     }
-    return [Column(heading=name, cells=cells, kind="count") for name, cells in made.items()]
+    return [Column(heading=name, cells=cells, kind="count") for name, cells in columns.items()]
 
 
 def _audits(audits: Sequence[Audit], style: Style) -> list[Column]:
-    def shares(what: str) -> list[str]:
+    def shares(kind: str) -> list[str]:
         cells = []
         for audit in audits:
-            right = audit.right[what]
-            cell = _or_none(audit.named[what], ".1%") + ("" if right is None else f" ({right:.2f})")
+            right = audit.right[kind]
+            cell = _or_none(audit.named[kind], ".1%") + ("" if right is None else f" ({right:.2f})")
             cells.append(style.escape(cell))
         return cells
 
-    made = {
+    columns = {
         "of": [style.escape(audit.of) for audit in audits],
         "clips": [span(audit.clips) for audit in audits],
-        **{what: shares(what) for what in audits[0].named},
+        **{kind: shares(kind) for kind in audits[0].named},
         audits[0].measure: [_or_none(audit.predicted, ".4f") for audit in audits],
         "masked": [_or_none(audit.masked, ".4f") for audit in audits],
         "without looking": [_or_none(audit.baseline, ".4f") for audit in audits],
     }
     return [
         Column(heading=style.escape(name), cells=cells, kind="word" if name == "of" else "count")
-        for name, cells in made.items()
+        for name, cells in columns.items()
     ]
 
 
@@ -216,8 +218,8 @@ def aligned(numbers: Sequence[Number]) -> list[str]:
     means = [four(number.mean) for number in numbers]
     spreads = ["" if number.sd is None else f" ± {number.sd:.4f}" for number in numbers]
     width = max((len(mean) for mean, number in zip(means, numbers, strict=True) if number.mean is not None), default=0)
-    made = [f"{mean:>{width}}{spread}" for mean, spread in zip(means, spreads, strict=True)]
-    return [f"{cell:<{max(map(len, made))}}" for cell in made]
+    cells = [f"{mean:>{width}}{spread}" for mean, spread in zip(means, spreads, strict=True)]
+    return [f"{cell:<{max(map(len, cells))}}" for cell in cells]
 
 
 def four(value: float | None) -> str:

@@ -99,15 +99,15 @@ def text(value: Any) -> str:
 def _plain(config: Mapping[str, Any]) -> dict[str, str]:
     """`leaves` as text. Where a dataset lies on a machine is no setting, but which table a manifest is, and which file
     descriptions come from: these are told relative to the places that this machine keeps them in."""
-    found = {key: text(value) for key, value in leaves(config)}
+    texts = {key: text(value) for key, value in leaves(config)}
     for name, dataset in config["datasets"].items():
         if dataset["reader"] == "manifest":
-            found[f"datasets.{name}.root"] = _placed(dataset["root"], config)
+            texts[f"datasets.{name}.root"] = _placed(dataset["root"], config)
         else:
-            found.pop(f"datasets.{name}.root")
+            texts.pop(f"datasets.{name}.root")
     if config["knowledge"].get("file_path") is not None:
-        found["knowledge.file_path"] = _placed(config["knowledge"]["file_path"], config)
-    return found
+        texts["knowledge.file_path"] = _placed(config["knowledge"]["file_path"], config)
+    return texts
 
 
 def _placed(path: str, config: Mapping[str, Any]) -> str:
@@ -123,16 +123,19 @@ def _no_matter(key: str) -> bool:
 
 def idle(run: Run) -> Callable[[str], bool]:
     """Whether a key of `settings` had no effect in a run, since another key switches off what it is about."""
-    own, trained = unused(run.summary.config), unused(run.summary.config if run.training is None else run.training)
-    return lambda key: (trained if learns(key) else own)(key.removeprefix("training."))
+    unused_here, trained = (
+        unused(run.summary.config),
+        unused(run.summary.config if run.training is None else run.training),
+    )
+    return lambda key: (trained if learns(key) else unused_here)(key.removeprefix("training."))
 
 
-def grouped_by(run: Run, found: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def grouped_by(run: Run, of_run: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Of `settings` what makes runs with other seeds runs of another setting. What a choice of a group is called is
     shown, and decides nothing: its values are settings themselves."""
     without_effect = idle(run)
     return tuple(
-        sorted((key, value) for key, value in found.items() if not (is_one_of(key, NEUTRAL) or without_effect(key)))
+        sorted((key, value) for key, value in of_run.items() if not (is_one_of(key, NEUTRAL) or without_effect(key)))
     )
 
 
@@ -153,7 +156,7 @@ def settings(run: Run, task: str) -> dict[str, str]:
     definition = f"datasets.{dataset}.task_definitions."
     split = run.summary.config["evaluation"]["split"]
     shown = _shown(run.summary.config)
-    found = {"tuning": run.tuning}
+    result = {"tuning": run.tuning}
     for key, value in _plain(run.summary.config).items():
         if _no_matter(key) or learns(key) or key in SIGNED or key in ("seed", "evaluation.selection"):
             continue
@@ -174,17 +177,17 @@ def settings(run: Run, task: str) -> dict[str, str]:
                 continue
             if other_task or other_split or reported:
                 continue
-        found[key] = value
-    if found.get("intervention") == "none":
-        del found["intervention"]  # as in a run that was made before there were any
-    found |= shown
-    found["model.name"] = run.summary.model
+        result[key] = value
+    if result.get("intervention") == "none":
+        del result["intervention"]  # as in a run that was made before there were any
+    result |= shown
+    result["model.name"] = run.summary.model
     if run.training is not None:
         trained = _shown(run.training, training=True)
-        found |= _trained(run.training) | {f"training.{key}": value for key, value in trained.items()}
+        result |= _trained(run.training) | {f"training.{key}": value for key, value in trained.items()}
         if run.training_lost:
-            found["training.run"] = text(run.summary.config["run"])
-    return found
+            result["training.run"] = text(run.summary.config["run"])
+    return result
 
 
 def describes(config: Mapping[str, Any]) -> list[str]:
@@ -200,15 +203,15 @@ def _shown(config: Mapping[str, Any], *, training: bool = False) -> dict[str, st
     """The descriptions in the prompts and what was done to them, in the prompts of the training with `training`.
     Without any, nothing of knowledge makes a difference."""
     names = describes(config)
-    found = {"prompting.descriptions": text(names)}
+    result = {"prompting.descriptions": text(names)}
     if names:
         untouched = training and config["knowledge"]["control_split"] == ControlSplit.test.value
-        found[CONTROL] = Control.none.value if untouched else config["knowledge"]["control"]
-    return found
+        result[CONTROL] = Control.none.value if untouched else config["knowledge"]["control"]
+    return result
 
 
 def _trained(config: Mapping[str, Any]) -> dict[str, str]:
-    found = {"training.datasets": "+".join(config["datasets"])}
+    result = {"training.datasets": "+".join(config["datasets"])}
     for key, value in _plain(config).items():
         first, *rest = key.split(".")
         if _no_matter(key) or key.startswith(("model.", "prompting.", "knowledge.")) or key == "seed":
@@ -221,20 +224,20 @@ def _trained(config: Mapping[str, Any]) -> dict[str, str]:
                 continue
         if key == "evaluation.split":
             continue
-        found[key if learns(key) else f"training.{key}"] = value
-    return found
+        result[key if learns(key) else f"training.{key}"] = value
+    return result
 
 
 def facts(run: Run) -> dict[str, str]:
     """By key, all that `where` can ask about."""
-    found = {"dataset": "+".join(run.summary.config["datasets"])}
-    found |= _plain(run.summary.config)
+    result = {"dataset": "+".join(run.summary.config["datasets"])}
+    result |= _plain(run.summary.config)
     if run.counts:
-        found["tuning"] = run.tuning
+        result["tuning"] = run.tuning
         if run.training is not None:
-            found["training.datasets"] = "+".join(run.training["datasets"])
-            found |= {f"training.{key}": value for key, value in _plain(run.training).items()}
-    return found
+            result["training.datasets"] = "+".join(run.training["datasets"])
+            result |= {f"training.{key}": value for key, value in _plain(run.training).items()}
+    return result
 
 
 def where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
@@ -245,15 +248,15 @@ def where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
     """
     if not conditions:
         return list(runs)
-    known = [facts(run) for run in runs]
-    keys = {key for each in known for key in each}
-    wanted: dict[str, list[str]] = {}
+    facts_of_runs = [facts(run) for run in runs]
+    keys = {key for each in facts_of_runs for key in each}
+    values_by_key: dict[str, list[str]] = {}
     for condition in conditions:
         key, value = parsed("--where", condition, keys, "The config.yaml of a run folder has all of them")
-        wanted.setdefault(key, []).append(value)
-    left = list(zip(runs, known, strict=True))
-    for key, values in wanted.items():
-        there = sorted({each[key] for _, each in left if key in each})
+        values_by_key.setdefault(key, []).append(value)
+    left = list(zip(runs, facts_of_runs, strict=True))
+    for key, values in values_by_key.items():
+        options = sorted({each[key] for _, each in left if key in each})
         left = [
             (run, each)
             for run, each in left
@@ -262,7 +265,7 @@ def where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
         ]
         if not left:
             raise ConfigError(
-                f"no run has {' or '.join(f'{key}={value}' for value in values)}: choose of {', '.join(there)}"
+                f"no run has {' or '.join(f'{key}={value}' for value in values)}: choose of {', '.join(options)}"
             )
     return [run for run, _ in left]
 
@@ -273,11 +276,11 @@ def parsed(option: str, condition: str, keys: Collection[str], remedy: str) -> t
     key, equals, value = condition.partition("=")
     if not equals:
         raise ConfigError(f"{option} {condition} has no =: write {option} KEY=VALUE, as in prompting=plain")
-    whole = next((whole for whole in (key, f"{key}.name", f"{key}.source") if whole in keys), None)
-    if whole is None:
-        groups = {known.rpartition(".")[0] for known in keys if known.endswith((".name", ".source"))}
+    match = next((match for match in (key, f"{key}.name", f"{key}.source") if match in keys), None)
+    if match is None:
+        groups = {full_key.rpartition(".")[0] for full_key in keys if full_key.endswith((".name", ".source"))}
         raise ConfigError(f"{option} {condition}: no run has the key '{key}'{near(key, groups | {*keys})} {remedy}")
-    return whole, value
+    return match, value
 
 
 def same(one: str, other: str) -> bool:
@@ -293,19 +296,19 @@ def signature(run: Run, task: str, *, headline: bool) -> dict[str, str]:
     dataset, name = task.split(".", 1)
     metrics, config = run.summary.metrics, run.summary.config
     assert metrics is not None
-    found = {"evaluation.split": metrics["split"]}
+    result = {"evaluation.split": metrics["split"]}
     prefix = f"datasets.{dataset}.task_definitions.{name}"
     definition = config["datasets"][dataset]["task_definitions"][name]
-    found[f"{prefix}.kind"] = text(definition["kind"])
+    result[f"{prefix}.kind"] = text(definition["kind"])
     if "labels" in metrics["tasks"][task]:
-        found[f"{prefix}.labels"] = text(definition["labels"])
+        result[f"{prefix}.labels"] = text(definition["labels"])
     else:
-        found |= {f"{prefix}.{end}": text(definition[end]) for end in ("low", "high")}
+        result |= {f"{prefix}.{end}": text(definition[end]) for end in ("low", "high")}
     if generates(run, task):
-        found["evaluation.reader"] = metrics["reader"]
+        result["evaluation.reader"] = metrics["reader"]
     if headline:
-        found[f"{prefix}.headline"] = metrics["tasks"][task]["headline"]
-    return found
+        result[f"{prefix}.headline"] = metrics["tasks"][task]["headline"]
+    return result
 
 
 def _readout_key(run: Run, task: str) -> str:
@@ -332,24 +335,24 @@ def generates(run: Run, task: str) -> bool:
 def mixed(runs: Sequence[Run], task: str, metrics: Sequence[str]) -> str | None:
     """The sentence that refuses to put these runs into one table, None where they may stand in one. `metrics` are those
     asked for."""
-    found = [signature(run, task, headline=bool({HEADLINE, ALL} & set(metrics))) for run in runs]
-    compared = [_comparable(each) for each in found]
-    keys = list(dict.fromkeys(key for each in found for key in each))
+    signatures = [signature(run, task, headline=bool({HEADLINE, ALL} & set(metrics))) for run in runs]
+    compared = [_comparable(each) for each in signatures]
+    keys = list(dict.fromkeys(key for each in signatures for key in each))
     # A key that only one readout has (the reader, say) adds nothing to the difference between the readouts.
     differing = [key for key in keys if len({each[key] for each in compared if key in each}) > 1]
     if not differing:
         return None
     parts = []
     for key in differing:
-        values = dict.fromkeys(each[key] for each in found if key in each)
+        values = dict.fromkeys(each[key] for each in signatures if key in each)
         holders = {
             value: some(
-                [str(r.folder) for r, each in zip(runs, found, strict=True) if key in each and each[key] == value]
+                [str(r.folder) for r, each in zip(runs, signatures, strict=True) if key in each and each[key] == value]
             )
             for value in values
         }
         parts.append(f"{key} ({'; '.join(f'{value} in {named}' for value, named in holders.items())})")
-    combinations = Counter(tuple(each.get(key) for key in differing) for each in found)
+    combinations = Counter(tuple(each.get(key) for key in differing) for each in signatures)
     [(commonest, _)] = combinations.most_common(1)
     words = [f"{key}={value}" for key, value in zip(differing, commonest, strict=True) if value is not None]
     remedy = f"choose with {' '.join(f'--where {shlex.quote(word)}' for word in words)} or the like"
@@ -358,11 +361,11 @@ def mixed(runs: Sequence[Run], task: str, metrics: Sequence[str]) -> str | None:
     return f"{task} gets no table, since its runs differ in {' and in '.join(parts)}: {remedy}"
 
 
-def _comparable(found: dict[str, str]) -> dict[str, str]:
+def _comparable(signed: dict[str, str]) -> dict[str, str]:
     # The order of the labels changes the question, not what a number means.
     return {
         key: ",".join(sorted(value[1:-1].split(","))) if key.endswith(".labels") else value
-        for key, value in found.items()
+        for key, value in signed.items()
     }
 
 

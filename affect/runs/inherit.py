@@ -53,10 +53,10 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
                 for key in refused
             )
         )
-    own = run_config(folder)
-    merged = own.copy()
+    run_cfg = run_config(folder)
+    merged = run_cfg.copy()
     # Where data and derived files are is this machine's affair: the run may have been trained on another one.
-    _move_datasets(merged, *(_root(key, raw, own, keys) for key in ROOTS))
+    _move_datasets(merged, *(_root(key, raw, run_cfg, keys) for key in ROOTS))
     if "dataset" in keys:
         merged.datasets = {
             name: merged.datasets[name] if name in merged.datasets else raw.datasets[name] for name in raw.datasets
@@ -73,21 +73,22 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
     for key in keys:
         if key not in ("dataset", "sweep", "hydra") and not key.startswith("hydra."):
             OmegaConf.update(merged, key, OmegaConf.select(raw, key), merge=False)
-    added = set(merged.modalities) - set(own.modalities)
+    added = set(merged.modalities) - set(run_cfg.modalities)
     untrained = added & set(new_modalities(OmegaConf.to_object(merged.model)))
     if untrained:
         raise ConfigError(
             f"modalities={merged.modalities} has {' and '.join(MODALITIES[m] for m in sorted(untrained))}, but"
-            f" run={folder} was trained with modalities={own.modalities} and its encoder for that is still random:"
+            f" run={folder} was trained with modalities={run_cfg.modalities} and its encoder for that is still random:"
             " leave it out"
         )
     for letter, tower in (("a", "audio"), ("v", "vision")):
         # A tower of a modality that a run did without was not even loaded.
-        trained = [key for key in (tower, "projector") if own.finetuning[key] in (Tower.lora, Tower.full)]
+        modes = run_cfg.finetuning
+        trained = [key for key in (tower, "projector") if modes[key] in (Tower.lora, Tower.full)]
         if letter in added and trained:
             raise ConfigError(
                 f"modalities={merged.modalities} has {MODALITIES[letter]}, but run={folder} was trained with"
-                f" modalities={own.modalities}, and finetuning.{trained[0]}={own.finetuning[trained[0]].value} did"
+                f" modalities={run_cfg.modalities}, and finetuning.{trained[0]}={modes[trained[0]].value} did"
                 f" nothing for what was not there: leave it out, or train with modalities={merged.modalities}"
             )
     for key in ("run", "output_root", "dry_run", "clip"):
@@ -97,11 +98,11 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
     return merged
 
 
-def _root(key: str, raw: DictConfig, own: DictConfig, given: list[str]) -> str:
+def _root(key: str, raw: DictConfig, run_cfg: DictConfig, given: list[str]) -> str:
     """Which of ROOTS a run's data are looked for in: what is given now, by a word or in the environment, else the run's
     own where that is on this machine."""
     stated = key in given or ENVIRONMENT[key] in os.environ
-    return own[key] if not stated and Path(own[key]).is_dir() else raw[key]
+    return run_cfg[key] if not stated and Path(run_cfg[key]).is_dir() else raw[key]
 
 
 def _move_datasets(cfg: DictConfig, data_root: str, cache_root: str) -> None:
@@ -127,14 +128,14 @@ def with_resume(raw: DictConfig, given: list[str]) -> DictConfig:
                 for key in refused
             )
         )
-    own = run_config(folder)
-    _check_datasets(keys, own, folder)
+    run_cfg = run_config(folder)
+    _check_datasets(keys, run_cfg, folder)
     status = read(folder).status
     if program_of(folder) != "train":
         raise ConfigError(f"resume={folder} is an evaluation, and those are not continued: run evaluate.py again")
     if status["state"] == "finished":
         raise ConfigError(
-            f"resume={folder} is finished, with {own.trainer.max_epochs} epochs: evaluate it, python evaluate.py"
+            f"resume={folder} is finished, with {run_cfg.trainer.max_epochs} epochs: evaluate it, python evaluate.py"
             f" run={folder}, or start a new run with more"
         )
     if status["state"] == "running":
@@ -150,22 +151,22 @@ def with_resume(raw: DictConfig, given: list[str]) -> DictConfig:
             " resume_with_other_code=true"
         )
     _move_datasets(
-        own,
-        raw.data_root if "data_root" in keys else own.data_root,
-        raw.cache_root if "cache_root" in keys else own.cache_root,
+        run_cfg,
+        raw.data_root if "data_root" in keys else run_cfg.data_root,
+        raw.cache_root if "cache_root" in keys else run_cfg.cache_root,
     )
     for key in keys:
         if is_one_of(key, MAY_DIFFER_ON_RESUME) and key not in ROOTS:
-            OmegaConf.update(own, key, OmegaConf.select(raw, key), merge=False)
-    return own
+            OmegaConf.update(run_cfg, key, OmegaConf.select(raw, key), merge=False)
+    return run_cfg
 
 
-def _check_datasets(keys: list[str], own: DictConfig, folder: Path) -> None:
-    absent = [key for key in keys if key.startswith("datasets.") and key.split(".")[1] not in own.datasets]
+def _check_datasets(keys: list[str], run_cfg: DictConfig, folder: Path) -> None:
+    absent = [key for key in keys if key.startswith("datasets.") and key.split(".")[1] not in run_cfg.datasets]
     if absent:
         raise ConfigError(
             "\n".join(
-                f"{key}: run={folder} is on {' and '.join(own.datasets)}, and has no dataset {key.split('.')[1]}"
+                f"{key}: run={folder} is on {' and '.join(run_cfg.datasets)}, and has no dataset {key.split('.')[1]}"
                 for key in absent
             )
         )
@@ -179,8 +180,8 @@ def datasets_chosen(words: Sequence[str]) -> list[str]:
         return []
     if any(re.match(r"[+~]*dataset[=@]", word) for word in words):
         return []
-    found = (re.match(r"[+~]*datasets\.([^.=]+)\.", word) for word in words)
-    names = dict.fromkeys(match[1] for match in found if match and (CONF / "dataset" / f"{match[1]}.yaml").is_file())
+    matches = (re.match(r"[+~]*datasets\.([^.=]+)\.", word) for word in words)
+    names = dict.fromkeys(match[1] for match in matches if match and (CONF / "dataset" / f"{match[1]}.yaml").is_file())
     return [f"dataset=[{','.join(names)}]"] if names else []
 
 
@@ -196,11 +197,11 @@ def run_config(folder: Path) -> DictConfig:
         typed.knowledge = OmegaConf.structured(KnowledgeConfig)
         for name, generator in plain["knowledge"]["mllm_models"].items():
             typed.knowledge.mllm_models[name] = _schema(f"knowledge.mllm_models.{name}", generator)
-        own = OmegaConf.merge(typed, plain)
-        missing = sorted(OmegaConf.missing_keys(own))
+        merged = OmegaConf.merge(typed, plain)
+        missing = sorted(OmegaConf.missing_keys(merged))
         if missing:
             raise ConfigError(f"it lacks {', '.join(missing)}")
-        return own
+        return merged
     except (ConfigError, OmegaConfBaseException, KeyError, TypeError) as error:
         why = explain(error, None) if isinstance(error, OmegaConfBaseException) else str(error)
         raise ConfigError(
@@ -211,12 +212,12 @@ def run_config(folder: Path) -> DictConfig:
 
 def trained_tasks(folder: Path) -> list[Task]:
     """The tasks that the run of a folder was trained on, of all its datasets. Raises ConfigError as `run_config`."""
-    own = OmegaConf.to_object(run_config(folder))
-    assert isinstance(own, Config)
-    for dataset in own.datasets.values():
+    cfg = OmegaConf.to_object(run_config(folder))
+    assert isinstance(cfg, Config)
+    for dataset in cfg.datasets.values():
         for name, task in dataset.task_definitions.items():
             task.name = name
-    return chosen_tasks(own)
+    return chosen_tasks(cfg)
 
 
 def _schema(key: str, plain: dict[str, Any]) -> DictConfig:

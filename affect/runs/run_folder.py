@@ -89,9 +89,9 @@ def create(cfg: Config, program: str, job_folder: str | None) -> Path:
         return Path(os.environ[FOLLOWED])
     if cfg.resume is not None:
         folder = Path(cfg.resume)
-        known = _read_json(folder / "environment.json")
+        environment_then = _read_json(folder / "environment.json")
         again = {"time": now(), **environment(program)}
-        write_json(folder / "environment.json", known | {"resumed": [*known["resumed"], again]})
+        write_json(folder / "environment.json", environment_then | {"resumed": [*environment_then["resumed"], again]})
         write_atomic(folder / "config.yaml", to_yaml(kept(cfg)))
         return folder
     if job_folder is not None:
@@ -101,8 +101,8 @@ def create(cfg: Config, program: str, job_folder: str | None) -> Path:
         for name in OUTPUTS:  # of a run of the same configuration that ended before it had saved anything
             (folder / name).unlink(missing_ok=True)
     else:
-        what = f"{'+'.join(cfg.datasets)}_{cfg.model.name}_{cfg.modalities}_s{cfg.seed}"
-        stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{program}_{what}"
+        subject = f"{'+'.join(cfg.datasets)}_{cfg.model.name}_{cfg.modalities}_s{cfg.seed}"
+        stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{program}_{subject}"
         folder = _make_new(Path(cfg.output_root), stem)
     write_json(folder / "environment.json", environment(program))
     write_atomic(folder / "config.yaml", to_yaml(kept(cfg)))  # last: what has one is a run folder
@@ -115,12 +115,12 @@ def check_unused(folder: Path, cfg: Config) -> None:
     if not (folder / "config.yaml").is_file():
         return
     remedy = "choose another folder (hydra.sweep.dir), or delete this one"
-    found = [f"{key}={then}, and not {key}={now}" for key, (then, now) in _differences(folder, cfg).items()]
-    if found:
-        more = f"; and so in {len(found) - NAMED} more keys" if len(found) > NAMED else ""
+    different = [f"{key}={then}, and not {key}={now}" for key, (then, now) in _differences(folder, cfg).items()]
+    if different:
+        more = f"; and so in {len(different) - NAMED} more keys" if len(different) > NAMED else ""
         raise ConfigError(
-            f"{folder} is the folder of a run with {'; with '.join(found[:NAMED])}, as this job has{more}. A run folder"
-            f" belongs to one configuration: {remedy}"
+            f"{folder} is the folder of a run with {'; with '.join(different[:NAMED])}, as this job has{more}. A run"
+            f" folder belongs to one configuration: {remedy}"
         )
     state = read(folder).status["state"]
     if state == "running":
@@ -155,9 +155,9 @@ def is_done(folder: Path, cfg: Config) -> bool:
 def _differences(folder: Path, cfg: Config) -> dict[str, tuple[Any, Any]]:
     ours = OmegaConf.to_container(OmegaConf.structured(cfg), enum_to_str=True)
     assert isinstance(ours, dict)
-    found = differences(read_yaml(folder / "config.yaml"), ours)
+    different = differences(read_yaml(folder / "config.yaml"), ours)
     # A task that declares no labels has those of its training rows, once these are read.
-    return {key: pair for key, pair in found.items() if not (key.endswith(".labels") and pair[1] == [])}
+    return {key: pair for key, pair in different.items() if not (key.endswith(".labels") and pair[1] == [])}
 
 
 def was_resumed(folder: Path) -> bool:
@@ -318,11 +318,11 @@ def check_same_data(folder: Path, parts: list[Part], contents: Contents) -> None
     """
     if not (folder / "data.json").is_file():
         return
-    begun = {(part["dataset"], part["split"]): part for part in _read_json(folder / "data.json")["parts"]}
-    kept = clip_rows.read(folder)
+    parts_then = {(part["dataset"], part["split"]): part for part in _read_json(folder / "data.json")["parts"]}
+    clips_then = clip_rows.read(folder)
     problems = []
     for part in parts:
-        now, then = part.account(), begun[part.dataset, part.split]
+        now, then = part.account(), parts_then[part.dataset, part.split]
         where = f"{part.dataset}, split '{part.split}', is not what run={folder} was begun with"
         remedy = "restore the data, or train anew"
         if now["ids_sha256"] != then["ids_sha256"]:
@@ -332,9 +332,9 @@ def check_same_data(folder: Path, parts: list[Part], contents: Contents) -> None
                 f" were used then, {now['used']:,} can be now (left out: {reasons}): {remedy}"
             )
             continue
-        if kept is None:
+        if clips_then is None:
             continue
-        before = [row for row in kept["rows"] if (row["dataset"], row["split"]) == (part.dataset, part.split)]
+        before = [row for row in clips_then["rows"] if (row["dataset"], row["split"]) == (part.dataset, part.split)]
         rows = clip_rows.rows(part.records, contents)
         sources = {record.id: record.source for record in part.records}
         changed = [
@@ -350,7 +350,7 @@ def check_same_data(folder: Path, parts: list[Part], contents: Contents) -> None
             problems.append(f"{where}: the {len(rows):,} clips are in another order: {remedy}")
     if problems:
         raise ConfigError("\n".join(problems))
-    if kept is None:
+    if clips_then is None:
         LOG.info(
             f"run={folder} was begun by a version of affect that kept no {clip_rows.FILE}: only the ids of its clips"
             " were compared, and changes of transcripts, labels, windows or files cannot be seen"
@@ -442,7 +442,7 @@ def read(folder: Path) -> RunSummary:
         )
         raise ConfigError(f"{folder} is not a run folder, it has no config.yaml: name one that has ({hint})")
     metrics, status = folder / "metrics.json", folder / "status.json"
-    known = _read_json(status) if status.is_file() else {"state": "not begun"}  # killed in its first moments
+    stated = _read_json(status) if status.is_file() else {"state": "not begun"}  # killed in its first moments
     plain = read_yaml(config)
     lacking = sorted(KEYS - plain.keys())
     if lacking:
@@ -453,7 +453,7 @@ def read(folder: Path) -> RunSummary:
     return RunSummary(
         folder=folder,
         config=plain,
-        status=known | {"state": state(known)},
+        status=stated | {"state": state(stated)},
         metrics=_read_json(metrics) if metrics.is_file() else None,
     )
 

@@ -131,12 +131,12 @@ class Composer:
             item_sep=how.item_sep,
             exclude_keys=how.exclude_keys,
         )
-        own = raw.copy()
-        with open_dict(own):
+        composed = raw.copy()
+        with open_dict(composed):
             job = _unresolved(hydra.job) | {"num": number, "id": number, "override_dirname": dirname}
-            own.hydra = {"sweep": _unresolved(hydra.sweep), "job": job}
+            composed.hydra = {"sweep": _unresolved(hydra.sweep), "job": job}
             try:
-                return Path(str(own.hydra.sweep.dir)) / str(own.hydra.sweep.subdir)
+                return Path(str(composed.hydra.sweep.dir)) / str(composed.hydra.sweep.subdir)
             except (OmegaConfBaseException, ValueError):
                 return None
 
@@ -212,18 +212,18 @@ def check_own_folder(folder: Path | None, point: Sequence[str], taken: dict[Path
         )
 
 
-def check_different(made: Sequence[Config], all_points: Sequence[list[str]]) -> None:
+def check_different(configs: Sequence[Config], all_points: Sequence[list[str]]) -> None:
     """Raises ConfigError where two points, of which `made` are the configurations, are one run."""
     own_words = distinct(all_points)
-    known: dict[str, int] = {}
+    first_with: dict[str, int] = {}
     problems = []
-    for number, cfg in enumerate(made):
+    for number, cfg in enumerate(configs):
         # The order of the letters makes no difference.
-        same = known.setdefault(repr(replace(cfg, modalities="".join(sorted(cfg.modalities)))), number)
+        same = first_with.setdefault(repr(replace(cfg, modalities="".join(sorted(cfg.modalities)))), number)
         if same != number:
             one, other = (" ".join([f"#{n}", *own_words[n]]) for n in (same, number))
-            what = " ".join(all_points[number])
-            problems.append(f"{one} and {other} are the same run, made twice ({what}): leave one of them out")
+            words = " ".join(all_points[number])
+            problems.append(f"{one} and {other} are the same run, made twice ({words}): leave one of them out")
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -254,11 +254,11 @@ NAMED = 5
 def check(all_points: Sequence[list[str]], sound: Callable[[list[str]], T], given: Sequence[str]) -> list[T]:
     """What `sound` gives for every point. Raises one ConfigError with every reason it refuses points for, each with the
     points; a reason that holds for all of them is none of theirs, and is said without."""
-    found: list[T] = []
+    results: list[T] = []
     reasons: dict[str, list[int]] = {}
     for number, point in enumerate(all_points):
         try:
-            found.append(sound(point))
+            results.append(sound(point))
         except (*REFUSALS, ValueError) as error:  # ValueError is a word Hydra refuses
             text = str(error) if isinstance(error, (ConfigError, DataError)) else explain(error, given)
             for line in text.splitlines():
@@ -269,7 +269,7 @@ def check(all_points: Sequence[list[str]], sound: Callable[[list[str]], T], give
         if any(len(numbers) < len(all_points) for numbers in reasons.values()):
             lines.append(f"none of the {len(all_points)} points was run: correct these, or leave them out")
         raise ConfigError("\n".join(lines))
-    return found
+    return results
 
 
 def _named(numbers: Sequence[int], own_words: Sequence[Sequence[str]]) -> str:

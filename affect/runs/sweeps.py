@@ -61,14 +61,14 @@ def launch(sweep: Sweep, start: Callable[[], None]) -> None:
     except KeyboardInterrupt as interrupted:
         stopped = interrupted.signum if isinstance(interrupted, Interrupted) else signal.SIGINT
     finally:
-        made = jobs(sweep.folder, sweep.points)
-        if any(job.state != "not begun" for job in made):
-            write_table(made, sweep.folder)
-            print_table(made, sweep.folder)
+        all_jobs = jobs(sweep.folder, sweep.points)
+        if any(job.state != "not begun" for job in all_jobs):
+            write_table(all_jobs, sweep.folder)
+            print_table(all_jobs, sweep.folder)
     if stopped is not None:
         print("Stopped; the jobs that were not begun are in the table.", file=sys.stderr)
         sys.exit(128 + stopped)  # what a shell expects of a program that a signal ended
-    unfinished = {job.number for job in made if job.state not in ("finished", "not begun")} | {*sweep.failed}
+    unfinished = {job.number for job in all_jobs if job.state not in ("finished", "not begun")} | {*sweep.failed}
     if unfinished:
         sys.exit(f"Not finished, for the reason above: {', '.join(f'#{number}' for number in sorted(unfinished))}")
 
@@ -132,8 +132,8 @@ def run_job(
         failed = True
         refused = isinstance(error, REFUSALS)
         # Said here, since the launcher hands on only the first of all failures, and only at the end.
-        said = refusal(error, given) if refused else "".join(traceback.format_exception(error))
-        print(f"#{number}: {said}", file=sys.stderr, flush=True)
+        message = refusal(error, given) if refused else "".join(traceback.format_exception(error))
+        print(f"#{number}: {message}", file=sys.stderr, flush=True)
         _end(folder, {"state": "failed", **process, "error": f"{type(error).__name__}: {error}"})
     except BaseException:
         _end(folder, {"state": "stopped", **process})
@@ -188,22 +188,22 @@ class Job:
 
 def jobs(folder: Path, all_points: Sequence[list[str]]) -> list[Job]:
     """The jobs of the multirun in `folder` by number: those that have a run folder, and of `all_points` the rest."""
-    begun = _begun(folder)
+    folders = _begun(folder)
     planned = dict(enumerate(all_points))
-    made = []
-    for number in sorted(planned.keys() | begun.keys()):
+    all_jobs = []
+    for number in sorted(planned.keys() | folders.keys()):
         words = planned.get(number, [])  # a sweeper that chooses as it goes has planned none
-        if number in begun:
+        if number in folders:
             try:
-                made.append(_job(number, words, folder, begun[number]))
+                all_jobs.append(_job(number, words, folder, folders[number]))
             except ConfigError as error:
                 # One damaged folder must not end the other jobs, each of which has the table written.
-                name = str(begun[number].relative_to(folder))
-                made.append(Job(number=number, state="failed", words=words, folder=name, error=str(error)))
+                name = str(folders[number].relative_to(folder))
+                all_jobs.append(Job(number=number, state="failed", words=words, folder=name, error=str(error)))
         else:
-            made.append(Job(number=number, state="not begun", words=words))
-    best = _best(made)
-    return [replace(job, best=True) if job.number in best else job for job in made]
+            all_jobs.append(Job(number=number, state="not begun", words=words))
+    best = _best(all_jobs)
+    return [replace(job, best=True) if job.number in best else job for job in all_jobs]
 
 
 def _setting(job: Job) -> tuple[str, ...]:
@@ -212,44 +212,48 @@ def _setting(job: Job) -> tuple[str, ...]:
     return tuple(w for w, key in keys.items() if key not in ("seed", "sweep") and not is_one_of(key, NEUTRAL))
 
 
-def _settings(made: Sequence[Job]) -> dict[tuple[str, ...], list[Job]]:
+def _settings(all_jobs: Sequence[Job]) -> dict[tuple[str, ...], list[Job]]:
     """The finished jobs by the words of their setting that not all jobs have."""
     settings: dict[tuple[str, ...], list[Job]] = {}
-    for job, own in zip(made, distinct([_setting(job) for job in made]), strict=True):
+    for job, words in zip(all_jobs, distinct([_setting(job) for job in all_jobs]), strict=True):
         if job.state == "finished":
-            settings.setdefault(tuple(own), []).append(job)
+            settings.setdefault(tuple(words), []).append(job)
     return settings
 
 
-def _best(made: Sequence[Job]) -> set[int]:
+def _best(all_jobs: Sequence[Job]) -> set[int]:
     """The numbers of the jobs of the best setting: the one with the greatest mean of `selection` over its seeds. None
     where only seeds differ, and where validations are of different tasks or data and cannot be compared."""
-    settings = _settings(made)
-    tasks = {tuple((task, found["metric"]) for task, found in job.validation.items()) for job in made if job.validation}
+    settings = _settings(all_jobs)
+    tasks = {
+        tuple((task, numbers["metric"]) for task, numbers in job.validation.items())
+        for job in all_jobs
+        if job.validation
+    }
     about_data = any(
         word.lstrip("+~").startswith(("dataset=", "datasets.", "evaluation.selection="))
-        for own in settings
-        for word in own
+        for words in settings
+        for word in words
     )
     if len(settings) < 2 or len(tasks) != 1 or about_data:
         return set()
     means = {
-        own: fmean(job.selection for job in those)
-        for own, those in settings.items()
+        words: fmean(job.selection for job in those)
+        for words, those in settings.items()
         if all(job.selection is not None for job in those)
     }
     return {job.number for job in settings[max(means, key=means.__getitem__)]} if means else set()
 
 
-def choice(made: Sequence[Job]) -> list[str]:
+def choice(all_jobs: Sequence[Job]) -> list[str]:
     """What is said of choosing a setting by these jobs: which number may be used, and the best one by it. Nothing where
     only seeds differ."""
-    settings = _settings(made)
+    settings = _settings(all_jobs)
     if len(settings) < 2:
         return []
-    keys = ", ".join(dict.fromkeys(word.split("=", 1)[0] for own in settings for word in own))
-    splits = " and ".join(sorted({str(job.split) for job in made if job.split is not None}))
-    if not any(job.validation for job in made):
+    keys = ", ".join(dict.fromkeys(word.split("=", 1)[0] for words in settings for word in words))
+    splits = " and ".join(sorted({str(job.split) for job in all_jobs if job.split is not None}))
+    if not any(job.validation for job in all_jobs):
         if splits == "val":
             return [
                 f"Points differ in {keys}. A point may be chosen by these numbers: they are of the validation split."
@@ -258,15 +262,15 @@ def choice(made: Sequence[Job]) -> list[str]:
             f"Points differ in {keys}, and all numbers are of the {splits or 'test'} split: who chooses a point by them"
             " chooses on the test data. For numbers to choose by give evaluation.split=val."
         ]
-    said = [
+    lines = [
         f"Points differ in {keys}: choose one by its validation numbers (val) alone; those of the {splits} split are"
         " for the point that was chosen."
     ]
-    best = [job for job in made if job.best]
+    best = [job for job in all_jobs if job.best]
     if not best:
-        return [*said, "No best point is named: their validations are of different data or tasks, or there are none."]
+        return [*lines, "No best point is named: their validations are of different data or tasks, or there are none."]
     mean = fmean(job.selection for job in best if job.selection is not None)
-    [own] = [own for own, those in settings.items() if best[0] in those]
+    [words] = [words for words, those in settings.items() if best[0] in those]
     numbers = [
         f"{split} {task} {metric} {_mean(best, column)}"
         for column in _metric_columns(best)
@@ -275,8 +279,8 @@ def choice(made: Sequence[Job]) -> list[str]:
     seeds = f", means over {len(best)} runs" if len(best) > 1 else ""
     which = ", ".join(f"#{job.number}" for job in best)
     return [
-        *said,
-        f"Best by validation: {' '.join(own) or 'what all points have'} ({which}), selection {mean:.4f}:"
+        *lines,
+        f"Best by validation: {' '.join(words) or 'what all points have'} ({which}), selection {mean:.4f}:"
         f" {', '.join(numbers)}{seeds}",
     ]
 
@@ -293,7 +297,7 @@ def _begun(folder: Path) -> dict[int, Path]:
     named = [(int(match[1]), path) for path in folder.glob("*/") if (match := re.match(r"(\d+)_", path.name))]
     noted = [(_read(path)["number"], path.parent) for path in folder.rglob("job.json")]
     # Where one number has been given twice, to jobs of two multiruns into one folder, the later one counts.
-    return dict(sorted([*named, *noted], key=lambda found: found[1].stat().st_mtime))
+    return dict(sorted([*named, *noted], key=lambda entry: entry[1].stat().st_mtime))
 
 
 def _job(number: int, words: list[str], sweep: Path, folder: Path) -> Job:
@@ -335,8 +339,8 @@ def _job(number: int, words: list[str], sweep: Path, folder: Path) -> Job:
 
 
 def _headlines(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    found = results.get("tasks", {}).items()
-    return {task: {"metric": numbers["headline"], "value": numbers["value"]} for task, numbers in found}
+    tasks = results.get("tasks", {}).items()
+    return {task: {"metric": numbers["headline"], "value": numbers["value"]} for task, numbers in tasks}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -367,52 +371,56 @@ def _refusal_names() -> set[str]:
     return {kind.__name__ for kind in kinds}
 
 
-def write_table(made: Sequence[Job], folder: Path) -> None:
+def write_table(all_jobs: Sequence[Job], folder: Path) -> None:
     """Writes jobs.json and jobs.csv. In the latter `words` are quoted for a shell, `best` marks the runs of the setting
     that is best by validation, and every headline metric of a task has a column, those of the validation first, e.g.
     `val meld.emotion weighted_f1` and `test meld.emotion weighted_f1`."""
     folder.mkdir(parents=True, exist_ok=True)
-    columns = _metric_columns(made)
+    columns = _metric_columns(all_jobs)
     out = io.StringIO()
     writer = csv.writer(out)
     headings = [" ".join(column) for column in columns]
     writer.writerow(["number", "state", "words", "best", "val selection", *headings, "seconds", "folder", "error"])
-    for job in made:
+    for job in all_jobs:
         numbers = [job.selection, *(_value(job, *column) for column in columns)]
         first = [job.number, job.state, shlex.join(job.words), "best" if job.best else ""]
         writer.writerow(map(for_spreadsheets, [*first, *numbers, job.seconds, job.folder, job.error]))
-    write_json(folder / "jobs.json", [asdict(job) for job in made])
+    write_json(folder / "jobs.json", [asdict(job) for job in all_jobs])
     write_atomic(folder / "jobs.csv", out.getvalue())
 
 
-def _metric_columns(made: Sequence[Job]) -> list[tuple[str, str, str]]:
+def _metric_columns(all_jobs: Sequence[Job]) -> list[tuple[str, str, str]]:
     """(split, task, metric) of all jobs, the validation first: a point may have a task, or a headline, that others have
     not."""
-    validation = [("val", task, found["metric"]) for job in made for task, found in job.validation.items()]
-    results = [(job.split or "test", task, found["metric"]) for job in made for task, found in job.metrics.items()]
+    validation = [("val", task, numbers["metric"]) for job in all_jobs for task, numbers in job.validation.items()]
+    results = [
+        (job.split or "test", task, numbers["metric"]) for job in all_jobs for task, numbers in job.metrics.items()
+    ]
     return list(dict.fromkeys([*validation, *sorted(results, key=lambda column: column[0] != "val")]))
 
 
 def _value(job: Job, split: str, task: str, metric: str) -> float | str | None:
-    found = job.metrics if split == (job.split or "test") and job.metrics else job.validation if split == "val" else {}
-    if task not in found or found[task]["metric"] != metric:
+    numbers = (
+        job.metrics if split == (job.split or "test") and job.metrics else job.validation if split == "val" else {}
+    )
+    if task not in numbers or numbers[task]["metric"] != metric:
         return None
-    value = found[task]["value"]
+    value = numbers[task]["value"]
     return "undefined" if value is None else value
 
 
-def print_table(made: Sequence[Job], folder: Path) -> None:
+def print_table(all_jobs: Sequence[Job], folder: Path) -> None:
     """Prints the table. Of every job's words it shows those that not all jobs have; the best setting has a star."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    columns = _metric_columns(made)
+    columns = _metric_columns(all_jobs)
     table = Table(title="Jobs")
     for heading in ("#", "state", "words", *(" ".join(column) for column in columns), "seconds", "error"):
         right = heading in ("#", "seconds") or " " in heading
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
-    for job, own_words in zip(made, distinct([job.words for job in made]), strict=True):
+    for job, own_words in zip(all_jobs, distinct([job.words for job in all_jobs]), strict=True):
         numbers = [_value(job, *column) for column in columns]
         cells = [
             f"{'* ' if job.best else ''}{job.number}",
@@ -427,5 +435,5 @@ def print_table(made: Sequence[Job], folder: Path) -> None:
     # Where there is no terminal, rich assumes 80 columns and would break every number in two.
     console = Console() if Console().is_terminal else Console(width=140)
     console.print(table)
-    for line in (*choice(made), f"{folder / 'jobs.csv'}"):
+    for line in (*choice(all_jobs), f"{folder / 'jobs.csv'}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -46,10 +46,10 @@ class AtomicCheckpoints(TorchCheckpointIO):
             if isinstance(error, (OSError, RuntimeError)):
                 why = next((e for e in (error, error.__context__) if isinstance(e, OSError)), error)
                 before = any(path.parent.glob("*.ckpt"))
-                kept = "what was saved before is still there" if before else "nothing had been saved before"
+                remains = "what was saved before is still there" if before else "nothing had been saved before"
                 raise WriteError(
                     f"{path} could not be written ({why}): make room and continue with python train.py"
-                    f" resume={path.parent.parent}; {kept}",
+                    f" resume={path.parent.parent}; {remains}",
                     why,
                 ) from error
             raise
@@ -79,8 +79,8 @@ def position(folder: Path) -> Position:
         return START
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        kept = checkpoint["callbacks"][SaveState.__name__]
-        return Position(epoch=kept["epoch"], batches=kept["batches"], step=checkpoint["global_step"])
+        state = checkpoint["callbacks"][SaveState.__name__]
+        return Position(epoch=state["epoch"], batches=state["batches"], step=checkpoint["global_step"])
     except UNREADABLE as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(

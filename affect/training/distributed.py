@@ -108,11 +108,11 @@ def spread(cfg: Config, folder: Path) -> Iterator[None]:
 
 def _start(place: Place, rank: int, call: Call, stack: contextlib.ExitStack) -> subprocess.Popen:
     log = stack.enter_context((Path(call.folder) / "log" / f"process_{rank}.log").open("a", encoding="utf-8"))
-    own = Place(rank=rank, size=place.size, local_rank=rank, local_size=place.local_size)
+    follower = Place(rank=rank, size=place.size, local_rank=rank, local_size=place.local_size)
     return subprocess.Popen(
         [sys.executable, "-m", "affect", program_of(Path(call.folder))],
         env=os.environ
-        | {PLACE: own.as_variable(), FOLLOWED: call.folder, CALL: json.dumps(call.__dict__)}
+        | {PLACE: follower.as_variable(), FOLLOWED: call.folder, CALL: json.dumps(call.__dict__)}
         # The others run the code that this process runs, whatever else is installed.
         | {"PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))},
         stdout=log,
@@ -206,9 +206,9 @@ def _into_log(call: Call) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for number, kept in zip((1, 2), before, strict=True):
-            os.dup2(kept, number)
-            os.close(kept)
+        for number, saved in zip((1, 2), before, strict=True):
+            os.dup2(saved, number)
+            os.close(saved)
 
 
 @contextlib.contextmanager
@@ -318,12 +318,12 @@ def _meeting() -> distributed.Store:
     store.set_timeout(timedelta(seconds=ARRIVAL))
     store = distributed.PrefixStore(f"affect/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     store.add("here", 1)
-    begun = time.monotonic()
-    said = False
+    start = time.monotonic()
+    announced = False
     while place.rank == 0 and (here := store.add("here", 0)) < place.size:
-        waited = time.monotonic() - begun
-        if waited > 20 and not said:
-            said = True
+        waited = time.monotonic() - start
+        if waited > 20 and not announced:
+            announced = True
             print(f"Waiting for {place.size - here} of the {place.size} processes that {place.started_by} starts.")
         if waited > ARRIVAL:
             raise ConfigError(

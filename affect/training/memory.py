@@ -59,8 +59,8 @@ def _layer_bytes(config: Any, width: int, dropout: bool, eager_tokens: int) -> f
         inner = experts * config.moe_intermediate_size
     # Without a cast to another type the adapters of q, k and v share one input, and those of gate and up another.
     adapted = (5 if width < 4 else 2) * hidden + attention + inner
-    kept = 8 * hidden + width * (4 * attention + 3 * inner + adapted) + (adapted if dropout else 0)
-    return kept + width * 2 * num_heads * eager_tokens
+    num_bytes = 8 * hidden + width * (4 * attention + 3 * inner + adapted) + (adapted if dropout else 0)
+    return num_bytes + width * 2 * num_heads * eager_tokens
 
 
 def language_part(model: nn.Module, cfg: Config) -> PreTrainedModel:
@@ -118,8 +118,8 @@ def prepare(learner: Learner, train: list[Example], cfg: Config) -> None:
     Raises ConfigError where the memory does not suffice, which says what would.
     """
     device = precision.device(cfg.trainer)
-    wanted = cfg.trainer.try_longest_batch
-    tries = wanted is Switch.on or (wanted is Switch.auto and device.type == "cuda")
+    switch = cfg.trainer.try_longest_batch
+    tries = switch is Switch.on or (switch is Switch.auto and device.type == "cuda")
     settles = cfg.model.gradient_checkpointing == "auto" and device.type == "cuda"
     if not (tries or settles) or not train:
         return
@@ -249,29 +249,29 @@ def remedies(
     if place().size > 1:
         where += f" of process {place().rank}"
     rows = cfg.trainer.batch_size if phase == "training" else cfg.evaluation.batch_size
-    said = []
+    options = []
     if phase == "evaluation" and rows > 1:
-        said.append(f"set evaluation.batch_size={rows // 2}, which changes no number")
+        options.append(f"set evaluation.batch_size={rows // 2}, which changes no number")
     if phase == "training" and rows > 1 and fitting != 0:
         smaller = fitting or max(size for size in range(1, rows // 2 + 1) if rows % size == 0)
         how = "which was tried and fits" if fitting else "smaller batches"
-        said.append(
+        options.append(
             f"set trainer.batch_size={smaller} trainer.accumulate={cfg.trainer.accumulate * rows // smaller}, {how}; a"
             " step sees as many clips as before"
         )
     if phase == "training" and not is_true(cfg.model.gradient_checkpointing):
-        said.append("set model.gradient_checkpointing=true, a third slower with the same numbers")
+        options.append("set model.gradient_checkpointing=true, a third slower with the same numbers")
     less = []
     if "v" in cfg.modalities and cfg.model.num_frames > 1:
         less.append(f"model.num_frames={cfg.model.num_frames // 2}")
     if {"a", "v"} & set(cfg.modalities):
         less.append(f"model.max_seconds={cfg.model.max_seconds / 2:g}")
     less.append(f"prompting.max_text_tokens={max(1, cfg.prompting.max_text_tokens // 2)}")
-    said.append(f"give the model less to read, {' or '.join(less)}")
+    options.append(f"give the model less to read, {' or '.join(less)}")
     if phase == "training" and not cfg.finetuning.four_bit:
-        said.append("make what is trained smaller, finetuning=qlora")
+        options.append("make what is trained smaller, finetuning=qlora")
     none = ", not even with a single clip," if fitting == 0 else ""
     return (
         f"{batch or f'a batch of {rows} clips'} does not fit into the memory of {where} in {phase}{none}:"
-        f" {'; or '.join(said)}"
+        f" {'; or '.join(options)}"
     )

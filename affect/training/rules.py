@@ -37,12 +37,12 @@ def learning_conflicts(cfg: Config, program: str) -> Iterator[str]:
 
 def own_rates(cfg: Config) -> dict[str, tuple[str, float]]:
     """By key, the towers that have a learning rate of their own, and that."""
-    found = {}
+    rates = {}
     for tower in ("language", "audio", "vision", "projector"):
         rate = getattr(cfg.finetuning, f"{tower}_learning_rate")
         if rate is not None:
-            found[f"finetuning.{tower}_learning_rate"] = (tower, rate)
-    return found
+            rates[f"finetuning.{tower}_learning_rate"] = (tower, rate)
+    return rates
 
 
 def method_conflicts(cfg: Config) -> Iterator[str]:

@@ -157,10 +157,10 @@ class Followers(Watch):
         for line in lines:
             try:
                 message = json.loads(line)
-                known = message["token"] == self.call.token
+                ours = message["token"] == self.call.token
             except (ValueError, KeyError, TypeError):
-                known = False
-            if not known:  # somebody else's, who looks for open ports
+                ours = False
+            if not ours:  # somebody else's, who looks for open ports
                 del self.lines[connection]
                 connection.close()
                 return
@@ -307,8 +307,8 @@ def report(error: BaseException, tell: Callable[..., None]) -> None:
     elif isinstance(error, ProcessDied):
         tell(done=True)  # which the first process knows
     else:
-        said = str(error.code) if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
-        tell(failed=f"failed: {said.strip()}", symptom=is_symptom(error))
+        message = str(error.code) if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
+        tell(failed=f"failed: {message.strip()}", symptom=is_symptom(error))
 
 
 @contextlib.contextmanager

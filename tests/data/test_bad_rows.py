@@ -43,6 +43,9 @@ def test_every_reader_has_a_case():
     assert {reader for reader, _, _ in DAMAGES.values()} == {path.stem for path in (CONF / "dataset").glob("*.yaml")}
 
 
+LABELS = "datasets.manifest.task_definitions.label.labels=[joy,anger]"
+
+
 def configured(configure: Configure, name: str, root: Path, *words: str):
     place = root / "clips.csv" if name == "manifest" else root
     lacking = {"mer2023": "av", "manifest": "t"}.get(name, "ta" if name == "ravdess" else "tav")
@@ -86,6 +89,25 @@ def test_a_file_that_is_wrong_as_a_whole_is_refused_all_the_same(configure, tmp_
     path.write_text("clip,text,label,split\n,a,joy\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"no clip in split 'train' \(has 3 cells where the header has 4"):
         read("manifest", config.datasets["manifest"], "train")
+
+
+def test_a_run_is_refused_for_wrong_rows_of_its_own_splits_only(configure, tmp_path):
+    manifest(tmp_path / "m")
+    path = tmp_path / "m" / "clips.csv"
+    append(path, ",words,NULL,train\nabsent.mp4,words,joy,val\n")
+    cfg = configured(configure, "manifest", tmp_path / "m")
+    [part] = loading.read(configured(configure, "manifest", tmp_path / "m", LABELS), ["test"])
+    assert (len(part.records), part.excluded) == (4, [])
+    with pytest.raises(DataError) as caught:
+        loading.read(cfg, ["train", "val", "test"])
+    assert "row 14: the label 'NULL'" in str(caught.value), "labels are taken from the training rows"
+    with pytest.raises(DataError) as caught:
+        loading.read(configured(configure, "manifest", tmp_path / "m", LABELS), ["train", "val", "test"])
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("clips.csv, row 15: the clip") and lines[1].startswith("clips.csv, row 14: the label")
+    append(path, ",words,joy,tset\n")
+    with pytest.raises(DataError, match=r"^clips.csv, row 16: the split 'tset' is not one of train, valid, val,"):
+        loading.read(configured(configure, "manifest", tmp_path / "m", LABELS), ["test"])
 
 
 @pytest.fixture

@@ -205,8 +205,8 @@ def test_the_same_clip_under_two_names_is_decoded_once(tmp_path, decoded):
     assert len(decoded) == 1 and [check.outcome for check in checks.values()] == ["ok"] * 3 and sum(done) == 3
 
 
-def test_a_thousand_kept_checks_take_no_time(tmp_path, monkeypatch):
-    clips = [record(str(i), write_wav(tmp_path / f"{i}.wav", 0.1, i)) for i in range(1000)]
+def test_hundreds_of_kept_checks_take_no_time(tmp_path, monkeypatch):
+    clips = [record(str(i), write_wav(tmp_path / f"{i}.wav", 0.1, i)) for i in range(400)]
     check_clips(clips, AUDIO, tmp_path / "cache", num_workers=2)
     monkeypatch.setattr(clips_module, "decode", None)  # to call it is an error
     begin = time.perf_counter()
@@ -290,9 +290,9 @@ def test_several_processes_at_once(tmp_path):
     )
     running = [
         subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
+        for _ in range(2)
     ]
-    assert [process.communicate()[0] for process in running] == ["40\n"] * 3
+    assert [process.communicate()[0] for process in running] == ["40\n"] * 2
     with sqlite3.connect(tmp_path / "cache" / "clips.sqlite") as database:
         assert database.execute("SELECT count(*), count(DISTINCT hash) FROM versions").fetchone() == (40, 40)
 

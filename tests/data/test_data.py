@@ -17,7 +17,7 @@ from affect import models
 from affect.config import Config, DataError, Kind, Task
 from affect.data import Record, loading
 from affect.data.media import write_clip
-from affect.data.tables import Excluded
+from affect.data.problems import Excluded
 from affect.evaluation.language import LanguageLearner
 from affect.models import Encoder, sampling
 from affect.models import collate as collating

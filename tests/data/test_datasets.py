@@ -16,9 +16,9 @@ from affect.config.tasks import problems as task_problems
 from affect.data import SPLITS, Record
 from affect.data.label_checks import infer_labels
 from affect.data.leakage import check_disjoint
+from affect.data.problems import Excluded
 from affect.data.readers import check_options, manifest, meld, ravdess
 from affect.data.subsets import subset
-from affect.data.tables import Excluded
 
 CONF = Path(__file__).parents[2] / "conf" / "dataset"
 READERS = {"manifest": manifest, "meld": meld, "ravdess": ravdess}

@@ -29,8 +29,8 @@ from affect.data.audit.findings import known_clips, known_issues
 from affect.data.counts import classes, total
 from affect.data.facts import Finding, Severity
 from affect.data.media import write_clip
+from affect.data.problems import Excluded
 from affect.data.published_texts import normalised, text_hash, text_hashes
-from affect.data.tables import Excluded
 
 Configure = Callable[..., Config]
 ROOT = Path(__file__).resolve().parents[2]
@@ -730,9 +730,7 @@ def shared(name: str) -> Path:
 )
 def test_real_annotations_are_as_published(name, found_too, configure: Configure, tmp_path):
     cfg = configure(f"dataset={name}", "modalities=t", f"datasets.{name}.root={shared(name)}", program="doctor")
-    found = examine(
-        name, cfg.datasets[name], modalities="t", cache_root=tmp_path, max_seconds=30, num_workers=1, progress=None
-    )
+    found = examine(name, cfg.datasets[name], modalities="t", cache_root=tmp_path, max_seconds=30, num_workers=1)
     assert found.num_errors == 0
     assert all(row["published"] in (None, row["found"]) for row in found.sizes)
     assert {tuple(row["splits"]) for row in found.sizes if row["published"] is not None}

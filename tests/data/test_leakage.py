@@ -1,12 +1,14 @@
 """Clips that train a model and test it too, by whatever name: within a run, and of a model that was trained before."""
 
 import csv
+import functools
 import gzip
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -22,6 +24,7 @@ from affect.data.duplicates import compare_contents
 from affect.data.media import SAMPLING_RATE, write_clip
 from affect.data.overlap import Content, same_clips
 from affect.data.part import Part
+from affect.data.readers import manifest
 from affect.runs import run_folder
 
 Configure = Callable[..., Config]
@@ -238,6 +241,27 @@ def test_many_windows_of_one_long_recording_are_compared_quickly() -> None:
     pairs = same_clips(cut("train", 0.0), cut("test", 0.25))
     assert [(a.id, b.id) for a, b in pairs[:2]] == [("m/train/0", "m/test/0"), ("m/train/1", "m/test/1")]
     assert len(pairs) == 20_000
+
+
+def test_a_run_reads_every_dataset_once(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one whose labels are taken from its rows, and one that another dataset leaves out."""
+    read: list[str] = []
+
+    def counting(root: Path, records: Callable = manifest.records, **options: object) -> object:
+        read.append(root.name)
+        return records(root, **options)
+
+    monkeypatch.setattr(manifest, "records", functools.wraps(manifest.records)(counting))
+    first, second = tiny_manifest(tmp_path / "first", train=3, val=2, test=2), tmp_path / "second.csv"
+    rows = [f",words,{label},{split}" for split in ALL for label in ("joy", "anger")]
+    second.write_text("\n".join(["clip,text,label,split", *rows, ""]), encoding="utf-8")
+    cfg = configure("dataset=manifest", f"datasets.manifest.root={first}", f"cache_root={tmp_path / 'cache'}")
+    cfg.datasets["other"] = replace(cfg.datasets["manifest"], root=str(second), exclude_overlap_with=["manifest"])
+    parts = loading.read(cfg, ALL)
+    assert [(part.dataset, part.split) for part in parts] == [(n, s) for n in ("manifest", "other") for s in ALL]
+    assert sorted(read) == sorted([first.name, "second.csv"])
+    compare_contents(parts, cfg)
+    assert len(read) == 2
 
 
 # ---------------------------------------------------------------- hashes of tracks

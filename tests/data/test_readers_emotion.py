@@ -16,9 +16,9 @@ from affect.config import Config, ConfigError, DataError, DatasetConfig, Kind, T
 from affect.data import SPLITS, Record, leakage, loading
 from affect.data.overlap import overlap, shared_source
 from affect.data.part import Part
+from affect.data.problems import Excluded
 from affect.data.readers import check_options, meld
 from affect.data.subsets import whole_groups
-from affect.data.tables import Excluded
 from affect.data.trained_on import trained_models
 
 Configure = Callable[..., Config]

@@ -30,8 +30,8 @@ from dataset_fixtures import (
 from affect.config import ConfigError, DataError
 from affect.config.tasks import problems as task_problems
 from affect.data import SPLITS
+from affect.data.problems import Excluded
 from affect.data.readers import mintrec, mustard, mustard_plus_plus, urfunny
-from affect.data.tables import Excluded
 
 READERS = {"mintrec": mintrec, "mustard": mustard, "mustard_plus_plus": mustard_plus_plus, "urfunny": urfunny}
 

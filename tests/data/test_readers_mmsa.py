@@ -18,8 +18,8 @@ from affect.config import ConfigError, DataError, OnBadRows
 from affect.config.tasks import problems as task_problems
 from affect.data import SPLITS, Record
 from affect.data.leakage import check_disjoint
+from affect.data.problems import Excluded
 from affect.data.readers import check_options, mosei, mosi, sims, simsv2
-from affect.data.tables import Excluded
 from affect.prompting.messages import messages
 
 READERS = {"mosi": mosi, "mosei": mosei, "sims": sims, "simsv2": simsv2}

@@ -10,7 +10,7 @@ from tiny_models import tiny_composed_language, tiny_qwen_omni
 from torch import nn
 
 from affect.config import ComposedConfig, ConfigError, FinetuningConfig, LoraMethod, QwenOmniConfig, Tower
-from affect.models import Conversation, Encoder, Model, adapters, base_sample, load, weights_cache
+from affect.models import Conversation, Encoder, Model, adapters, base_sample, load, loading
 from affect.models.losses import answer_loss
 from affect.models.parameter_groups import parameter_groups
 
@@ -363,9 +363,9 @@ def test_a_base_in_four_bits_is_not_given_to_the_next_job(folder: Path, configur
     pytest.importorskip("bitsandbytes")
     words = ("model=smollm2", f"model.language={folder / 'language'}", "modalities=t", f"cache_root={folder}")
     cfg = configure(*words, "finetuning=qlora")
-    with weights_cache.borrowed(cfg) as (model, _):
+    with loading.borrowed(cfg) as (model, _):
         adapters.apply(model, cfg.finetuning)
-    with weights_cache.borrowed(cfg) as (model, _):
+    with loading.borrowed(cfg) as (model, _):
         kinds = {type(m).__name__ for m in model.modules() if isinstance(m, nn.Linear)}
     assert kinds in ({"Linear"}, {"OneDnnLinear"})
 
@@ -373,12 +373,12 @@ def test_a_base_in_four_bits_is_not_given_to_the_next_job(folder: Path, configur
 def test_a_base_with_pissa_is_given_on_as_it_was(folder: Path, configure: Any) -> None:
     words = ("model=smollm2", f"model.language={folder / 'language'}", "modalities=t", f"cache_root={folder}")
     cfg = configure(*words, "finetuning=pissa", "finetuning.rank=4")
-    with weights_cache.borrowed(cfg) as (model, encoder):
+    with loading.borrowed(cfg) as (model, encoder):
         before = logits(model, batch(encoder))
         adapters.apply(model, cfg.finetuning)
         train(model, batch(encoder), cfg.finetuning)
         first = model.language
-    with weights_cache.borrowed(cfg) as (model, encoder):
+    with loading.borrowed(cfg) as (model, encoder):
         assert model.language is first
         assert torch.equal(logits(model, batch(encoder)), before)
 

@@ -1,6 +1,6 @@
 """Audits one dataset: counts, distributions and findings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.progress import Progress
 
 from affect import __version__
 from affect.config import MODALITIES, DataError, DatasetConfig, Kind, OnBadRows
@@ -18,43 +19,39 @@ from affect.data.audit.clips import BLACK_AREA, BLACK_LUMA, MAX_SECONDS, Measure
 from affect.data.counts import classes, total
 from affect.data.facts import Finding, Published, Records, Severity
 from affect.data.label_checks import infer_labels, undeclared_tasks
+from affect.data.problems import Excluded, RowErrors
 from affect.data.published_texts import text_hashes
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Excluded, RowErrors
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-
-Progress = Callable[[str, int, int], None]
-"""Called with a split, its number of clips and how many of them were done since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """Everything the doctor says about a dataset. All of it is plain values, as JSON has them."""
+    """The audit of a dataset, in plain values, as JSON has them."""
 
     dataset: str
     reader: str
     root: str
     options: Mapping[str, Any]
     modalities: str
-    """Letters of what was looked at: t is the annotations."""
+    """Letters of what was examined: t is the annotations."""
     examined: str
     """Time, UTC."""
     version: str
     """Of affect."""
     thresholds: Mapping[str, float]
-    licence: str | None
-    """A reminder; None where the reader's set has none here."""
+    licence: str
     sizes: Sequence[Mapping[str, Any]]
-    """By split, by group of splits that something is published of, and of all splits together: splits, published (None:
-    unknown), exact, found, left_out, usable (None: clips were not looked at), groups, speakers. A split that cannot be
-    read adds nothing to what all have together."""
+    """By split, by group of splits with a published count, and of all splits together: splits, published (None:
+    unknown), exact, found, left_out, usable (None: clips were not examined), groups, speakers. A split that cannot be
+    read adds nothing to the total."""
     classes: Mapping[str, Sequence[Mapping[str, Any]]]
     """By task, for each of the same groups of splits: found and published (None: unknown) by class."""
     values: Mapping[str, Mapping[str, Any]]
     """By intensity task and split, quantiles of the label by QUANTILES."""
     clips: Mapping[str, Mapping[str, Any]]
-    """By split, hours, and quantiles of seconds and of level (dBFS); empty where no clip was looked at."""
+    """By split, hours, and quantiles of seconds and of level (dBFS); empty where no clip was examined."""
     findings: Sequence[Finding]
 
     @property
@@ -73,51 +70,58 @@ def examine(
     cache_root: Path,
     max_seconds: float,
     num_workers: int,
-    progress: Progress | None = None,
+    bar: Progress | None = None,
 ) -> Examination:
     """Reads all splits of a dataset and measures its clips, as far as `modalities` and the dataset have a or v.
 
-    Subsets, fractions and overlaps of the configuration are not applied: it is the copy on disk that is examined.
+    Subsets, fractions and overlaps of the configuration are not applied: the whole copy on disk is examined.
     max_seconds: seconds, above which runs leave a clip out. num_workers: threads that decode.
 
-    Raises DataError where no split can be read, or the cache cannot be used, ConfigError as affect.data.readers does.
+    Raises DataError where no split can be read, or the cache cannot be used, and ConfigError as annotations.read.
     """
-    if "require_clips" in readers.all_options(config):
-        # Of a manifest: clips that are not there are what is to be found, not why nothing can be.
+    options = readers.all_options(config)
+    if "require_clips" in options:
+        # Of a manifest: missing clips are findings, not a reason to stop.
         config = replace(config, options=config.options | {"require_clips": False})
-    by_split, excluded, found = _read(annotations.read(name, config))
-    wanted = readers.published(config)
+    by_split, excluded, findings = _read(annotations.read(name, config))
+    published = readers.published(config)
     complete = {
         split
-        for each in wanted
+        for each in published
         for split in each.splits
         if each.count == sum(len(by_split.get(s, ())) for s in each.splits)
     }
-    found += look.sizes(by_split, wanted, config)
-    if not wanted:
-        found.append(_without_sizes(config))
-    # Where they are refused they have a finding each already.
-    told = [item for item in excluded if not item.bad_row or config.on_bad_rows is OnBadRows.exclude]
-    found += look.left_out(told, complete)
+    findings += look.sizes(by_split, published, config)
+    if not published:
+        findings.append(
+            look.note(
+                f"nothing is published of the sizes that reader={config.reader} gives with these options",
+                "compare the counts with your own",
+            )
+        )
+    # Bad rows that are refused are findings already.
+    reported = [item for item in excluded if not item.bad_row or config.on_bad_rows is OnBadRows.exclude]
+    findings += look.left_out(reported, complete)
     hashes = text_hashes(config.reader)
-    found += look.texts(by_split, config, hashes)
-    found += look.published_texts(by_split, config, hashes)
-    found += look.labels(by_split, config)
-    found += look.shared(by_split, config)
-    found += look.known_issues(name, config, by_split)
+    findings += look.texts(by_split, config, hashes)
+    findings += look.published_texts(by_split, config, hashes)
+    findings += look.labels(by_split, config)
+    findings += look.shared(by_split, config)
+    findings += look.known_issues(name, config, by_split)
+    findings += _not_examined(modalities, config)
     letters = "".join(letter for letter in "av" if letter in modalities and letter in config.modalities)
-    found += _not_looked_at(modalities, config)
-    measured = {}
+    measured: dict[str, Measurement] = {}
     for split, records in by_split.items() if letters else ():
+        title = f"examining clips of {name} {split}"
         measured |= measurements(
             records,
             letters,
             cache_root,
             num_workers=num_workers,
-            progress=None if progress is None else partial(progress, split, len(records)),
+            progress=None if bar is None else partial(bar.advance, bar.add_task(title, total=len(records))),
         )
     known_clips = look.known_clips(name, config.reader)
-    found += look.clips(by_split, measured, known_clips, max_seconds=max_seconds)
+    findings += look.clips(by_split, measured, known_clips, max_seconds=max_seconds)
     order = list(Severity)
     return Examination(
         dataset=name,
@@ -136,12 +140,12 @@ def examine(
             "black_area": BLACK_AREA,
             "mostly_black": look.MOSTLY_BLACK,
         },
-        licence=readers.constant(config.reader, "LICENCE", None),
-        sizes=_sizes(by_split, excluded, wanted, measured, max_seconds),
-        classes=_classes(by_split, wanted, config),
+        licence=readers.constant(config.reader, "LICENCE", ""),
+        sizes=_sizes(by_split, excluded, published, measured, max_seconds),
+        classes=_classes(by_split, published, config),
         values=_values(by_split, config),
         clips=_clips(by_split, measured),
-        findings=sorted(found, key=lambda finding: order.index(finding.severity)),
+        findings=sorted(findings, key=lambda finding: order.index(finding.severity)),
     )
 
 
@@ -189,7 +193,7 @@ def _unreadable(name: str, split: str, refusal: str, rows: tuple[str, ...]) -> F
         more = f" (and {len(rows) - 1:,} more rows, of which `{show}` prints what is wrong)" if rows[1:] else ""
         remedy = (
             f"correct these rows, or leave them out with datasets.{name}.on_bad_rows=exclude; until then runs on this"
-            " split are refused, and what is said here is of the other rows"
+            " split are refused, and this audit is of the other rows"
         )
     return Finding(
         severity=Severity.error,
@@ -212,32 +216,19 @@ def _infer_labels(config: DatasetConfig, training: Sequence[Record]) -> list[Fin
     return findings
 
 
-def _without_sizes(config: DatasetConfig) -> Finding:
-    return Finding(
-        severity=Severity.note,
-        what=f"nothing is published of the sizes that reader={config.reader} gives with these options",
-        count=0,
-        remedy="hold the counts found against your own",
-    )
-
-
-def _not_looked_at(modalities: str, config: DatasetConfig) -> list[Finding]:
+def _not_examined(modalities: str, config: DatasetConfig) -> Iterator[Finding]:
     absent = [MODALITIES[letter] for letter in modalities if letter in "av" and letter not in config.modalities]
     unasked = [MODALITIES[letter] for letter in config.modalities if letter in "av" and letter not in modalities]
-    found = []
     if absent:
-        found.append(
-            (f"{' and '.join(absent)} not looked at: the dataset has none (its modalities={config.modalities})", "none")
-        )
+        reason = f"the dataset has none (its modalities={config.modalities})"
+        yield look.note(f"{' and '.join(absent)} not looked at: {reason}", "none")
     if unasked:
-        found.append(
-            (f"{' and '.join(unasked)} not looked at: modalities={modalities}", f"modalities={config.modalities}")
-        )
-    return [Finding(severity=Severity.note, what=what, count=0, remedy=remedy) for what, remedy in found]
+        remedy = f"modalities={config.modalities}"
+        yield look.note(f"{' and '.join(unasked)} not looked at: modalities={modalities}", remedy)
 
 
 def _parts(by_split: Records, wanted: Sequence[Published]) -> list[tuple[tuple[str, ...], Published | None]]:
-    """Every split that could be read, then every group of them that something is published of, then all together."""
+    """Every split that could be read, then every group of them with a published count, then all together."""
     single = {each.splits[0]: each for each in wanted if len(each.splits) == 1}
     groups = [each for each in wanted if 1 < len(each.splits) < len(SPLITS) and set(each.splits) <= by_split.keys()]
     parts = [((split,), single.get(split)) for split in by_split]
@@ -278,8 +269,7 @@ def _sizes(
 
 
 def _once(excluded: Sequence[Excluded], splits: Sequence[str]) -> list[Excluded]:
-    """What is left out of some splits, without the repetitions of rows that do not say their split and so are left out
-    of each."""
+    """What is left out of some splits, without the repetitions of rows that do not say their split."""
     here = [item for item in excluded if item.split in splits]
     rows = {item.source: item for item in here if item.bad_row}
     return [*rows.values(), *(item for item in here if not item.bad_row)]
@@ -287,7 +277,7 @@ def _once(excluded: Sequence[Excluded], splits: Sequence[str]) -> list[Excluded]
 
 def _classes(by_split: Records, wanted: Sequence[Published], config: DatasetConfig) -> dict[str, list[dict[str, Any]]]:
     tables: dict[str, list[dict[str, Any]]] = {}
-    # Of all tasks, also those that this run does not name: they are in the table all the same.
+    # Of all tasks of the dataset, not only the chosen ones.
     for name, task in config.task_definitions.items():
         if not any(name in record.labels for records in by_split.values() for record in records):
             continue
@@ -297,7 +287,7 @@ def _classes(by_split: Records, wanted: Sequence[Published], config: DatasetConf
             if 1 < len(splits) < len(SPLITS) and counts is None:
                 continue
             records = [record for split in splits for record in by_split.get(split, ())]
-            # Not a class, but labelled all the same; records without a label are counted nowhere here.
+            # Labelled, though with no class; records without a label are not counted here.
             without = sum(record.labels.get(name) == () for record in records)
             tables[name].append(
                 {
@@ -324,9 +314,9 @@ def _values(by_split: Records, config: DatasetConfig) -> dict[str, dict[str, Any
 def _clips(by_split: Records, measured: Mapping[str, Measurement]) -> dict[str, dict[str, Any]]:
     tables: dict[str, dict[str, Any]] = {}
     for split, records in by_split.items():
-        own = [measured[record.id] for record in records if record.id in measured]
-        seconds = [each.seconds for each in own if each.seconds is not None]
-        levels = [each.level for each in own if each.level is not None]
+        of_split = [measured[record.id] for record in records if record.id in measured]
+        seconds = [each.seconds for each in of_split if each.seconds is not None]
+        levels = [each.level for each in of_split if each.level is not None]
         if seconds:
             tables[split] = {
                 "clips": len(seconds),

@@ -1,4 +1,4 @@
-"""Findings about a dataset's records and the measurements of their clips. Pure: no file is opened."""
+"""Findings about a dataset's records and the measurements of their clips."""
 
 import re
 from collections import Counter, defaultdict
@@ -13,15 +13,15 @@ from affect.data.facts import NUM_EXAMPLES, Finding, Published, Records, Severit
 from affect.data.labels import is_written_for_nothing
 from affect.data.media import NOTES, OUTCOMES
 from affect.data.overlap import same_clips, window
+from affect.data.problems import Excluded
 from affect.data.published_texts import text_hash
 from affect.data.record import Record
-from affect.data.tables import Excluded
 
 SILENT_DBFS = -70.0
-"""Sound below it is called silent. The quietest of 720 RAVDESS recordings, whispered but clear, has -64."""
+"""Sound below it counts as silent. The quietest of 720 RAVDESS recordings, whispered but clear, has -64."""
 
 MOSTLY_BLACK = 0.5
-"""Share of black frames from which on a clip is reported: fades and cuts stay below."""
+"""Share of black frames from which a clip is reported: fades and cuts stay below."""
 
 SHORT_SECONDS = 0.3
 """A clip below it is shorter than one spoken word."""
@@ -43,19 +43,24 @@ DAMAGED = re.compile(
         )
     )
 )
-"""What is left of characters that were read in another encoding than they were written in, or never decoded."""
+"""Traces of characters that were read in another encoding than they were written in, or never decoded."""
 
 LOST = re.compile(r"(?<=[^\W\d_])\?(?=[a-z\u00df-\u00f6\u00f8-\u024f])")
-"""A question mark inside a word (don?t, na?ve): an encoding without apostrophes or accents has ? in their place. A
-capital after it is a missing space (What?No)."""
+"""A question mark inside a word (don?t, na?ve), which replaced an apostrophe or an accent. A capital after it is a
+missing space (What?No)."""
 
 _AROUND = {pattern: re.compile(rf"\S*(?:{pattern.pattern})\S*") for pattern in (DAMAGED, LOST)}
-"""The word that the damage is in, for examples."""
+"""The damaged word, for examples."""
 
 
 def _of(severity: Severity, what: str, records: Sequence[Record] | Sequence[str], remedy: str) -> Finding:
     ids = tuple(each if isinstance(each, str) else each.id for each in records)
     return Finding(severity=severity, what=what, count=len(ids), remedy=remedy, ids=ids)
+
+
+def note(what: str, remedy: str) -> Finding:
+    """A note that is about no records."""
+    return Finding(severity=Severity.note, what=what, count=0, remedy=remedy)
 
 
 # ---------------------------------------------------------------- annotations
@@ -82,7 +87,7 @@ def sizes(by_split: Records, wanted: Sequence[Published], config: DatasetConfig)
                 continue
             found = classes(records, config.task_definitions[name])
             wrong = {label: count for label, count in counts.items() if found.get(label) != count}
-            # Where whole records are absent their classes are too, and that is no second finding.
+            # Missing records are a finding already.
             if wrong and len(records) == each.count:
                 told = ", ".join(f"{label} {found.get(label, 0):,} for {count:,}" for label, count in wrong.items())
                 yield Finding(
@@ -94,7 +99,7 @@ def sizes(by_split: Records, wanted: Sequence[Published], config: DatasetConfig)
 
 
 def left_out(excluded: Sequence[Excluded], complete: set[str]) -> Iterator[Finding]:
-    """What the reader leaves out, by reason. `complete` are the splits that are as large as published without it."""
+    """Exclusions of the reader, by reason. `complete` are the splits that are as large as published without them."""
     wrong = [item for item in excluded if item.bad_row]
     if wrong:
         yield Finding(
@@ -109,7 +114,7 @@ def left_out(excluded: Sequence[Excluded], complete: set[str]) -> Iterator[Findi
     for item in excluded:
         if item.bad_row:
             continue
-        # By what they say but for numbers: each of a thousand files that are not there would be a finding.
+        # Without numbers: else each of a thousand missing files would be a finding.
         by_reason[re.sub(r"\d+", "…", item.reason), item.split in complete].append(item)
     for (alike, known), items in by_reason.items():
         reason = items[0].reason if len({item.reason for item in items}) == 1 else alike
@@ -220,8 +225,7 @@ def published_texts(by_split: Records, config: DatasetConfig, published: Collect
 
 
 def labels(by_split: Records, config: DatasetConfig) -> Iterator[Finding]:
-    """Classes without a clip, clips without a label, and intensities that leave a part of their range unused. That
-    labels are of the closed set or in range is the reader's to refuse."""
+    """Classes without a clip, and clips without a label. Labels outside the closed set or range are refused earlier."""
     for name in config.tasks:
         task = config.task_definitions[name]
         for split, records in by_split.items():
@@ -299,8 +303,8 @@ def clips(
     *,
     max_seconds: float,
 ) -> Iterator[Finding]:
-    """What is wrong with clips, by outcome, then what is odd about those that can be used. `known_bad` are ids of clips
-    that every copy lacks or has damaged: they are no error of this one."""
+    """Clips that cannot be used, by outcome, then usable clips that may mislead. `known_bad` are ids of clips that
+    every copy lacks or has damaged: they are no error of this one."""
     everything = [record for records in by_split.values() for record in records if record.id in measured]
     without = [record for record in everything if record.media is None]
     if everything and len(without) == len(everything):
@@ -342,7 +346,7 @@ def clips(
 
 
 def _odd(everything: Sequence[Record], measured: Mapping[str, Measurement], max_seconds: float) -> Iterator[Finding]:
-    """Clips that can be decoded and still mislead."""
+    """Clips that can be decoded and may mislead: silent, black, long, short."""
     silent = [r for r in everything if (value := measured[r.id].level) is not None and value < SILENT_DBFS]
     black = [r for r in everything if (value := measured[r.id].black) is not None and value >= MOSTLY_BLACK]
     seconds = {r.id: value for r in everything if (value := measured[r.id].seconds) is not None}
@@ -401,7 +405,7 @@ def _same_content(everything: Sequence[Record], measured: Mapping[str, Measureme
         )
 
 
-# ---------------------------------------------------------------- words
+# ---------------------------------------------------------------- wording
 
 
 def _is_damaged(text: str, pattern: re.Pattern[str]) -> bool:

@@ -3,11 +3,11 @@
 The rule is the same for every codec, and for an end that is there but cannot be decoded.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from av.container import InputContainer
+from av.stream import Stream
 
 from affect.data.media.clip import MediaError
 from affect.data.media.mp3 import xing_seconds
@@ -56,21 +56,11 @@ class Evidence:
     longest_sound: float = 0.0
     """Seconds of the longest packet of sound."""
 
-    def notes(
-        self, path: str | Path, container: InputContainer, times: Timeline, tracks: Mapping[int, Track]
-    ) -> dict[str, str]:
-        """The note `missing_audio` or `missing_video`, with details, for each of `tracks` (by index) whose end is
-        missing. Raises MediaError if a track is damaged, or too much of its end is missing."""
-        found = {}
-        for index, track in tracks.items():
-            if note := self._note(path, container, times, index, track):
-                found[f"missing_{container.streams[index].type}"] = note
-        return found
-
-    def _note(
-        self, path: str | Path, container: InputContainer, times: Timeline, index: int, track: Track
+    def missing_end(
+        self, path: str | Path, container: InputContainer, times: Timeline, stream: Stream, track: Track
     ) -> str | None:
-        stream = container.streams[index]
+        """Details if the end of a track is missing, and None if it is not. Raises MediaError if the track is damaged,
+        or too much of its end is missing."""
         failures = [*self.structure, *(message for _, message in track.failures)]
         if track.reached is None and (self.damage or failures):
             first = (self.damage or failures)[0]

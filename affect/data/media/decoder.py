@@ -151,7 +151,11 @@ class _Pass:
         self._read()
         if seek and any(track.begins_late() for track in self.tracks.values()):
             return replace(reading, seek=False)
-        notes = self.evidence.notes(self.path, self.container, times, self.tracks)
+        notes = {}
+        for index, track in self.tracks.items():
+            stream = self.container.streams[index]
+            if end := self.evidence.missing_end(self.path, self.container, times, stream, track):
+                notes[f"missing_{stream.type}"] = end
         upper = times.upper
         if not self.end_is_known:
             if sound.failures:  # bytes that cannot be decoded do not count as time

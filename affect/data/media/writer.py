@@ -18,18 +18,13 @@ def write_clip(
     frames: uint8[num_frames, height, width, 3], RGB, even height and width; waveform: float32[samples], mono, in [-1,
     1]; one of them may be None. The same input gives the same bytes with the same build of PyAV.
 
-    Raises ValueError if frames cannot be encoded, OSError if the file cannot be written.
+    Raises OSError if the file cannot be written.
     """
-    if frames is None and waveform is None:
-        raise ValueError(f"{path}: there is nothing to write; give frames, a waveform or both")
-    if frames is not None and (frames.ndim != 4 or frames.shape[3] != 3 or not len(frames) or frames.dtype != np.uint8):
-        raise ValueError(
-            f"{path}: frames are {frames.dtype}{list(frames.shape)}; give uint8[num_frames, height, width, 3]"
-        )
-    if frames is not None and (frames.shape[1] % 2 or frames.shape[2] % 2):
-        raise ValueError(
-            f"{path}: frames are {frames.shape[2]} x {frames.shape[1]} pixels; H.264 needs even numbers, crop them"
-        )
+    assert frames is not None or waveform is not None, "there is nothing to write"
+    if frames is not None:
+        shape = frames.shape
+        is_film = frames.dtype == np.uint8 and len(shape) == 4 and shape[0] > 0 and shape[3] == 3
+        assert is_film and not shape[1] % 2 and not shape[2] % 2, f"H.264 cannot encode {frames.dtype}{list(shape)}"
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:

@@ -16,8 +16,10 @@ It may also have
     prepare(root)   makes the dataset, and is called when its root does not exist
     audit(root, records by split) -> Iterator[Finding], for what the audit should look at in this set alone
 
-`records` raises RowErrors for single rows, SplitErrors for splits that cannot be read, DataError for the whole. Modules
-without it hold what readers share.
+Where the folder of clips exists, every record names its clip, also an absent or damaged one, which the clip check
+excludes by id; without the folder no record does, for work with text. `records` raises RowErrors for single rows,
+SplitErrors for splits that cannot be read, and DataError where nothing can be. Modules without it hold what readers
+share.
 """
 
 from collections.abc import Mapping
@@ -29,8 +31,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from affect.config import NO_VALUE, ConfigError, DatasetConfig
 from affect.data.facts import Published
+from affect.data.problems import did_you_mean
 from affect.data.subsets import is_share_or_count
-from affect.data.tables import did_you_mean
 
 
 def module(reader: str) -> ModuleType | None:
@@ -80,7 +82,9 @@ def check_options(config: DatasetConfig) -> ModuleType:
                 f" choose from {', '.join(parameters) or 'none, it has no options'}"
             )
         elif parameters[option].default is None and isinstance(value, str) and NO_VALUE.fullmatch(value):
-            wrong.append(f"options.{option}={value} is a text: no value is written null, options.{option}=null")
+            wrong.append(
+                f"options.{option}={value} is a text: what is not there is written null, options.{option}=null"
+            )
         elif not _fits(value, kinds[option]):
             kind = str(kinds[option]) if get_args(kinds[option]) else kinds[option].__name__
             wrong.append(

@@ -19,8 +19,9 @@ from pathlib import Path
 from affect.config import DataError
 from affect.data.demo_corpus.states import VERSION
 from affect.data.facts import Ids
+from affect.data.problems import Problems
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Problems, read_table
+from affect.data.tables import read_table
 
 COLUMNS = ("id", "split", "speaker", "clip", "text", "sentiment", "emotion", "humour")
 

@@ -24,8 +24,7 @@ angry) has 5,531. The 6-way set has 7,380 by these files; the 7,433 that are oft
 53 more utterances are happy. There is no official split: a session is left out for testing.
 
 Citation: Busso, Bulut, Lee, Kazemzadeh, Mower, Kim, Chang, Lee, Narayanan: IEMOCAP: Interactive Emotional Dyadic Motion
-Capture Database, Language Resources and Evaluation 42, 2008. Obtain: https://sail.usc.edu/iemocap (signed form; for
-research only).
+Capture Database, Language Resources and Evaluation 42, 2008. Obtain: https://sail.usc.edu/iemocap.
 """
 
 import re
@@ -36,9 +35,10 @@ from typing import Literal
 
 from affect.config import DataError
 from affect.data.facts import Published
+from affect.data.problems import Excluded, Problems, parts
 from affect.data.readers.places import check_context, last
 from affect.data.record import Record
-from affect.data.tables import Excluded, Problems, missing_file, parts, read_text
+from affect.data.tables import missing_file, read_text
 
 SESSIONS = (1, 2, 3, 4, 5)
 EMOTIONS = {

@@ -25,8 +25,9 @@ from pathlib import Path
 from affect.config import DataError
 from affect.data.facts import Ids
 from affect.data.labels import is_written_for_nothing
+from affect.data.problems import Problems, SplitErrors, near
 from affect.data.record import SPLIT_NAMES, SPLITS, Record
-from affect.data.tables import Problems, Row, SplitErrors, near, read_table, require_columns
+from affect.data.tables import Row, read_table, require_columns
 
 PUBLISHED = ()
 LICENCE = "Your own clips: their licence, and the consent of those they show, are yours to know."

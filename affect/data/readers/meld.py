@@ -17,8 +17,7 @@ episode; the clips are already cut. 9,989 / 1,109 / 2,610 utterances in 1,038 / 
 instead of UTF-8 are refused, with the line, since guessing the encoding would change the text.
 
 Citation: Poria, Hazarika, Majumder, Naik, Cambria, Mihalcea: MELD: A Multimodal Multi-Party Dataset for Emotion
-Recognition in Conversations, ACL 2019. Obtain: https://github.com/declare-lab/MELD (annotations and code GPL-3.0; the
-clips are of a copyrighted series, for research only).
+Recognition in Conversations, ACL 2019. Obtain: https://github.com/declare-lab/MELD.
 """
 
 from collections import defaultdict
@@ -26,9 +25,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from affect.data.facts import Finding, Ids, Issue, Published, Records, Severity
+from affect.data.problems import Problems, parts
 from affect.data.readers.places import check_context, last, table_path
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Problems, Row, parts, read_table
+from affect.data.tables import Row, read_table
 
 FILES = {"train": "train_sent_emo.csv", "val": "dev_sent_emo.csv", "test": "test_sent_emo.csv"}
 CLIPS = {"train": "train_splits", "val": "dev_splits_complete", "test": "output_repeated_splits_test"}
@@ -88,9 +88,7 @@ KNOWN_ISSUES = (
 def records(root: Path, *, context: int = 0) -> Iterator[Record]:
     """One record per utterance, in the order of the files.
 
-    `context`: how many earlier utterances of the same dialogue are given, as "Speaker: text". Where a split's clip
-    folder exists, every record names its clip, also an absent or damaged one: the clip check excludes it by id. Raises
-    DataError for the tables.
+    `context`: how many earlier utterances of the same dialogue are given, as "Speaker: text".
     """
     check_context(context, "MELD")
     yield from parts({(split,): _split(root, split, context) for split in SPLITS})

@@ -19,7 +19,7 @@ is its own group. There are no transcripts either; a table of them, say those of
 
 Citation: Lian, Sun, Sun, Chen, Xu, Wang, Xu, He, Li, Zhao, Liu, Liu, Yi, Wang, Cambria, Zhao, Schuller, Tao: MER 2023:
 Multi-label Learning, Modality Robustness, and Semi-Supervised Learning, ACM Multimedia 2023. Obtain:
-https://huggingface.co/datasets/MERChallenge/MER2023 (signed agreement; for research only, clips must not be passed on).
+https://huggingface.co/datasets/MERChallenge/MER2023.
 """
 
 import hashlib
@@ -30,9 +30,10 @@ from typing import Literal
 
 from affect.config import DataError
 from affect.data.facts import TRAINING, Published
+from affect.data.problems import Excluded, Problems, parts
 from affect.data.readers.places import table_path
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Excluded, Problems, Row, parts, read_table
+from affect.data.tables import Row, read_table
 
 SUFFIXES = (".mp4", ".avi")
 TEXT_COLUMNS = ("text", "sentence", "chinese")

@@ -15,8 +15,7 @@ A row, tab-separated, with its header:
 is spelled Apologise here, and Apologize in the publishers' README. Who speaks is not annotated.
 
 Citation: Zhang, Xu, Wang, Zhou, Zhao, Teng: MIntRec: A New Dataset for Multimodal Intent Recognition, ACM Multimedia
-2022. Obtain: https://github.com/thuiar/MIntRec (annotations and code MIT; the clips are of a copyrighted series, for
-research only).
+2022. Obtain: https://github.com/thuiar/MIntRec.
 """
 
 import re
@@ -24,9 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from affect.data.facts import Issue, Published
+from affect.data.problems import Problems, parts
 from affect.data.readers.places import clips_folder, table_path
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Problems, parts, read_table
+from affect.data.tables import read_table
 
 FILES = {"train": "train.tsv", "val": "dev.tsv", "test": "test.tsv"}
 CLIPS = "raw_data"
@@ -55,11 +55,7 @@ KNOWN_ISSUES = (
 
 
 def records(root: Path) -> Iterator[Record]:
-    """One record per clip, in the order of the files; its group is the episode.
-
-    Where the folder raw_data exists, every record names its clip, also an absent or damaged one: the clip check
-    excludes it by id. Raises DataError for the tables.
-    """
+    """One record per clip, in the order of the files; its group is the episode."""
     yield from parts({(split,): _split(root, split) for split in SPLITS})
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affect.config import DataError
+from affect.data.problems import Problems
 from affect.data.record import SPLIT_NAMES
-from affect.data.tables import Problems, Row
+from affect.data.tables import Row
 
 COLUMNS = ("video_id", "clip_id", "text", "label", "mode")
 """What is read of the table. The annotation is the label's sign in words, and so nothing new."""

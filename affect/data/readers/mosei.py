@@ -31,8 +31,7 @@ CMU's own cut clips (Videos/Segmented) freeze at their beginning, and some canno
 
 Citation: Zadeh, Liang, Poria, Cambria, Morency: Multimodal Language Analysis in the Wild: CMU-MOSEI Dataset and
 Interpretable Dynamic Fusion Graph, ACL 2018. Obtain: the links of https://github.com/thuiar/MMSA, or
-https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK (no licence file; the videos belong to those who put them on
-YouTube, so they are for research and not to be passed on).
+https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK.
 """
 
 import math
@@ -44,10 +43,11 @@ from typing import Literal
 
 from affect.config import DataError
 from affect.data.facts import Issue, Published, signs
+from affect.data.problems import Excluded, Problems
 from affect.data.readers.mmsa import check_spelling, clip_path, first_folder, labels, utterances
 from affect.data.readers.places import folder_nearby, table_path
 from affect.data.record import SPLIT_NAMES, Record
-from affect.data.tables import Excluded, Problems, Row, read_table, require_columns
+from affect.data.tables import Row, read_table, require_columns
 
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 
@@ -102,8 +102,7 @@ def records(
 
     `layout`: auto is cmu where the folder Transcript/Segmented/Combined exists. `table` is the file in `root` that
     holds the labels. In layout cmu the text and the times are those of the transcripts, and a row without its line
-    there is Excluded. Where the folder of clips or videos exists, every record names its file, also an absent or
-    damaged one: the clip check excludes it by id. Raises DataError for the table and the transcripts.
+    there is Excluded. Raises DataError for the table and the transcripts.
     """
     problems = Problems()
     transcripts = None if layout == "mmsa" else first_folder(root, TRANSCRIPTS)

@@ -16,8 +16,7 @@ A row, with its header:
 given, and the clips of one video are the group.
 
 Citation: Zadeh, Zellers, Pincus, Morency: Multimodal Sentiment Intensity Analysis in Videos: Facial Gestures and Verbal
-Messages, IEEE Intelligent Systems 31(6), 2016. Obtain: the links of https://github.com/thuiar/MMSA (no licence file;
-CMU has withdrawn the videos for their speakers' privacy, so they are for research and not to be passed on).
+Messages, IEEE Intelligent Systems 31(6), 2016. Obtain: the links of https://github.com/thuiar/MMSA.
 """
 
 import os
@@ -28,10 +27,11 @@ from typing import Literal
 
 from affect.config import DataError
 from affect.data.facts import Published, signs
+from affect.data.problems import Excluded, Problems
 from affect.data.readers.mmsa import COLUMNS, clip_path, first_folder, utterances
 from affect.data.readers.places import table_path
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Excluded, Problems, read_table
+from affect.data.tables import read_table
 
 SEGMENTED = ("Raw/Video/Segmented", "Video/Segmented", "Raw/Segmented", "Segmented")
 
@@ -53,9 +53,8 @@ KNOWN_ISSUES = ()
 def records(root: Path, *, layout: Literal["auto", "mmsa", "cmu"] = "auto") -> Iterator[Record | Excluded]:
     """One record per utterance, in the order of the table, with the task sentiment.
 
-    `layout`: where clips are looked for; auto takes CMU's folder where there is one, else MMSA's. Where the folder
-    exists, every record names its clip, also an absent or damaged one: the clip check excludes it by id. A row that is
-    known to be missing from copies of the table is Excluded. Raises DataError for the table.
+    `layout`: where clips are looked for; auto takes CMU's folder where there is one, else MMSA's. A row that is
+    known to be missing from copies of the table is Excluded.
     """
     problems = Problems()
     path = table_path(root, "label.csv")

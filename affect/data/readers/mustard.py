@@ -26,8 +26,7 @@ Validation and training part do share speakers: one show has most of the clips, 
 sarcastic, so a validation part with other speakers could not choose between checkpoints.
 
 Citation: Castro, Hazarika, Pérez-Rosas, Zimmermann, Mihalcea, Poria: Towards Multimodal Sarcasm Detection (An Obviously
-Perfect Paper), ACL 2019. Obtain: https://github.com/soujanyaporia/MUStARD (annotations and code MIT; the clips are of
-copyrighted series, for research only). MUStARD++ has 688 of these clips.
+Perfect Paper), ACL 2019. Obtain: https://github.com/soujanyaporia/MUStARD. MUStARD++ has 688 of these clips.
 """
 
 import hashlib
@@ -42,10 +41,11 @@ from typing import Any, Literal
 from affect.config import DataError
 from affect.data import pickles
 from affect.data.facts import TRAINING, Finding, Published, Records, Severity
+from affect.data.problems import Problems, did_you_mean
 from affect.data.readers.places import check_context, clips_folder, last, table_path
 from affect.data.readers.scenes import grouped, long_lines, one_line
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Problems, did_you_mean, read_text
+from affect.data.tables import read_text
 
 ANNOTATIONS = "sarcasm_data.json"
 FOLDS = "split_indices.p"
@@ -90,10 +90,9 @@ def records(
 ) -> Iterator[Record]:
     """One record per utterance, in the order of the file. Line breaks inside a line become spaces.
 
-    `fold` (0 to 4) is that of five_fold. `context`: how many earlier lines are given, None is all of them. The group is
-    the scene, the speaker "SHOW/NAME". Where the folder utterances_final exists, every record names its clip, also an
-    absent or damaged one: the clip check excludes it by id. Raises DataError for the annotations, and for five_fold
-    without its file.
+    `fold` (0 to 4) is that of five_fold. `context`: how many earlier lines are given, None is all of them. The
+    group is the scene, the speaker "SHOW/NAME". Raises DataError for the annotations, and for five_fold without its
+    file.
     """
     check_context(context, "MUStARD")
     problems = Problems()

@@ -23,8 +23,7 @@ groups' names, which depends neither on the order of the file nor on the machine
 speaker_independent: tested on FRIENDS, as in MUStARD; of the other shows 20 % are validated on.
 
 Citation: Ray, Mishra, Nunna, Bhattacharyya: A Multimodal Corpus for Emotion Recognition in Sarcasm, LREC 2022. Obtain:
-https://github.com/cfiltnlp/MUStARD_Plus_Plus (no licence is given; the clips are of copyrighted series, for research
-only). 688 of the clips are those of MUStARD, whose ids are SCENE here.
+https://github.com/cfiltnlp/MUStARD_Plus_Plus. 688 of the clips are those of MUStARD, whose ids are SCENE here.
 """
 
 import hashlib
@@ -35,10 +34,11 @@ from pathlib import Path
 from typing import Literal
 
 from affect.data.facts import Published
+from affect.data.problems import Problems
 from affect.data.readers.places import check_context, clips_folder, last, table_path
 from affect.data.readers.scenes import grouped, long_lines, one_line
 from affect.data.record import Record
-from affect.data.tables import Problems, Row, read_table
+from affect.data.tables import Row, read_table
 
 ANNOTATIONS = "mustard++_text.csv"
 CLIPS = "final_utterance_videos"
@@ -74,9 +74,7 @@ def records(
 ) -> Iterator[Record]:
     """One record per utterance, in the order of the file.
 
-    `context`: how many earlier lines are given, None is all of them. The speaker is "SHOW/NAME". Where the folder
-    final_utterance_videos exists, every record names its clip, also an absent or damaged one: the clip check excludes
-    it by id. Raises DataError for the table.
+    `context`: how many earlier lines are given, None is all of them. The speaker is "SHOW/NAME".
     """
     check_context(context, "MUStARD++")
     problems = Problems()

@@ -21,8 +21,9 @@ from typing import Any, Literal
 
 from affect.config import DataError
 from affect.data.facts import Published
+from affect.data.problems import Excluded, Problems, parts
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Excluded, Problems, missing_file, parts
+from affect.data.tables import missing_file
 
 EMOTIONS = {
     "01": "neutral",

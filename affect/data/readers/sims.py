@@ -21,8 +21,7 @@ have them. All clips are also in CH-SIMS v2, with the same splits, labels and id
 given, and the clips of one video are the group.
 
 Citation: Yu, Xu, Meng, Zhu, Ma, Wu, Zou, Yang: CH-SIMS: A Chinese Multimodal Sentiment Analysis Dataset with
-Fine-grained Annotation of Modality, ACL 2020. Obtain: the links of https://github.com/thuiar/MMSA (no licence file; the
-clips are of copyrighted films and series, for research only).
+Fine-grained Annotation of Modality, ACL 2020. Obtain: the links of https://github.com/thuiar/MMSA.
 """
 
 from collections.abc import Iterator
@@ -30,10 +29,11 @@ from pathlib import Path
 
 from affect.config import DataError
 from affect.data.facts import Published, signs
+from affect.data.problems import Problems
 from affect.data.readers.mmsa import COLUMNS, UNIMODAL, check_spelling, clip_path, first_folder, labels, utterances
 from affect.data.readers.places import folder_nearby, table_path
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Problems, Row, missing_file, read_table
+from affect.data.tables import Row, missing_file, read_table
 
 LABELS = "label.csv"
 OLDER = "metadata/sentiment/label_M.csv"
@@ -56,11 +56,7 @@ KNOWN_ISSUES = ()
 
 def records(root: Path) -> Iterator[Record]:
     """One record per utterance, in the order of the table, with the task sentiment and, where their cells are filled,
-    sentiment_text, sentiment_audio and sentiment_video.
-
-    Where the folder Raw exists, every record names its clip, also an absent or damaged one: the clip check excludes it
-    by id. Raises DataError for the tables.
-    """
+    sentiment_text, sentiment_audio and sentiment_video."""
     problems = Problems()
     path = _table_path(root)
     if path.name == LABELS:

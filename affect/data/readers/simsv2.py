@@ -30,10 +30,11 @@ from pathlib import Path
 
 from affect.config import DataError
 from affect.data.facts import Issue, Published, signs
+from affect.data.problems import Problems
 from affect.data.readers.mmsa import COLUMNS, UNIMODAL, check_spelling, clip_path, first_folder, labels, utterances
 from affect.data.readers.places import table_path
 from affect.data.record import SPLIT_NAMES, Record
-from affect.data.tables import Problems, Row, read_table
+from affect.data.tables import Row, read_table
 
 TASKS = {"sentiment": "label"} | UNIMODAL
 
@@ -64,8 +65,7 @@ def records(root: Path, *, table: str = "meta.csv") -> Iterator[Record]:
     """One record per utterance, in the order of the table, with the task sentiment and, where their cells are filled,
     sentiment_text, sentiment_audio and sentiment_video.
 
-    `table` is the file in `root` that holds the rows. Where the folder Raw exists, every record names its clip, also
-    an absent or damaged one: the clip check excludes it by id. Raises DataError for the table.
+    `table` is the file in `root` that holds the rows.
     """
     problems = Problems()
     if not (root / table).is_file() and (root / "label.csv").is_file():

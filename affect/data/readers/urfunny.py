@@ -24,8 +24,8 @@ The files do not say which passages are of one talk or by one speaker, so each i
 intervals are narrower than they should be.
 
 Citation: Hasan, Rahman, Zadeh, Zhong, Tanveer, Morency, Hoque: UR-FUNNY: A Multimodal Language Dataset for
-Understanding Humor, EMNLP-IJCNLP 2019. Obtain: https://github.com/ROC-HCI/UR-FUNNY (no licence is given; the link of
-version 1 is dead).
+Understanding Humor, EMNLP-IJCNLP 2019. Obtain: https://github.com/ROC-HCI/UR-FUNNY
+(the link of version 1 is dead).
 """
 
 import operator
@@ -37,9 +37,9 @@ from typing import Literal
 from affect.config import DataError
 from affect.data import pickles
 from affect.data.facts import Published
+from affect.data.problems import Excluded, Problems
 from affect.data.readers.places import check_context, clips_folder, last, table_path
 from affect.data.record import SPLIT_NAMES, SPLITS, Record
-from affect.data.tables import Excluded, Problems
 
 FOLDS = "data_folds.pkl"
 LABELS = "humor_label_sdk.pkl"
@@ -73,9 +73,8 @@ KNOWN_ISSUES = ()
 def records(root: Path, *, version: Literal[1, 2] = 2, context: int | None = None) -> Iterator[Record | Excluded]:
     """One record per passage, in the order of the folds; its text is the punchline.
 
-    `context`: how many earlier sentences are given, None is all of them. Where the folder urfunny2_videos exists, every
-    record of version 2 names its clip, also an absent or damaged one: the clip check excludes it by id. The passages
-    that have a label and are in no fold are one Excluded of the training split. Raises DataError for the files.
+    `context`: how many earlier sentences are given, None is all of them. The passages that have a label and are in
+    no fold are one Excluded of the training split.
     """
     check_context(context, "UR-FUNNY")
     problems = Problems()

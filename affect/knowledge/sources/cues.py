@@ -204,7 +204,7 @@ class Cues:
             if (modality, population) in self.bounds:
                 continue
             members = self.populations[population]
-            with progress(self.cfg.trainer.progress and population[2] is None, stderr=True) as bar:
+            with progress(self.cfg.trainer.progress and population[2] is None) as bar:
                 task = bar.add_task(f"measuring {modality} of {population[0]} {population[1]}", total=len(members))
                 measured = [m for _, m in self._measured(members, modality, partial(bar.advance, task))]
             usable = [m.cues for m in measured if m.cues is not None]

@@ -20,7 +20,8 @@ from pyarrow import parquet
 from affect.config import Config, ConfigError, DataError
 from affect.data import Record
 from affect.data.part import Part
-from affect.data.tables import ENDINGS, Problems, Row, did_you_mean, from_spreadsheets, read_table, require_columns
+from affect.data.problems import Problems, did_you_mean
+from affect.data.tables import ENDINGS, Row, from_spreadsheets, read_table, require_columns
 from affect.knowledge.protocol import MODALITIES, Description, Failure
 from affect.knowledge.store import UNREADABLE
 

@@ -20,7 +20,7 @@ from affect.training.class_weights import example_weights
 
 
 class Predictions:
-    """Predictions of an epoch, over its steps and over processes."""
+    """Collects the predictions of an evaluation over steps and processes."""
 
     def __init__(self) -> None:
         self.own: list[Prediction] = []
@@ -39,8 +39,8 @@ class Predictions:
 
 
 def of_all_processes(mine: Any) -> list[Any]:
-    """`mine` of every process, in order of rank. To be called by all of them, inside of a hook of the trainer: between
-    its calls the module's tensors are on the CPU, about which a process group for GPUs knows nothing."""
+    """`mine` of every process, in order of rank. All processes have to call it, inside a hook of the trainer: outside
+    hooks the module's tensors are on the CPU, and a process group for GPUs cannot gather them."""
     if not distributed.is_initialized():
         return [mine]
     gathered: list[Any] = [None] * distributed.get_world_size()
@@ -68,18 +68,18 @@ class Supervised(L.LightningModule):
         self.finetuning, self.summarise = finetuning, summarise
         self.classes, self.predictions = classes, Predictions()
         self.tested: list[Prediction] = []
-        """Of all processes, once a test is over."""
+        """The predictions of all processes, after a test."""
         self.lost: dict[str, str] = {}
-        """Reason by record id, for clips that could be read when they were checked and no longer could."""
+        """Reason by record id, for clips that were readable when they were checked and later were not."""
         self.validated: dict[str, Any] | None = None
-        """The numbers of the last validation: what a checkpoint was chosen by stands in it."""
+        """The numbers of the last validation, by which checkpoints are chosen."""
         self.unanswered: set[str] = set()
         """Reasons why the model gave no answer."""
         # A checkpoint has the trained tensors only; the learner compares their names with its own.
         self.strict_loading = False
 
     def on_train_start(self) -> None:
-        # Not at the start of an epoch, which Lightning passes over when a run is taken up in its middle.
+        # Not at the start of an epoch, which Lightning skips when a run is resumed in the middle of one.
         self.learner.set_training_mode()
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor | None:
@@ -91,7 +91,7 @@ class Supervised(L.LightningModule):
         weights = example_weights(batch.examples, self.classes.loss) if self.classes.loss else None
         over, parts = None, self.trainer.accumulate_grad_batches * self.trainer.world_size
         if parts > 1:
-            # The step is one batch, however it is cut. Lightning divides by `parts`, also where a step has fewer.
+            # The loss is the mean over the whole step. Lightning divides by `parts`, also where a step has fewer.
             over = self.trainer.datamodule.step_total(index) / parts
         loss = self.learner.loss(batch, weights, over)
         if not torch.isfinite(loss):
@@ -103,8 +103,8 @@ class Supervised(L.LightningModule):
         return loss if self.trainer.world_size == 1 else loss + self._no_gradients()
 
     def _no_gradients(self) -> torch.Tensor:
-        """Gradients of zero for all that is trained: the other processes wait for one of each parameter, also of those
-        that this process's batch has no use for."""
+        """Zero gradients for all trained parameters: the other processes wait for a gradient of each, also where this
+        process's batch does not use it."""
         return sum(p.sum() * 0 for p in self.parameters() if p.requires_grad)
 
     def _read(self, batch: Batch) -> None:
@@ -172,7 +172,7 @@ class Supervised(L.LightningModule):
         return self.learner.trained_state()  # what a checkpoint holds
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        # What zero_grad() does, without the rest of what it does, which is 0.1 ms a step.
+        # Only what training needs of zero_grad(), whose bookkeeping takes 0.1 ms a step.
         for parameter in (p for group in optimizer.param_groups for p in group["params"]):
             parameter.grad = None
 

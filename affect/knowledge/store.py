@@ -27,6 +27,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from sys import intern
 from types import TracebackType
 from typing import Any
 
@@ -248,11 +249,13 @@ def read(paths: Sequence[Path], wanted: dataset.Expression | None = None) -> Ite
     try:
         yield from _scan(paths, wanted)
     except UNREADABLE as error:
+        if len(paths) == 1:
+            raise damaged(paths[0], error) from error
         # The error names no shard: they are read one by one until one of them fails.
-        for path in paths if len(paths) > 1 else []:
+        for path in paths:
             for _ in read([path], wanted):
                 pass
-        raise damaged(paths[0], error) from error
+        raise DataError(f"the store {paths[0].parent} could not be read ({error}): run it again") from error
 
 
 def _scan(paths: Sequence[Path], wanted: dataset.Expression | None) -> Iterator[Description]:
@@ -265,7 +268,7 @@ def _scan(paths: Sequence[Path], wanted: dataset.Expression | None) -> Iterator[
         # A row without these would be filtered out, and the damage would go unseen.
         for name in ("id", "modality", "generator"):
             wanted |= dataset.field(name).is_null()
-    for batch in scanned.to_batches(filter=wanted, batch_readahead=2, fragment_readahead=os.cpu_count()):
+    for batch in scanned.to_batches(filter=wanted, batch_readahead=1, fragment_readahead=os.cpu_count()):
         nulls = [name for name in REQUIRED if name != ADDED and batch[name].null_count]
         if nulls:
             raise ValueError(f"rows without {', '.join(nulls)}")
@@ -274,12 +277,12 @@ def _scan(paths: Sequence[Path], wanted: dataset.Expression | None) -> Iterator[
             yield Description(
                 id=record_id,
                 sha256=sha256,
-                modality=modality,
-                generator=generator,
+                modality=intern(modality),  # one string for all rows
+                generator=intern(generator),
                 text=text,
                 tokens=tokens,
                 seconds=seconds,
-                time=when,
+                time=intern(when),
                 request=request or "",
             )
 

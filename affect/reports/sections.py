@@ -187,7 +187,7 @@ def _audits(audits: Sequence[Audit], style: Style) -> list[Column]:
         **{kind: shares(kind) for kind in audits[0].named},
         audits[0].measure: [_or_none(audit.predicted, ".4f") for audit in audits],
         "masked": [_or_none(audit.masked, ".4f") for audit in audits],
-        "without looking": [_or_none(audit.baseline, ".4f") for audit in audits],
+        "constant": [_or_none(audit.baseline, ".4f") for audit in audits],
     }
     return [
         Column(heading=style.escape(name), cells=cells, kind="word" if name == "of" else "count")

@@ -110,10 +110,10 @@ def test_a_long_clip_is_measured_piece_by_piece_without_a_seam(monkeypatch):
 def test_spectra_and_autocorrelations_are_those_of_numpy():
     frames = np.random.default_rng(0).normal(size=(5, acoustic.FRAME)).astype(np.float32)
     power = np.abs(np.fft.rfft(frames.astype(np.float64), acoustic.FFT)) ** 2
-    np.testing.assert_allclose(acoustic._power(frames), power, atol=1e-5 * power.max())
+    np.testing.assert_allclose(acoustic.power_spectrum(frames), power, atol=1e-5 * power.max())
     correlation = np.fft.irfft(power, acoustic.FFT)
     np.testing.assert_allclose(
-        acoustic._autocorrelation(power.astype(np.float32)), correlation, atol=1e-5 * correlation.max()
+        acoustic.autocorrelation(power.astype(np.float32)), correlation, atol=1e-5 * correlation.max()
     )
 
 
@@ -192,7 +192,7 @@ def test_a_face_is_looked_at_closely_where_the_search_found_one_and_nowhere_else
 
     def looked(*found: list[list[int]]) -> tuple[tuple[int, int, int, int] | None, list[tuple[int, int]]]:
         detector = Detector(*found)
-        monkeypatch.setattr(visual, "_detector", lambda name: detector)
+        monkeypatch.setattr(visual, "cascade", lambda name: detector)
         return visual.largest_face(grey), detector.shapes
 
     assert looked([]) == (None, [(110, 196)])

@@ -296,15 +296,15 @@ def test_each_clip_that_cannot_be_described_says_why(made, broken):
 
 
 def test_an_empty_description_is_a_failure(made, monkeypatch):
-    source, records = made("knowledge.modalities=[audio]")
-    real = source._load
+    load = models.load
 
-    def mute(generator: mllm.Generator) -> tuple:
-        model, encoder = real(generator)
+    def mute(*given, **how):
+        model, encoder = load(*given, **how)
         monkeypatch.setattr(model, "generate", lambda batch, limit: [[] for _ in batch["input_ids"]])
         return model, encoder
 
-    monkeypatch.setattr(source, "_load", mute)
+    monkeypatch.setattr(models, "load", mute)
+    source, records = made("knowledge.modalities=[audio]")
     kept, failed = described(source, records[:2])
     assert not kept
     assert "is empty (audio): change knowledge.instruction_audio.en" in failed[0].reason

@@ -37,6 +37,7 @@ from affect.config import (
     TrainerConfig,
     new_modalities,
 )
+from affect.config.model import spell
 from affect.data import Record
 from affect.data.clip_parts import clips
 from affect.data.file_hashes import content_hashes
@@ -102,7 +103,7 @@ def load(cfg: Config, parts: Sequence[Part]) -> "Mllm":
     chosen = generators(cfg)
     described = [m for m in knowledge.modalities if any(m in generator.modalities for generator in chosen)]
     if not described:
-        takes = "; ".join(f"{g.config.name} takes {_spell(g.config.modalities)}" for g in chosen)
+        takes = "; ".join(f"{g.config.name} takes {spell(g.config.modalities)}" for g in chosen)
         raise ConfigError(
             f"knowledge.modalities={','.join(knowledge.modalities)}, but {takes}: choose a model that takes them,"
             " model@knowledge.mllm_models.main=…"
@@ -130,7 +131,7 @@ def generators(cfg: Config) -> list[Generator]:
             )
         if not set("av") & set(generator.config.modalities):
             raise ConfigError(
-                f"{generator.config.name} takes only {_spell(generator.config.modalities)}, and descriptions need"
+                f"{generator.config.name} takes only {spell(generator.config.modalities)}, and descriptions need"
                 f" audio or video: choose another model, model@knowledge.mllm_models.{generator.name}=…"
             )
     if not chosen:
@@ -169,10 +170,6 @@ def _of_run(folder: Path, knowledge: KnowledgeConfig, trainer: TrainerConfig) ->
         finetuning=cfg.finetuning,
         trained=cfg.modalities,
     )
-
-
-def _spell(letters: str) -> str:
-    return " and ".join(MODALITIES[letter] for letter in letters)
 
 
 class Mllm:

@@ -141,7 +141,7 @@ def face_cues(
 
 def largest_face(grey: np.ndarray) -> tuple[int, int, int, int] | None:
     """Left, top, width and height (pixels) of the largest frontal face in uint8[height, width]; None without one."""
-    detector = _detector("haarcascade_frontalface_alt2.xml")
+    detector = cascade("haarcascade_frontalface_alt2.xml")
     height, width = grey.shape
     least = max(20, round(FACE_SHARE * min(grey.shape)))
     shrink = max(1.0, least / FACE_SEARCH)
@@ -182,20 +182,20 @@ def smiles(grey: np.ndarray, face: tuple[int, int, int, int]) -> bool:
     lower = grey[top + height // 2 : top + height, left : left + width]
     scale = SMILE_WIDTH / width
     lower = cv2.resize(lower, (SMILE_WIDTH, max(1, round(lower.shape[0] * scale))))
-    detections = _detector("haarcascade_smile.xml").detectMultiScale(
+    detections = cascade("haarcascade_smile.xml").detectMultiScale(
         lower, SMILE_SCALE, SMILE_NEIGHBOURS, minSize=(SMILE_WIDTH // 4, SMILE_WIDTH // 8)
     )
     return len(detections) > 0
 
 
-_own = threading.local()
+_of_thread = threading.local()
 
 
-def _detector(name: str) -> cv2.CascadeClassifier:
-    """One for each thread, since a cascade keeps the picture it works on."""
-    if not hasattr(_own, "detectors"):
-        _own.detectors = {}
-    if name not in _own.detectors:
-        _own.detectors[name] = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / name))
-        assert not _own.detectors[name].empty(), f"OpenCV {cv2.__version__} has no {name}"
-    return _own.detectors[name]
+def cascade(name: str) -> cv2.CascadeClassifier:
+    """A Haar cascade of OpenCV by the name of its file; one for each thread, since it keeps the picture it works on."""
+    if not hasattr(_of_thread, "cascades"):
+        _of_thread.cascades = {}
+    if name not in _of_thread.cascades:
+        _of_thread.cascades[name] = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / name))
+        assert not _of_thread.cascades[name].empty(), f"OpenCV {cv2.__version__} has no {name}"
+    return _of_thread.cascades[name]

@@ -61,15 +61,7 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
         merged.datasets = {
             name: merged.datasets[name] if name in merged.datasets else raw.datasets[name] for name in raw.datasets
         }
-    absent = [key for key in keys if key.startswith("datasets.") and key.split(".")[1] not in merged.datasets]
-    if absent:
-        raise ConfigError(
-            "\n".join(
-                f"{key}: run={folder} is on {' and '.join(merged.datasets)}: to evaluate on another dataset choose it,"
-                f" dataset={key.split('.')[1]}"
-                for key in absent
-            )
-        )
+    _check_datasets(keys, merged, folder)
     for key in keys:
         if key not in ("dataset", "sweep", "hydra") and not key.startswith("hydra."):
             OmegaConf.update(merged, key, OmegaConf.select(raw, key), merge=False)
@@ -161,12 +153,14 @@ def with_resume(raw: DictConfig, given: list[str]) -> DictConfig:
     return run_cfg
 
 
-def _check_datasets(keys: list[str], run_cfg: DictConfig, folder: Path) -> None:
-    absent = [key for key in keys if key.startswith("datasets.") and key.split(".")[1] not in run_cfg.datasets]
+def _check_datasets(keys: list[str], cfg: DictConfig, folder: Path) -> None:
+    """Raises ConfigError for keys of datasets that the configuration has not."""
+    absent = [key for key in keys if key.startswith("datasets.") and key.split(".")[1] not in cfg.datasets]
     if absent:
         raise ConfigError(
             "\n".join(
-                f"{key}: run={folder} is on {' and '.join(run_cfg.datasets)}, and has no dataset {key.split('.')[1]}"
+                f"{key}: run={folder} is on {' and '.join(cfg.datasets)}, and has no dataset {key.split('.')[1]}: to"
+                f" evaluate on another dataset choose it, dataset={key.split('.')[1]}"
                 for key in absent
             )
         )

@@ -154,15 +154,6 @@ def _unresolved(node: DictConfig) -> Any:
     return OmegaConf.to_container(node, resolve=False)
 
 
-def points(words: Sequence[str]) -> list[list[str]]:
-    """The jobs of a multirun of these words of a command line, each as the list of its own words: Hydra's expansion of
-    a,b, choice(), range() and glob(), of hydra.sweeper.params in a sweep= file too.
-
-    Raises ConfigError where a word has no values, and what Hydra raises for words that no job could have.
-    """
-    return Composer(words).points()
-
-
 def values_of(override: Override) -> list[Any]:
     """The values of a word that can be counted, as Hydra's grammar has them. Raises ConfigError where there are
     none."""

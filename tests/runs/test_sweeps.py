@@ -74,12 +74,12 @@ def own_conf(tmp_path, monkeypatch):
     ],
 )  # fmt: skip
 def test_the_points_are_those_of_hydra(words, expected):
-    assert sweep_points.points(words) == expected
+    assert sweep_points.Composer(words).points() == expected
 
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_every_point_of_every_committed_sweep_is_sound(name, configure):
-    found = sweep_points.points([f"sweep={name}"])
+    found = sweep_points.Composer([f"sweep={name}"]).points()
     assert len(found) > 1
     composer = sweep_points.Composer([f"sweep={name}"])
     for cfg, point in zip(
@@ -187,7 +187,10 @@ def test_a_point_is_composed_as_hydra_does(words):
 def test_a_dry_run_shows_every_point(command, capsys):
     _, said = command("-m", "sweep=new_towers", "dry_run=true")
     printed = capsys.readouterr().out
-    assert said == "" and printed.count("nothing was run") == len(sweep_points.points(["sweep=new_towers"])) == 9
+    assert (
+        said == ""
+        and printed.count("nothing was run") == len(sweep_points.Composer(["sweep=new_towers"]).points()) == 9
+    )
     assert "#8 finetuning.alignment_epochs=5 finetuning.new_learning_rate=0.001\ntrain: " in printed
     assert list(Path.cwd().iterdir()) == []
 
@@ -552,7 +555,7 @@ def test_the_commands_of_a_committed_sweep_are_sound(command, agent, capsys, nam
     assert (document["name"], document["method"]) == (name, "grid")
     assert document["metric"] == {"name": "val/selection", "goal": "maximize"}
     points = choices(document)
-    assert len(points) == len(sweep_points.points([f"sweep={name}"]))
+    assert len(points) == len(sweep_points.Composer([f"sweep={name}"]).points())
     started = agent(document, points[-1])
     assert started[:3] == ["/usr/bin/env", "python", "train.py"]
     called, said = command(*started[3:])

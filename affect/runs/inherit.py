@@ -27,11 +27,11 @@ from affect.config.roles import MAY_DIFFER_IN_EVALUATION, MAY_DIFFER_ON_RESUME, 
 from affect.runs.run_folder import check_same_code, program_of, read
 
 LOCKED = (*groups_of(Phase.model, Phase.training), "experiment")
-"""What a run brings with it: a trained model is only itself with the wording and the towers it was trained with. An
-experiment may name any of them."""
+"""Groups that come with a run: a trained model needs the prompts and towers that it was trained with. An experiment may
+set any of them."""
 
 ENVIRONMENT = {"data_root": "AFFECT_DATA", "cache_root": "AFFECT_CACHE"}
-"""Environment variables that give ROOTS where no word does."""
+"""Environment variables for ROOTS, which words override."""
 
 
 def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
@@ -98,7 +98,7 @@ def _root(key: str, raw: DictConfig, run_cfg: DictConfig, given: list[str]) -> s
 
 
 def _move_datasets(cfg: DictConfig, data_root: str, cache_root: str) -> None:
-    """Sets the two places, and the roots of the datasets that lie in them."""
+    """Sets data_root and cache_root, and moves the roots of the datasets inside them."""
     for place, new in (("data_root", data_root), ("cache_root", cache_root)):
         for dataset in cfg.datasets.values():
             if Path(dataset.root).is_relative_to(cfg[place]):

@@ -45,8 +45,8 @@ class Sweep:
 
 
 class JobFailed(Exception):
-    """What the launcher is given instead of a job's own exception: it keeps it until the last job has ended, and that
-    one would keep the model and everything else its stack trace can reach."""
+    """Raised to the launcher in place of a job's own exception. The launcher keeps it until the last job has ended, and
+    the original would keep the model and everything else that its stack trace reaches."""
 
 
 def launch(sweep: Sweep, start: Callable[[], None]) -> None:
@@ -75,8 +75,8 @@ def launch(sweep: Sweep, start: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def _checked_once() -> Iterator[None]:
-    """Keeps Hydra's own sweeper from composing every point before the first job, a third of a second each: the check of
-    sweep_points has done that, and more."""
+    """Keeps Hydra's sweeper from composing every point before the first job, a third of a second each: sweep_points has
+    checked them already."""
     theirs = BasicSweeper.validate_batch_is_legal
     BasicSweeper.validate_batch_is_legal = lambda *_: None  # type: ignore[method-assign]
     try:
@@ -94,11 +94,11 @@ def run_job(
     given: Sequence[str],
     claim: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Runs one job in its run folder, so that the table and status.json are true whatever becomes of it.
+    """Runs one job in its run folder, and keeps the table and status.json up to date however it ends.
 
-    `do` may raise anything. What it could not do is printed, and raised as JobFailed; what is no Exception (Ctrl-C)
-    is handed on, and ends the multirun. `claim` raises ConfigError where the folder is that of another run, which is
-    left as it is, and says whether the job is done already.
+    `do` may raise anything. Exceptions are printed and raised as JobFailed; others (Ctrl-C) are passed on and end the
+    multirun. `claim` returns whether the job is done already, and raises ConfigError where the folder belongs to
+    another run, which stays as it is.
     """
     process = {"started": datetime.now(UTC).isoformat(timespec="seconds"), "pid": os.getpid()}
     try:
@@ -147,13 +147,13 @@ def run_job(
 
 
 def _end(folder: Path, status: dict[str, Any]) -> None:
-    """Writes status.json where the program has not done so itself: it ended before it had begun its run."""
+    """Writes status.json for a program that ended before its run had begun."""
     if not (folder / "status.json").is_file():
         write_json(folder / "status.json", status | {"ended": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
 def _free_memory() -> None:
-    """The next job needs what this one held: a model and its optimiser refer to each other in circles."""
+    """Frees the memory of the previous job: a model and its optimiser refer to each other in circles."""
     gc.collect()
     # What is left is libraries and what jobs share; going through all of it again after every job took a third of a
     # second. It is still freed when nothing refers to it any more: pretrained models hold no circles.
@@ -172,13 +172,13 @@ class Job:
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By task, as `meld.emotion`: the headline's `metric` and its `value`, None where that is undefined."""
     split: str | None = None
-    """What `metrics` are of."""
+    """Split of `metrics`."""
     validation: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The same of the validation that a training has chosen its checkpoint by."""
+    """Likewise, of the validation by which a training chose its checkpoint."""
     selection: float | None = None
-    """All of that validation in one number, of which more is better."""
+    """The validation metrics in one number; higher is better."""
     best: bool = False
-    """Whether it is one of the runs of the best setting, by `selection` (`choice`)."""
+    """Whether it is a run of the setting with the best mean `selection`."""
     seconds: float | None = None
     folder: str | None = None
     """Inside the multirun's."""
@@ -207,13 +207,13 @@ def jobs(folder: Path, all_points: Sequence[list[str]]) -> list[Job]:
 
 
 def _setting(job: Job) -> tuple[str, ...]:
-    """The words of a job that may have changed its numbers, but for the seed."""
+    """The words of a job that may change its results, except the seed."""
     keys = {word: word.lstrip("+~").split("=", 1)[0] for word in job.words}
     return tuple(w for w, key in keys.items() if key not in ("seed", "sweep") and not is_one_of(key, NEUTRAL))
 
 
 def _settings(all_jobs: Sequence[Job]) -> dict[tuple[str, ...], list[Job]]:
-    """The finished jobs by the words of their setting that not all jobs have."""
+    """The finished jobs by those words of their setting that not all jobs have."""
     settings: dict[tuple[str, ...], list[Job]] = {}
     for job, words in zip(all_jobs, distinct([_setting(job) for job in all_jobs]), strict=True):
         if job.state == "finished":
@@ -246,8 +246,8 @@ def _best(all_jobs: Sequence[Job]) -> set[int]:
 
 
 def choice(all_jobs: Sequence[Job]) -> list[str]:
-    """What is said of choosing a setting by these jobs: which number may be used, and the best one by it. Nothing where
-    only seeds differ."""
+    """Sentences about choosing a setting by these jobs: which numbers may be used, and the best setting by them. None
+    where only seeds differ."""
     settings = _settings(all_jobs)
     if len(settings) < 2:
         return []
@@ -351,7 +351,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _is_alive(note: dict[str, Any]) -> bool:
-    """Whether the process of a job that has not yet begun its run is there; one on another machine is believed to."""
+    """Whether the process of a job that has not begun its run exists; on another machine it is assumed to."""
     if note["host"] != socket.gethostname():
         return True
     try:
@@ -364,7 +364,7 @@ def _is_alive(note: dict[str, Any]) -> bool:
 
 
 def _refusal_names() -> set[str]:
-    """Names of the exceptions that say that configuration or data cannot be used."""
+    """Names of the exceptions for unusable configuration or data."""
     kinds = [kind for kind in REFUSALS if kind not in (WriteError, NothingAnswered)]
     for kind in kinds:
         kinds += kind.__subclasses__()

@@ -34,7 +34,7 @@ from affect.cli import program, sweep, wandb_sweep
 from affect.config import Config, ConfigError, DataError, groups
 from affect.data import Prediction
 from affect.data import files as atomic
-from affect.runs import lifecycle, run_folder, sweep_points, sweeps
+from affect.runs import jobs, lifecycle, run_folder, sweep_points
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
@@ -488,7 +488,7 @@ def test_folders_that_others_made_are_found_by_their_names(tmp_path):
         atomic.write_json(
             tmp_path / f"{number}_x" / "status.json", {"state": state, "error": "ConfigError: wrong\nvery"}
         )
-    made = sweeps.jobs(tmp_path, [["seed=1"], ["seed=2"], ["seed=3"]])
+    made = jobs.jobs(tmp_path, [["seed=1"], ["seed=2"], ["seed=3"]])
     assert [(job.state, job.words, job.error) for job in made] == [
         ("finished", ["seed=1"], None),
         ("not begun", ["seed=2"], None),
@@ -496,9 +496,9 @@ def test_folders_that_others_made_are_found_by_their_names(tmp_path):
     ]
     full = {"state": "failed", "error": "WriteError: last.ckpt could not be written"}
     atomic.write_json(tmp_path / "2_x" / "status.json", full)
-    assert sweeps.jobs(tmp_path, [])[-1].state == "failed", "a full disk is neither configuration nor data"
+    assert jobs.jobs(tmp_path, [])[-1].state == "failed", "a full disk is neither configuration nor data"
     (tmp_path / "0_x" / "status.json").write_text('{"state":')
-    damaged, _ = sweeps.jobs(tmp_path, [])
+    damaged, _ = jobs.jobs(tmp_path, [])
     assert (damaged.state, damaged.folder) == ("failed", "0_x")
     assert damaged.error is not None
     assert re.search(r"0_x/status\.json cannot be read .*: restore the file, or delete", damaged.error)

@@ -11,16 +11,19 @@ Prints one JSON object; exits with 1 where the store is not as it should be.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
+import multiprocessing
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,7 +40,7 @@ NUM_PROCESSES = 3
 ROWS_PER_SHARD = 5
 SECONDS_PER_DESCRIPTION = 0.003
 LONGEST_LIFE = 0.4
-"""Seconds from a process's first word to its end; the moment is drawn from 0 to this."""
+"""Seconds from a process's begin to its end; the moment is drawn from 0 to this."""
 
 
 class Trivial:
@@ -74,8 +77,8 @@ def hashes(some: Sequence[Record]) -> dict[str, str]:
     return {record.id: hashlib.sha256(record.id.encode()).hexdigest() for record in some}
 
 
-def one_process(folder: Path, rows: int, shard: str) -> None:
-    """Fills in its share, as affect.knowledge does; says a word when it begins."""
+def one_process(folder: Path, rows: int, shard: str, begun: Connection) -> None:
+    """Fills its share, as affect.knowledge does; `begun` hears how many descriptions are missing."""
     cfg = SimpleNamespace(knowledge=KnowledgeConfig(source=Source.cues, store=str(folder)), cache_root=str(folder))
     fill.loaded = lambda *_: Trivial()
     fill.Writer = partial(Writer, rows=ROWS_PER_SHARD)
@@ -88,13 +91,21 @@ def one_process(folder: Path, rows: int, shard: str) -> None:
         mine,
         {"corpus": ["audio"]},
         hashes(mine),
-        begin=lambda known, missing: print(missing, flush=True),
+        begin=lambda known, missing: begun.send(missing),
     )
 
 
-def start(folder: Path, rows: int, number: int) -> subprocess.Popen:
-    words = ["--fill", str(folder), "--rows", str(rows), "--shard", f"{number}/{NUM_PROCESSES}"]
-    return subprocess.Popen([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True)
+# The server imports what takes long once; a process forked from it starts at once.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["affect.knowledge.fill", "affect.knowledge.store_admin"])
+
+
+def start(folder: Path, rows: int, number: int) -> tuple[BaseProcess, Connection]:
+    begun, sender = SERVER.Pipe(duplex=False)
+    process = SERVER.Process(target=one_process, args=(folder, rows, f"{number}/{NUM_PROCESSES}", sender))
+    process.start()
+    sender.close()
+    return process, begun
 
 
 def run(folder: Path, rows: int, kills: int, seed: int) -> dict[str, int]:
@@ -104,12 +115,13 @@ def run(folder: Path, rows: int, kills: int, seed: int) -> dict[str, int]:
     without_work = 0
     while sum(landed.values()) < kills:
         number = chance.randrange(NUM_PROCESSES)
-        process = processes[number]
-        assert process.stdout is not None
-        process.stdout.readline()  # it has read the store, and begins
+        process, begun = processes[number]
+        begun.recv()  # it has read the store, and begins
         time.sleep(chance.uniform(0, LONGEST_LIFE))
-        process.send_signal(signal.SIGKILL)
-        if process.wait() == -signal.SIGKILL:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.join()
+        if process.exitcode == -signal.SIGKILL:
             mine = [left for left in leftovers(folder) if f"-{process.pid}-" in left.path.name]
             complete = any(left.complete for left in mine)
             landed["between write and rename" if complete else "while writing" if mine else "elsewhere"] += 1
@@ -117,9 +129,9 @@ def run(folder: Path, rows: int, kills: int, seed: int) -> dict[str, int]:
             without_work += 1  # it was done before
             assert without_work < 10 * kills, "the store was full before there were enough kills: ask for more rows"
         processes[number] = start(folder, rows, number)
-    for process in processes:
-        output, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, output
+    for process, _ in processes:
+        process.join(timeout=600)
+        assert process.exitcode == 0, process.exitcode
     verdict = verify(folder)
     found = look_up(folder, Trivial.fingerprint, hashes(records(rows)), ("audio",))
     right = sum(row.text == f"what is heard in {key}" for (key, _), row in found.descriptions.items())
@@ -140,12 +152,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--fill", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--shard", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.fill is not None:
-        one_process(given.fill, given.rows, given.shard)
-        return
     with tempfile.TemporaryDirectory() as folder:
         result = run(Path(folder), given.rows, given.kills, given.seed)
     print(json.dumps(result))

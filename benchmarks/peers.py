@@ -151,12 +151,14 @@ def affect(folder: Path, cache: Path, words: list[str], measure: str, epochs: in
     from affect import models
     from affect.data import loading
     from affect.evaluation import predict
-    from affect.models import adapters, encoder_cache
+    from affect.evaluation.language import LanguageLearner
+    from affect.models import adapters, collate, encoder_cache
+    from affect.models.losses import answer_loss
+    from affect.models.parameter_groups import parameter_groups
+    from affect.models.sampling import sampling
     from affect.prompting import examples as data
     from affect.runs.lifecycle import Stop
-    from affect.training import collate, datamodule, trainer, usable_clips
-    from affect.training import optimizer as optimizers
-    from affect.training.losses import answer_loss
+    from affect.training import datamodule, trainer, usable_clips
     from affect.training.module import Supervised
 
     class Ready(list):
@@ -177,7 +179,8 @@ def affect(folder: Path, cache: Path, words: list[str], measure: str, epochs: in
     parts = loading.read(cfg, ["train"])
     model, encoder = models.load(cfg.model, modalities="tav", cache_root=cache)
     adapters.apply(model, cfg.finetuning)
-    module = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, lambda predictions: {})
+    learner = LanguageLearner(model, encoder, cfg.finetuning, cfg.evaluation, sampling(cfg))
+    module = Supervised(learner, cfg.finetuning, lambda predictions: {})
     found: dict[str, float] = {}
     num_clips = len(parts[0].records)
 
@@ -185,8 +188,9 @@ def affect(folder: Path, cache: Path, words: list[str], measure: str, epochs: in
         source = usable_clips.exclude_unusable(parts, cfg)
         by_split = {"train": data.examples(parts, "train", cfg, encoder.count_text, labelled_only=True)}
         by_split["val"] = by_split["train"]
-        outputs = encoder_cache.prepare(model, encoder, by_split, cfg, source)
-        return datamodule.ClipData(by_split, encoder, cfg, source=source, outputs=outputs)
+        learner.source = source
+        learner.outputs = encoder_cache.prepare(model, encoder, by_split, cfg, source)
+        return datamodule.ClipData(by_split, learner, cfg)
 
     def fit(clips: datamodule.ClipData) -> None:
         run = Path(tempfile.mkdtemp(dir=cache))
@@ -200,7 +204,7 @@ def affect(folder: Path, cache: Path, words: list[str], measure: str, epochs: in
         # Lightning, which would not be there, has an optimiser look for NVIDIA's library at every step.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
         model.train()
-        optimizer = torch.optim.AdamW(optimizers.parameter_groups(model, cfg.finetuning), fused=True)
+        optimizer = torch.optim.AdamW(parameter_groups(model, cfg.finetuning), fused=True)
         for batch in batches * epochs:
             loss = answer_loss(model, batch.tensors)
             optimizer.zero_grad()

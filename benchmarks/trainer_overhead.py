@@ -31,18 +31,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tiny_models import qwen_processor, qwen_thinker_config
 
 from affect.cli import program
-from affect.config import Config, Task, register
+from affect.config import Config, QwenOmniConfig, Task, register
 from affect.config import compose as entry
 from affect.data import Record
+from affect.evaluation.language import LanguageLearner
 from affect.models import Conversation, adapters
+from affect.models.collate import Batch
+from affect.models.losses import answer_loss
 from affect.models.native.qwen_omni import QwenOmni, QwenOmniEncoder
+from affect.models.parameter_groups import parameter_groups
+from affect.models.sampling import sampling
 from affect.prompting.messages import Example
 from affect.runs.lifecycle import Stop
-from affect.training import optimizer as optimizers
 from affect.training import trainer
-from affect.training.collate import Batch
 from affect.training.datamodule import ClipData
-from affect.training.losses import answer_loss
 from affect.training.module import Supervised
 
 WIDTH, LAYERS = 256, 4
@@ -66,7 +68,8 @@ def build_model() -> tuple[QwenOmni, QwenOmniEncoder]:
     plain["vision_config"]["out_hidden_size"] = WIDTH
     torch.manual_seed(0)
     backbone = Qwen2_5OmniThinkerForConditionalGeneration(Qwen2_5OmniThinkerConfig(**plain))
-    encoder = QwenOmniEncoder(processor, modalities="tav", frame_size=64, positions_per_second=25)
+    config = QwenOmniConfig(name="tiny", modalities="tav", checkpoint="tiny", frame_size=64)
+    encoder = QwenOmniEncoder(processor, config, "tav", backbone.config)
     return QwenOmni(backbone, stops=encoder.stops), encoder
 
 
@@ -128,7 +131,7 @@ def under_the_trainer(module: Supervised, batches: list[Batch], cfg: Config) -> 
 
 def bare(module: Supervised, batches: list[Batch], cfg: Config) -> float:
     model = module.model.train()
-    optimizer = torch.optim.AdamW(optimizers.parameter_groups(model, cfg.finetuning), fused=True)
+    optimizer = torch.optim.AdamW(parameter_groups(model, cfg.finetuning), fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / len(batches))
     begin = time.perf_counter()
     for batch in batches:
@@ -156,7 +159,8 @@ def main() -> None:
         cfg = entry.load(compose("config", overrides=words), "train")
     model, encoder = build_model()
     adapters.apply(model, cfg.finetuning)
-    module = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, lambda predictions: {})
+    learner = LanguageLearner(model, encoder, cfg.finetuning, cfg.evaluation, sampling(cfg))
+    module = Supervised(learner, cfg.finetuning, lambda predictions: {})
     batches = make_batches(encoder, options.steps, options.batch_size)
     # What is done once (thread pools, imports) is in none of the times.
     under_the_trainer(module, batches[:3], cfg)

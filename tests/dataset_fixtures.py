@@ -1,5 +1,5 @@
-"""Small trees in the layout of every dataset: annotations, for the tests of readers, and where their clips lie, for the
-test that trains and evaluates on all of them. Nothing here opens media or imports torch."""
+"""Small trees in the layout of every dataset: annotations, for the tests of readers, damages of them, and where their
+clips lie, for the test that trains and evaluates on all of them. Nothing here opens media or imports torch."""
 
 import csv
 import json
@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from affect.config import DatasetConfig
+from affect.data import SPLITS, annotations
+from affect.data.annotations import Split
 from affect.data.readers import ravdess
+
+
+def read_split(name: str, config: DatasetConfig, split: str | None) -> Split:
+    """The records of one split, and what is left out of it. None: all splits are checked, as in a training; those of
+    the last one."""
+    return annotations.read(name, config).splits(SPLITS if split is None else [split])[split or SPLITS[-1]]
+
 
 IEMOCAP_EMOTIONS = ("neu", "hap", "exc", "sad", "ang", "fru", "xxx")
 IEMOCAP_HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
@@ -402,3 +412,93 @@ FIXTURES = {
 }
 """By the name of the dataset, with a comma before what tells a second one apart. `demo` and `manifest` make clips of
 their own, see affect.data.demo_corpus.generate and tiny_models."""
+
+
+# ---------------------------------------------------------------- damaged rows
+
+
+def append(path: Path, text: str) -> None:
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+
+
+def faulty_entry(root: Path) -> None:
+    path = root / "sarcasm_data.json"
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    entries["2_9"] = mustard_entry("Of Friends, but broken.", "FRIENDS", True, "MONICA") | {"sarcasm": "yes"}
+    path.write_text(json.dumps(entries), encoding="utf-8")
+
+
+def twice_in_file(root: Path) -> None:
+    """An id with two entries: which of them holds is not known, so both are wrong."""
+    path = root / "sarcasm_data.json"
+    text = path.read_text(encoding="utf-8").rstrip().removesuffix("}")
+    path.write_text(text + ', "2_02": ' + json.dumps(mustard_entry("Again.", "FRIENDS")) + "}", encoding="utf-8")
+
+
+def odd_scene(root: Path) -> None:
+    rows = plus_plus_scene("9_9", "What?", labels=("2", "NONE", "Anger", "Neutral", "2", "7"), context=[("RAJ", "Ah.")])
+    other = plus_plus_tree(root.with_name("other"), rows)
+    append(root / "mustard++_text.csv", (other / "mustard++_text.csv").read_text(encoding="utf-8").partition("\n")[2])
+
+
+def without_label(root: Path) -> None:
+    path = root / "data_folds.pkl"
+    folds = pickle.loads(path.read_bytes())
+    folds["test"].append(99)
+    path.write_bytes(pickle.dumps(folds))
+
+
+def misnamed(root: Path) -> None:
+    (root / "Actor_01" / "03-01-09-01-01-01-01.wav").touch()
+
+
+DAMAGES = {
+    "meld": ("meld", lambda r: append(r / "train_sent_emo.csv", '9,A,B,joy,positive,x,1,1,1,"0","0"\n'), {"train": 1}),
+    "meld, label": (
+        "meld",
+        lambda r: append(r / "dev_sent_emo.csv", '9,A,B,joyful,positive,7,1,1,1,"0","0"\n'),
+        {"val": 1},
+    ),
+    "mintrec": ("mintrec", lambda r: append(r / "test.tsv", "S06\tE02\t26\ttoo\tmany\tOppose\n"), {"test": 1}),
+    "mosi": ("mosi", lambda r: append(r / "label.csv", "101787,1.0,WELL,1.0,,,,Positive,test\n"), {"test": 1}),
+    "mosi, two splits": (
+        "mosi",
+        lambda r: append(r / "label.csv", "101787,3,IT WAS OK,0.0,,,,Neutral,test\n"),
+        {"test": 1},
+    ),
+    "mosei": (
+        "mosei",
+        lambda r: append(r / "label.csv", "101787,1/2,Well,1.0,Positive,valid,,,,0,0,0,0,0,0\n"),
+        {"val": 1},
+    ),
+    "sims": ("sims", lambda r: append(r / "label.csv", "video_0003,2,好,,1.0,0.8,1.0,Positive,test\n"), {"test": 1}),
+    "simsv2": (
+        "simsv2",
+        lambda r: append(r / "meta.csv", "test11,1.02E+05,好,-0.1,1.0,0.8,1.0,Negative,test\n"),
+        {"test": 1},
+    ),
+    "simsv2, no split": (
+        "simsv2",
+        lambda r: append(r / "meta.csv", "test11,0004,好,a,b,c\n"),
+        dict.fromkeys(SPLITS, 1),
+    ),
+    "mustard": ("mustard", faulty_entry, {"test": 1}),
+    "mustard, an id twice": ("mustard", twice_in_file, {"test": 1}),
+    "mustard_plus_plus": ("mustard_plus_plus", odd_scene, dict.fromkeys(SPLITS, 1)),
+    "mer2023": ("mer2023", lambda r: append(r / "train-label.csv", ",happy,1\n"), {"train": 1, "val": 1}),
+    "urfunny": ("urfunny", without_label, {"test": 1}),
+    "ravdess": ("ravdess", misnamed, {"train": 0}),
+    "iemocap": (
+        "iemocap",
+        lambda r: append(r / "Session5/dialog/EmoEvaluation/Ses05F_impro01.txt", "[1 - 2]\tSes05F_x\tneu\n"),
+        {"test": 1},
+    ),
+    "manifest": ("manifest", lambda r: append(r / "clips.csv", ",words,joy,test,too many\n"), dict.fromkeys(SPLITS, 1)),
+    "manifest, label": ("manifest", lambda r: append(r / "clips.csv", ",words,nan,test\n"), {"test": 1}),
+    "demo": (
+        "demo",
+        lambda r: append(r / "index.csv", "demo/test/9,test,s,clips/test_0001.mp4,A,low,joy,serious\n"),
+        {"test": 1},
+    ),
+}
+"""By case: the dataset, what damages its fixture, and the number of records that are lost, by split."""

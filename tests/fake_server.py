@@ -38,6 +38,7 @@ class Handler(BaseHTTPRequestHandler):
         with fake.lock:
             number = len(fake.requests)
             fake.requests.append((self.path, self.headers["Authorization"], body))
+            fake.headers.append(dict(self.headers))
             fake.now += 1
             fake.most_at_once = max(fake.most_at_once, fake.now)
         try:
@@ -73,6 +74,7 @@ class Fake(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.behaviour: Behaviour = lambda number, body: answer()
         self.requests: list[tuple[str, str | None, dict]] = []
+        self.headers: list[dict[str, str]] = []
         self.lock, self.now, self.most_at_once = threading.Lock(), 0, 0
         self.over = threading.Event()
 

@@ -2,6 +2,7 @@
 here without a network."""
 
 import base64
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +125,8 @@ def text_config(tokenizer: PreTrainedTokenizerFast, **how: Any) -> dict[str, Any
 def saved(folder: Path, kind: type, config: PreTrainedConfig, processor: Any) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = kind(config)
+        model = kind(copy.deepcopy(config))
+        model.config = config  # timm puts classes into its own, which JSON cannot write
         # Some classes start these from zero, and then what is on them would not be seen.
         for parameter in model.parameters():
             if not parameter.any():
@@ -420,7 +422,18 @@ def gemma4_both_ways(folder: Path) -> Path:
     return gemma4(folder, "vision")
 
 
+MOBILENET_BLOCKS = [
+    ["er_r1_k3_s2_e4_c128"],
+    ["uir_r1_a3_k5_s2_e6_c256", "uir_r1_a5_k0_s1_e4_c256"],
+    ["uir_r1_a5_k5_s2_e6_c640", "uir_r1_a0_k0_s1_e1_c640", "mqa_r1_k3_h2_v2_s1_d16_c640", "uir_r1_a0_k0_s1_e2_c640"],
+    ["uir_r1_a5_k5_s2_e6_c1280", "mqa_r1_k3_h2_s1_d16_c1280", "uir_r1_a0_k0_s1_e2_c1280"],
+]
+"""The kinds of blocks of the four stages of MobileNetV5-300M, as timm writes them."""
+
+
 def gemma3n(folder: Path) -> Path:
+    from timm.models._efficientnet_builder import decode_arch_def
+
     # The special tokens of pictures come after those of the text, and those of sound after them.
     media = {
         "boi_token": "<start_of_image>",
@@ -448,11 +461,15 @@ def gemma3n(folder: Path) -> Path:
             "sscp_conv_channel_size": [8, 4],
             **RANGE,
         },
-        # All of its blocks, a sixteenth as wide; where their scales start, nothing but the rest would be seen.
+        # A block of every kind, a sixteenth as wide. At the stock scale of layers no block would move the output.
         vision_config={
             "vocab_size": 2,
             "vocab_offset": tokenizer.eoi_token_id,
-            "model_args": {"channel_multiplier": 0.0625, "layer_scale_init_value": 0.1},
+            "model_args": {
+                "channel_multiplier": 0.0625,
+                "layer_scale_init_value": 0.1,
+                "block_args": decode_arch_def(MOBILENET_BLOCKS),
+            },
             **RANGE,
         },
         # Two layers with a sliding window and two full ones, of which the last of each use the keys of the first.

@@ -31,7 +31,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect.runs import inherit
     from affect.training.export import card, weights
 
-    # The towers it was trained with, whatever modalities are given here.
+    # Those of the training, not of this command line.
     modalities = run_folder.read(folder).config["modalities"]
     cache_root = Path(cfg.cache_root).expanduser()
     model, encoder = models.load(cfg.model, modalities=modalities, cache_root=cache_root)

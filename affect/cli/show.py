@@ -30,10 +30,10 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect import models
     from affect.data.duplicates import compare_contents
     from affect.knowledge import attach
+    from affect.models import collate as data
     from affect.models import sampling
     from affect.prompting import fewshot
     from affect.prompting import messages as prompts
-    from affect.training import collate as data
 
     if cfg.knowledge.mllm_run is not None:  # which may be asked for descriptions
         compare_contents(parts, cfg)
@@ -70,8 +70,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
 def token_counts(example: "Example", cfg: Config, encoder: "Encoder") -> dict[str, int]:
     """Tokens by part. A part counts as what the prompt is shorter without it. Where they are estimated, only what is
     text has any."""
+    from affect.models import collate as data
     from affect.models import sampling
-    from affect.training import collate as data
 
     user, sampled = example.messages[-1], sampling.sampling(cfg)
     *media, body = user["content"]

@@ -13,17 +13,15 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     import lightning as L
 
-    from affect.cli import steps
-    from affect.config import Target, chosen_tasks
+    from affect.cli import language, steps
     from affect.config.logs import is_first
     from affect.data import class_balance
     from affect.data.duplicates import compare_contents
-    from affect.knowledge import attach, audit
-    from affect.models import adapters, checkpoint, encoder_cache, heads, precision, weights_cache
-    from affect.reports.console import print_alignment, print_towers
+    from affect.knowledge import attach
+    from affect.models import checkpoint
     from affect.runs import run_folder
     from affect.runs.lifecycle import running
-    from affect.training import alignment, checkpointing, datamodule, distributed, memory, trainer, usable_clips
+    from affect.training import checkpointing, datamodule, distributed, fitting, memory, trainer, usable_clips
     from affect.training.wandb_logger import open as tracked
 
     folder = run_folder.create(cfg, "train", job_folder)
@@ -31,38 +29,27 @@ def main(cfg: Config, job_folder: str | None) -> None:
         source = usable_clips.exclude_unusable(parts, cfg)
         contents = compare_contents(parts, cfg)
         described = attach.attach(parts, cfg)
+        begin = checkpointing.START
         if run_folder.was_resumed(folder):
             run_folder.check_same_data(folder, parts, contents)
+            begin = checkpointing.position(folder)
         run_folder.write_clips(folder, cfg, parts, contents)
         run_folder.write_data(folder, parts, {})
         classes = class_balance.of_training(folder, parts, cfg)
-        # After descriptions may have been made, which another run finds made.
+        # Making descriptions draws random numbers, and another run finds them made.
         L.seed_everything(cfg.seed, verbose=False)
-        with distributed.spread(cfg, folder), memory.explained(cfg), weights_cache.borrowed(cfg) as (model, encoder):
-            if cfg.finetuning.target is Target.head:
-                heads.attach(model, chosen_tasks(cfg))
-            begin = checkpointing.position(folder) if run_folder.was_resumed(folder) else checkpointing.START
-            how = {"device": precision.device(cfg.trainer), "restored": begin != checkpointing.START}
-            print_towers(adapters.apply(model, cfg.finetuning, **how))
-            steps.say_tokens(encoder, cfg)
-            by_split = steps.examples_by_split(parts, {part.split for part in parts}, cfg, encoder)
-            audit.write(folder, described, parts, by_split, encoder.count_text, cfg)
-            memory.prepare(model, encoder, by_split["train"], cfg, source)
-            outputs = encoder_cache.prepare(model, encoder, by_split, cfg, source)
-            if begin == checkpointing.START and model.new and cfg.finetuning.alignment_epochs:
-                print_alignment(
-                    alignment.align(model, encoder, by_split["train"], by_split["val"], cfg, source, outputs)
-                )
-            clips = datamodule.ClipData(
-                by_split, encoder, cfg, begin.epoch, begin.batches, classes.sampling, source, outputs
-            )
-            supervised = steps.module(model, encoder, cfg, classes)
+        with (
+            distributed.spread(cfg, folder),
+            memory.explained(cfg),
+            language.to_train(cfg, folder, parts, source, described, classes, begin) as (learner, examples),
+        ):
+            clips = datamodule.ClipData(examples, learner, cfg, begin.epoch, begin.batches, classes.sampling)
+            module = steps.module(learner, cfg, classes)
             lightning = trainer.build(cfg, folder, stop, tracker, begin.step)
-            supervised.train()
+            module.train()
             last = None if begin == checkpointing.START else folder / checkpointing.LAST
-            lightning.fit(supervised, clips, ckpt_path=last, weights_only=True)
-
-            validation = checkpoint.load_best(model, folder)
-            lightning.test(supervised, clips, verbose=False)
+            fitting.fit(lightning, module, clips, folder, last)
+            validation = checkpoint.load_best(learner.load, folder)
+            lightning.test(module, clips, verbose=False)
         if is_first():
-            steps.finish(folder, cfg, parts, supervised, tracker, validation)
+            steps.finish(folder, cfg, parts, module, tracker, validation)

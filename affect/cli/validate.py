@@ -25,7 +25,7 @@ from affect.config import (
 from affect.config.fields import out_of_range, values
 from affect.config.schema import NATIVE_VIDEO
 from affect.data import SPLITS
-from affect.data.rules import dataset_conflicts, imbalance_conflicts
+from affect.data.rules import dataset_conflicts, imbalance_conflicts, intervention_conflicts
 from affect.evaluation.rules import readout_conflicts
 from affect.knowledge.rules import knowledge_conflicts
 from affect.models.rules import modality_conflicts, projector_conflicts, server_conflicts
@@ -53,6 +53,7 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
     if named.shows_prompts:
         yield from prompting_conflicts(cfg, program)
     yield from imbalance_conflicts(cfg, program)
+    yield from intervention_conflicts(cfg)
     yield from knowledge_conflicts(cfg, program)
     if named.makes_runs:
         yield from _tracking_conflicts(cfg)

@@ -37,6 +37,7 @@ from affect.config.schema import (
     NO_VALUE,
     Config,
     ExportAs,
+    Intervention,
     chosen_tasks,
     read_yaml,
     register,

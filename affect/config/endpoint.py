@@ -1,5 +1,5 @@
-"""The address of a model server, and which of its settings cannot be used. Pure: nothing is sent. A secret in an
-address is refused before anything writes it down."""
+"""Connection settings of a model server and their checks. Nothing is sent. A secret in an address is refused before
+anything writes it down."""
 
 import ipaddress
 import os
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where a model is served, and how patient to be. The attributes mean what they mean in the configuration."""
+    """Address, model and timeouts. The attributes mean what they mean in the configuration."""
 
     keys: str
-    """What their names begin with there: `knowledge.server_`."""
+    """Prefix of their names there, such as `knowledge.server_`."""
     model_key: str
-    """The name that `model` has there: `knowledge.server_model`."""
+    """Name of `model` there, such as `knowledge.server_model`."""
     url: str | None
     model: str | None
     key_variable: str | None
@@ -62,13 +62,12 @@ def of_knowledge(config: "KnowledgeConfig") -> Endpoint:
 
 
 def problems(endpoint: Endpoint) -> Iterator[str]:
-    """A sentence for each value that cannot be used, whether or not there is anything to ask for. What may be a secret
-    is not in it."""
+    """A sentence for each invalid value, without anything that may be a secret."""
     keys = endpoint.keys
     if endpoint.url is not None:
         yield from _address_problems(endpoint.url, keys)
     if endpoint.key_variable is not None and not endpoint.key_variable.isidentifier():
-        # Most likely the key itself, which must not be printed.
+        # Probably the key itself, which must not be printed.
         yield (
             f"{keys}key_variable is not the name of an environment variable: export the key in one, and give that one's"
             " name"
@@ -77,7 +76,7 @@ def problems(endpoint: Endpoint) -> Iterator[str]:
 
 def _address_problems(url: str, keys: str) -> Iterator[str]:
     if any(sign in url for sign in "@?#"):
-        # Whichever it is, it is where a key might stand.
+        # Any of these may hold a key.
         yield (
             f"{keys}url has a user, a password, a query or a fragment in it, and the configuration is written to run"
             f" folders: put the key into an environment variable and name that, {keys}key_variable=…"
@@ -88,7 +87,7 @@ def _address_problems(url: str, keys: str) -> Iterator[str]:
 
 def _is_address(url: str) -> bool:
     if not (url.isascii() and url.isprintable()) or " " in url:
-        return False  # urlsplit would leave such characters out and say nothing
+        return False  # urlsplit would silently drop such characters
     try:
         parsed = urlsplit(url)
         host, port = parsed.hostname or "", parsed.port
@@ -106,7 +105,7 @@ def unnamed(endpoint: Endpoint) -> Iterator[str]:
 
 
 def lacking(endpoint: Endpoint) -> Iterator[str]:
-    """A sentence for each thing that lacks before anything can be asked. It looks into the environment."""
+    """A sentence for each setting that is missing before a request can be sent. Reads the environment."""
     keys, variable = endpoint.keys, endpoint.key_variable
     yield from unnamed(endpoint)
     if endpoint.url is None:
@@ -120,7 +119,7 @@ def lacking(endpoint: Endpoint) -> Iterator[str]:
         )
         return
     key = os.environ[variable].strip()
-    # What cannot stand in a header would be repeated in the message that says so.
+    # An invalid header would be quoted in the error message.
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         yield (
             f"the environment variable {variable} holds no key, but"

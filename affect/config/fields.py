@@ -58,6 +58,7 @@ def field(
     programs: tuple[str, ...] = (),
     elsewhere: str = "leave it out here",
     used_by: tuple[str, ...] = (),
+    describes: bool = True,
     least: float | None = None,
     above: float | None = None,
     most: float | None = None,
@@ -69,6 +70,7 @@ def field(
     programs: the commands that have this key, where not all have it.
     elsewhere: what the others are told to do instead of giving it.
     used_by: the sources or readouts that use this key, where its group has others that do not.
+    describes: whether this key has a say in the descriptions of clips.
     least, above, most, below: the range of a number; `least` and `most` belong to it, `above` and `below` do not.
     """
     limits = {"least": least, "above": above, "most": most, "below": below}
@@ -78,6 +80,7 @@ def field(
         "programs": programs,
         "elsewhere": elsewhere,
         "used_by": used_by,
+        "describes": describes,
         "limits": {name: limit for name, limit in limits.items() if limit is not None},
     }
     if default_factory is not MISSING:

@@ -78,6 +78,12 @@ MAY_DIFFER_IN_EVALUATION = (
 )
 """What may be given beside run=…: what changes no number, and what is set for each evaluation anew."""
 
+NOT_DESCRIBING = (
+    *(f.name for f in fields(Config) if not f.metadata.get("describes", True) or not has_key("knowledge", f.name)),
+    *(key for key in keys_of(Phase.evaluation) if key.startswith("knowledge.")),
+)
+"""Keys and groups that have no say in the descriptions of clips."""
+
 
 def is_one_of(key: str, listed: tuple[str, ...]) -> bool:
     """Whether a key is in one of the lists above.

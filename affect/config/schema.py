@@ -32,26 +32,41 @@ class ExportAs(str, Enum):
     adapter = "adapter"
 
 
+class Intervention(str, Enum):
+    """A change of every clip, made after decoding and before the model is given it."""
+
+    none = "none"
+    mute = "mute"
+    """Digital silence in the place of the sound, of the same length."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Config:
     model: ModelConfig = field(MISSING, phase="model")
     datasets: dict[str, DatasetConfig] = field(default_factory=dict)
     """By name; filled by the group `dataset`, of which several can be named: dataset=[meld,demo]."""
     prompting: PromptingConfig = field(MISSING, phase="model")
-    finetuning: FinetuningConfig = field(MISSING, phase="training")
+    finetuning: FinetuningConfig = field(MISSING, phase="training", describes=False)
     knowledge: KnowledgeConfig = field(MISSING, phase="model")
-    evaluation: EvaluationConfig = MISSING
-    trainer: TrainerConfig = MISSING
-    logger: LoggerConfig = MISSING
+    evaluation: EvaluationConfig = field(MISSING, describes=False)
+    trainer: TrainerConfig = field(MISSING, describes=False)
+    logger: LoggerConfig = field(MISSING, describes=False)
     modalities: str = "tav"
     """Letters of text, audio, video that the model is given."""
-    seed: int = field(1, least=0, most=MAX_SEED)
+    intervention: Intervention = field(
+        Intervention.none,
+        programs=("evaluate",),
+        elsewhere="it is for evaluation alone, leave it out",
+    )
+    """What is changed in every clip before the model is given it. Descriptions in the prompt stay those of the
+    unchanged clips."""
+    seed: int = field(1, least=0, most=MAX_SEED, describes=False)
     """Seed of everything random in a run: order of clips, new weights, dropout. From 0 to 2^32 - 1."""
     data_root: str = field("${oc.env:AFFECT_DATA,data}", role="location")
     """Folder that holds a folder per dataset. Only read."""
     cache_root: str = field("${oc.env:AFFECT_CACHE,${oc.env:HOME,.}/.cache/affect}", role="location")
     """Folder for everything that is derived: converted models, the demo corpus, results of checking clips."""
-    output_root: str = field("outputs", role="location")
+    output_root: str = field("outputs", role="location", describes=False)
     """Folder in which a run makes its own folder."""
     resume: str | None = field(
         None, role="program", programs=("train",), elsewhere="name the run whose model is used, run=…"
@@ -77,7 +92,7 @@ class Config:
     """affect export: merged writes a whole model, adapter what was trained alone."""
     export_folder: str | None = field(None, role="program", programs=("export",))
     """affect export: the new folder it is written to; null is `export_merged` or `export_adapter` in the run's."""
-    dry_run: bool = field(False, role="program")
+    dry_run: bool = field(False, role="program", describes=False)
     """Check the configuration, say what would be run, and stop."""
 
 
@@ -139,6 +154,11 @@ def text_for_null(key: str, value: Any, optional: bool) -> str | None:
 def media_of(cfg: Config) -> str | None:
     """How clips are given to the model, a value of `Media`; None where it is given text alone."""
     return cfg.model.media.value if set("av") & set(cfg.modalities) else None
+
+
+def intervention_of(cfg: Config) -> str | None:
+    """The intervention as signatures name it; None where clips are as they were recorded."""
+    return None if cfg.intervention is Intervention.none else cfg.intervention.value
 
 
 def chosen_tasks(cfg: Config) -> list[Task]:

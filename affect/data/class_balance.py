@@ -1,11 +1,11 @@
-"""Class-balanced sampling, loss weights and logit adjustment for rare classes. No media and no torch.
+"""Class-balanced sampling, loss weights and logit adjustment for rare classes.
 
-Classes are those of classification tasks, counted on the training examples and named by task and label:
+Classes are those of classification tasks, counted on the training examples, by task and label:
 
     {"meld.emotion": {"neutral": 4710, "surprise": 1205, …}}
 
-Intensities and multi-label tasks have no classes to balance: their examples are drawn and weighed as they are. So that
-each task keeps its share of an epoch and of the loss, weights are normalised to a mean of 1 over a task's examples.
+Intensities and multi-label tasks have no classes to balance: their examples keep a weight of 1. Weights have a mean of
+1 over a task's examples, so each task keeps its share of an epoch and of the loss.
 """
 
 import json
@@ -21,7 +21,7 @@ from affect.data.files import write_json
 from affect.data.part import Part
 
 Counts = dict[str, dict[str, int]]
-"""Training examples by task (`meld.emotion`) and label, labels without any included, in the task's order."""
+"""Number of training examples by task (`meld.emotion`) and label, in the task's order; 0 for unused labels."""
 
 ByClass = Mapping[str, Mapping[str, float]]
 """A number by task and label."""
@@ -36,29 +36,29 @@ EXPONENTS = {
     LabelWeights.square_root: 0.5,
     LabelWeights.balanced: 1.0,
 }
-"""A class of n examples weighs 1 / n to this power."""
+"""The weight of a class with n examples is n to the power of minus this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classes:
-    """What a run does about its classes. Each of the numbers is {} where nothing is done."""
+    """Class counts of a run and what follows from them. Weights and priors are {} if they are not used."""
 
     counts: Counts
     sampling: ByClass = field(default_factory=dict)
-    """How often an example is drawn, see `class_weights`."""
+    """Relative frequency at which an example is drawn, see `class_weights`."""
     loss: ByClass = field(default_factory=dict)
-    """What the loss of an answer is multiplied by, see `class_weights`."""
+    """Factor for the loss of an answer, see `class_weights`."""
     log_priors: ByClass = field(default_factory=dict)
     """In nats, see `log_priors`."""
 
 
 UNTOUCHED = Classes(counts={})
-"""Nothing is done."""
+"""No balancing."""
 
 
 def of_training(folder: Path, parts: Sequence[Part], cfg: Config) -> Classes:
-    """The classes of a training on `parts`. Their counts are kept in the run's priors.json, whatever the settings, for
-    what evaluates its model later. Raises DataError as `log_priors`."""
+    """The classes of a training on `parts`. Their counts are always written to the run's priors.json, for later
+    evaluations of its model. Raises DataError like `log_priors`."""
     counts = class_counts(parts, cfg.datasets)
     write_json(folder / PRIORS, counts)
     return Classes(
@@ -70,10 +70,10 @@ def of_training(folder: Path, parts: Sequence[Part], cfg: Config) -> Classes:
 
 
 def of_evaluation(cfg: Config) -> Classes:
-    """The classes that evaluation.logit_adjustment goes by: those of the training that made the model, or, zero-shot,
-    of the training split of each dataset, all its clips taken for usable. None where nothing is adjusted.
+    """The classes for evaluation.logit_adjustment: those that the model was trained on, or, for zero-shot evaluation,
+    those of each dataset's training split (its clips are not checked). UNTOUCHED without adjustment.
 
-    Raises ConfigError where the run has none, and DataError as `log_priors` and where a dataset has no labelled
+    Raises ConfigError if the run has no class counts, and DataError like `log_priors` or if a dataset has no labelled
     training split.
     """
     tau = cfg.evaluation.logit_adjustment
@@ -93,13 +93,13 @@ def of_evaluation(cfg: Config) -> Classes:
 
 
 def keep(folder: Path, classes: Classes) -> None:
-    """Keeps in an evaluation's folder the counts that its answers were adjusted by, if they were."""
+    """Writes the class counts to an evaluation's folder if its answers were adjusted by them."""
     if classes.log_priors:
         write_json(folder / PRIORS, classes.counts)
 
 
 def class_counts(parts: Sequence[Part], datasets: Mapping[str, DatasetConfig]) -> Counts:
-    """How many records of the split `train` in `parts` have each label of each classification task that is used."""
+    """Number of records of the split `train` in `parts` by label, for each classification task in use."""
     counts: Counts = {}
     for part in parts:
         if part.split != "train":
@@ -108,18 +108,18 @@ def class_counts(parts: Sequence[Part], datasets: Mapping[str, DatasetConfig]) -
         for name in config.tasks:
             task = config.task_definitions[name]
             if task.kind is Kind.classification:
-                found = Counter(record.labels[name] for record in part.records if name in record.labels)
-                counts[f"{part.dataset}.{name}"] = {label: found[label] for label in task.labels}
+                by_label = Counter(record.labels[name] for record in part.records if name in record.labels)
+                counts[f"{part.dataset}.{name}"] = {label: by_label[label] for label in task.labels}
     return counts
 
 
 def class_weights(counts: Counts, scheme: ClassSampling | LabelWeights) -> ByClass:
     """Weight of an example by task and label: proportional to n_c^-e, where n_c is the number of training examples of
-    its class and e is 1 for balanced and 1/2 for square_root, and with a mean of 1 over the examples of the task.
+    its class and e is 1 for balanced and 1/2 for square_root, with a mean of 1 over the examples of the task.
 
     So balanced is N / (K · n_c) with N examples in the K classes that occur: scikit-learn's `class_weight="balanced"`
     (after King & Zeng, Logistic Regression in Rare Events Data, 2001). square_root is the square-root sampling of
-    Mahajan et al. (ECCV 2018, arXiv 1805.00932). Classes without examples are left out, and {} is no weighting at all.
+    Mahajan et al. (ECCV 2018, arXiv 1805.00932). Classes without examples are left out; {} means no weighting.
 
     >>> class_weights({"d.t": {"a": 4, "b": 1, "c": 0}}, LabelWeights.balanced)
     {'d.t': {'a': 0.625, 'b': 2.5}}
@@ -145,10 +145,10 @@ def _read_priors(run: Path, tau: float) -> Counts:
         )
     try:
         counts = json.loads(path.read_text(encoding="utf-8"))
-        sound = all(type(count) is int and count >= 0 for labels in counts.values() for count in labels.values())
+        valid = all(type(count) is int and count >= 0 for labels in counts.values() for count in labels.values())
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error}): restore it from a copy, or {without}") from error
-    if not sound:
+    if not valid:
         raise ConfigError(
             f"{path} has something other than whole numbers by task and label: restore it from a copy, or {without}"
         )
@@ -156,11 +156,10 @@ def _read_priors(run: Path, tau: float) -> Counts:
 
 
 def log_priors(cfg: Config, counts: Counts) -> ByClass:
-    """log(n_c / N) in nats by task and label, of every classification task that is evaluated; {} where nothing is
-    adjusted.
+    """log(n_c / N) in nats by task and label, for every classification task that is evaluated; {} without adjustment.
 
-    Raises DataError where a task was not trained on, or a label has no training example: the logarithm of nothing is
-    no number, and any other in its place would decide how often the label is answered.
+    Raises DataError if a task was not trained on, or a label has no training example: log 0 is undefined, and any value
+    in its place would decide how often the label is answered.
     """
     tau = cfg.evaluation.logit_adjustment
     if not tau:

@@ -1,20 +1,21 @@
-"""The clip of a record for each modality that is described, or the reason why there is none."""
+"""Clips for generated descriptions: one for each modality to be described, or the reason why there is none."""
 
 from collections.abc import Sequence
 
 from affect.config import DESCRIPTIONS
-from affect.data.media import Clip, MediaError, Sampling, decode
+from affect.data.clips import ClipSource
+from affect.data.media import Clip, MediaError, Sampling
 from affect.data.record import Record
 
 
 def clips(
     record: Record, modalities: Sequence[str], *, num_frames: int, frame_size: int, max_seconds: float, limit: str
 ) -> dict[str, Clip | str]:
-    """By modality (keys of DESCRIPTIONS) the clip with what is needed to describe that, or the sentence that says why
-    there is none. `limit` is the key of the configuration that max_seconds comes from.
+    """By modality (keys of DESCRIPTIONS) the clip with the tracks to be described, or the sentence that says why there
+    is none. `limit` is the key of the configuration that max_seconds comes from.
 
-    Both tracks come out of one pass over the file. Where that fails, each modality is tried by itself, since a clip
-    without a picture can still be heard.
+    Both tracks are decoded in one pass over the file. If that fails, each modality is tried alone, since a clip without
+    a picture may have its sound.
     """
     if record.media is None:
         reason = f"{record.source or record.id}: the dataset has no file for {record.id}: give it its clip"
@@ -29,24 +30,24 @@ def clips(
             frame_size=frame_size,
             max_seconds=max_seconds,
         )
-        return decode(record.media, wanted, record.start, record.end, record.audio_track)
+        return ClipSource().clip(record, wanted)
 
     try:
         return dict.fromkeys(modalities, attempt(modalities))
     except MediaError as error:
         if len(modalities) == 1:
             return {modalities[0]: _sentence(error, limit)}
-    made: dict[str, Clip | str] = {}
+    by_modality: dict[str, Clip | str] = {}
     for modality in modalities:
         try:
-            made[modality] = attempt([modality])
+            by_modality[modality] = attempt([modality])
         except MediaError as error:
-            made[modality] = _sentence(error, limit)
-    return made
+            by_modality[modality] = _sentence(error, limit)
+    return by_modality
 
 
 def _sentence(error: MediaError, limit: str) -> str:
-    """What is wrong, with the remedy of a generator: its limit is not that of the model that is trained."""
+    """The error with a generator's remedy: its limit is not that of the model that is trained."""
     if error.outcome == "too_long":
         return f"{error.path}: {error.detail}; raise {limit} or cut the clip"
     return str(error)

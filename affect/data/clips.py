@@ -1,131 +1,68 @@
-"""On-disk cache of decoded clips.
+"""ClipSource: where everything that looks at or listens to a clip gets it from."""
 
-Sound and picture are kept apart, so that runs with other modalities share what they have in common; the waveform as the
-16-bit numbers it was made of. What is kept is of the file as it was when the run looked at it first: one that has
-changed or gone since is decoded, or fails, as if nothing had been kept.
-"""
-
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import av
-import numpy as np
-import torch
-
-from affect.data.clip_checks import Version, version
-from affect.data.media import SAMPLING_RATE, VERSION, Clip, Picked, Sampling, decode
+from affect.config import Intervention
+from affect.data.file_hashes import Version, version
+from affect.data.interventions import changed
+from affect.data.media import Clip, Sampling, decode
 from affect.data.record import Record
-from affect.data.tensor_store import GIGABYTE, TensorFiles
 
-DECODING = [VERSION, av.__version__]
-"""What the samples and pixels of a clip depend on beside the clip and what is asked of it."""
+if TYPE_CHECKING:
+    from affect.data.tensor_store import TensorFiles
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where a run gets its clips from. It can be handed to other processes."""
+class ClipSource:
+    """The only door to a clip's waveform and frames. It can be handed to other processes.
 
-    files: TensorFiles | None
-    """Decoded clips; None where every clip is decoded each time."""
-    versions: dict[str, tuple[str, Version]]
+    Without arguments it decodes every clip when it is asked for, and keeps nothing.
+    """
+
+    files: "TensorFiles | None" = None
+    """The cache of decoded clips; None where every clip is decoded each time."""
+    versions: Mapping[str, tuple[str, Version]] = field(default_factory=dict)
     """sha256 and version of every file, by path."""
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
     """Duration of every clip, by record id."""
+    intervention: Intervention = Intervention.none
+    """What is changed in every clip that `clip` gives."""
 
     def key(self, record: Record) -> list | None:
-        """What of a record tells its clip from all others; None where its file is not as it was."""
+        """What tells the clip of a record from all others: the file's content, the window, the audio track, and the
+        intervention. Caches of anything that is computed from a clip are keyed by it. None where the file is not as
+        it was when the run first looked at it."""
+        digest = self._digest(record)
+        if digest is None:
+            return None
+        # Without an intervention the key is as it was before there were any, so that caches stay valid.
+        changes = [] if self.intervention is Intervention.none else [self.intervention.value]
+        return [digest, *record.part, *changes]
+
+    def clip(self, record: Record, wanted: Sampling) -> Clip:
+        """The audio and video of a record that `wanted` names, after the intervention. Raises MediaError."""
+        digest = None if self.files is None else self._digest(record)
+        return changed(self.unchanged(record, wanted, digest), self.intervention)
+
+    def unchanged(self, record: Record, wanted: Sampling, digest: str | None = None) -> Clip:
+        """The clip as it was recorded, whatever the intervention: from the cache where there is one and `digest`, the
+        sha256 of its file, is known; otherwise decoded. Raises MediaError."""
+        assert record.media is not None, "records without a file are excluded by the check"
+        if self.files is None or digest is None:
+            return decode(record.media, wanted, record.start, record.end, record.audio_track)
+        from affect.data.clip_cache import take  # which needs torch
+
+        return take(self.files, [digest, *record.part], record, wanted)
+
+    def _digest(self, record: Record) -> str | None:
+        """sha256 of a record's file; None where the file is not as it was."""
         known = self.versions.get(record.media) if record.media is not None else None
         if known is None:
             return None
         digest, then = known
         try:
-            unchanged = version(record.media) == then
+            return digest if version(record.media) == then else None
         except OSError:  # decoding it will say what is the matter
             return None
-        return [digest, *record.part] if unchanged else None
-
-    def clip(self, record: Record, wanted: Sampling) -> Clip:
-        """What `wanted` says of the clip of `record`, which has a file. Raises MediaError."""
-        assert record.media is not None, "records without a file are excluded by the check"
-        key = None if self.files is None else self.key(record)
-        if key is None:
-            return decode(record.media, wanted, record.start, record.end, record.audio_track)
-        return take(self.files, key, record, wanted)
-
-
-def open_files(cache_root: Path, gigabytes: float, say: Callable[[str], None]) -> TensorFiles | None:
-    """The files of decoded clips under `cache_root`; None where nothing is to be kept."""
-    loss = "further clips are decoded each time they are used (trainer.clip_cache_gb)"
-    return TensorFiles(cache_root / "decoded", int(gigabytes * GIGABYTE), say, loss) if gigabytes else None
-
-
-def take(files: TensorFiles, key: list, record: Record, wanted: Sampling) -> Clip:
-    """The clip of `record`, decoded where it is not there. Raises MediaError."""
-    if (kept := _kept(files, key, wanted)) is not None:
-        return kept
-    clip = decode(record.media, wanted, record.start, record.end, record.audio_track)
-    known = {
-        "seconds": torch.tensor(clip.seconds, dtype=torch.float64),
-        "max_seconds": torch.tensor(wanted.max_seconds, dtype=torch.float64),
-    }
-
-    def notes(of_picture: bool) -> torch.Tensor:
-        own = {note: text for note, text in clip.notes.items() if (note == "missing_video") == of_picture}
-        return torch.tensor(list(json.dumps(own).encode()), dtype=torch.uint8)
-
-    if clip.waveform is not None:
-        samples = torch.from_numpy(np.rint(clip.waveform * 32768).astype(np.int16))
-        files.put(_sound(key), {"samples": samples, "notes": notes(of_picture=False), **known})
-    if clip.frames is not None:
-        frames = torch.from_numpy(clip.frames)
-        described = {"notes": notes(of_picture=True), **known, **_numbered(clip.picked)}
-        files.put(_picture(key, wanted), {"frames": frames, **described})
-    return clip
-
-
-def _kept(files: TensorFiles, key: list, wanted: Sampling) -> Clip | None:
-    sound = files.get(_sound(key)) if wanted.audio else None
-    picture = files.get(_picture(key, wanted)) if wanted.video else None
-    tracks = [track for track, asked in ((sound, wanted.audio), (picture, wanted.video)) if asked]
-    # What was accepted under a lower limit is accepted under this one; a higher limit says nothing.
-    if any(track is None or float(track["max_seconds"]) > wanted.max_seconds for track in tracks):
-        return None
-    return Clip(
-        # 2**15, full scale of 16 bits, as in media.
-        waveform=None if sound is None else sound["samples"].numpy().astype(np.float32) / 32768,
-        frames=None if picture is None else picture["frames"].numpy(),
-        seconds=float(tracks[0]["seconds"]),
-        notes={note: text for track in tracks for note, text in json.loads(bytes(track["notes"].tolist())).items()},
-        picked=None if picture is None or wanted.own is None else _picked(picture),
-    )
-
-
-def _numbered(picked: Picked | None) -> dict[str, torch.Tensor]:
-    """What `_picked` reads."""
-    if picked is None:
-        return {}
-    return {
-        "indices": torch.tensor(picked.indices),
-        "total": torch.tensor(picked.total),
-        "rate": torch.tensor(picked.rate, dtype=torch.float64),
-    }
-
-
-def _picked(picture: Mapping[str, torch.Tensor]) -> Picked:
-    indices = tuple(picture["indices"].tolist())
-    return Picked(indices=indices, total=int(picture["total"]), rate=float(picture["rate"]))
-
-
-def _sound(key: list) -> str:
-    return json.dumps(["sound", *DECODING, *key, SAMPLING_RATE])
-
-
-def _picture(key: list, wanted: Sampling) -> str:
-    return json.dumps(["picture", *DECODING, *key, *of_picture(wanted)])
-
-
-def of_picture(wanted: Sampling) -> list:
-    """Which frames are taken of a clip and how large they are, for keys of caches."""
-    return [wanted.num_frames, wanted.frame_size] if wanted.own is None else ["own", wanted.own.key]

@@ -8,13 +8,13 @@ def escape_markdown(word: str) -> str:
     >>> print(escape_markdown("a|b <c> 2*3*4 [d] [e](javascript:f)"))
     a\|b &lt;c> 2\*3\*4 [d] [e\](javascript:f)
     """
-    # Brackets alone make no link: only a closing one with a target or a definition behind it does.
+    # Brackets alone are no link; a closing one followed by a target or a definition is.
     escaped = re.sub(r"([\\|*`]|\](?=[(\[:]))", r"\\\1", one_line(word))
     return escaped.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def code_markdown(text: str) -> str:
-    """`text` as a code span of a table's cell.
+    """`text` as a code span in a table cell.
 
     >>> print(code_markdown("uar|rows:4/4"))
     `uar\\|rows:4/4`
@@ -25,6 +25,6 @@ def code_markdown(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` with a space for every line end and every other character that is not printed, such as a carriage return,
-    at which a LaTeX comment or a Markdown cell would end."""
+    """`text` with a space for every line end or other unprintable character (such as a carriage return), which would
+    end a LaTeX comment or a Markdown cell."""
     return "".join(c if c.isprintable() else " " for c in text.replace("\r\n", " "))

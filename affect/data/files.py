@@ -10,8 +10,8 @@ from affect.config import WriteError
 
 
 def write_atomic(path: Path, text: str | bytes) -> None:
-    """Writes a file (text as UTF-8) so that a reader, or a kill in the middle, meets the old one or the new one, never
-    half of one. Raises WriteError where the disk is full, or the folder is not to be written to."""
+    """Writes a file (text as UTF-8) so that readers see the old or the new one, never half of it, also after a kill.
+    Raises WriteError if the disk is full or the folder cannot be written."""
     temporary = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
     try:
         temporary.write_bytes(text) if isinstance(text, bytes) else temporary.write_text(text, encoding="utf-8")
@@ -28,4 +28,5 @@ def write_atomic(path: Path, text: str | bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Writes `value` like write_atomic. Raises ValueError for NaN and infinity, which JSON does not have."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -11,20 +11,19 @@ from collections.abc import Iterable, Sequence
 from affect.config import Kind, Task
 
 WRITTEN = frozenset(("nan", "NaN", "<NA>", "NaT", "None", "NULL"))
-"""What programs write for a missing value, in the spelling that they use: for cells that hold names, of which NA or
-Nan may be one."""
+"""What programs write for a missing value, in their spelling. For cells that hold names: NA or Nan may be a name."""
 
 MISSING = frozenset(
-    # What pandas writes for a missing value, or takes for one when it reads a table.
+    # What pandas writes for a missing value, or reads as one.
     ("nan", "-nan", "none", "null", "<na>", "n/a", "na", "nat", "#n/a", "#na", "#n/a n/a", "1.#ind", "1.#qnan")
 )
 SHEET_ERROR = re.compile(r"#(?:[A-Z0-9/ÄÖÜÉ]+[!?]|N/?[ADV])")
-"""What spreadsheets show where a formula failed (#N/A, #REF!, #DIV/0!, in German #NV)."""
+"""What spreadsheets show for a formula that failed (#N/A, #REF!, #DIV/0!, in German #NV)."""
 
 
 def is_missing(cell: str) -> bool:
-    """Whether pandas or a spreadsheet would write the cell where there is no value. A closed set of labels may name
-    such a word all the same, which is for the caller to ask first.
+    """Whether pandas or a spreadsheet would write the cell for a missing value. A declared set of labels may contain
+    such a word; the caller checks that first.
 
     >>> [is_missing(cell) for cell in ("NaN", "<NA>", "#REF!", "None", "nancy", "")]
     [True, True, True, True, False, False]
@@ -33,22 +32,22 @@ def is_missing(cell: str) -> bool:
 
 
 def is_written_for_nothing(cell: str) -> bool:
-    """Whether a cell that holds a name (a speaker, a group) is rather what a program writes where there is none."""
+    """Whether a cell for a name (a speaker, a group) has what programs write for a missing one."""
     return cell.strip() in WRITTEN or SHEET_ERROR.fullmatch(cell.strip()) is not None
 
 
 def number(cell: str) -> float | None:
-    """The number that a cell is as programs write it (1e-05, nan, inf); None where it is none."""
+    """The number in a cell, as programs write it (1e-05, nan, inf); None if it is not a number."""
     try:
-        # Python takes 1_000 for a thousand, which nobody else writes.
+        # Python reads 1_000 as a thousand, which nobody else writes.
         return None if "_" in cell else float(cell)
     except ValueError:
         return None
 
 
 def in_spelling_of(cell: str, labels: Sequence[str]) -> str | None:
-    """The label that a cell names: one that is spelled like it, or the only one that is the same number, since pandas
-    writes 1.0 for 1 in a column with gaps, and spreadsheets 1 for 01. None where there is no such label.
+    """The label that a cell names: the one with its spelling, or the only one with its numeric value, since pandas
+    writes 1.0 for 1 in a column with gaps, and spreadsheets 1 for 01. None if there is no such label.
 
     >>> in_spelling_of("1.0", ["0", "1"]), in_spelling_of("01", ["0", "1"]), in_spelling_of("2", ["0", "1"])
     ('1', '1', None)
@@ -63,8 +62,8 @@ def in_spelling_of(cell: str, labels: Sequence[str]) -> str | None:
 
 
 def closed_set(cells: Iterable[str]) -> list[str]:
-    """The labels, sorted, that some cells stand for where none are declared: spellings of one number are one label, and
-    the shortest of them names it.
+    """The labels, sorted, of cells whose task declares none. Spellings of one number are one label, named by the
+    shortest.
 
     >>> closed_set(["1", "0", "1.0", "0", "joy"])
     ['0', '1', 'joy']
@@ -77,11 +76,11 @@ def closed_set(cells: Iterable[str]) -> list[str]:
 
 
 def several(cell: str, task: Task, language: str) -> tuple[str, ...] | None:
-    """The labels that a cell of a multi-label task lists, as they stand there; None for a cell that is empty, which is
-    one without a label.
+    """The labels in a cell of a multi-label task, as they are spelled there; None for an empty cell, which is a missing
+    label.
 
-    Labels are parted by | or stand in a list of strings (JSON's, or Python's, which pandas writes). That none of them
-    applies, which is a label too, is written `none`, as the task's word for it in `language`, or as the list [].
+    Labels are separated by | or in a list of strings (JSON's, or Python's, which pandas writes). That none of them
+    applies is a label too: `none`, the task's word for it in `language`, or the empty list [].
     """
     if not cell.strip():
         return None
@@ -92,11 +91,11 @@ def several(cell: str, task: Task, language: str) -> tuple[str, ...] | None:
 
 
 def without_label(cell: str, task: Task) -> str:
-    """The remedy for a cell that `is_missing`: a clause that follows a colon."""
-    nothing = "; where none of the labels applies, write none" if task.kind is Kind.multi_label else ""
+    """The remedy for a cell that `is_missing`: a clause to follow a colon."""
+    none = "; where none of the labels applies, write none" if task.kind is Kind.multi_label else ""
     name = f"task_definitions.{task.name}.labels"
     declare = "" if task.kind is Kind.intensity else f", or declare '{cell.strip()}' under {name} if it is a label"
-    return f"write the label, or leave the cell empty where there is none{nothing}{declare}"
+    return f"write the label, or leave the cell empty where there is none{none}{declare}"
 
 
 def _listed(cell: str) -> list[str]:

@@ -1,73 +1,95 @@
-"""Loads the records of a run, cuts them to the subset asked for, and counts what is left out. No media is opened."""
+"""Loads the records of a run, draws subsets, and counts what is left out. No media is opened."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from affect.config import Config, DataError, DatasetConfig, Kind
+from affect.config import Config, DataError, DatasetConfig
 from affect.config.logs import LOG
-from affect.data import leakage, readers
+from affect.data import annotations, leakage, readers
+from affect.data.annotations import Annotations
+from affect.data.label_checks import infer_labels, undeclared_tasks
 from affect.data.overlap import overlap
 from affect.data.part import Part
+from affect.data.problems import Excluded
 from affect.data.record import Record
-from affect.data.tables import Excluded
+from affect.data.subsets import draw
+from affect.data.trained_on import trained_models
 
 
-def read(cfg: Config, splits: list[str]) -> list[Part]:
-    """The parts of every dataset for the splits named, in that order.
+def read(cfg: Config, splits: Sequence[str]) -> list[Part]:
+    """The parts of every dataset for `splits`, in that order. Every dataset is read once.
 
-    A task with labels that declares none gets those of the training rows, written into `cfg` so that the run
-    folder has them. Raises ConfigError and DataError as affect.data.readers does, and DataError where training rows or
-    validation rows have no label, or where a clip that trains is in another dataset as one that tests.
+    A task with labels that declares none gets those of the training rows, which are written into `cfg`, so that the run
+    folder has them. Raises ConfigError and DataError as annotations.read, annotations.Annotations.splits and the checks
+    of affect.data.leakage do, and DataError where training rows or validation rows have no label.
     """
     for config in cfg.datasets.values():
         readers.check_options(config)
-    models = leakage.trained_models(cfg)
-    known = leakage.known_datasets(cfg, models)
-    parts = []
+    models = trained_models(cfg)
+    by_name: dict[str, Annotations] = {}
+    parts: list[Part] = []
     for name, config in cfg.datasets.items():
-        undeclared = [
-            task
-            for task in map(config.task_definitions.get, config.tasks)
-            if task is not None and task.kind is not Kind.intensity and not task.labels
-        ]
-        for task in undeclared:
-            task.labels = readers.infer_labels(readers.read(name, config, "train")[0], task)
+        if name not in by_name:
+            by_name[name] = annotations.read(name, config)
+        for task in undeclared_tasks(config):
+            task.labels = infer_labels(by_name[name].split("train").records, task)
             LOG.info(
                 f"{name}: task '{task.name}' declares no labels; those of the training rows are taken:"
                 f" {', '.join(task.labels)}"
             )
-        others = leakage.left_out_for(name, config, known, models)
-        by_split = {split: _part(name, config, split, others) for split in splits}
-        parts += by_split.values()
-        leakage.check_splits(config, list(by_split.values()))
-        clips = {split: part.records for split, part in by_split.items()}
-        if "train" in clips and not any(set(config.tasks) & set(record.labels) for record in clips["train"]):
-            raise DataError(
-                f"dataset '{name}' has no label for {' or '.join(config.tasks)} in split"
-                " 'train': there is nothing to learn"
-            )
-    val = [part for part in parts if part.split == "val"]
-    if {"train", "val"} <= set(splits) and not any(
-        set(cfg.datasets[p.dataset].tasks) & set(r.labels) for p in val for r in p.records
-    ):
-        raise DataError(
-            f"no clip in split 'val' of {' and '.join(cfg.datasets)} has a label, and the checkpoint is chosen by how"
-            " well they"
-            " are predicted: label some of them"
-        )
-    leakage.check_datasets(cfg, by_dataset(cfg, parts))
+        others = leakage.excluded_datasets(name, cfg, models, by_name)
+        by_split = by_name[name].splits(splits)
+        own = [_part(name, config, split, *by_split[split], others) for split in splits]
+        leakage.check_splits(config, own)
+        parts += own
+    _check_labelled(cfg, parts)
+    leakage.check_datasets(cfg, parts)
     leakage.check_training(cfg, parts, models)
     return parts
 
 
-def by_dataset(cfg: Config, parts: Sequence[Part]) -> dict[str, list[Record]]:
-    """The records of all splits together, by dataset."""
-    return {name: [r for part in parts if part.dataset == name for r in part.records] for name in cfg.datasets}
+def records(cfg: Config, name: str, split: str, read: dict[str, Annotations]) -> list[Record]:
+    """The records of one split of a dataset as a run has them before clips are checked. `read` has the annotations that
+    were read so far, by name; what is read here is added. Raises as annotations.Annotations.splits does."""
+    config = cfg.datasets[name]
+    if name not in read:
+        read[name] = annotations.read(name, config)
+    kept = read[name].split(split).records
+    for reader, theirs in leakage.excluded_datasets(name, cfg, trained_models(cfg), read).values():
+        shared = {mine.id for _, mine in overlap(theirs, kept, (reader, config.reader))}
+        kept = [record for record in kept if record.id not in shared]
+    return draw(config, split, kept)[0]
 
 
-def _part(name: str, config: DatasetConfig, split: str, others: Mapping[str, tuple[str, list[Record]]]) -> Part:
-    """One split of one dataset: without the clips that `others` have too, and cut to its subset."""
-    records, excluded = readers.read(name, config, split)
+def _check_labelled(cfg: Config, parts: Sequence[Part]) -> None:
+    """Raises DataError where a training set, or all validation sets together, have no label."""
+
+    def labelled(part: Part) -> bool:
+        return any(set(cfg.datasets[part.dataset].tasks) & set(record.labels) for record in part.records)
+
+    for part in parts:
+        if part.split == "train" and not labelled(part):
+            raise DataError(
+                f"dataset '{part.dataset}' has no label for {' or '.join(cfg.datasets[part.dataset].tasks)} in split"
+                " 'train': there is nothing to learn"
+            )
+    validation = [part for part in parts if part.split == "val"]
+    if validation and any(part.split == "train" for part in parts) and not any(map(labelled, validation)):
+        raise DataError(
+            f"no clip in split 'val' of {' and '.join(cfg.datasets)} has a label, and the checkpoint is chosen by how"
+            " well they are predicted: label some of them"
+        )
+
+
+def _part(
+    name: str,
+    config: DatasetConfig,
+    split: str,
+    records: list[Record],
+    excluded: list[Excluded],
+    others: Mapping[str, tuple[str, list[Record]]],
+) -> Part:
+    """One split of one dataset, without the clips that `others` have too, and cut to its subset."""
     expected = len(records) + sum(item.count for item in excluded)
     if bad := [item for item in excluded if item.bad_row]:
         lost = sum(item.count for item in bad)
@@ -90,17 +112,18 @@ def _part(name: str, config: DatasetConfig, split: str, others: Mapping[str, tup
                 f" datasets.{name}.exclude_overlap_with names: take '{other}' out of the list, or turn it round with"
                 f" datasets.{other}.exclude_overlap_with=[{name}]"
             )
-    chosen, fraction = readers.draw(config, split, records)
+    drawn, fraction = draw(config, split, records)
     if fraction is not None:
         LOG.info(f"{name} {split}: {_fraction_in_words(fraction)}")
     return Part(
         dataset=name,
         split=split,
         expected=expected,
-        outside_subset=len(records) - len(chosen),
-        records=chosen,
+        outside_subset=len(records) - len(drawn),
+        records=drawn,
         excluded=excluded,
         fraction=fraction,
+        others=others,
     )
 
 

@@ -1,5 +1,4 @@
-"""Which clips two datasets share. Published datasets contain each other, and a clip used in training cannot be used to
-test."""
+"""Which clips two sets of records share, by id, file and window."""
 
 import math
 import os
@@ -9,31 +8,9 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from affect.data import readers
+from affect.data.facts import Ids
 from affect.data.record import Record
-
-FAMILIES = {
-    # CH-SIMS v2 has all 2,281 clips of CH-SIMS, with the same video_id/clip_id, label and split.
-    "sims": "sims",
-    "simsv2": "sims",
-    # 688 of MUStARD's 690 ids are SCENE ids of MUStARD++. Neither has an official split, so any two splits can meet.
-    "mustard": "mustard",
-    "mustard_plus_plus": "mustard",
-}
-"""By reader, the collection its ids belong to: equal ids there are the same clip."""
-
-SPLIT_IS_PART_OF_ID = {"meld", "demo"}
-"""Readers whose ids begin anew in every split, so that train/0/1 and test/0/1 are different clips."""
-
-WITHOUT_PUBLISHED_IDS = {"manifest"}
-"""Readers whose ids mean nothing outside their own table (there, the number of a row): only files are compared."""
-
-SOURCES = {
-    "Friends": {"meld", "mustard", "mustard_plus_plus"},
-}
-"""By programme, the readers whose clips are cut from it: the same actors and laughter, and perhaps the same scenes, but
-cut differently, so that no id tells. (SMILE, a set for generation that takes its clips from MUStARD and UR-FUNNY, has
-no reader here.)"""
-
 
 MIN_OVERLAP = 0.1
 """Seconds. Two windows of one recording that have more than this in common are the same clip; annotated times are
@@ -46,7 +23,7 @@ DIGITS = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What a media file holds, whatever it is called. Hashes are the first DIGITS hexadecimal digits of SHA-256s."""
+    """The content of a media file, whatever it is called. Hashes are the first DIGITS hexadecimal digits of SHA-256."""
 
     sha256: str
     """Of the file's bytes."""
@@ -67,26 +44,26 @@ class Content:
 
 
 Contents = Mapping[str, Content]
-"""By record id; a record whose file was not looked at, or cannot be read, is absent."""
+"""By record id; a record whose file was not read, or cannot be, is absent."""
 
 
 def overlap(
     first: Sequence[Record],
     second: Sequence[Record],
-    readers: tuple[str, str],
+    names: tuple[str, str],
     contents: tuple[Contents, Contents] = ({}, {}),
 ) -> list[tuple[Record, Record]]:
     """Every pair of a record of `first` and one of `second` that are the same clip, in the order of `second`.
 
-    Records are the same clip where their ids are, within one collection (see FAMILIES; any other reader is its own), or
-    where `same_clips` finds them to be. `readers` are those of the datasets that the two sides are of, `contents` what
-    is known of the files of each side.
+    Records are the same clip where their ids are equal, if their readers are the same or `related`, or where
+    `same_clips` says so. `names` are the readers of the two sides, `contents` what is known of their files.
     """
-    known: dict[Hashable, list[Record]] = defaultdict(list)
-    for record in first:
-        for key in _keys(record, readers[0]):
-            known[key].append(record)
-    by_id = [(other, record) for record in second for key in _keys(record, readers[1]) for other in known.get(key, ())]
+    by_id: list[tuple[Record, Record]] = []
+    if (names[0] == names[1] or related(*names)) and _ids(names[0]) is not Ids.table:
+        with_id: dict[str, list[Record]] = defaultdict(list)
+        for record in first:
+            with_id[_local_id(record, names[0])].append(record)
+        by_id = [(other, record) for record in second for other in with_id.get(_local_id(record, names[1]), ())]
     return _in_order([*by_id, *same_clips(first, second, contents)], second)
 
 
@@ -100,24 +77,26 @@ def same_clips(
     of the two sides are known, in a file with the same bytes or with the same tracks.
     """
     sides: tuple[dict[Hashable, list[Record]], ...] = (defaultdict(list), defaultdict(list))
-    real: dict[str, str] = {}
-    for side, records, known in zip(sides, (first, second), contents, strict=True):
+    real_paths: dict[str, str] = {}
+    for side, records, content_of in zip(sides, (first, second), contents, strict=True):
         for record in records:
             if record.media is not None:
-                path = real.get(record.media) or real.setdefault(record.media, os.path.realpath(record.media))
+                path = real_paths.get(record.media) or real_paths.setdefault(
+                    record.media, os.path.realpath(record.media)
+                )
                 side["path", path].append(record)
-            if (content := known.get(record.id)) is not None:
+            if (content := content_of.get(record.id)) is not None:
                 side["bytes", content.sha256].append(record)
                 for track in content.audio:
                     side["audio", track].append(record)
                 for track in content.video:
                     side["video", track].append(record)
-    found = []
+    pairs = []
     for key in sides[0].keys() & sides[1].keys():
         for pair in _overlapping(sides[0][key], sides[1][key]):
             if key[0] == "path" or contents[0][pair[0].id].holds_the_same_as(contents[1][pair[1].id]):
-                found.append(pair)
-    return _in_order(found, second)
+                pairs.append(pair)
+    return _in_order(pairs, second)
 
 
 def window(record: Record) -> tuple[float, float]:
@@ -149,20 +128,24 @@ def _in_order(pairs: Sequence[tuple[Record, Record]], second: Sequence[Record]) 
 
 
 def related(first: str, second: str) -> bool:
-    """Whether two different readers read published sets that are known to share clips."""
-    return first != second and first in FAMILIES and FAMILIES[first] == FAMILIES.get(second)
+    """Whether two different readers read published sets that share clips."""
+    same = [readers.constant(reader, "SAME_CLIPS_AS", ()) for reader in (first, second)]
+    return first != second and (second in same[0] or first in same[1])
 
 
 def shared_source(first: str, second: str) -> str | None:
     """The programme that two readers' sets are both cut from without a way to tell which scenes they share."""
     if first == second or related(first, second):
         return None
-    return next((name for name, readers in SOURCES.items() if {first, second} <= readers), None)
+    programmes = [readers.constant(reader, "CUT_FROM", None) for reader in (first, second)]
+    return programmes[0] if programmes[0] == programmes[1] else None
 
 
-def _keys(record: Record, reader: str) -> Iterator[Hashable]:
-    if reader not in WITHOUT_PUBLISHED_IDS:
-        own = record.id.removeprefix(f"{record.dataset}/")
-        if reader not in SPLIT_IS_PART_OF_ID:
-            own = own.removeprefix(f"{record.split}/")
-        yield FAMILIES.get(reader, reader), own
+def _ids(reader: str) -> Ids:
+    return readers.constant(reader, "IDS", Ids.dataset)
+
+
+def _local_id(record: Record, reader: str) -> str:
+    """A record's id without dataset, and without split unless ids restart in each."""
+    local_id = record.id.removeprefix(f"{record.dataset}/")
+    return local_id if _ids(reader) is Ids.split else local_id.removeprefix(f"{record.split}/")

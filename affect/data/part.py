@@ -1,4 +1,4 @@
-"""One split of one dataset, and what became of its records."""
+"""One split of one dataset: its records and its exclusions."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,29 +6,31 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from affect.config import DataError
+from affect.data.problems import Excluded
 from affect.data.record import Record
-from affect.data.tables import Excluded
 
 BAD_ROW = "wrong in the annotations (on_bad_rows=exclude)"
-"""The reason that accounts name for rows that are wrong; exclusions.csv says of each what is wrong with it."""
+"""The reason that `Part.account` gives for bad rows; exclusions.csv has the details of each."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Part:
-    """One split of one dataset, with what became of its records."""
+    """One split of one dataset."""
 
     dataset: str
     split: str
     expected: int
-    """Records the annotations have, those included that the reader could not give."""
+    """Number of records in the annotations, including rows that could not be read."""
     outside_subset: int
-    """Records left out because the configuration asks for a subset."""
+    """Number of records left out because the configuration asks for a subset."""
     records: list[Record]
-    """Records that are used; the clip check takes out of it what cannot be."""
+    """Records that are used. The clip check moves those that cannot be to `excluded`."""
     excluded: list[Excluded] = field(default_factory=list)
     fraction: dict[str, Any] | None = None
-    """Counts of the share of the training clips that was drawn (see datasets.subsets.whole_groups), before the clip
-    check; None where all are used."""
+    """Counts of the drawn share of the training clips (see subsets.whole_groups), before the clip check; None if all
+    are used."""
+    others: Mapping[str, tuple[str, list[Record]]] = field(default_factory=dict)
+    """Reader and records, by name, of the datasets in exclude_overlap_with: their clips are left out."""
 
     @property
     def num_excluded(self) -> int:
@@ -36,24 +38,24 @@ class Part:
 
     @property
     def num_bad_rows(self) -> int:
-        """Rows of the annotations that are wrong and were left out (on_bad_rows=exclude)."""
+        """Number of wrong rows of the annotations that were left out (on_bad_rows=exclude)."""
         return sum(item.count for item in self.excluded if item.bad_row)
 
     def leave_out(self, reasons: Mapping[str, str]) -> None:
-        """Moves the records with these ids to the exclusions. Raises DataError where none would be left."""
-        gone = [record for record in self.records if record.id in reasons]
-        if not gone:
+        """Moves the records with these ids to the exclusions. Raises DataError if none would be left."""
+        left_out = [record for record in self.records if record.id in reasons]
+        if not left_out:
             return
-        self.excluded += [Excluded(id=r.id, split=self.split, reason=reasons[r.id], source=r.source) for r in gone]
+        self.excluded += [Excluded(id=r.id, split=self.split, reason=reasons[r.id], source=r.source) for r in left_out]
         self.records = [record for record in self.records if record.id not in reasons]
         if not self.records:
             raise DataError(
-                f"no clip of dataset '{self.dataset}', split '{self.split}' is left: {len(gone):,} are left out, the"
-                f" first, {gone[0].id}, as '{reasons[gone[0].id]}': choose another dataset or split"
+                f"no clip of dataset '{self.dataset}', split '{self.split}' is left: {len(left_out):,} are left out,"
+                f" the first, {left_out[0].id}, as '{reasons[left_out[0].id]}': choose another dataset or split"
             )
 
     def account(self) -> dict[str, Any]:
-        """The counts, by reason, and the hash of the ids used: what a number of this part stands on."""
+        """The numbers of used and excluded records, by reason, and the hash of the used ids."""
         reasons: dict[str, int] = {}
         for item in self.excluded:
             reason = BAD_ROW if item.bad_row else item.reason

@@ -2,7 +2,17 @@
 
 from collections.abc import Iterator
 
-from affect.config import ClassSampling, Config, DatasetConfig, Kind, LabelWeights, PromptingConfig, Readout, near
+from affect.config import (
+    ClassSampling,
+    Config,
+    DatasetConfig,
+    Intervention,
+    Kind,
+    LabelWeights,
+    PromptingConfig,
+    Readout,
+    near,
+)
 from affect.config.schema import kinds_of
 from affect.config.tasks import HEADLINES
 from affect.config.tasks import problems as task_problems
@@ -46,6 +56,12 @@ def dataset_conflicts(name: str, dataset: DatasetConfig, prompting: PromptingCon
             )
 
 
+def intervention_conflicts(cfg: Config) -> Iterator[str]:
+    if cfg.intervention is not Intervention.none and "a" not in cfg.modalities:
+        asked = f"intervention={cfg.intervention.value}"
+        yield f"{asked} changes audio, but modalities={cfg.modalities} has none: leave it out, or add a to modalities"
+
+
 def imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:
     tau, readout = cfg.evaluation.logit_adjustment, cfg.evaluation.readout
     sampling, weights = cfg.finetuning.sampling, cfg.finetuning.label_weights
@@ -68,7 +84,7 @@ def imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:
             f"evaluation.logit_adjustment={tau:g} corrects the scores of labels, but evaluation.readout={readout.value}"
             " has none: set evaluation.readout=score, or evaluation.logit_adjustment=0"
         )
-    # Both by square roots are 1 / n together; anything more turns rare classes into the frequent ones.
+    # Two square roots together weigh by 1 / n, which balances classes; anything more favours rare classes.
     both = sampling is not ClassSampling.natural and weights is not LabelWeights.none
     if program == "train" and both and (sampling is ClassSampling.balanced or weights is LabelWeights.balanced):
         yield (

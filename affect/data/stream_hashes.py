@@ -9,32 +9,32 @@ from av.bitstream import BitStreamFilterContext
 from av.stream import Disposition
 
 VERSION = 1
-"""To be raised when the hashes of a track change."""
+"""Raise it when a track gets another hash: hashes of other versions are not used."""
 
 FILTERS = {
     "h264": "h264_mp4toannexb,filter_units=pass_types=1-5",
     "hevc": "hevc_mp4toannexb,filter_units=pass_types=0-31",
     "aac": "aac_adtstoasc",
 }
-"""FFmpeg's filters that undo what containers do to a codec's packets. mp4 and Matroska put the length before every unit
-of H.264 and H.265 and the parameter sets into the header, MPEG-TS and AVI put start codes before them and the sets into
-the stream: what is kept is the coded pictures. MPEG-TS and .aac files put a header before every packet of AAC."""
+"""FFmpeg's filters that undo what containers do to a codec's packets. For H.264 and H.265, mp4 and Matroska put lengths
+before the units and the parameter sets into the header; MPEG-TS and AVI put start codes before the units and the sets
+into the stream. Only the coded pictures are kept. MPEG-TS and .aac files put a header before every packet of AAC."""
 
 HASTY = {"max_probe_packets": "8"}
-"""Plain samples are not searched for another format in more than their first packets."""
+"""Look for another format in no more than the first packets of plain samples."""
 
 LOSSLESS = ("pcm_", "flac", "alac", "tta", "wavpack")
-"""Codecs of sound whose packets have no fixed size or byte order: their decoded samples are hashed."""
+"""Lossless audio codecs. Their packets have no fixed size or byte order, so decoded samples are hashed."""
 
 
 def stream_hashes(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """SHA-256 (hexadecimal) of each audio track, and of each video track but cover pictures.
+    """SHA-256 (hexadecimal) of each audio track, and of each video track except cover pictures.
 
-    Nothing but lossless sound is decoded. A track that says nothing about which clip this is, such as digital silence,
-    is left out; and all are where FFmpeg cannot read the file to its end, since decoding it says why. Raises OSError
-    where the file cannot be opened.
+    Only lossless sound is decoded. Tracks that do not identify a clip, such as digital silence, are left out; so are
+    all tracks if FFmpeg cannot read the file to its end, since decoding it says why. Raises OSError if the file cannot
+    be opened.
     """
-    found: dict[str, list[str]] = {"audio": [], "video": []}
+    hashes: dict[str, list[str]] = {"audio": [], "video": []}
     try:
         with av.open(f"file:{path}", metadata_errors="ignore", options=HASTY) as container:
             streams = [
@@ -47,22 +47,22 @@ def stream_hashes(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 tracks[packet.stream.index].add(packet)
             for stream in streams:
                 if (digest := tracks[stream.index].digest()) is not None:
-                    found[stream.type].append(digest)
+                    hashes[stream.type].append(digest)
     except (av.FFmpegError, ValueError) as error:
         if isinstance(error, OSError):
             raise
         return (), ()
-    return tuple(found["audio"]), tuple(found["video"])
+    return tuple(hashes["audio"]), tuple(hashes["video"])
 
 
 class _Track:
-    """One track, hashed as its packets come."""
+    """Hash of one track, updated packet by packet."""
 
     def __init__(self, stream: Any) -> None:
         name = stream.codec_context.name
         self.hash = hashlib.sha256()
         self.lossless = name.startswith(LOSSLESS)
-        self.decoded = self.lossless and name != "pcm_s16le"  # whose packets are its samples
+        self.decoded = self.lossless and name != "pcm_s16le"  # its packets are the samples
         description = FILTERS.get(stream.codec_context.codec.canonical_name)
         self.filter = None if description is None else BitStreamFilterContext(description, stream)
         self.pieces = 0
@@ -71,8 +71,9 @@ class _Track:
     def add(self, packet: av.Packet) -> None:
         if self.decoded:
             for frame in packet.decode():
-                # Interleaved, so that planar and packed samples are the same.
-                self._take(frame.to_ndarray().reshape(-1).tobytes() if frame.format.is_packed else _interleaved(frame))
+                # Interleaved, so that planar and packed samples have the same hash.
+                samples = frame.to_ndarray()
+                self._take((samples if frame.format.is_packed else samples.T).tobytes())
         elif packet.size:
             for filtered in [packet] if self.filter is None else self.filter.filter(packet):
                 self._take(bytes(filtered))
@@ -80,16 +81,12 @@ class _Track:
     def _take(self, piece: bytes) -> None:
         self.hash.update(piece)
         self.pieces += 1
-        if self.lossless:  # in which a steady tone repeats itself, and only silence is all one byte
+        if self.lossless:  # a steady tone repeats its pieces, but only silence is a single byte value
             self.different |= {bytes([value]) for value in set(piece)} if len(self.different) < 2 else set()
         else:
             self.different.add(piece if len(piece) <= 16 else hashlib.blake2b(piece, digest_size=16).digest())
 
     def digest(self) -> str | None:
-        """None where the track is empty, is silence, or its packets repeat each other, as those of silence do."""
+        """None if the track is empty, is silence, or its packets repeat each other, as those of silence do."""
         least = 1 if self.lossless else self.pieces / 2
         return None if len(self.different) <= least else self.hash.hexdigest()
-
-
-def _interleaved(frame: av.AudioFrame) -> bytes:
-    return frame.to_ndarray().T.tobytes()

@@ -5,22 +5,33 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from affect.config import DataError, Kind, Task
+from affect.config import DataError, DatasetConfig, Kind, Task
 from affect.data.record import Record
 
 WINDOW = 32
-"""Groups that are compared for each one that is drawn. More follow the strata more closely and take longer. With 32, a
-tenth of MELD's 1,038 dialogues takes 0.02 s and has every emotion within 0.4 % of its share; all of 10,600 groups take
-1.6 s."""
+"""Number of groups that are compared for each one drawn. More follow the strata more closely and take longer. With 32,
+a tenth of MELD's 1,038 dialogues takes 0.02 s and has every emotion within 0.4 % of its share; ordering 10,600 groups
+takes 1.6 s."""
+
+
+def draw(config: DatasetConfig, split: str, records: Sequence[Record]) -> tuple[list[Record], dict[str, Any] | None]:
+    """The records of a split that `fraction` or `subset` leave, and the counts of the fraction (None without).
+
+    Stratified by the first of the dataset's tasks. Raises DataError as `subset` and `whole_groups` do.
+    """
+    task = config.task_definitions[config.tasks[0]]
+    if split == "train" and config.fraction is not None:
+        return whole_groups(records, task, config.fraction, config.subset_seed)
+    return subset(records, task, getattr(config.subset, split), config.subset_seed), None
 
 
 def subset(records: Sequence[Record], task: Task, count: int | None, seed: int) -> list[Record]:
-    """`count` of the records in their order, stratified by the label of `task`; all of them where count is None.
+    """`count` of the records in their order, stratified by the label of `task`; all records if count is None.
 
     Every stratum (label, or all labels that apply; sign of an intensity; unlabelled) gets its proportional share,
-    rounded by largest remainder. Within one, records are ranked by sha256 of "seed:id", so a smaller subset lies inside
-    a larger one up to that rounding, and the choice depends neither on the order of the file nor on the machine. Raises
-    DataError where there are fewer than `count`.
+    rounded by largest remainder. Within a stratum, records are ranked by sha256 of "seed:id", so a smaller subset lies
+    inside a larger one up to that rounding, and the choice depends neither on the order of the file nor on the machine.
+    Raises DataError if there are fewer than `count` records.
     """
     if count is None:
         return list(records)
@@ -33,31 +44,30 @@ def subset(records: Sequence[Record], task: Task, count: int | None, seed: int) 
         strata[_stratum(record, task)].append(record)
     # Integers throughout, so that equal remainders are equal; ties go to the first stratum by name.
     shares = {key: divmod(count * len(strata[key]), len(records)) for key in sorted(strata)}
-    left = count - sum(whole for whole, _ in shares.values())
+    left = count - sum(quotient for quotient, _ in shares.values())
     rounded_up = set(sorted(shares, key=lambda key: -shares[key][1])[:left])
     chosen: set[str] = set()
-    for key, (whole, _) in shares.items():
+    for key, (quotient, _) in shares.items():
         ranked = sorted(strata[key], key=lambda record: _rank(seed, record.id))
-        chosen.update(record.id for record in ranked[: whole + (key in rounded_up)])
+        chosen.update(record.id for record in ranked[: quotient + (key in rounded_up)])
     return [record for record in records if record.id in chosen]
 
 
 def whole_groups(
     records: Sequence[Record], task: Task, fraction: float, seed: int
 ) -> tuple[list[Record], dict[str, Any]]:
-    """A share (or, above 1, a number) of the records in their order, made of whole groups, and the counts that were
-    realised.
+    """A share (or, above 1, a number) of the records in their order, in whole groups, and the resulting counts.
 
-    All groups are put in one order that does not depend on `fraction`, and its beginning is taken, up to where the
-    number of records is nearest to the one asked for (the smaller number where two are equally near, but at least one
-    group). So 10 % lies inside 20 %, whatever the sizes of the groups. Groups are first ranked by sha256 of "seed:id"
-    of their first id in alphabetical order; the next one in the order is always that of the WINDOW foremost which
-    leaves the strata of `task` (see `subset`) nearest to their shares, in chi-square distance. The number of groups
-    counts as one more stratum; else small groups, which disturb the shares least, would come first.
+    All groups are put in an order that does not depend on `fraction`. The first are taken, up to the number of records
+    nearest to the requested one (the smaller of two that are equally near, but at least one group). So 10 % lies inside
+    20 %, whatever the sizes of the groups. They are ranked by sha256 of "seed:id", with their alphabetically first id.
+    The next in the order is that of the WINDOW highest ranked which leaves the strata of `task` (see `subset`) nearest
+    to their shares, in chi-square distance. The number of groups counts as one more stratum; otherwise small groups,
+    which disturb the shares least, would come first.
 
     The counts: `fraction` and `asked` (records), `drawn` (records) `of` all, `groups` `of_groups`, and `strata` with
-    drawn and of each. Raises DataError where `fraction` is neither a share nor a number of these records, or there are
-    none.
+    `drawn` and `of` for each. Raises DataError if `fraction` is neither a share nor a number of these records, or there
+    are no records.
     """
     if not is_share_or_count(fraction) or fraction > max(len(records), 1) or not records:
         raise DataError(
@@ -90,7 +100,7 @@ def whole_groups(
 
 
 def is_share_or_count(fraction: float) -> bool:
-    """Whether this is a share, above 0 and up to 1, or a whole number from 2; 1 is all."""
+    """Whether this is a share, above 0 and up to 1 (all), or a whole number from 2."""
     return 0 < fraction <= 1 or (fraction > 1 and float(fraction).is_integer())
 
 
@@ -99,7 +109,7 @@ def _balanced(groups: list[list[Record]], task: Task, totals: Counter[str], seed
     strata = sorted(totals)
     expected = [*(totals[key] for key in strata), len(groups)]
     size = sum(totals.values())
-    # By id and not by name of the group, which for single files can be their path and thus differ between machines.
+    # By id, not by name of the group, which may be a path and differ between machines.
     waiting = sorted(groups, key=lambda group: _rank(seed, min(record.id for record in group)), reverse=True)
     window: list[tuple[list[int], list[Record]]] = []
     taken, total = [0] * len(expected), 0

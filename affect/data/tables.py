@@ -1,4 +1,4 @@
-"""Reads annotation tables (CSV, TSV, JSONL), and reports all of their problems together."""
+"""Annotation tables: CSV, TSV and JSONL."""
 
 import codecs
 import csv
@@ -6,20 +6,18 @@ import io
 import json
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from affect.config import DataError
-
-SHOWN = 20
-"""Problems that are written out. One wrong column makes a problem of every row, and nobody reads ten thousand."""
+from affect.data.problems import Problems, did_you_mean
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 ENDINGS = (*DELIMITERS, ".jsonl")
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
-"""What spreadsheets and programs put between cells, with its name."""
+"""Separators of cells, with their names."""
 
 WIDE_ENCODINGS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),  # first, since it begins with the mark of UTF-16
@@ -27,16 +25,15 @@ WIDE_ENCODINGS = (
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
-"""Byte order marks that show that a file is not UTF-8, with the encoding that they belong to."""
-
+"""Byte order marks of other encodings than UTF-8."""
 
 _FORMULA = re.compile("'*\\s*[=+@\uff1d\uff0b\uff0d\uff20-]\\s*\\S")
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?%?\s*")
 
 
 def for_spreadsheets(value: Any) -> Any:
-    """A CSV cell that no spreadsheet computes as a formula: text that begins like one gets an apostrophe before it
-    (OWASP, CSV Injection). Numbers and everything else stay; `from_spreadsheets` is the way back.
+    """A CSV cell that spreadsheets do not run as a formula: text that begins like one gets an apostrophe before it
+    (OWASP, CSV Injection). Numbers and everything else stay; `from_spreadsheets` is the inverse.
 
     >>> for_spreadsheets("=1+1"), for_spreadsheets("-1.5"), for_spreadsheets("a=b"), for_spreadsheets(-2)
     ("'=1+1", '-1.5', 'a=b', -2)
@@ -63,96 +60,16 @@ class Row:
     cells: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Excluded:
-    """What a reader found but leaves out, or should have found: yielded beside the records, shown with the results."""
-
-    id: str
-    split: str
-    reason: str
-    source: str
-    count: int = 1
-    """Number of clips it stands for, so that a whole missing speaker is one line."""
-    bad_row: bool = False
-    """Whether it is a row that is wrong, left out because on_bad_rows=exclude. Accounts count all of these under one
-    reason, since every row has a sentence of its own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowProblem:
-    """What is wrong with one row."""
-
-    source: str
-    sentence: str
-    split: str | None
-    """The split that the row belongs to; None where the row does not say, so that it may belong to any."""
-    count: int
-    """Records that are lost with the row: 0 for a row of a table beside the annotations."""
-    number: int | None
-    """Number of the row in its table, where that is known."""
-
-
-class RowErrors(DataError):
-    """The report of a `Problems`; `problems` keeps those that the message cuts off."""
-
-    def __init__(self, problems: Sequence[RowProblem], remedy: str | None = None):
-        self.problems = list(problems)
-        rest = len(problems) - SHOWN
-        lines = self.sentences[:SHOWN]
-        lines += [f"… and {rest:,} more problems"] if rest > 0 else []
-        super().__init__("\n".join([*lines, *([remedy] if remedy else [])]))
-
-    @property
-    def sentences(self) -> list[str]:
-        """All problems, each with its row."""
-        return [f"{problem.source}: {problem.sentence}" for problem in self.problems]
-
-
-@dataclass(slots=True)
-class Problems:
-    """Collects what is wrong with single rows, so that a user corrects a file once and not once a row."""
-
-    split: str | None = None
-    """The split of rows that are added without one: for a reader whose table holds a single split."""
-    found: list[RowProblem] = field(default_factory=list)
-
-    def add(
-        self, source: str, sentence: str, *, split: str | None = None, count: int = 1, number: int | None = None
-    ) -> None:
-        """`split`, `count` and `number` are those of `RowProblem`."""
-        self.found.append(
-            RowProblem(source=source, sentence=sentence, split=split or self.split, count=count, number=number)
-        )
-
-    def check(self, remedy: str | None = None) -> None:
-        """Raises RowErrors with every problem, if there are any, and the remedy as a last line."""
-        if self.found:
-            raise RowErrors(self.found, remedy)
-
-
-def near(word: str, options: Iterable[str]) -> str | None:
-    """The option that `word` was probably meant to be: equal but for case, or for a letter or two."""
-    by_folded = {option.strip().casefold(): option for option in options}
-    close = get_close_matches(word.strip().casefold(), by_folded, n=1, cutoff=0.7)
-    return by_folded[close[0]] if close else None
-
-
-def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """A clause for the middle of a sentence: " (did you mean 'x'?)", or nothing."""
-    close = near(word, options)
-    return f" (did you mean '{close}'?)" if close else ""
-
-
 def read_table(
     path: Path, required: Iterable[str], problems: Problems, *, lists: Collection[str] = (), count: int = 1
 ) -> list[Row]:
     """The rows of a .csv (comma), .tsv (tab) or .jsonl (an object a line) file, in order, every cell a string.
 
-    White space around column names is removed, cells are left as they are. Empty rows are passed over but counted. In
-    JSONL a key that a line lacks, like null, is an empty cell, numbers keep their spelling, and in the columns `lists`
-    a list of strings is a cell with its JSON. Rows that cannot be read are added to `problems` and left out of the
-    result; each stands for `count` records. Raises DataError where the file as a whole cannot be used: absent, not
-    UTF-8, with another separator, without rows, or without a `required` column.
+    White space around column names is removed, cells are left as they are. Empty rows are skipped but numbered. In
+    JSONL a missing key or null is an empty cell, numbers keep their spelling, and in the columns `lists` a list of
+    strings is a cell with its JSON. Rows that cannot be read are added to `problems`, with `count` records each, and
+    left out. Raises DataError where the whole file cannot be used: absent, not UTF-8, with another separator, without
+    rows, or without a `required` column.
     """
     if path.suffix.lower() not in ENDINGS:
         raise DataError(f"{path}: a table has to end in {', '.join(ENDINGS)}: save it as one of these")
@@ -182,30 +99,30 @@ def require_columns(path: Path, columns: Sequence[str], required: Iterable[str])
 
 
 def _other_separator(path: Path, text: str, required: Sequence[str]) -> str | None:
-    """What follows the path in the refusal of a .csv or .tsv that is separated by something else; None where it is
-    not, judged by the header."""
+    """What is wrong with a .csv or .tsv whose header has another separator: a clause that follows the path. None where
+    nothing is."""
     ending = path.suffix.lower()
-    own = DELIMITERS[ending]
+    expected = DELIMITERS[ending]
     header = next(line for line in re.split(r"\r\n|\r|\n", text) if line.strip())
     if hint := re.fullmatch(r"\"?sep=(.)\"?[\s;,]*", header.strip("\ufeff "), re.IGNORECASE):
         name = SEPARATORS.get(hint[1], hint[1])
         return (
             f"begins with the line sep={hint[1]}, which only spreadsheets understand: delete that line, and save the"
-            f" table with {SEPARATORS[own]} ({own!r}) between its cells instead of {name} ({hint[1]!r})"
+            f" table with {SEPARATORS[expected]} ({expected!r}) between its cells instead of {name} ({hint[1]!r})"
         )
 
     def columns(separator: str) -> list[str]:
         return [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
 
-    here = columns(own)
-    if len(here) == 1 and own in here[0]:
+    here = columns(expected)
+    if len(here) == 1 and expected in here[0]:
         return (
             f"has its header in quotes as a whole, so that {here[0]!r} is one column: take away the quotes around whole"
             " lines, which spreadsheets write when a table is pasted into one column"
         )
     if len(here) > 1 and not set(required) - set(here):
         return None
-    others = {separator: columns(separator) for separator in SEPARATORS if separator != own}
+    others = {separator: columns(separator) for separator in SEPARATORS if separator != expected}
     separator = max(others, key=lambda other: len(others[other]))
     if len(here) > 1 and (not required or set(required) - set(others[separator])):
         return None
@@ -213,24 +130,26 @@ def _other_separator(path: Path, text: str, required: Sequence[str]) -> str | No
         return None
     fitting = next((other for other, delimiter in DELIMITERS.items() if delimiter == separator), None)
     rename = f"rename it to {path.with_suffix(fitting).name}, or " if fitting else ""
-    what = f"its only column contains {separator!r}" if len(here) == 1 else f"its header names {', '.join(required)} so"
+    evidence = (
+        f"its only column contains {separator!r}" if len(here) == 1 else f"its header names {', '.join(required)} so"
+    )
+    program = "CSV UTF-8, comma delimited" if expected == "," else "tab delimited text"
     return (
-        f"is separated by {SEPARATORS[separator]}: {what}, and {ending} files have {own!r} between cells. Remedy:"
-        f" {rename}save it with {SEPARATORS[own]} (spreadsheets call that"
-        f" {'CSV UTF-8, comma delimited' if own == ',' else 'tab delimited text'}), and texts that contain {own!r} in"
-        " quotes"
+        f"is separated by {SEPARATORS[separator]}: {evidence}, and {ending} files have {expected!r} between cells."
+        f" Remedy: {rename}save it with {SEPARATORS[expected]} (spreadsheets call that {program}), and texts that"
+        f" contain {expected!r} in quotes"
     )
 
 
 def missing_file(path: Path) -> DataError:
-    """The refusal of a file that is not there, with what stands in its place."""
+    """The refusal of a missing file, with similar files beside it."""
     if not path.parent.is_dir():
         return DataError(f"{path} does not exist, nor does its folder: correct the dataset's root (or data_root)")
     files = sorted(p.name for p in path.parent.iterdir())
-    # Case is no guide here (Clips.CSV for clips.csv), and a similar stem matters more than a similar ending.
-    similar = get_close_matches(path.name.casefold(), [name.casefold() for name in files], n=3, cutoff=0.6)
-    found = [name for name in files if name.casefold() in similar]
-    beside = f"similar files there: {', '.join(found)}" if found else "no file there has a similar name"
+    # Whatever the case: Clips.CSV for clips.csv.
+    folded = get_close_matches(path.name.casefold(), [name.casefold() for name in files], n=3, cutoff=0.6)
+    similar = [name for name in files if name.casefold() in folded]
+    beside = f"similar files there: {', '.join(similar)}" if similar else "no file there has a similar name"
     return DataError(f"{path} does not exist ({beside}): correct the dataset's root, or put the file there")
 
 
@@ -312,7 +231,7 @@ def _separated(path: Path, text: str, problems: Problems, count: int) -> tuple[l
 def _jsonl(
     path: Path, text: str, problems: Problems, lists: Collection[str], count: int
 ) -> tuple[list[str], list[Row]]:
-    found: list[Row] = []
+    rows: list[Row] = []
     # Not splitlines(): it also breaks at U+2028, which may stand inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -353,10 +272,10 @@ def _jsonl(
         for sentence in wrong:
             problems.add(source, sentence, count=count, number=number)
         if not wrong:
-            found.append(Row(source, number, cells))
-    columns = list(dict.fromkeys(key for row in found for key in row.cells))
+            rows.append(Row(source, number, cells))
+    columns = list(dict.fromkeys(key for row in rows for key in row.cells))
     empty = dict.fromkeys(columns, "")
-    return columns, [Row(row.source, row.number, empty | row.cells) for row in found]
+    return columns, [Row(row.source, row.number, empty | row.cells) for row in rows]
 
 
 def _cell(value: object) -> str:

@@ -1,9 +1,9 @@
 """Contextual calibration: subtracts the scores of a content-free prompt (Zhao et al., Calibrate Before Use: Improving
 Few-Shot Performance of Language Models, ICML 2021, arXiv 2102.09690).
 
-A prompt without content is the prompt of a clip in which the transcript, its context and its descriptions are replaced
-by one of CONTENT_FREE, the sound by silence and the picture by grey. As there, the label probabilities of all of them
-are averaged, and few-shot examples stay: only the clip that is asked about says nothing.
+In a content-free prompt the clip's transcript, context and descriptions are replaced by one of CONTENT_FREE, its audio
+by silence and its video by grey frames. Few-shot examples stay. The label probabilities of all content-free prompts are
+averaged, as in the paper.
 """
 
 from collections.abc import Callable
@@ -17,22 +17,22 @@ from affect.models import Conversation, Encoder
 from affect.prompting.messages import Example
 
 SECONDS = 1.0
-"""Of silence."""
+"""Duration of the silence."""
 
 RATE, SIDE = 25.0, 224
-"""Frames a second of the grey video, and its height and width in pixels, where no setting says them."""
+"""Frames a second of the grey video, and its height and width in pixels, where the model's processor chooses frames."""
 
 Scores = Callable[[dict[str, Any]], torch.Tensor]
 """A batch of prompts to log-likelihoods[B, K] of the K labels in nats."""
 
 
 class ContentFree:
-    """The answers of one model, as it is at the moment, to prompts without content. Each of these is put to it once,
-    since without few-shot examples they are the same for all clips of a task."""
+    """Cache of a model's answers to content-free prompts. Without few-shot examples they are the same for all clips of
+    a task. The model must not be trained while the cache is used."""
 
     def __init__(self, wanted: Sampling) -> None:
-        """`wanted` is what is taken of clips: as many frames, of their greatest size, are grey. Where a model's own
-        processor chooses, those of a grey video of 25 frames a second and 224 x 224 pixels."""
+        """wanted: how clips are sampled. The grey video has as many frames, of the largest size; where the model's own
+        processor chooses frames, they are chosen from a video of RATE frames a second and SIDE x SIDE pixels."""
         count, side, self.picked = wanted.num_frames, wanted.frame_size, None
         if wanted.own is not None:
             total = round(SECONDS * RATE)
@@ -45,7 +45,7 @@ class ContentFree:
         """By dataset.task."""
 
     def log_priors(self, examples: list[Example], encoder: Encoder, scores: Scores, device: Any) -> torch.Tensor:
-        """log p(label | nothing)[B, K] in nats for the examples of a batch, which are of one task."""
+        """log p(label | content-free prompt)[B, K] in nats for a batch of examples of one task."""
         task, language = examples[0].task, examples[0].language
         name = f"{examples[0].record.dataset}.{task.name}"
         self.labels[name] = list(task.labels)
@@ -78,8 +78,8 @@ class ContentFree:
         )
 
     def table(self) -> dict[str, dict[str, float]]:
-        """By dataset.task, the mean probability of every label over all prompts without content whose scores are
-        finite; a task without any is left out."""
+        """By dataset.task, the mean probability of every label over the content-free prompts with finite scores; a task
+        without any is left out."""
         found: dict[str, dict[str, float]] = {}
         for name, labels in self.labels.items():
             if rows := [row for key, row in self.known.items() if key[0] == name and row.isfinite().all()]:
@@ -88,5 +88,5 @@ class ContentFree:
 
 
 def _mean(rows: torch.Tensor) -> torch.Tensor:
-    """Logarithm of the mean of probabilities that are given by their logarithms[N, K]."""
+    """Logarithm[K] of the mean of probabilities, given their logarithms[N, K]."""
     return rows.logsumexp(0) - torch.tensor(float(len(rows)), dtype=rows.dtype).log()

@@ -12,7 +12,8 @@ from affect.config import Config, ConfigError, DataError, DatasetConfig, Kind, T
 from affect.config.tasks import dialects_of
 from affect.config.tasks import problems as task_problems
 from affect.data import Prediction, Record, labels, loading
-from affect.data.tables import Excluded, Problems, Row, did_you_mean, read_table
+from affect.data.problems import Excluded, Problems, did_you_mean
+from affect.data.tables import Row, read_table
 from affect.evaluation import metrics, parsing
 from affect.evaluation.metrics.signature import signatures
 from affect.evaluation.metrics.summary import combined

@@ -11,39 +11,39 @@ from typing import Any
 
 from affect.config import DESCRIPTIONS, Config, ConfigError, DataError, Missing, Source
 from affect.config.logs import LOG
-from affect.data.clip_checks import check_clips
+from affect.config.roles import NOT_DESCRIBING
+from affect.data.clip_checks import check_clips, exclude_failed
 from affect.data.media import Sampling
 from affect.data.part import Part
-from affect.data.tables import Excluded
+from affect.data.problems import Excluded
 from affect.knowledge import store
 from affect.knowledge.controls import control
 from affect.knowledge.fill import Filled, clip_hashes, fill, lacking, loaded, requests, sources_of
-from affect.knowledge.protocol import Description
-from affect.knowledge.protocol import Source as Describer
+from affect.knowledge.protocol import Describer, Description
 from affect.prompting.messages import descriptions_shown
 
-FIRST = 3
-"""Ids that a message names of what is missing."""
+MAX_IDS = 3
+"""Ids that a message lists."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Attached:
-    """What was put into the records of a run."""
+    """The descriptions that were added to the records of a run."""
 
     generators: list[str] = field(default_factory=list)
-    """Fingerprints, in the order in which their texts stand."""
+    """Fingerprints, in the order of their texts."""
     modalities: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    """By record id, how long its descriptions took to make."""
+    """Generation time by record id."""
     tokens: dict[str, int] = field(default_factory=dict)
-    """By record id, tokens that were generated for its descriptions; only of generators that count them."""
+    """Generated tokens by record id, of generators that count them."""
     texts_sha256: str = ""
     """Over ids, modalities and texts of all records, before any control."""
     controlled: dict[str, int] = field(default_factory=dict)
-    """As controls.control says it."""
+    """The result of controls.control."""
 
-    def account(self) -> dict[str, Any]:
-        """What a run folder keeps of it."""
+    def summary(self) -> dict[str, Any]:
+        """For knowledge.json of the run folder."""
         return {
             "generators": self.generators,
             "modalities": self.modalities,
@@ -54,16 +54,16 @@ class Attached:
 
 
 def attach(parts: Sequence[Part], cfg: Config) -> Attached:
-    """Replaces the records of `parts` by copies with the descriptions that the prompts show, then applies
-    knowledge.control. Records whose clip cannot be used for what is described are moved to their part's exclusions.
+    """Replaces the records of `parts` by copies with the descriptions that prompts show, and applies knowledge.control.
 
-    Raises ConfigError where no source describes what the prompts show; DataError with the exact number of what the
-    store lacks and the command that makes it, and what the store and the sources raise.
+    Records whose clip cannot be described are moved to their part's exclusions. Raises ConfigError where no source
+    describes what prompts show; DataError with the number of missing descriptions and the command that makes them; and
+    what the store and the sources raise.
     """
     shown = descriptions_shown(cfg.prompting, cfg.modalities)
     if not shown:
         return Attached()
-    done = Attached(modalities=shown)
+    attached = Attached(modalities=shown)
     records = [record for part in parts for record in part.records]
     hashes = clip_hashes(records, cfg)
     texts: dict[str, dict[str, list[str]]] = {record.id: {name: [] for name in shown} for record in records}
@@ -72,14 +72,14 @@ def attach(parts: Sequence[Part], cfg: Config) -> Attached:
         names = [name for name in shown if name in describer.modalities]
         if not names:
             continue
-        done.generators.append(describer.fingerprint)
-        for (key, name), row in _found(parts, cfg, source, describer, names, hashes).items():
-            texts[key][name].append(row.text)
-            done.seconds[key] = done.seconds.get(key, 0.0) + row.seconds
+        attached.generators.append(describer.fingerprint)
+        for (record_id, name), row in _descriptions(parts, cfg, source, describer, names, hashes).items():
+            texts[record_id][name].append(row.text)
+            attached.seconds[record_id] = attached.seconds.get(record_id, 0.0) + row.seconds
             if row.tokens is not None:
-                done.tokens[key] = done.tokens.get(key, 0) + row.tokens
-    used = [record for part in parts for record in part.records]
-    undescribed = [name for name in shown if not any(texts[record.id][name] for record in used)]
+                attached.tokens[record_id] = attached.tokens.get(record_id, 0) + row.tokens
+    kept = {record.id for part in parts for record in part.records}
+    undescribed = [name for name in shown if not any(texts[record_id][name] for record_id in kept)]
     if undescribed:
         raise ConfigError(
             f"prompting.descriptions has {', '.join(undescribed)}, which"
@@ -90,18 +90,18 @@ def attach(parts: Sequence[Part], cfg: Config) -> Attached:
     for part in parts:
         knowledge = {r.id: {name: "\n".join(texts[r.id][name]) for name in shown} for r in part.records}
         part.records = [replace(record, knowledge=knowledge[record.id]) for record in part.records]
-        for key in sorted(knowledge):
-            digest.update("\0".join([key, *(f"{name}\0{knowledge[key][name]}" for name in shown), ""]).encode())
-    done.texts_sha256 = digest.hexdigest()
-    kept = {record.id for record in used}
-    done.seconds = {key: value for key, value in done.seconds.items() if key in kept}
-    done.tokens = {key: value for key, value in done.tokens.items() if key in kept}
-    done.controlled = control(parts, cfg)
-    LOG.info(f"{len(used):,} clips have descriptions of {' and '.join(shown)} by {', '.join(done.generators)}")
-    return done
+        for record_id in sorted(knowledge):
+            named = (f"{name}\0{knowledge[record_id][name]}" for name in shown)
+            digest.update("\0".join([record_id, *named, ""]).encode())
+    attached.texts_sha256 = digest.hexdigest()
+    attached.seconds = {record_id: value for record_id, value in attached.seconds.items() if record_id in kept}
+    attached.tokens = {record_id: value for record_id, value in attached.tokens.items() if record_id in kept}
+    attached.controlled = control(parts, cfg)
+    LOG.info(f"{len(kept):,} clips have descriptions of {' and '.join(shown)} by {', '.join(attached.generators)}")
+    return attached
 
 
-def _found(
+def _descriptions(
     parts: Sequence[Part],
     cfg: Config,
     source: Source,
@@ -109,59 +109,59 @@ def _found(
     names: Sequence[str],
     hashes: Mapping[str, str],
 ) -> Mapping[tuple[str, str], Description]:
-    """The descriptions of all records of `parts` by one source, those that cannot have one being excluded."""
+    """The descriptions of all records of `parts` by one source. Excludes records that cannot be described."""
     folder, generator = store.folder_of(cfg), describer.fingerprint
     modalities = dict.fromkeys((part.dataset for part in parts), names)
 
     def look() -> tuple[store.Found, dict[str, list[str]]]:
         records = [record for part in parts for record in part.records]
-        shown = requests(describer, records, modalities)
-        found = store.look_up(folder, generator, {r.id: hashes[r.id] for r in records}, names, shown)
+        clips = {record.id: hashes[record.id] for record in records}
+        found = store.look_up(folder, generator, clips, names, requests(describer, records, modalities))
         return found, lacking(records, modalities, found)
 
     found, gaps = look()
     if gaps:
         _exclude_unusable(parts, cfg, source, names, gaps)
-        gaps = {key: gaps[key] for part in parts for key in (r.id for r in part.records) if key in gaps}
+        kept = {record.id for part in parts for record in part.records}
+        gaps = {record_id: missing for record_id, missing in gaps.items() if record_id in kept}
     filled = None
     if gaps and cfg.knowledge.make:
-        wanting = [record for part in parts for record in part.records if record.id in gaps]
-        filled = fill(cfg, parts, source, wanting, modalities, hashes)
+        records = [record for part in parts for record in part.records if record.id in gaps]
+        filled = fill(cfg, parts, source, records, modalities, hashes)
         LOG.info(f"{filled.made:,} descriptions made by {generator} in {filled.seconds:.0f} s, kept in {folder}")
         found, gaps = look()
-    if gaps and cfg.knowledge.missing is Missing.exclude:
-        if any(all(record.id in gaps for record in part.records) for part in parts):
-            raise DataError(_report(parts, cfg, source, generator, names, gaps, found, filled))
-        for part in parts:
-            part.excluded += [
-                Excluded(
-                    id=record.id,
-                    split=part.split,
-                    reason="no description",
-                    source=f"{', '.join(gaps[record.id])} by {generator}",
-                )
-                for record in part.records
-                if record.id in gaps
-            ]
-            part.records = [record for record in part.records if record.id not in gaps]
-        LOG.info(
-            f"{len(gaps):,} clips have no description by {generator} and are left out; a run lists them in"
-            " exclusions.csv"
-        )
-    elif gaps:
-        raise DataError(_report(parts, cfg, source, generator, names, gaps, found, filled))
+    if not gaps:
+        return found.descriptions
+    emptied = any(all(record.id in gaps for record in part.records) for part in parts)
+    if emptied or cfg.knowledge.missing is not Missing.exclude:
+        raise DataError(_missing(parts, cfg, source, generator, names, gaps, found, filled))
+    for part in parts:
+        part.excluded += [
+            Excluded(
+                id=record.id,
+                split=part.split,
+                reason="no description",
+                source=f"{', '.join(gaps[record.id])} by {generator}",
+            )
+            for record in part.records
+            if record.id in gaps
+        ]
+        part.records = [record for record in part.records if record.id not in gaps]
+    LOG.info(
+        f"{len(gaps):,} clips have no description by {generator} and are left out; a run lists them in exclusions.csv"
+    )
     return found.descriptions
 
 
 def _exclude_unusable(
     parts: Sequence[Part], cfg: Config, source: Source, names: Sequence[str], gaps: Mapping[str, list[str]]
 ) -> None:
-    """Moves records whose clip cannot be described to the exclusions, so that they are not asked for in vain. Only
-    those that lack a description are looked at. Descriptions from a file need no clip."""
+    """Excludes records that lack a description and whose clip cannot be described. Descriptions from a file need no
+    clip."""
     if source is Source.file:
         return
     letters = {letter for name in names for letter in DESCRIPTIONS[name]}
-    wanted = Sampling(
+    sampling = Sampling(
         audio="a" in letters,
         video="v" in letters,
         num_frames=cfg.model.num_frames,
@@ -169,27 +169,13 @@ def _exclude_unusable(
         max_seconds=cfg.model.max_seconds,
     )
     for part in parts:
-        wanting = [record for record in part.records if record.id in gaps]
+        records = [record for record in part.records if record.id in gaps]
         cache_root = Path(cfg.cache_root).expanduser()
-        checks = check_clips(wanting, wanted, cache_root, num_workers=cfg.trainer.check_workers)
-        bad = {key: check for key, check in checks.items() if check.outcome != "ok"}
-        part.excluded += [
-            Excluded(id=key, split=part.split, reason=check.outcome, source=check.detail) for key, check in bad.items()
-        ]
-        part.records = [record for record in part.records if record.id not in bad]
-        if bad:
-            LOG.info(
-                f"{part.dataset} {part.split}: {len(bad)} clips cannot be described and are left out; a"
-                " run lists them in exclusions.csv"
-            )
-        if bad and not part.records:
-            raise DataError(
-                f"no clip of dataset '{part.dataset}', split '{part.split}' can be used; the first of {len(bad)}:"
-                f" {next(iter(bad.values())).detail}"
-            )
+        checks = check_clips(records, sampling, cache_root, num_workers=cfg.trainer.check_workers)
+        exclude_failed(part, checks, "described")
 
 
-def _report(
+def _missing(
     parts: Sequence[Part],
     cfg: Config,
     source: Source,
@@ -199,18 +185,17 @@ def _report(
     found: store.Found,
     filled: Filled | None,
 ) -> str:
-    """What is missing, and what to do."""
+    """Which descriptions are missing, and the remedies."""
     folder = store.folder_of(cfg)
     total = sum(map(len, gaps.values()))
     lines = [f"the store {folder} lacks {total:,} descriptions by {generator} that the prompts of this run show:"]
     for part in parts:
-        here = [record.id for record in part.records if record.id in gaps]
-        if here:
-            counts = ", ".join(f"{count:,} {name}" for name in names if (count := sum(name in gaps[k] for k in here)))
-            more = ", …" if len(here) > FIRST else ""
-            lines.append(
-                f"  {part.dataset} {part.split}: {counts}, of {len(here):,} clips: {', '.join(here[:FIRST])}{more}"
-            )
+        ids = [record.id for record in part.records if record.id in gaps]
+        if ids:
+            counts = ", ".join(f"{count:,} {name}" for name in names if (count := sum(name in gaps[i] for i in ids)))
+            more = ", …" if len(ids) > MAX_IDS else ""
+            listed = ", ".join(ids[:MAX_IDS])
+            lines.append(f"  {part.dataset} {part.split}: {counts}, of {len(ids):,} clips: {listed}{more}")
     lines += [f"  {sentence}" for sentence in found.passed_over(gaps)]
     if filled is not None:
         first = filled.failures[0]
@@ -221,35 +206,16 @@ def _report(
     elif source is Source.file:
         lines.append(f"set knowledge.make=true to read them from knowledge.file_path={cfg.knowledge.file_path}")
     else:
-        read = list(dict.fromkeys(part.split for part in parts))
-        lines.append(f"make them with: {command(sys.argv[1:], cfg, read)}")
-        lines.append("or on the way, with knowledge.make=true")
+        splits = list(dict.fromkeys(part.split for part in parts))
+        lines.append(f"make them with: {command(sys.argv[1:], cfg, splits)}")
+        lines.append("or in this run, with knowledge.make=true")
     lines.append("or leave these clips out, with knowledge.missing=exclude")
     return "\n".join(lines)
 
 
-OF_TRAINING = (
-    "dry_run",
-    "evaluation",
-    "finetuning",
-    "hydra",
-    "knowledge.control",
-    "knowledge.control_split",
-    "knowledge.make",
-    "knowledge.missing",
-    "knowledge.splits",
-    "logger",
-    "output_root",
-    "resume_with_other_code",
-    "seed",
-    "trainer",
-)
-"""Keys that have no say in what is described."""
-
-
 def command(words: Sequence[str], cfg: Config, splits: Sequence[str]) -> str:
-    """The command that fills the store for the run that `words` of the command line ask for, and that reads
-    `splits`."""
+    """The `affect knowledge` command that makes the descriptions of `splits` for the run with these command-line
+    words."""
     kept = []
     for word in words:
         key = re.split(r"[@=]", word.lstrip("+~"), maxsplit=1)[0]
@@ -257,9 +223,11 @@ def command(words: Sequence[str], cfg: Config, splits: Sequence[str]) -> str:
             kept.append(word)
         elif key == "resume":
             kept.append(f"run={cfg.resume}")
-        elif "=" in word and not any(key == of or key.startswith(f"{of}.") for of in OF_TRAINING):
+        elif "=" in word and not any(
+            key == other or key.startswith(f"{other}.") for other in (*NOT_DESCRIBING, "hydra")
+        ):
             kept.append(word)
-    # What a run brings with it cannot be given beside it.
+    # A run brings its own splits, and refuses others beside it.
     if set(splits) != set(cfg.knowledge.splits) and not any(word.startswith("run=") for word in kept):
         kept.append(f"knowledge.splits=[{','.join(splits)}]")
     return shlex.join(["affect", "knowledge", *kept])

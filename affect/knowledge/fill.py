@@ -1,5 +1,7 @@
-"""Fills the store with the descriptions it lacks, and keeps each as it comes, so that an interrupted run can be
-repeated."""
+"""Fills the store with missing descriptions.
+
+Each description is kept as soon as it is made, so an interrupted run goes on where it stopped.
+"""
 
 import csv
 import hashlib
@@ -14,32 +16,31 @@ from pathlib import Path
 from affect.config import DESCRIPTIONS, Config, DataError, Source
 from affect.config.logs import LOG
 from affect.data import Record
-from affect.data.clip_checks import content_hashes
+from affect.data.file_hashes import content_hashes
 from affect.data.files import write_atomic, write_json
 from affect.data.part import Part
 from affect.data.tables import for_spreadsheets
 from affect.knowledge import store
-from affect.knowledge.protocol import Description, Failure
-from affect.knowledge.protocol import Source as Describer
+from affect.knowledge.protocol import Describer, Description, Failure
 from affect.knowledge.sources import load
 from affect.knowledge.store import NO_CLIP, Found, Writer, clip_hash, look_up
 from affect.runs.run_folder import environment
 
 Progress = Callable[[int, int], None]
-"""Called with the numbers of descriptions and of failures since it was last called."""
+"""Called with the numbers of new descriptions and new failures."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Filled:
-    """What became of what was asked for."""
+    """The result of `fill`."""
 
     generator: str
     known: int = 0
-    """Descriptions that were there already."""
+    """Descriptions that were in the store."""
     made: int = 0
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
-    """Of the describing, as a clock on the wall has it."""
+    """Wall-clock time of describing."""
     listed: Path | None = None
     """Table of the failures."""
 
@@ -50,31 +51,28 @@ def sources_of(cfg: Config) -> list[Source]:
 
 
 def loaded(cfg: Config, source: Source, parts: Sequence[Part], modalities: Sequence[str] | None = None) -> Describer:
-    """One of the sources of a configuration; for fewer `modalities` where they are given."""
+    """One source of a configuration, for all its modalities or the given ones."""
     knowledge = replace(cfg.knowledge, source=source, modalities=list(modalities or cfg.knowledge.modalities))
     return load(replace(cfg, knowledge=knowledge), parts)
 
 
-def described(source: Describer, letters: str) -> list[str]:
-    """What a source describes of a dataset that has the modalities `letters`."""
-    return [name for name in source.modalities if set(DESCRIPTIONS[name]) <= set(letters)]
+def described(describer: Describer, letters: str) -> list[str]:
+    """What a source describes of a dataset with the modalities `letters`."""
+    return [name for name in describer.modalities if set(DESCRIPTIONS[name]) <= set(letters)]
 
 
 def clip_hashes(records: Sequence[Record], cfg: Config) -> dict[str, str]:
-    """Content hash of the clip by record id; store.NO_CLIP where there is no file that can be read, so that whoever
-    needs it says so. Files are hashed once, affect.data.clip_checks remembers them."""
+    """Content hash of each clip by record id; store.NO_CLIP where its file cannot be read, which the source reports if
+    it needs the file. Hashes of files are remembered (affect.data.clip_checks)."""
     paths = {record.media for record in records if record.media is not None}
-    there = {path for path in paths if os.path.isfile(path) and os.access(path, os.R_OK)}
-    digests = content_hashes(there, Path(cfg.cache_root).expanduser(), num_workers=cfg.trainer.check_workers)
-    return {
-        r.id: clip_hash(digests[r.media], *r.part) if r.media is not None and r.media in there else NO_CLIP
-        for r in records
-    }
+    readable = {path for path in paths if os.path.isfile(path) and os.access(path, os.R_OK)}
+    digests = content_hashes(readable, Path(cfg.cache_root).expanduser(), num_workers=cfg.trainer.check_workers)
+    return {r.id: clip_hash(digests[r.media], *r.part) if r.media in readable else NO_CLIP for r in records}
 
 
 def share(records: Sequence[Record], shard: str | None) -> list[Record]:
-    """The records of knowledge.shard=i/n, which affect/cli/validate.py has checked. A record's share depends on its id
-    alone, so that it stays the same when others are added or left out."""
+    """The records of knowledge.shard=i/n. A record's share depends on its id alone, so it stays the same when others
+    are added or left out."""
     if shard is None:
         return list(records)
     number, of = map(int, shard.split("/"))
@@ -82,17 +80,16 @@ def share(records: Sequence[Record], shard: str | None) -> list[Record]:
 
 
 def requests(
-    source: Describer, records: Sequence[Record], modalities: Mapping[str, Sequence[str]]
+    describer: Describer, records: Sequence[Record], modalities: Mapping[str, Sequence[str]]
 ) -> dict[tuple[str, str], str]:
-    """Source.request by record id and modality; `modalities` are those asked for by dataset."""
-    return {(r.id, name): source.request(r, name) for r in records for name in modalities[r.dataset]}
+    """Describer.request by record id and modality. modalities: wanted by dataset."""
+    return {(r.id, name): describer.request(r, name) for r in records for name in modalities[r.dataset]}
 
 
 def lacking(records: Sequence[Record], modalities: Mapping[str, Sequence[str]], found: Found) -> dict[str, list[str]]:
-    """Modalities that `found` lacks by record id, in the order of `records`; `modalities` are those asked for by
-    dataset."""
+    """Missing modalities by record id, in the order of `records`. modalities: wanted by dataset."""
     gaps = {r.id: [m for m in modalities[r.dataset] if (r.id, m) not in found.descriptions] for r in records}
-    return {key: missing for key, missing in gaps.items() if missing}
+    return {record_id: missing for record_id, missing in gaps.items() if missing}
 
 
 def fill(
@@ -106,40 +103,37 @@ def fill(
     begin: Callable[[int, int], None] | None = None,
     progress: Progress | None = None,
 ) -> Filled:
-    """Asks a source for what the store lacks about `records`, and keeps it.
+    """Asks a source for the missing descriptions of `records` and stores them.
 
-    parts: the whole data of the run, which a source may take its measure from. modalities: what is asked for by
-    dataset. hashes: content hash of the clip by record id. begin: called with the numbers of descriptions that are
-    there and that are missing, before the first is made.
-
-    Raises DataError where the store cannot be read or written, and what the source raises.
+    parts: all data of the run, which a source may need for reference. modalities: wanted by dataset. hashes: content
+    hash of each clip by record id. begin: called before the first description is made with the numbers of known and of
+    missing ones. Raises DataError where the store cannot be read or written, and what the source raises.
     """
-    folder, whole = store.folder_of(cfg), loaded(cfg, source, parts)
-    asked = {record.id: hashes[record.id] for record in records}
-    names = {m for names in modalities.values() for m in names}
-    found = look_up(folder, whole.fingerprint, asked, names, requests(whole, records, modalities))
+    folder, describer = store.folder_of(cfg), loaded(cfg, source, parts)
+    names = {name for of_dataset in modalities.values() for name in of_dataset}
+    clips = {record.id: hashes[record.id] for record in records}
+    found = look_up(folder, describer.fingerprint, clips, names, requests(describer, records, modalities))
     gaps = lacking(records, modalities, found)
     wanted = sum(len(modalities[record.dataset]) for record in records)
     missing = sum(map(len, gaps.values()))
-    filled = Filled(generator=whole.fingerprint, known=wanted - missing)
+    filled = Filled(generator=describer.fingerprint, known=wanted - missing)
     if begin is not None:
         begin(filled.known, missing)
     if not gaps:
         return filled
     for sentence in found.passed_over(gaps):
         LOG.info(f"{missing:,} descriptions are missing; {sentence}. They are made again")
-    report = progress or (lambda made, failed: None)
     by_gap: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         if record.id in gaps:
             by_gap.setdefault(tuple(gaps[record.id]), []).append(record)
     started = time.monotonic()
     with Writer(folder) as writer:
-        _note_generator(folder, whole.fingerprint, source, cfg)
-        for names, some in by_gap.items():
-            describer = whole if set(names) == set(whole.modalities) else loaded(cfg, source, parts, names)
-            assert describer.fingerprint == whole.fingerprint, "a fingerprint depends on knowledge.modalities"
-            _describe(describer, some, hashes, writer, filled, report)
+        _note_generator(folder, describer.fingerprint, source, cfg)
+        for gap, with_gap in by_gap.items():
+            partial = describer if set(gap) == set(describer.modalities) else loaded(cfg, source, parts, gap)
+            assert partial.fingerprint == describer.fingerprint, "a fingerprint depends on knowledge.modalities"
+            _describe(partial, with_gap, hashes, writer, filled, progress or (lambda made, failed: None))
     filled.seconds = time.monotonic() - started
     if filled.failures:
         filled.listed = _list_failures(folder / "_failures" / f"{writer.name}.csv", filled)
@@ -147,36 +141,37 @@ def fill(
 
 
 def _describe(
-    source: Describer,
+    describer: Describer,
     records: Sequence[Record],
     hashes: Mapping[str, str],
     writer: Writer,
     filled: Filled,
-    report: Progress,
+    progress: Progress,
 ) -> None:
-    expected = {(record.id, name): source.request(record, name) for record in records for name in source.modalities}
-    asked = set(expected)
-    for item in source.describe(records, hashes):
-        assert (item.id, item.modality) in asked, f"{item.id}, {item.modality} was not asked for, or came twice"
-        asked.remove((item.id, item.modality))
-        refused = item.reason if isinstance(item, Failure) else store.refusal_of(item)
-        if refused is not None:
-            filled.failures.append(Failure(id=item.id, modality=item.modality, reason=refused))
-            report(0, 1)
+    unanswered = {
+        (record.id, name): describer.request(record, name) for record in records for name in describer.modalities
+    }
+    for item in describer.describe(records, hashes):
+        assert (item.id, item.modality) in unanswered, f"{item.id}, {item.modality} was not asked for, or came twice"
+        request = unanswered.pop((item.id, item.modality))
+        problem = item.reason if isinstance(item, Failure) else store.problem_with(item)
+        if problem is not None:
+            filled.failures.append(Failure(id=item.id, modality=item.modality, reason=problem))
+            progress(0, 1)
             continue
         assert isinstance(item, Description)
-        key = (source.fingerprint, hashes[item.id], expected[item.id, item.modality])
+        key = (describer.fingerprint, hashes[item.id], request)
         assert (item.generator, item.sha256, item.request) == key, f"{item.id} is under another key"
         writer.add(item)
         filled.made += 1
-        report(1, 0)
-    reason = "the source ended without a word about it: run it again"
-    filled.failures += [Failure(id=key, modality=modality, reason=reason) for key, modality in sorted(asked)]
-    report(0, len(asked))
+        progress(1, 0)
+    reason = "the source ended without an answer for it: run it again"
+    filled.failures += [Failure(id=key, modality=name, reason=reason) for key, name in sorted(unanswered)]
+    progress(0, len(unanswered))
 
 
 def _note_generator(folder: Path, fingerprint: str, source: Source, cfg: Config) -> None:
-    """Keeps the settings behind a fingerprint beside the descriptions, once."""
+    """Writes the settings behind a fingerprint into the store, once."""
     path = folder / "_generators" / f"{hashlib.sha256(fingerprint.encode()).hexdigest()[:32]}.json"
     if path.exists():
         return
@@ -197,17 +192,18 @@ def _note_generator(folder: Path, fingerprint: str, source: Source, cfg: Config)
 
 
 def _list_failures(path: Path, filled: Filled) -> Path:
-    out = io.StringIO()
-    rows = csv.writer(out)
-    rows.writerow(("id", "modality", "generator", "reason"))
-    failures = ((f.id, f.modality, filled.generator, f.reason) for f in filled.failures)
-    rows.writerows(map(for_spreadsheets, failure) for failure in failures)
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(("id", "modality", "generator", "reason"))
+    for failure in filled.failures:
+        row = (failure.id, failure.modality, filled.generator, failure.reason)
+        writer.writerow(map(for_spreadsheets, row))
     try:
         path.parent.mkdir(exist_ok=True)
-        write_atomic(path, out.getvalue())
+        write_atomic(path, table.getvalue())
     except OSError as error:
         raise DataError(
             f"the list of {len(filled.failures):,} failures, {path}, cannot be written ({error.strerror}): make room"
-            " there and run it again; what was described is kept"
+            " there and run it again; finished descriptions are kept"
         ) from error
     return path

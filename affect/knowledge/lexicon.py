@@ -4,8 +4,8 @@ VADER (Hutto and Gilbert, VADER: A Parsimonious Rule-based Model for Sentiment A
 2014) rates 7,500 words from -4 (extremely negative) to 4 (extremely positive). It is read out of the package
 vaderSentiment (MIT); nothing is downloaded.
 
-There is none for Chinese. Those that packages ship (HowNet, DUTIR) rate words such as 没有 (none), 很多 (many) and 停顿
-(pause), so that most descriptions would name a sentiment. The words of the emotions in controls.SYNONYMS stand in.
+There is no Chinese lexicon. Those in packages (HowNet, DUTIR) rate words such as 没有 (none), 很多 (many) and 停顿
+(pause), so most descriptions would name a sentiment. The emotion words of synonyms.yaml are used instead.
 """
 
 import re
@@ -18,10 +18,10 @@ import snowballstemmer
 SOURCE = "VADER (Hutto and Gilbert, ICWSM 2014)"
 
 LEAST = 1.5
-"""Words that are rated closer to 0 are left out: many of them have a sentiment in some contexts only (certain, play,
-increase). Weak words of the emotions are in controls.SYNONYMS."""
+"""Words rated closer to 0 are left out: many have a sentiment in some contexts only (certain, play, increase). Weak
+emotion words are in synonyms.yaml."""
 
-# What is heard and seen: a description that tells it names no sentiment.
+# What a description tells of audio and video without naming a sentiment.
 _PERCEIVED = """
 low clear bright brightness lively strong weak gentle energetic energy huge harsh sharp warm natural dynamic vibrant
 tense tension tired smile laugh laughter giggle giggly chuckle grin cry cries weep wept sob scream yell shout frown stop
@@ -40,10 +40,10 @@ prize engage smart convince emergency crime prison illegal
 """
 
 NOT_A_SENTIMENT = (*_PERCEIVED.split(), *_COMMON.split())
-"""Words of the lexicon, with their inflected forms, that descriptions of clips use for something else."""
+"""Words of the lexicon, with their forms, that descriptions of clips use in another sense."""
 
 DEGREES = frozenset(("greatly", "awfully", "terribly", "incredibly", "amazingly", "fabulously"))
-"""Adverbs that only say how much."""
+"""Adverbs of degree."""
 
 
 @lru_cache(maxsize=65536)
@@ -54,7 +54,7 @@ def stem(word: str) -> str:
 
 @cache
 def english() -> Mapping[str, float]:
-    """Mean rating by word: without emoticons, words rated below LEAST in size, NOT_A_SENTIMENT and DEGREES."""
+    """Mean rating by word, without emoticons, words rated closer to 0 than LEAST, NOT_A_SENTIMENT and DEGREES."""
     lines = (files("vaderSentiment") / "vader_lexicon.txt").read_text(encoding="utf-8").splitlines()
     other = {stem(word) for word in NOT_A_SENTIMENT}
     ratings = {}

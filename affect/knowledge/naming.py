@@ -1,8 +1,8 @@
-"""Where a description names an answer: by a label's words, by what stands for it (a number, "option 4"), or by a word
-with a sentiment. The leak audit counts what is found here, and the control `masked` masks the same.
+"""Finds where a description names a label: by a word, a number, an option ("option 4"), or a word with a sentiment. The
+leak audit counts these places, and the control `masked` masks them.
 
-Texts are compared without case, accents, width, invisible characters, and the difference between traditional and
-simplified characters (OpenCC's table t2s); an emoji stands for its name in Unicode.
+Texts are compared without case, accents, width and invisible characters, and with simplified Chinese characters
+(OpenCC's table t2s); an emoji counts as its Unicode name.
 """
 
 import re
@@ -17,24 +17,23 @@ import opencc
 from affect.knowledge import lexicon
 
 CHINESE = "\u3040-\u30ff\u3400-\u9fff"
-"""Characters of scripts without spaces between words, for a character class."""
+"""Characters of scripts without spaces between words, for use in a character class."""
 
 LETTER = rf"[^\W\d_{CHINESE}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Naming:
-    """One place in a text."""
+    """A place in a text that names labels."""
 
     start: int
     end: int
-    """In the text as it is given."""
+    """Position in the text before normalising."""
     word: str
-    """What stands there, normalised."""
+    """The text there, normalised."""
     labels: frozenset[str]
-    """What it names."""
     own: bool = False
-    """Whether it is the very word of a label."""
+    """Whether it is a label's own word rather than a synonym."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,16 +41,16 @@ class Vocabulary:
     """What names the labels of one task."""
 
     words: Mapping[str, Collection[str]]
-    """By label, words that name it in all languages, in any spelling."""
+    """Words that name each label, in all languages and any spelling."""
     own: Collection[str] = ()
-    """Those of them that are labels themselves."""
+    """Those of the words that are labels themselves."""
     options: Sequence[str] = ()
-    """Labels in the order in which a question lists them, for "option 2", "class 1" and "(B)"."""
+    """Labels in the order of the question, for "option 2", "class 1" and "(B)"."""
     scale: tuple[float, float] | None = None
-    """Ends of the range of an intensity: numbers in it name the label of their side of its middle."""
+    """Range of an intensity; a number in it names the label of its side of the middle."""
     sides: tuple[str, str, str] | None = None
-    """Labels for what is below, at and above the middle of the scale; the first and the last also for words that the
-    lexicon rates negative and positive."""
+    """Labels below, at and above the middle of the scale. Words that the lexicon rates negative or positive name the
+    first and the last."""
     index: "_Index" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -63,8 +62,8 @@ class Vocabulary:
 
 @cache
 def _simplified() -> dict[int, str]:
-    """Traditional to simplified, character by character. Which of several simplified characters a word needs does not
-    matter, since both sides of a comparison go through this."""
+    """Simplified by traditional character. Ambiguous characters do no harm, since both sides of a comparison go through
+    this table."""
     characters = [chr(code) for code in range(0x3400, 0xA000)]
     converted = opencc.OpenCC("t2s").convert("\n".join(characters)).split("\n")
     return {ord(one): other for one, other in zip(characters, converted, strict=True) if one != other}
@@ -74,16 +73,13 @@ def _simplified() -> dict[int, str]:
 def _character(character: str) -> str:
     if unicodedata.category(character) == "So" and ord(character) > 0x2600:
         return f" {unicodedata.name(character, '').casefold()} "
-    kept = [
-        part
-        for part in unicodedata.normalize("NFKD", character)
-        if unicodedata.category(part) not in ("Mn", "Me", "Cf")
-    ]
-    return "".join(kept).casefold().translate(_simplified())
+    decomposed = unicodedata.normalize("NFKD", character)
+    visible = [part for part in decomposed if unicodedata.category(part) not in ("Mn", "Me", "Cf")]
+    return "".join(visible).casefold().translate(_simplified())
 
 
 def normalised(text: str) -> str:
-    """As texts are compared.
+    """The form in which texts are compared.
 
     >>> normalised("An\u200bGRY, féars, 憤怒")
     'angry, fears, 愤怒'
@@ -92,7 +88,7 @@ def normalised(text: str) -> str:
 
 
 def _aligned(text: str) -> tuple[str, list[int]]:
-    """The normalised text, and for each of its characters the index of the one in `text` that it comes from."""
+    """The normalised text, and for each of its characters the index of its origin in `text`."""
     pieces = [_character(character) for character in text]
     origins = [at for at, piece in enumerate(pieces) for _ in piece]
     return "".join(pieces), origins
@@ -100,41 +96,23 @@ def _aligned(text: str) -> tuple[str, list[int]]:
 
 # ---------------------------------------------------------------- words
 
-ENDINGS = frozenset(
-    [
-        "",
-        "e",
-        "s",
-        "es",
-        "d",
-        "ed",
-        "ing",
-        "ly",
-        "y",
-        "ies",
-        "ied",
-        "ying",
-        "ily",
-        "er",
-        "ers",
-        "est",
-        "ier",
-        "iest",
-        "i",
-    ]
-)
-"""By which inflected forms of one word differ. A stemmer takes more off: it gives position the stem of positive, and
-careful that of care."""
-
+# fmt: off
+ENDINGS = frozenset((
+    "", "e", "s", "es", "d", "ed", "ing", "ly", "y", "ies", "ied", "ying", "ily", "er", "ers", "est", "ier", "iest",
+    "i",
+))
+# fmt: on
+"""Endings of inflected forms. A stemmer alone would remove more: position has the stem of positive, careful that of
+care."""
 
 NO_FORMS = frozenset(
     ("please", "posit", "negate", "compose", "composes", "composing", "critic", "critics", "concerning")
 )
-"""Words that a label's word has the stem of, and that mean something else."""
+"""Words with the stem of a label's word and another meaning."""
 
 
 def _differs_by_an_ending(token: str, word: str) -> bool:
-    """Whether one of two words of the same stem is an inflected form of the other.
+    """Whether two words of the same stem are inflected forms of one word.
 
     >>> _differs_by_an_ending("terrifying", "terrify"), _differs_by_an_ending("position", "positive")
     (True, False)
@@ -150,7 +128,7 @@ def _differs_by_an_ending(token: str, word: str) -> bool:
 
 
 class _Index:
-    """Words by how they are looked up."""
+    """Words, arranged for looking them up."""
 
     def __init__(self, words: Mapping[str, Collection[str]]) -> None:
         self.labels: dict[str, set[str]] = defaultdict(set)
@@ -171,11 +149,11 @@ class _Index:
         self.chinese_lengths = sorted(set(self.chinese_lengths), reverse=True)
         longest_first = sorted(phrases, key=lambda word: (-len(word), word))
         joined = "|".join(map(re.escape, longest_first))
-        # Not \\b, for which a Chinese character beside an English word is part of it.
+        # Not \\b, which takes a Chinese character beside an English word for a part of it.
         self.phrases = re.compile(rf"(?<!{LETTER})(?:{joined})(?!{LETTER})") if joined else None
 
     def of_token(self, token: str) -> set[str]:
-        """Labels of the word that `token` is, or is an inflected form of."""
+        """Labels of the word of which `token` is a form."""
         if token in self.labels or token in NO_FORMS:
             return self.labels.get(token, set())
         alike = [word for word in self.by_stem.get(lexicon.stem(token), ()) if _differs_by_an_ending(token, word)]
@@ -208,7 +186,7 @@ def _of_words(
 
 @lru_cache(maxsize=8192)
 def _rating(token: str) -> float:
-    """Of a word of the lexicon or an inflected form of one; 0 of others."""
+    """The rating of a form of a word of the lexicon; 0 for other words."""
     ratings = lexicon.english()
     if token in ratings or token in lexicon.DEGREES:
         return ratings.get(token, 0.0)
@@ -218,10 +196,10 @@ def _rating(token: str) -> float:
 
 @cache
 def _lexicon_by_stem() -> Mapping[str, Sequence[str]]:
-    found = defaultdict(list)
+    by_stem = defaultdict(list)
     for word in lexicon.english():
-        found[lexicon.stem(word)].append(word)
-    return found
+        by_stem[lexicon.stem(word)].append(word)
+    return by_stem
 
 
 # ---------------------------------------------------------------- numbers and options
@@ -249,7 +227,7 @@ _NUMBERS = (
     ),
     re.compile(rf"(?<!{LETTER}){_SIGN}(?P<whole>{_WORDS})\s+point\s+(?P<fraction>{_WORDS})(?!{LETTER})"),
     re.compile(rf"{_SIGN}(?P<whole>{_CHARACTERS})点(?P<fraction>{_CHARACTERS})"),
-    # A number in words is one only where something is rated: "one man" is a count.
+    # A number in words counts only after a word for rating: "one man" is a count.
     re.compile(
         rf"(?<!{LETTER})(?:{_RATING})(?!{LETTER})[^.;!?\d]{{0,24}}?(?<!{LETTER}){_SIGN}(?P<whole>{_WORDS})(?!{LETTER})"
     ),
@@ -315,8 +293,8 @@ def _of_options(text: str, vocabulary: Vocabulary) -> Iterator[tuple[int, int, C
 
 
 def _option(name: str, labels: Sequence[str]) -> str | None:
-    """The label that is called `name` in a list of them: a label that is a number by itself, others counted from 1 (0
-    is the first, too) or from A; None where there are not so many.
+    """The label that `name` stands for in the list of labels: the label itself, a number from 1 (0 is the first too) or
+    a letter from A; None beyond the end of the list.
 
     >>> _option("4", ["joy", "anger"]), _option("b", ["joy", "anger"]), _option("0", ["1", "0"])
     (None, 'anger', '0')
@@ -332,35 +310,36 @@ def _option(name: str, labels: Sequence[str]) -> str | None:
     return labels[max(number, 1) - 1] if number <= len(labels) else None
 
 
-# ---------------------------------------------------------------- all of it
+# ---------------------------------------------------------------- places in a text
 
 
 def namings(text: str, vocabulary: Vocabulary) -> list[Naming]:
-    """Every place that names a label, in order, of overlapping ones the first and of those the longest. Denied ones are
-    there too: "not angry" names anger."""
+    """Every place that names a label, in order; of overlapping places the first, and of these the longest. Negations
+    count too: "not angry" names anger."""
     plain, origins = _aligned(text)
     own = {normalised(word) for word in vocabulary.own}
-    found = list(_of_words(plain, vocabulary, own))
+    places = list(_of_words(plain, vocabulary, own))
     if vocabulary.scale is not None:
-        found += _of_numbers(plain, vocabulary)
+        places += _of_numbers(plain, vocabulary)
     if vocabulary.options:
-        found += _of_options(plain, vocabulary)
-    made, free = [], 0
-    for start, end, labels, is_own in sorted(found, key=lambda one: (one[0], -one[1])):
+        places += _of_options(plain, vocabulary)
+    kept, free = [], 0
+    for start, end, labels, is_own in sorted(places, key=lambda place: (place[0], -place[1])):
         if start < free:
             continue
         free = end
         last = origins[end - 1] + 1
-        # Marks and invisible characters behind the last letter belong to it.
+        # Accents and invisible characters after the last letter belong to it.
         while last < len(text) and not _character(text[last]):
             last += 1
-        made.append(Naming(start=origins[start], end=last, word=plain[start:end], labels=frozenset(labels), own=is_own))
-    return made
+        kept.append(Naming(start=origins[start], end=last, word=plain[start:end], labels=frozenset(labels), own=is_own))
+    return kept
 
 
 def masked(text: str, vocabularies: Iterable[Vocabulary], mask: str) -> tuple[str, int]:
-    """`text` with `mask` in the place of everything that names a label of one of the vocabularies, and how often."""
-    spans = sorted((one.start, one.end) for vocabulary in vocabularies for one in namings(text, vocabulary))
+    """`text` with everything that names a label of one of the vocabularies replaced by `mask`, and the number of
+    masks."""
+    spans = sorted((naming.start, naming.end) for vocabulary in vocabularies for naming in namings(text, vocabulary))
     pieces, at, count = [], 0, 0
     for start, end in spans:
         if start >= at:

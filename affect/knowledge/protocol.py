@@ -1,15 +1,12 @@
-"""The interface of a source of descriptions, and the values it gives.
+"""Interface of a source of descriptions.
 
-A source is one module of this package with one function,
+A source is a module of affect.knowledge.sources, named by cfg.knowledge.source, with one function:
 
-    load(cfg, parts) -> Source
+    load(cfg, parts) -> Describer
 
-and `cfg.knowledge.source` is that module's name. `cfg` is the whole configuration and `parts` are the records of the
-run (affect.data.loading). Loading one has to be cheap until `describe` is called, since a run that finds all it needs
-in the store asks a source for nothing but its fingerprint.
-
-What a source says is kept in the store (store.py), by clip, modality and generator, and put into the records of a run
-(attach.py).
+`parts` are the records of the run (affect.data.loading). Loading has to be cheap until `describe` is called, since a
+run that finds all descriptions in the store needs only the fingerprint and the requests. Descriptions are kept by clip,
+modality and generator (store.py) and put into the records of a run (attach.py).
 """
 
 import hashlib
@@ -21,36 +18,36 @@ from typing import Any, Protocol
 from affect.data import Record
 
 MODALITIES = ("audio", "video", "audio_video")
-"""What a description can be of."""
+"""What a description can describe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What one source says about one modality of one clip. A row of the store."""
+    """The text of one source about one modality of one clip. A row of the store."""
 
     id: str
-    """Of the record."""
+    """Record id."""
     sha256: str
     """Content hash of the clip: the file's bytes, start and end (store.clip_hash)."""
     modality: str
     """One of MODALITIES."""
     generator: str
-    """The fingerprint of the source that said it."""
+    """Fingerprint of the source."""
     text: str
     tokens: int | None
-    """Tokens that were generated; None where no model generated any."""
+    """Generated tokens; None where no model generated any."""
     seconds: float
-    """Seconds of work it took; of a batch, its share."""
+    """Seconds of work; for a batch, the clip's share."""
     time: str
-    """When it was made: UTC, ISO 8601."""
+    """Time of generation: UTC, ISO 8601."""
     request: str = ""
-    """Source.request of the clip when the description was made. Empty where a source shows nothing of the record, and
-    in stores of before this was kept."""
+    """Describer.request at that time. Empty for sources that show a generator nothing of the record, and in stores of
+    older versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A description that could not be made."""
+    """Why a description could not be made."""
 
     id: str
     modality: str
@@ -58,23 +55,24 @@ class Failure:
     """A sentence, with the remedy."""
 
 
-class Source(Protocol):
-    """Clips in, descriptions out."""
+class Describer(Protocol):
+    """A loaded source: clips in, descriptions out."""
 
     fingerprint: str
-    """Changes with everything that changes a text: model and adapter weights' hash, prompt, decoding, settings, code
-    version of the source; not with `cfg.knowledge.modalities`, which says only which texts are made."""
+    """Identifies the generator. Changes with everything that changes a text: hash of model and adapter weights, prompt,
+    decoding, settings, version of the source; not with cfg.knowledge.modalities, which only says which texts are
+    made."""
     modalities: tuple[str, ...]
-    """What it describes: those of `cfg.knowledge.modalities` that it can. It is loaded with fewer of them where only
-    those are missing."""
+    """Those of cfg.knowledge.modalities that it can describe. Where only some are missing, the source is loaded with
+    these alone."""
 
     def request(self, record: Record, modality: str) -> str:
-        """`request_hash` over everything that this record brings into the request for a description, beside its media:
-        the rendered messages with transcript and language, and how its media are decoded. Empty where nothing does. A
-        description is reused only for the same request."""
+        """`request_hash` of everything that the record contributes to the request beside its media: the messages with
+        transcript and language, and how media are decoded. Empty where nothing is contributed. A description is reused
+        only for the same request."""
 
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description | Failure]:
-        """One Description or Failure for every record and modality, streamed, in any order.
+        """Yields one Description or Failure for every record and modality, in any order.
 
         hashes: content hash of the clip by record id.
         """

@@ -1,4 +1,4 @@
-"""Rules that span the fields of knowledge."""
+"""Rules over several fields of the group `knowledge`."""
 
 import re
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from affect.knowledge.sources import cue_words
 
 
 def knowledge_conflicts(cfg: Config, program: str) -> Iterator[str]:
+    """A sentence for each broken rule."""
     knowledge, prompting = cfg.knowledge, cfg.prompting
     sources = [knowledge.source, *knowledge.also]
     named = "+".join(source.value for source in sources)
@@ -38,15 +39,15 @@ def knowledge_conflicts(cfg: Config, program: str) -> Iterator[str]:
     if Source.cues in sources:
         chosen = {"audio": knowledge.cues_audio, "video": knowledge.cues_video}
         yield from cue_words.problems(chosen, {name: dataset.language for name, dataset in cfg.datasets.items()})
-    # Also of a server that is not asked: what is given is written to run folders.
+    # Checked for an unused server too, since run folders keep the values.
     yield from endpoint.problems(endpoint.of_knowledge(knowledge))
     if Source.server in sources:
         yield from endpoint.unnamed(endpoint.of_knowledge(knowledge))
     for name, generator in knowledge.mllm_models.items():
         if Source.mllm in sources and isinstance(generator, ServerConfig):
             yield (
-                f"knowledge.mllm_models.{name}={generator.name}, but knowledge=mllm loads the weights of its models: to"
-                " have a server describe, choose knowledge=server knowledge.server_url=… knowledge.server_model=…"
+                f"knowledge.mllm_models.{name}={generator.name}, but knowledge=mllm loads the weights of its models:"
+                " for descriptions by a server, choose knowledge=server knowledge.server_url=… knowledge.server_model=…"
             )
     for split in knowledge.splits:
         if split not in SPLITS:
@@ -60,7 +61,7 @@ def knowledge_conflicts(cfg: Config, program: str) -> Iterator[str]:
             match = re.fullmatch(r"(\d+)/(\d+)", knowledge.shard)
             if match is None or not int(match[1]) < int(match[2]):
                 yield (
-                    f"knowledge.shard={knowledge.shard} is not a share: give i/n with i from 0 to n - 1,"
+                    f"knowledge.shard={knowledge.shard} is not a share: write i/n with i from 0 to n - 1,"
                     " knowledge.shard=0/4 to knowledge.shard=3/4"
                 )
         return
@@ -82,11 +83,11 @@ def knowledge_conflicts(cfg: Config, program: str) -> Iterator[str]:
             f" knowledge.modalities={','.join(knowledge.modalities)}: add them there, or take them out of"
             " prompting.descriptions"
         )
-    if prompting.descriptions_without_media:  # otherwise what a dataset lacks is refused with its modality
+    if prompting.descriptions_without_media:  # otherwise the rules of modalities refuse it
         for name, dataset in cfg.datasets.items():
-            for of in prompting.descriptions:
-                if not set(DESCRIPTIONS.get(of, "")) <= set(dataset.modalities):
+            for kind in prompting.descriptions:
+                if not set(DESCRIPTIONS.get(kind, "")) <= set(dataset.modalities):
                     yield (
-                        f"prompting.descriptions has {of}, but dataset={name} has only {spell(dataset.modalities)}:"
+                        f"prompting.descriptions has {kind}, but dataset={name} has only {spell(dataset.modalities)}:"
                         " take it out"
                     )

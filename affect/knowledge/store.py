@@ -1,20 +1,20 @@
-"""The store of descriptions: a folder of Parquet shards, one row a clip, modality and generator.
+"""The store of descriptions: a folder of Parquet shards with one row for each clip, modality and generator.
 
     <store>/<host>-<pid>-<random>-<number>.parquet   a shard, never changed once it has this name
-    <store>/.<host>-<pid>-<random>-<number>.tmp      one that is being written, or that a killed process left
-    <store>/_generators/<hash>.json                  with which settings a generator worked (fill.py)
+    <store>/.<host>-<pid>-<random>-<number>.tmp      a shard being written, or left by a process that was killed
+    <store>/_generators/<hash>.json                  the settings of a generator (fill.py)
     <store>/_failures/<host>-<pid>-….csv             what could not be described (fill.py)
 
-Every process writes shards of its own, so that any number of processes and machines can fill one store without locks; a
-killed one loses what it had not yet written. Where two have described the same, the description that was made first
-is the one that counts, and of two of one time the text that is first in the alphabet: what a run has used stays, and
-the result is the same whatever the shards are called.
+Each process writes its own shards, so any number of processes and machines can fill one store without locks, and a
+killed process loses only what it had not written. Where two processes described the same clip, the earlier description
+counts, and of two of the same time the alphabetically first text: a run keeps the texts it has used, whatever the
+shards are called.
 
-A description is reused only for the same clip and the same request (Source.request): shards of before requests were
-kept are read, but what they hold counts only for sources that show a generator nothing of the record.
+A description is reused only for the same clip and the same request (Describer.request). Shards written before requests
+were kept are read too; their rows count only for sources that show a generator nothing of the record.
 
-The folder is one table to others: pandas.read_parquet(store), and read_parquet('<store>/*.parquet') in DuckDB
-(union_by_name=true where some of its shards are older).
+Other programs read the folder as one table: pandas.read_parquet(store), or read_parquet('<store>/*.parquet') in DuckDB
+(union_by_name=true where some shards are older).
 """
 
 import hashlib
@@ -25,16 +25,13 @@ import secrets
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
-from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from pyarrow import parquet
+from pyarrow import dataset, parquet
 
 from affect.config import Config, DataError
 from affect.knowledge.protocol import MODALITIES, Description
@@ -55,40 +52,43 @@ SCHEMA = pa.schema(
 assert SCHEMA.names == [f.name for f in fields(Description)]
 
 ADDED = "request"
-"""A column that shards of older versions lack. It is read from them as empty text."""
+"""The column that shards of older versions lack. It is read from them as empty text."""
 
 KEY = ("id", "sha256", "modality", "generator", "request")
-"""What there is one description of."""
+"""The columns that identify a description."""
 
 NO_CLIP = "no clip"
-"""Stands for the content hash of a record whose file is not there: descriptions made elsewhere need no clip."""
+"""Content hash of a record whose file is missing: descriptions made elsewhere need no clip."""
 
 ROWS_PER_SHARD = 4000
 """About 1 MB; a million rows are 250 files."""
 
 SECONDS_PER_SHARD = 60.0
-"""Work that a killed process loses at most, beside that of one description."""
+"""The most work that a killed process loses, apart from the description it was making."""
 
 UNREADABLE = (OSError, pa.ArrowException, ValueError)
-"""What reading a damaged Parquet file raises: ValueError is text that is not UTF-8."""
+"""What reading a damaged Parquet file raises; ValueError where text is not UTF-8."""
 
 
 def folder_of(cfg: Config) -> Path:
-    """Where the store of this configuration is."""
+    """The folder of the store of a configuration."""
     return Path(cfg.knowledge.store or f"{cfg.cache_root}/knowledge").expanduser()
 
 
 def clip_hash(file_sha256: str, *part: float | int | None) -> str:
-    """Content hash of a clip: that of its file where it is the whole file, so that sha256sum can check it; else one
-    over the file's hash and what of the file it is (Record.part)."""
-    if all(one is None for one in part):
+    """Content hash of a clip: its file's SHA-256, so that sha256sum can check it; for a part of a file (Record.part), a
+    hash over the file's hash and the part."""
+    if all(end is None for end in part):
         return file_sha256
     return hashlib.sha256(json.dumps([file_sha256, *part]).encode()).hexdigest()
 
 
-def refusal_of(description: Description) -> str | None:
-    """Why a description cannot be kept; None where it can. Control characters and a model's special tokens can be: they
-    are part of what was said, and the encoder that puts it into a prompt takes their power (models/chat.py)."""
+def problem_with(description: Description) -> str | None:
+    """Why a description cannot be stored; None where it can.
+
+    Control characters and a model's special tokens can be stored: the encoder that puts a text into a prompt makes them
+    harmless (models/chat.py).
+    """
     if description.modality not in MODALITIES:
         return f"'{description.modality}' is not one of {', '.join(MODALITIES)}: correct the source"
     if not description.text.strip():
@@ -96,7 +96,7 @@ def refusal_of(description: Description) -> str | None:
     try:
         description.text.encode()
     except UnicodeEncodeError as error:
-        return f"the description is not text that UTF-8 can hold ({error.reason}): correct the source"
+        return f"the description cannot be encoded as UTF-8 ({error.reason}): correct the source"
     return None
 
 
@@ -104,11 +104,10 @@ def refusal_of(description: Description) -> str | None:
 
 
 class Writer:
-    """Appends to a store: `with Writer(folder) as writer: writer.add(description)`. What is buffered is written when
-    there are `rows` of it, when the oldest is `seconds` old as another one comes, and at the end, also where that is an
-    exception.
+    """Appends to a store: `with Writer(folder) as writer: writer.add(description)`.
 
-    Raises DataError where the folder cannot be made or written, the first time before anything was described.
+    A shard is written when `rows` descriptions are buffered, when one is added `seconds` after the oldest, and at the
+    end, also after an exception. Raises DataError where the folder cannot be made or written, at once.
     """
 
     def __init__(self, folder: Path, rows: int = ROWS_PER_SHARD, seconds: float = SECONDS_PER_SHARD) -> None:
@@ -137,15 +136,15 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._failed:  # what could not be written a moment ago would only hide why
+        if not self._failed:  # a second failure would hide the reason of the first
             self.flush()
 
     def add(self, description: Description) -> None:
-        """Keeps a description. Raises DataError where it cannot be written, ValueError where it is none that can be
-        kept (`refusal_of`)."""
-        refused = refusal_of(description)
-        if refused is not None:
-            raise ValueError(f"{description.id}, {description.modality}: {refused}")
+        """Buffers a description. Raises DataError where the store cannot be written, ValueError where `problem_with`
+        finds a problem."""
+        problem = problem_with(description)
+        if problem is not None:
+            raise ValueError(f"{description.id}, {description.modality}: {problem}")
         now = time.monotonic()
         if not self._buffer:
             self._oldest = now
@@ -154,7 +153,7 @@ class Writer:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what is buffered as one shard."""
+        """Writes the buffer as one shard."""
         if not self._buffer:
             return
         name = f"{self.name}-{self._shards}"
@@ -173,7 +172,7 @@ class Writer:
 
 
 def _write_shard(rows: list[Description], temporary: Path, final: Path) -> None:
-    # Encoded in memory, so that all that can go wrong with the file is an OSError of Python's own.
+    # Encoded in memory, so that everything that can go wrong with the file is an OSError of Python's own.
     sink = pa.BufferOutputStream()
     with new_file(sink) as writer:
         writer.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA))
@@ -186,7 +185,7 @@ def _write_shard(rows: list[Description], temporary: Path, final: Path) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    # The name is on the disk only when the folder is; without it a power cut takes back what was said to be kept.
+    # Without syncing the folder, a power cut could take the new name back.
     descriptor = os.open(final.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -195,9 +194,9 @@ def _write_shard(rows: list[Description], temporary: Path, final: Path) -> None:
 
 
 def new_file(sink: Any) -> parquet.ParquetWriter:
-    """A Parquet file of the store's form; `sink` is a path or a stream."""
-    # Checksums: a flipped bit inside a page would otherwise be read as another text. No dictionary where hardly two
-    # rows are alike: it would be built, given up, and cost a third of the reading.
+    """A writer of a shard to a path or stream."""
+    # Without checksums a flipped bit inside a page would be read as another text. Columns whose values hardly repeat
+    # have no dictionary: it would be built, given up, and cost a third of the reading.
     return parquet.ParquetWriter(
         sink,
         SCHEMA,
@@ -209,9 +208,16 @@ def new_file(sink: Any) -> parquet.ParquetWriter:
 
 # ---------------------------------------------------------------- reading
 
+FORMAT = dataset.ParquetFileFormat(
+    default_fragment_scan_options=dataset.ParquetFragmentScanOptions(page_checksum_verification=True, pre_buffer=False)
+)
+"""Reads page by page: buffering ahead would hold a whole file in memory, and an exported store is one file."""
+
+REQUIRED = tuple(f.name for f in SCHEMA if not f.nullable)
+
 
 def shards(folder: Path) -> list[Path]:
-    """The shards of a store, in the order of their names; none where the folder does not exist. Raises DataError where
+    """The shards of a store in the order of their names; none where the folder does not exist. Raises DataError where
     it cannot be listed."""
     try:
         names = os.listdir(folder)
@@ -224,111 +230,76 @@ def shards(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names) if name.endswith(".parquet") and not name.startswith((".", "_"))]
 
 
-def damaged(shard: Path, why: Exception | str) -> DataError:
-    words = " ".join(str(why).split()).rstrip(".")
+def damaged(shard: Path, reason: Exception | str) -> DataError:
+    words = " ".join(str(reason).split()).rstrip(".")
     return DataError(
         f"the shard {shard} is damaged ({words}): delete it, and the next `affect knowledge` makes again what it held"
     )
 
 
-class Shard:
-    """An open shard. Raises DataError where it is damaged or has another schema."""
+def rows(folder: Path, wanted: dataset.Expression | None = None) -> Iterator[Description]:
+    """The rows of a store that a filter keeps, or all, duplicates included. Raises DataError as `read` does."""
+    return read(shards(folder), wanted)
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.file = parquet.ParquetFile(path, page_checksum_verification=True)
-            found = {f.name: f.type for f in self.file.schema_arrow}
-        except UNREADABLE as error:
-            raise damaged(path, error) from error
-        wanted = {f.name: f.type for f in SCHEMA}
-        if found != wanted and found != {name: kind for name, kind in wanted.items() if name != ADDED}:
-            self.file.close()
-            lacks = [f"{name} ({kind})" for name, kind in wanted.items() if found.get(name) != kind]
-            more = [f"{name} ({kind})" for name, kind in found.items() if wanted.get(name) != kind]
-            what = "; ".join(
-                f"{verb} {', '.join(columns)}" for verb, columns in (("it lacks", lacks), ("it has", more)) if columns
-            )
-            raise DataError(
-                f"the file {path} is not a shard of descriptions ({what}): move it out of the store; what was described"
-                " elsewhere is read with knowledge=file"
-            )
 
-    def __enter__(self) -> "Shard":
-        return self
+def read(paths: Sequence[Path], wanted: dataset.Expression | None = None) -> Iterator[Description]:
+    """The rows of shards that a filter keeps, or all, in order. Row groups whose bounds exclude the filter are not
+    read. Raises DataError for a shard that is damaged or has another schema."""
+    try:
+        yield from _scan(paths, wanted)
+    except UNREADABLE as error:
+        # The error names no shard: they are read one by one until one of them fails.
+        for path in paths if len(paths) > 1 else []:
+            for _ in read([path], wanted):
+                pass
+        raise damaged(paths[0], error) from error
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.file.close()
 
-    @property
-    def num_groups(self) -> int:
-        return self.file.metadata.num_row_groups
-
-    def bounds(self, group: int, column: str) -> tuple[str, str] | None:
-        """The smallest and the largest value of a column in a row group; None where the file does not say."""
-        try:
-            index = self.file.schema_arrow.get_field_index(column)
-            statistics = self.file.metadata.row_group(group).column(index).statistics
-            return (statistics.min, statistics.max) if statistics is not None and statistics.has_min_max else None
-        except UNREADABLE as error:
-            raise damaged(self.path, error) from error
-
-    def read(self, group: int, columns: Sequence[str] = tuple(SCHEMA.names)) -> pa.Table:
-        """Columns of a row group."""
-        there = [name for name in columns if name != ADDED or ADDED in self.file.schema_arrow.names]
-        try:
-            # Threads would wait for one another: a row group takes a few milliseconds.
-            table = self.file.read_row_group(group, columns=there, use_threads=False)
-        except UNREADABLE as error:
-            raise damaged(self.path, error) from error
-        nulls = [name for name in there if name != "tokens" and table[name].null_count]
+def _scan(paths: Sequence[Path], wanted: dataset.Expression | None) -> Iterator[Description]:
+    if not paths:
+        return
+    scanned = dataset.dataset(list(map(str, paths)), schema=SCHEMA, format=FORMAT)
+    for path, fragment in zip(paths, scanned.get_fragments(), strict=True):
+        _check_schema(path, fragment.physical_schema)
+    if wanted is not None:
+        # A row without these would be filtered out, and the damage would go unseen.
+        for name in ("id", "modality", "generator"):
+            wanted |= dataset.field(name).is_null()
+    for batch in scanned.to_batches(filter=wanted, batch_readahead=2, fragment_readahead=os.cpu_count()):
+        nulls = [name for name in REQUIRED if name != ADDED and batch[name].null_count]
         if nulls:
-            raise damaged(self.path, f"rows without {', '.join(nulls)}")
-        if len(there) < len(columns):
-            table = table.append_column(SCHEMA.field(ADDED), pa.array([""] * table.num_rows, pa.string()))
-        return table.select(list(columns))
-
-    def values(self, table: pa.Table) -> dict[str, list[Any]]:
-        """The columns of what `read` gave, or a part of it, as Python objects."""
-        try:
-            return {name: _objects(table[name]) for name in table.column_names}
-        except UNREADABLE as error:  # text that is not UTF-8
-            raise damaged(self.path, error) from error
-
-    def descriptions(self, table: pa.Table) -> Iterator[Description]:
-        """The rows of what `read` gave of all columns, or a part of it."""
-        values = self.values(table)
-        for key, content, modality, generator, text, tokens, seconds, made, request in zip(
-            *(values[name] for name in SCHEMA.names), strict=True
-        ):
+            raise ValueError(f"rows without {', '.join(nulls)}")
+        columns = (_objects(batch[name]) for name in SCHEMA.names)
+        for record_id, sha256, modality, generator, text, tokens, seconds, when, request in zip(*columns, strict=True):
             yield Description(
-                id=key,
-                sha256=content,
+                id=record_id,
+                sha256=sha256,
                 modality=modality,
                 generator=generator,
                 text=text,
                 tokens=tokens,
                 seconds=seconds,
-                time=made,
-                request=request,
+                time=when,
+                request=request or "",
             )
 
 
-def _objects(column: pa.ChunkedArray) -> list[Any]:
-    # By way of numpy, ten times as fast; but there, whole numbers with nulls would come as floats with nan.
-    return column.to_numpy().tolist() if pa.types.is_string(column.type) else column.to_pylist()
+def _objects(column: pa.Array) -> list[Any]:
+    # numpy is ten times as fast, but makes floats of integers with nulls.
+    return column.to_numpy(zero_copy_only=False).tolist() if pa.types.is_string(column.type) else column.to_pylist()
 
 
-def rows(folder: Path) -> Iterator[tuple[Path, Description]]:
-    """Every row with its shard, duplicates included; one row group is held at a time. Raises DataError as Shard
-    does."""
-    for path in shards(folder):
-        with Shard(path) as shard:
-            for group in range(shard.num_groups):
-                for row in shard.descriptions(shard.read(group)):
-                    yield path, row
+def _check_schema(path: Path, schema: pa.Schema) -> None:
+    has, expected = ({f.name: f.type for f in one} for one in (schema, SCHEMA))
+    if has in (expected, {name: kind for name, kind in expected.items() if name != ADDED}):
+        return
+    lacks = [f"{name} ({kind})" for name, kind in expected.items() if has.get(name) != kind]
+    extra = [f"{name} ({kind})" for name, kind in has.items() if expected.get(name) != kind]
+    differences = [f"{verb} {', '.join(some)}" for verb, some in (("it lacks", lacks), ("it has", extra)) if some]
+    raise DataError(
+        f"the file {path} is not a shard of descriptions ({'; '.join(differences)}): move it out of the store;"
+        " descriptions made elsewhere are read with knowledge=file"
+    )
 
 
 def precedence(row: Description) -> tuple[str, str]:
@@ -337,26 +308,24 @@ def precedence(row: Description) -> tuple[str, str]:
 
 
 Requests = Mapping[tuple[str, str], str]
-"""Source.request by record id and modality; what is not in it is the empty text."""
+"""Describer.request by record id and modality; a missing one is the empty text."""
 
 
 @dataclass(slots=True)
 class Found:
-    """What a store has of what was asked for."""
+    """What a store has of the descriptions that were asked for. Keys are record id and modality."""
 
     descriptions: dict[tuple[str, str], Description] = field(default_factory=dict)
-    """By record id and modality."""
     changed: set[tuple[str, str]] = field(default_factory=set)
-    """Record id and modality of what is there for another content of the clip's file, or another start or end, only."""
+    """Described only for another content of the clip's file, or another start or end."""
     other_request: set[tuple[str, str]] = field(default_factory=set)
-    """Of what is there for the same clip, but the generator was shown something else."""
+    """Described for the same clip, but the generator was shown something else."""
     no_request: set[tuple[str, str]] = field(default_factory=set)
-    """Of what is there for the same clip, but it is not known what the generator was shown: written by an older
-    version."""
+    """Described for the same clip by an older version, which did not record what the generator was shown."""
 
     def passed_over(self, gaps: Mapping[str, Collection[str]]) -> list[str]:
-        """A sentence for each reason for which descriptions that are there are not used. gaps: modalities that are
-        missing, by record id."""
+        """A sentence for each reason why stored descriptions are not used. gaps: the missing modalities by record
+        id."""
         reasons = (
             (self.changed, "another content of the clip's file: it has changed since"),
             (
@@ -366,14 +335,14 @@ class Found:
             ),
             (
                 self.no_request,
-                "a request that was not recorded: an older version wrote them without what the generator was shown",
+                "a request that was not recorded: an older version stored them without what the generator was shown",
             ),
         )
         sentences = []
-        for keys, why in reasons:
-            count = sum((key, name) in keys for key, missing in gaps.items() for name in missing)
+        for keys, reason in reasons:
+            count = sum((record_id, name) in keys for record_id, missing in gaps.items() for name in missing)
             if count:
-                sentences.append(f"{count:,} of them are there for {why}")
+                sentences.append(f"{count:,} of them are stored for {reason}")
         return sentences
 
 
@@ -386,94 +355,25 @@ def look_up(
 ) -> Found:
     """The descriptions of clips by one generator.
 
-    hashes: content hash of the clip by record id; what is asked for. requests: what the generator would be shown.
-
-    Memory goes with what is asked for, not with the store: row groups are read one by one in each thread, those passed
-    over whose bounds leave nothing to find, and texts are read only where something was found. Raises DataError as
-    Shard does.
+    hashes: content hash of each clip by record id. requests: what the generator would be shown. Raises DataError as
+    `read` does.
     """
-    found = Found()
+    found, requests = Found(), requests or {}
     if not hashes or not modalities:
         return found
-    bounds = min(hashes), max(hashes)
-    asked = _Asked(generator, hashes, modalities, requests or {})
-
-    def look(path: Path) -> list[Description]:
-        return list(_look_into(path, asked, bounds, found))
-
-    # Whole shards side by side: pyarrow lets other threads run while it decodes, and that is most of the time.
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for rows_of_shard in threads.map(look, shards(folder)):
-            for row in rows_of_shard:
-                known = found.descriptions.setdefault((row.id, row.modality), row)
-                if row is not known and precedence(row) < precedence(known):
-                    found.descriptions[row.id, row.modality] = row
+    wanted = dataset.field("generator") == generator
+    wanted &= dataset.field("modality").isin(list(modalities)) & dataset.field("id").isin(list(hashes))
+    for row in rows(folder, wanted):
+        key = row.id, row.modality
+        if row.sha256 != hashes[row.id]:
+            found.changed.add(key)
+        elif row.request == requests.get(key, ""):
+            other = found.descriptions.setdefault(key, row)
+            if other is not row and precedence(row) < precedence(other):
+                found.descriptions[key] = row
+        else:
+            (found.other_request if row.request else found.no_request).add(key)
     found.other_request -= found.descriptions.keys()
     found.no_request -= found.descriptions.keys() | found.other_request
     found.changed -= found.descriptions.keys() | found.other_request | found.no_request
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """The arguments of `look_up`."""
-
-    generator: str
-    hashes: Mapping[str, str]
-    modalities: Collection[str]
-    requests: Requests
-
-
-def _look_into(path: Path, asked: _Asked, bounds: tuple[str, str], found: Found) -> Iterator[Description]:
-    """The rows of one shard for `look_up`. `bounds`: the first and the last id that is asked for."""
-    with Shard(path) as shard:
-        for group in range(shard.num_groups):
-            generators, ids = shard.bounds(group, "generator"), shard.bounds(group, "id")
-            if generators is not None and not generators[0] <= asked.generator <= generators[1]:
-                continue
-            if ids is not None and (ids[1] < bounds[0] or bounds[1] < ids[0]):
-                continue
-            alone = generators == (asked.generator, asked.generator)
-            yield from _look_into_group(shard, group, alone, asked, found)
-
-
-def _look_into_group(shard: Shard, group: int, alone: bool, asked: _Asked, found: Found) -> Iterator[Description]:
-    """The rows of one row group for `look_up`. `alone`: all its rows are by the generator that is asked for, so that
-    the column is not read."""
-    ids = shard.values(shard.read(group, ["id"]))["id"]
-    rows = np.fromiter(map(asked.hashes.__contains__, ids), dtype=bool, count=len(ids)).nonzero()[0]
-    if not len(rows):
-        return
-    columns = ["sha256", "modality", *([] if alone else ["generator"]), "request"]
-    keys = shard.values(shard.read(group, columns).take(rows))
-    by_whom = repeat(asked.generator, len(rows)) if alone else keys["generator"]
-    hits, kept = [], []
-    for at, content, modality, request, by in zip(
-        rows.tolist(), keys["sha256"], keys["modality"], keys["request"], by_whom, strict=True
-    ):
-        if by != asked.generator or modality not in asked.modalities:
-            continue
-        key = ids[at], modality
-        if content != asked.hashes[ids[at]]:
-            found.changed.add(key)
-        elif request == asked.requests.get(key, ""):
-            hits.append(at)
-            kept.append((ids[at], content, modality, request))
-        else:
-            (found.other_request if request else found.no_request).add(key)
-    if not hits:
-        return
-    # As an array: a list would be searched for dates, at the cost of an import.
-    rest = shard.values(shard.read(group, ["text", "tokens", "seconds", "time"]).take(np.array(hits)))
-    for (key, content, modality, request), text, tokens, seconds, made in zip(kept, *rest.values(), strict=True):
-        yield Description(
-            id=key,
-            sha256=content,
-            modality=modality,
-            generator=asked.generator,
-            text=text,
-            tokens=tokens,
-            seconds=seconds,
-            time=made,
-            request=request,
-        )

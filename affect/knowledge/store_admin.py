@@ -8,33 +8,30 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
+from pyarrow import compute, dataset
 
 from affect.config import DataError
 from affect.data.tables import for_spreadsheets
 from affect.knowledge.protocol import Description
-from affect.knowledge.store import KEY, NO_CLIP, SCHEMA, Shard, damaged, new_file, precedence, refusal_of, rows, shards
-
-FORMATS = (".jsonl", ".csv", ".parquet")
-"""Endings of what `export` writes."""
+from affect.knowledge.store import KEY, NO_CLIP, SCHEMA, damaged, new_file, precedence, problem_with, read, rows, shards
 
 ROWS_PER_GROUP = 4000
-"""Rows of an exported Parquet file that are held at a time, and that are read at a time by others."""
+"""Rows of an exported Parquet file that are written, and later read, at a time."""
 
 
 @dataclass(slots=True)
 class Generator:
-    """What one generator has said."""
+    """What a store holds by one generator. Duplicates are counted."""
 
     rows: int = 0
-    """Duplicates included."""
     clips: set[str] = field(default_factory=set)
-    """Ids of records."""
+    """Record ids."""
     modalities: Counter[str] = field(default_factory=Counter)
     tokens: int = 0
     seconds: float = 0.0
@@ -43,34 +40,26 @@ class Generator:
 
 
 def generators(folder: Path) -> dict[str, Generator]:
-    """By fingerprint. Raises DataError as store.Shard does."""
-    found: dict[str, Generator] = {}
-    for _, row in rows(folder):
-        one = found.setdefault(row.generator, Generator(first=row.time, last=row.time))
-        one.rows += 1
-        one.clips.add(row.id)
-        one.modalities[row.modality] += 1
-        one.tokens += row.tokens or 0
-        one.seconds += row.seconds
-        one.first, one.last = min(one.first, row.time), max(one.last, row.time)
-    return found
+    """The generators of a store by fingerprint. Raises DataError as store.read does."""
+    by_fingerprint: dict[str, Generator] = {}
+    for row in rows(folder):
+        generator = by_fingerprint.setdefault(row.generator, Generator(first=row.time, last=row.time))
+        generator.rows += 1
+        generator.clips.add(row.id)
+        generator.modalities[row.modality] += 1
+        generator.tokens += row.tokens or 0
+        generator.seconds += row.seconds
+        generator.first, generator.last = min(generator.first, row.time), max(generator.last, row.time)
+    return by_fingerprint
 
 
-def of_record(folder: Path, key: str) -> list[Description]:
-    """All that is said about one record, by every generator and for every content its clip has had; of duplicates the
-    one that counts. Raises DataError as store.Shard does."""
+def of_record(folder: Path, record_id: str) -> list[Description]:
+    """The descriptions of one record by every generator and for every content its clip has had, without duplicates.
+    Raises DataError as store.read does."""
     found: dict[tuple[str, ...], Description] = {}
-    for path in shards(folder):
-        with Shard(path) as shard:
-            for group in range(shard.num_groups):
-                bounds = shard.bounds(group, "id")
-                if bounds is not None and not bounds[0] <= key <= bounds[1]:
-                    continue
-                for row in shard.descriptions(shard.read(group)):
-                    if row.id == key:
-                        known = found.setdefault(_key(row), row)
-                        found[_key(row)] = min(known, row, key=precedence)
-    return [found[name] for name in sorted(found)]
+    for row in rows(folder, dataset.field("id") == record_id):
+        found[_key(row)] = min(found.get(_key(row), row), row, key=precedence)
+    return [found[key] for key in sorted(found)]
 
 
 def _key(row: Description) -> tuple[str, ...]:
@@ -78,28 +67,28 @@ def _key(row: Description) -> tuple[str, ...]:
 
 
 def _digest(row: Description) -> bytes:
-    """Stands for a row's key in sixteen bytes, since a store may have millions."""
+    """A row's key in sixteen bytes, since a store may have millions."""
     return hashlib.blake2b("\0".join(_key(row)).encode(), digest_size=16).digest()
 
 
-# ---------------------------------------------------------------- whether it is sound
+# ---------------------------------------------------------------- verify
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A shard that was not finished: of a process that was killed, or of one that is writing it now."""
+    """An unfinished shard, of a process that was killed or is writing it now."""
 
     path: Path
     num_bytes: int
     seconds: float
     """Since it was last written to."""
     complete: bool
-    """Whether all rows are in it, so that only the renaming was left to do."""
+    """Whether all rows are in it, and only renaming it was left to do."""
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What `verify` found."""
+    """The result of `verify`."""
 
     shards: int = 0
     rows: int = 0
@@ -107,7 +96,7 @@ class Verdict:
     duplicates: int = 0
     """Rows beyond the first of their key."""
     disagreeing: int = 0
-    """Those of them with another text than the one met first."""
+    """Duplicates with another text than the first row of their key."""
     problems: list[str] = field(default_factory=list)
     leftovers: list[Leftover] = field(default_factory=list)
 
@@ -117,24 +106,25 @@ def verify(folder: Path) -> Verdict:
     if not folder.is_dir():
         raise DataError(f"there is no store {folder}: name one, --store FOLDER, or fill it with knowledge=…")
     verdict = Verdict()
-    seen: dict[bytes, bytes] = {}
+    texts: dict[bytes, bytes] = {}
     for path in shards(folder):
         verdict.shards += 1
         try:
             verdict.num_bytes += path.stat().st_size
-            bad: list[str] = []
-            for number, row in enumerate(_rows_of(path), 1):
+            problems: list[str] = []
+            for number, row in enumerate(read([path]), 1):
                 verdict.rows += 1
-                refused = refusal_of(row)
-                if refused is None and row.sha256 != NO_CLIP and not re.fullmatch("[0-9a-f]{64}", row.sha256):
-                    refused = f"'{row.sha256}' is not a SHA-256"
-                if refused is not None:
-                    bad.append(f"row {number}, {row.id}: {refused}")
+                problem = problem_with(row)
+                if problem is None and row.sha256 != NO_CLIP and not re.fullmatch("[0-9a-f]{64}", row.sha256):
+                    problem = f"'{row.sha256}' is not a SHA-256"
+                if problem is not None:
+                    problems.append(f"row {number}, {row.id}: {problem}")
                 key, text = _digest(row), hashlib.blake2b(row.text.encode(), digest_size=8).digest()
-                verdict.duplicates += key in seen
-                verdict.disagreeing += seen.setdefault(key, text) != text
-            if bad:
-                verdict.problems.append(str(damaged(path, f"{len(bad)} rows are wrong, the first: {bad[0]}")))
+                verdict.duplicates += key in texts
+                verdict.disagreeing += texts.setdefault(key, text) != text
+            if problems:
+                reason = f"{len(problems)} rows are wrong, the first: {problems[0]}"
+                verdict.problems.append(str(damaged(path, reason)))
         except DataError as error:
             verdict.problems.append(str(error))
         except OSError as error:
@@ -143,21 +133,15 @@ def verify(folder: Path) -> Verdict:
     return verdict
 
 
-def _rows_of(path: Path) -> Iterator[Description]:
-    with Shard(path) as shard:
-        for group in range(shard.num_groups):
-            yield from shard.descriptions(shard.read(group))
-
-
 def leftovers(folder: Path) -> Iterator[Leftover]:
-    """Shards that were not finished, in the order of their names."""
+    """The unfinished shards of a store in the order of their names."""
     for name in sorted(os.listdir(folder)):
+        path = folder / name
         if not (name.startswith(".") and name.endswith(".tmp")):
             continue
-        path = folder / name
         try:
             status = path.stat()
-            complete = sum(1 for _ in _rows_of(path)) > 0
+            complete = any(True for _ in read([path]))
         except FileNotFoundError:  # finished since the folder was listed
             continue
         except DataError:
@@ -165,27 +149,26 @@ def leftovers(folder: Path) -> Iterator[Leftover]:
         yield Leftover(path, status.st_size, time.time() - status.st_mtime, complete)
 
 
-# ---------------------------------------------------------------- as one table
+# ---------------------------------------------------------------- export
 
 
 def export(folder: Path, path: Path, generator: str = "") -> int:
-    """Writes all descriptions, or those of the generators whose fingerprint begins with `generator`, of duplicates the
-    one that counts, and gives their number. A .parquet file is a shard: alone in a folder it is a store.
+    """Writes the descriptions of a store without duplicates to one table, and gives their number.
 
-    Raises DataError where there is nothing to write, where the file cannot be written, and as store.Shard does.
+    generator: only those whose fingerprint begins with it. A .parquet file is a shard: alone in a folder it is a store.
+    Raises DataError where there is nothing to write or the file cannot be written, and as store.read does.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise DataError(f"{path}: the name says the format, and has to end in {', '.join(FORMATS)}: rename it")
+    write = WRITERS.get(path.suffix.lower())
+    if write is None:
+        raise DataError(f"{path}: the ending of the name gives the format: choose one of {', '.join(WRITERS)}")
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}.tmp")
-    write = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}[path.suffix.lower()]
     try:
-        counted = _Counted(_distinct(folder, generator))
-        write(temporary, counted)
-        if not counted.number:
+        number = write(temporary, _distinct(folder, generator))
+        if not number:
             raise DataError(
                 f"the store {folder} has no description"
                 + (f" by a generator that begins with '{generator}'" if generator else "")
-                + ": look at what it has with `affect knowledge ls`"
+                + ": list its contents with `affect knowledge ls`"
             )
         os.replace(temporary, path)
     except OSError as error:
@@ -194,63 +177,53 @@ def export(folder: Path, path: Path, generator: str = "") -> int:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return counted.number
-
-
-class _Counted:
-    """What is passed on is counted."""
-
-    def __init__(self, rows: Iterator[Description]) -> None:
-        self.rows, self.number = rows, 0
-
-    def __iter__(self) -> Iterator[Description]:
-        for row in self.rows:
-            self.number += 1
-            yield row
+    return number
 
 
 def _distinct(folder: Path, generator: str) -> Iterator[Description]:
-    """In two passes, so that of a large store only keys are held, and texts of duplicates alone."""
-    seen: set[bytes] = set()
-    twice: dict[bytes, Description | None] = {}
-    for _, row in rows(folder):
-        if row.generator.startswith(generator):
-            key = _digest(row)
-            if key in seen:
-                twice[key] = None
-            seen.add(key)
-    del seen
-    if twice:
-        for _, row in rows(folder):
-            key = _digest(row)
-            if key in twice:
-                known = twice[key]
-                twice[key] = row if known is None else min(known, row, key=precedence)
-    for _, row in rows(folder):
-        if not row.generator.startswith(generator):
-            continue
+    """The rows without duplicates. Two passes, so that memory holds the keys and the texts of duplicates alone."""
+    wanted = compute.starts_with(dataset.field("generator"), generator)
+    keys: set[bytes] = set()
+    repeated: set[bytes] = set()
+    for row in rows(folder, wanted):
         key = _digest(row)
-        if key not in twice:
+        (repeated if key in keys else keys).add(key)
+    del keys
+    winners: dict[bytes, Description] = {}
+    for row in rows(folder, wanted):
+        key = _digest(row)
+        if key in repeated:
+            winners[key] = min(winners.get(key, row), row, key=precedence)
+        else:
             yield row
-        elif (winner := twice[key]) is not None:
-            twice[key] = None  # once
-            yield winner
+    yield from winners.values()
 
 
-def _write_jsonl(path: Path, found: Iterable[Description]) -> None:
+def _write_jsonl(path: Path, descriptions: Iterator[Description]) -> int:
+    number = 0
     with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in found)
+        for number, row in enumerate(descriptions, 1):  # noqa: B007
+            file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+    return number
 
 
-def _write_csv(path: Path, found: Iterable[Description]) -> None:
+def _write_csv(path: Path, descriptions: Iterator[Description]) -> int:
+    number = 0
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, SCHEMA.names)
         writer.writeheader()
-        writer.writerows({key: for_spreadsheets(value) for key, value in asdict(row).items()} for row in found)
+        for number, row in enumerate(descriptions, 1):  # noqa: B007
+            writer.writerow({key: for_spreadsheets(value) for key, value in asdict(row).items()})
+    return number
 
 
-def _write_parquet(path: Path, found: Iterable[Description]) -> None:
-    rest = iter(found)
+def _write_parquet(path: Path, descriptions: Iterator[Description]) -> int:
+    number = 0
     with new_file(path) as writer:
-        while batch := [asdict(row) for row in islice(rest, ROWS_PER_GROUP)]:
+        while batch := [asdict(row) for row in islice(descriptions, ROWS_PER_GROUP)]:
             writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
+            number += len(batch)
+    return number
+
+
+WRITERS = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}

@@ -1,33 +1,31 @@
-"""Which parameters are trained, and how: LoRA and its variants, or a whole tower."""
+"""Fine-tuning of the towers of a model: LoRA and its variants by peft, or all weights."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypedDict
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
+from peft.tuners import lora
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
-from torch.nn.functional import pad
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 
 from affect.config import ConfigError, FinetuningConfig, LoraMethod, Tower, near
 from affect.models import reach, weights_cache
+from affect.models.base_sample import base_sample
+from affect.models.towers import HEAD, tower_of
 
 ADAPTER_MARK = "lora_"
-"""Part of the names of all parameters that peft adds for LoRA."""
+"""Part of the name of every parameter that peft adds for LoRA."""
 
 TRAINED, START = "default", "start"
-"""Names of peft's adapters: what is trained, and, of PiSSA, what it started from, which is subtracted."""
-
-HEAD = "head"
-"""The tower of affect/models/heads.py: always trained whole, since it is always new."""
+"""Names of peft's adapters: the trained one, and with PiSSA its frozen initial value, which is subtracted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TowerCount:
-    """What is trained of one tower, for the listing at the start of a run."""
+    """Parameters of one tower, for the table printed at the start of a run."""
 
     tower: str
     mode: str
@@ -35,23 +33,11 @@ class TowerCount:
     trained: int
     lora_modules: int
     learning_rate: float | None
-    """None where nothing is trained."""
-
-
-def tower_of(name: str, towers: dict[str, list[str]]) -> str:
-    """The tower a module or parameter belongs to: that with the longest prefix that matches."""
-    matches = [
-        (len(prefix), tower)
-        for tower, prefixes in towers.items()
-        for prefix in prefixes
-        if name == prefix or name.startswith(prefix + ".")
-    ]
-    assert matches, f"{name} belongs to no tower: the family's `towers` has to cover every parameter"
-    return max(matches)[1]
+    """None where the tower is frozen."""
 
 
 def mode_of(tower: str, model: nn.Module, config: FinetuningConfig) -> Tower:
-    """How a tower is trained, with auto resolved."""
+    """How a tower is trained: `auto` is full for a new tower and frozen for a pretrained one."""
     if tower == HEAD:
         return Tower.full
     mode = getattr(config, tower)
@@ -63,30 +49,30 @@ def mode_of(tower: str, model: nn.Module, config: FinetuningConfig) -> Tower:
 def apply(
     model: nn.Module, config: FinetuningConfig, *, device: torch.device | None = None, restored: bool = False
 ) -> list[TowerCount]:
-    """Puts LoRA into `model` and sets what requires a gradient, in place; returns the count by tower.
+    """Adds LoRA to `model` and sets `requires_grad`, in place; returns the counts by tower.
 
-    What no answer depends on is not trained, and linear modules that are not called get no LoRA. `device` is where the
-    singular vectors are computed that PiSSA starts from; None is where the weights are. With `restored` they are not
-    computed: `load_trained_state` has to follow, whose state holds them.
+    Parameters that no answer depends on are not trained, and linear modules that are not called get no LoRA. `device`
+    computes the singular vectors of PiSSA; None is the device of the weights. `restored` skips them, since the state
+    given to `load_trained_state` afterwards holds them.
 
-    Raises ConfigError when a tower that should get LoRA has no module of the names in `targets`, and when a name in
-    `targets` is that of no module, or only of modules that LoRA would not change.
+    Raises ConfigError where a tower that should get LoRA has no module named in `targets`, and where a name in
+    `targets` belongs to no module, or only to modules that LoRA would not change.
     """
     modes = {tower: mode_of(tower, model, config) for tower in model.towers}
     trained = {tower for tower, mode in modes.items() if mode is not Tower.frozen}
     read, unused = reach.read_directly(model), _unused(model, trained)
-    passed_by = read | {name.removesuffix(".weight") for name in unused}
+    not_called = read | {name.removesuffix(".weight") for name in unused}
     targets = {
-        tower: list(_targets(model, tower, config.targets, passed_by))
+        tower: list(_targets(model, tower, config.targets, not_called))
         for tower, mode in modes.items()
         if mode is Tower.lora
     }
-    _check_targets(model, targets, config, passed_by)
+    _check_targets(model, targets, config, not_called)
     model.base_sample = base_sample(model)
     if config.four_bit:
         from affect.models import quantization
 
-        # Whoever reads a weight wants it as it is, not as packed bytes.
+        # Code that reads a weight directly would get packed bytes, so those modules stay as they are.
         names = list(_targets(model, "language", [], read))
         weights_cache.give_up({model.get_submodule(name) for name in names})
         quantization.quantise(model, names)
@@ -100,12 +86,12 @@ def apply(
         adapted = mode is Tower.lora and ADAPTER_MARK in name and not _is_start(name)
         parameter.requires_grad_((mode is Tower.full and name not in unused) or adapted)
         if parameter.requires_grad or mode is Tower.full:
-            # An update of a thousandth is lost in bfloat16's eight bits; what is frozen stays in the type it was loaded
-            # in, but what a tower that is trained whole computes in vain, from numbers of the type of the others.
+            # bfloat16 has eight bits, too few for an update of a thousandth. Frozen weights keep their type, except
+            # unused ones of a tower trained whole, which get activations of that tower's type.
             parameter.data = parameter.data.float()
     for module in model.modules():
         if isinstance(module, _BatchNorm) and module.weight is not None:
-            # torch takes the statistics in the type of the weights alone.
+            # torch wants the statistics in the type of the weights.
             for name, buffer in module.named_buffers():
                 if buffer.is_floating_point():
                     setattr(module, name, buffer.to(module.weight.dtype))
@@ -113,27 +99,27 @@ def apply(
 
 
 def _unused(model: nn.Module, towers: set[str]) -> set[str]:
-    """Names of the parameters, of these towers at least, that the loss does not depend on."""
-    found = model.unused(towers)
+    """Names of the parameters, at least those of `towers`, that the loss does not depend on."""
+    unused = model.unused(towers)
     if HEAD in model.towers:
-        # A head takes the states that the output embedding is given. What it shares with the input embedding is used.
+        # A head reads the input of the output embedding. Weights tied to the input embedding are used all the same.
         outputs = {id(module) for module in _output_embeddings(model)}
         elsewhere = {id(p) for m in model.modules() if id(m) not in outputs for p in m.parameters(recurse=False)}
-        found = found | {name for name, parameter in model.named_parameters() if id(parameter) not in elsewhere}
-    return found
+        unused = unused | {name for name, parameter in model.named_parameters() if id(parameter) not in elsewhere}
+    return unused
 
 
 def _output_embeddings(model: nn.Module) -> list[nn.Module]:
-    found = (m.get_output_embeddings() for m in model.modules() if isinstance(m, PreTrainedModel))
-    return [module for module in found if module is not None]
+    embeddings = (m.get_output_embeddings() for m in model.modules() if isinstance(m, PreTrainedModel))
+    return [module for module in embeddings if module is not None]
 
 
 def _check_targets(
-    model: nn.Module, targets: dict[str, list[str]], config: FinetuningConfig, passed_by: set[str]
+    model: nn.Module, targets: dict[str, list[str]], config: FinetuningConfig, not_called: set[str]
 ) -> None:
-    found = {name.rsplit(".", 1)[-1] for names in targets.values() for name in names}
-    idle = {n.rsplit(".", 1)[-1] for n in passed_by if tower_of(n, model.towers) in targets} - found
-    if targets and (named := [name for name in config.targets if name in idle]):
+    matched = {name.rsplit(".", 1)[-1] for names in targets.values() for name in names}
+    without_effect = {n.rsplit(".", 1)[-1] for n in not_called if tower_of(n, model.towers) in targets} - matched
+    if targets and (named := [name for name in config.targets if name in without_effect]):
         raise ConfigError(
             f"finetuning.targets names {' and '.join(named)}, and LoRA would do nothing there: the model takes the"
             f" weight of these modules of {' or '.join(targets)} without calling them, or does not use them at all:"
@@ -141,16 +127,16 @@ def _check_targets(
         )
     for tower, names in targets.items():
         if not names:
-            linear = sorted({n.rsplit(".", 1)[-1] for n in _targets(model, tower, [], passed_by)})
+            linear = sorted({n.rsplit(".", 1)[-1] for n in _targets(model, tower, [], not_called)})
             hint = near(config.targets[0], linear) if config.targets else "."
             raise ConfigError(
                 f"finetuning.{tower}=lora, but no linear module of it is named"
                 f" {' or '.join(config.targets) or 'anything'}"
                 f"{hint} Its linear modules: {', '.join(linear) or 'none'}"
             )
-    unknown = [name for name in config.targets if name not in found]
+    unknown = [name for name in config.targets if name not in matched]
     if targets and unknown:
-        linear = sorted({n.rsplit(".", 1)[-1] for t in targets for n in _targets(model, t, [], passed_by)})
+        linear = sorted({n.rsplit(".", 1)[-1] for t in targets for n in _targets(model, t, [], not_called)})
         raise ConfigError(
             f"finetuning.targets names {' and '.join(unknown)}, and no linear module of {' or '.join(targets)} is named"
             f" so{near(unknown[0], linear)} Their linear modules: {', '.join(linear)}"
@@ -158,7 +144,7 @@ def _check_targets(
 
 
 def lora_config(config: FinetuningConfig, names: list[str]) -> LoraConfig:
-    """What peft calls the method of `config`, for modules of these names. PiSSA is LoRA with another start."""
+    """peft's configuration for modules of these names. PiSSA is plain LoRA that `apply` initialises differently."""
     return LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -171,23 +157,25 @@ def lora_config(config: FinetuningConfig, names: list[str]) -> LoraConfig:
 
 
 def _adapt(model: nn.Module, names: list[str], config: FinetuningConfig) -> None:
-    lora = lora_config(config, names)
-    inject_adapter_in_model(lora, model, adapter_name=TRAINED)
-    found = {name for name, module in model.named_modules() if hasattr(module, "lora_A")}
-    assert found == set(names), f"LoRA went into other modules than those named: {sorted(found ^ set(names))[:5]}"
+    inject_adapter_in_model(lora_config(config, names), model, adapter_name=TRAINED)
+    adapted = {name for name, module in model.named_modules() if hasattr(module, "lora_A")}
+    assert adapted == set(names), f"LoRA went into other modules than those named: {sorted(adapted ^ set(names))[:5]}"
 
 
 @torch.no_grad()
 def _start_from_singular_values(
     layer: BaseTunerLayer, config: FinetuningConfig, device: torch.device | None, restored: bool
 ) -> None:
-    """B = U √(S / s) and A = √(S / s) Vᵀ of the `rank` greatest singular values of W, s being the scaling, in the
-    trained adapter; and -B beside A in a frozen one. So W itself stays as it is, whatever its type, where the paper
-    writes W - s B A over it: the sums are the same, and other jobs and the export have the weights they know. A
-    checkpoint has both adapters, so that nothing has to be computed where one is `restored`."""
-    lora = lora_config(config, [])
-    layer.update_layer(START, lora.r, lora_alpha=lora.lora_alpha, config=lora)
-    layer.lora_dropout[START] = nn.Identity()  # it stands for weights, which have none
+    """Initialises PiSSA (Meng et al., NeurIPS 2024, arXiv 2404.02948): B = U √(S / s) and A = √(S / s) Vᵀ of the `rank`
+    greatest singular values of W, with scaling s.
+
+    The paper replaces W by W - s B A. Here a second, frozen adapter holds A and -B instead: the sum is the same, and W
+    stays as it is, in its type, for other jobs and the export. A checkpoint has both adapters, so nothing is computed
+    for a `restored` one.
+    """
+    start = lora_config(config, [])
+    layer.update_layer(START, start.r, lora_alpha=start.lora_alpha, config=start)
+    layer.lora_dropout[START] = nn.Identity()  # part of the weights, which have no dropout
     layer.set_adapter([TRAINED, START])
     pairs = [(layer.lora_A[adapter].weight, layer.lora_B[adapter].weight) for adapter in (TRAINED, START)]
     for a, b in pairs:
@@ -195,9 +183,9 @@ def _start_from_singular_values(
     if restored:
         return
     weight = weight_of(layer.get_base_layer())
-    u, s, v = _greatest_singular_values(weight.to(device or weight.device).float(), lora.r)
+    u, s, v = _greatest_singular_values(weight.to(device or weight.device).float(), start.r)
     root = (s / layer.scaling[TRAINED]).sqrt()
-    # Matrices of fewer than `rank` rows or columns have fewer singular values: the others stay at zero.
+    # A matrix with fewer than `rank` rows or columns has fewer singular values; the rest stays zero.
     rank = len(root)
     for (a, b), sign in zip(pairs, (1.0, -1.0), strict=True):
         a[:rank] = (root[:, None] * v).to(a)
@@ -205,22 +193,23 @@ def _start_from_singular_values(
 
 
 EXACT_UP_TO = 256
-"""Rows or columns up to which all singular values of a matrix are computed."""
+"""Rows or columns up to which the singular values are computed exactly."""
 
 OVERSAMPLED, ITERATIONS = 16, 8
-"""Dimensions beyond the rank, and times that the matrix is multiplied, in which the greatest singular values are
-looked for in a larger matrix: the method that peft calls pissa_niter_8."""
+"""Oversampling and power iterations of the randomised SVD for larger matrices, which peft calls pissa_niter_8."""
 
 
 def _greatest_singular_values(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """U[rows, rank], S[rank] and Vᵀ[rank, columns], or of as many as the matrix has. Those of a large one are near the
-    greatest (Halko et al. 2011, arXiv 0909.4061), which changes where PiSSA starts a little, and not what the model
-    computes there. The random state is left as it was, and the same weight gives the same on the same device."""
+    """U[rows, rank], S[rank] and Vᵀ[rank, columns], or as many as the matrix has.
+
+    Those of a large matrix are approximate (randomised SVD, Halko et al. 2011, arXiv 0909.4061). That moves the start
+    of PiSSA a little, not what the model computes there. Deterministic on one device; the random state is kept.
+    """
     if min(weight.shape) <= max(EXACT_UP_TO, rank + OVERSAMPLED):
         u, s, v = torch.linalg.svd(weight, full_matrices=False)
     else:
         with torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else []):
-            # Not torch.manual_seed, which seeds all devices: what is not forked would stay so.
+            # torch.manual_seed would seed all devices, also those whose state is not restored.
             generators = torch.cuda.default_generators if weight.is_cuda else [torch.default_generator]
             generators[weight.device.index or 0].manual_seed(0)
             u, s, columns = torch.svd_lowrank(weight, q=rank + OVERSAMPLED, niter=ITERATIONS)
@@ -229,7 +218,7 @@ def _greatest_singular_values(weight: torch.Tensor, rank: int) -> tuple[torch.Te
 
 
 def weight_of(linear: nn.Module) -> torch.Tensor:
-    """The weight matrix [outputs, inputs] a linear module computes with, also of one in 4 bits."""
+    """The weight matrix [outputs, inputs] of a linear module, dequantised where it is in 4 bits."""
     if getattr(linear.weight, "quant_state", None) is None:
         return linear.weight
     from affect.models import quantization
@@ -243,17 +232,23 @@ def _is_start(name: str) -> bool:
 
 @torch.no_grad()
 def merge(model: nn.Module) -> None:
-    """Writes what adapters add into the weights they are added to, in place, so that ordinary linear modules are left:
-    also where the weights were in 4 bits, whose values are then written out in the type they are computed in."""
-    for name, module in list(model.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            base = module.get_base_layer()
-            merged = _merged_weight(module)
+    """Adds the adapters to the weights by peft and leaves ordinary linear modules, in place.
+
+    4-bit weights are written out in the type they are computed in. Shared weights of the base stay as they are.
+    """
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            base = layer.get_base_layer()
+            dtype = base.weight.dtype if base.weight.is_floating_point() else base.compute_dtype
             linear = nn.Linear(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
-            kept = base.weight.dtype if base.weight.is_floating_point() else base.compute_dtype
-            linear.weight = nn.Parameter(merged.to(kept), requires_grad=False)
-            linear.bias = base.bias
-            model.set_submodule(name, linear.train(module.training))
+            linear.weight = nn.Parameter(weight_of(base).to(torch.float32, copy=True), requires_grad=False)
+            # In float32, so that PiSSA's two adapters, which nearly cancel, are rounded to bfloat16 once.
+            layer.base_layer = linear
+            layer.float()
+            # Not layer.merge(), which for a 4-bit layer would round the sum to 4 bits.
+            lora.Linear.merge(layer)
+            linear.weight.data, linear.bias = linear.weight.data.to(dtype), base.bias
+            model.set_submodule(name, linear.train(layer.training))
     if getattr(model, "is_loaded_in_4bit", False):
         from affect.models import quantization
 
@@ -263,19 +258,27 @@ def merge(model: nn.Module) -> None:
         model.is_loaded_in_4bit = False
 
 
-def _merged_weight(layer: BaseTunerLayer) -> torch.Tensor:
-    weight = weight_of(layer.get_base_layer()).float()
-    merged = weight + sum(layer.get_delta_weight(adapter).float() for adapter in layer.active_adapters)
-    if TRAINED in layer.lora_magnitude_vector:
-        # DoRA: the row's direction is that of the sum, its length is trained.
-        length = layer.lora_magnitude_vector[TRAINED].weight.float()
-        merged *= (length / merged.norm(dim=1))[:, None]
-    return merged
+def adapter_state(model: nn.Module, part: str) -> dict[str, torch.Tensor]:
+    """The LoRA tensors of the submodule `part` as one adapter, under peft's names from there on.
+
+    PiSSA's two adapters become one of twice the rank: [A; A₀] and [B, -B₀].
+    """
+    if not hasattr(model, "peft_config"):
+        return {}
+    state = get_peft_model_state_dict(model, adapter_name=TRAINED, save_embedding_layers=False)
+    start = {name.replace(f".{START}", ""): p for name, p in model.named_parameters() if _is_start(name)}
+    for name, tensor in start.items():
+        state[name] = torch.cat([state[name], tensor.detach()], dim=0 if ".lora_A." in name else 1)
+    return {
+        name.removeprefix(f"{part}."): tensor.contiguous().cpu()
+        for name, tensor in state.items()
+        if name.startswith(f"{part}.")
+    }
 
 
 def _targets(model: nn.Module, tower: str, last_names: list[str], without: set[str]) -> Iterator[str]:
-    """Names of the linear modules of a tower, but those in `without` and the output embedding, whose rows are as many
-    as the vocabulary."""
+    """Names of the linear modules of a tower, except those in `without` and the output embedding, which is as large as
+    the vocabulary. An empty `last_names` allows every name."""
     outputs = _output_embeddings(model)
     for name, module in model.named_modules():
         if (
@@ -293,11 +296,11 @@ def _counts(
 ) -> list[TowerCount]:
     counts = {tower: [0, 0] for tower in model.towers}
     for name, parameter in model.named_parameters():
-        if not _is_start(name):  # a copy of what is trained, and no weight of the model
+        if not _is_start(name):  # neither trained nor a weight of the model
             count = counts[tower_of(name, model.towers)]
-            # Two weights of 4 bits lie in one byte; the parameter remembers its shape.
-            quantised = getattr(parameter, "quant_state", None)
-            count[0] += parameter.numel() if quantised is None else quantised.shape.numel()
+            # A byte holds two 4-bit weights; quant_state has the shape.
+            quant_state = getattr(parameter, "quant_state", None)
+            count[0] += parameter.numel() if quant_state is None else quant_state.shape.numel()
             count[1] += parameter.numel() if parameter.requires_grad else 0
     return [
         TowerCount(
@@ -314,24 +317,24 @@ def _counts(
 
 
 def without_gradient(model: nn.Module, loss: torch.Tensor) -> str | None:
-    """A sentence about the parameters that are trained and that `loss`, of one batch, does not depend on."""
+    """A sentence about trained parameters that `loss`, of the first batch, does not depend on; None where there are
+    none."""
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    idle = sorted(reach.not_reached(trained, loss))
-    if not idle:
+    unreached = sorted(reach.not_reached(trained, loss))
+    if not unreached:
         return None
     return (
-        f"{len(idle)} of {len(trained)} parameter tensors that are trained, and counted as such, have no part in the"
-        f" first batch, for example {idle[0]}: where no batch uses them they stay as they are"
+        f"{len(unreached)} of {len(trained)} trained parameter tensors get no gradient from the first batch, for"
+        f" example {unreached[0]}: where no batch uses them they stay as they are"
     )
 
 
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors a checkpoint has to hold: parameters with a gradient; the buffers of a tower that is trained whole,
-    whose running statistics change too; and the start of PiSSA, since singular vectors come out with another sign
-    elsewhere."""
+    """The tensors of a checkpoint: trained parameters; the buffers of a tower trained whole, whose running statistics
+    change too; and the start of PiSSA, since the sign of singular vectors depends on the machine."""
     kept = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad or _is_start(name)}
     whole = {tower_of(name, model.towers) for name in kept if ADAPTER_MARK not in name}
-    if whole:  # else there is no need to go through everything, which takes longer than the rest of a checkpoint
+    if whole:  # otherwise skip this, which takes longer than the rest of a checkpoint
         parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         buffers = {name: tensor for name, tensor in model.state_dict().items() if name not in parameters}
         kept |= {name: tensor for name, tensor in buffers.items() if tower_of(name, model.towers) in whole}
@@ -339,113 +342,42 @@ def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def set_training_mode(model: nn.Module) -> None:
-    """Training mode in the towers that are trained, evaluation mode in the others, whose dropout would be noise that
-    nothing could learn to ignore. Batch normalisation beside adapters keeps the statistics it came with, as it keeps
-    its weights: a checkpoint has those of towers alone that are trained whole."""
+    """Sets training mode for trained towers and evaluation mode for frozen ones, whose dropout would only be noise.
+
+    Batch normalisation beside adapters keeps its pretrained statistics as it keeps its weights: a checkpoint has the
+    buffers of towers trained whole only.
+    """
     names = [name for name, p in model.named_parameters() if p.requires_grad]
     trained = {tower_of(name, model.towers) for name in names}
     whole = {tower_of(name, model.towers) for name in names if ADAPTER_MARK not in name}
     for prefix in (prefix for prefixes in model.towers.values() for prefix in prefixes):
-        # One by one, since a trained projector may lie within a frozen tower.
+        # Module by module, since a trained projector may lie inside a frozen tower.
         for name, part in model.get_submodule(prefix).named_modules(prefix=prefix):
             part.training = tower_of(name, model.towers) in (whole if isinstance(part, _BatchNorm) else trained)
 
 
 def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
-    """Puts a checkpoint's tensors into a model to which the same fine-tuning was applied.
+    """Loads a checkpoint's tensors into a model to which the same fine-tuning was applied.
 
-    Raises ConfigError, naming `source`, when names or shapes are not exactly those the model trains.
+    Raises ConfigError, naming `source`, where names or shapes differ.
     """
-    own = trained_state(model)
-    absent, foreign = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-    shapes = [name for name in set(own) & set(state) if own[name].shape != state[name].shape]
+    expected = trained_state(model)
+    absent, foreign = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    shapes = [name for name in set(expected) & set(state) if expected[name].shape != state[name].shape]
     if absent or foreign or shapes:
         example = (absent or foreign or shapes)[0]
         raise ConfigError(
             f"{source} does not fit this model and fine-tuning: {len(absent)} tensors lack, {len(foreign)} are unknown,"
-            f" {len(shapes)} have another shape, for example {example}: use the model and"
-            " the settings it was trained with"
+            f" {len(shapes)} have another shape, for example {example}: use the model and the settings it was trained"
+            " with"
         )
     with torch.no_grad():
         for name, tensor in state.items():
-            own[name].copy_(tensor)
-
-
-SAMPLED = 8
-"""Values of each frozen tensor that tell one base from another."""
-
-
-class BaseSample(TypedDict):
-    """A few values of each parameter that came from a checkpoint."""
-
-    names: list[str]
-    values: torch.Tensor
-    """float32[N, SAMPLED + 2]: some values, zeros behind those of a smaller parameter; the Euclidean norm of all; and
-    the rounding error of its type (`torch.finfo(…).eps`, 0 of whole numbers). One tensor, since every checkpoint has
-    it, and a small tensor takes as long to write as a large one."""
-
-
-def base_sample(model: nn.Module) -> BaseSample:
-    """Enough to know the base of an adapter again, in another precision too, where hashing gigabytes would take longer
-    than the rest of an evaluation. To be taken before anything is put into the model."""
-    sample = {}
-    for name, parameter in model.named_parameters():
-        tower = tower_of(name, model.towers)
-        if tower != HEAD and tower not in model.new:
-            flat = parameter.detach().flatten()
-            some = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float()
-            norm = _norm(flat)
-            # What a checkpoint has in 4 or 8 bits is compared as it is.
-            eps = torch.full_like(norm, torch.finfo(flat.dtype).eps if flat.is_floating_point() else 0.0)
-            sample[name] = torch.cat([pad(some, (0, SAMPLED - len(some))), torch.stack([norm, eps])]).cpu()
-    rows = [*sample.values()]
-    return BaseSample(names=[*sample], values=torch.stack(rows) if rows else torch.zeros(0, SAMPLED + 2))
-
-
-def _norm(flat: torch.Tensor) -> torch.Tensor:
-    """float32, to a millionth. Added up in one go, that of an embedding is 1 % off, and by processor another 1 %."""
-    if flat.itemsize == 1:  # of which torch takes no norm
-        flat = flat.float()
-    whole = len(flat) // 4096 * 4096
-    rows = torch.linalg.vector_norm(flat[:whole].view(-1, 4096), dim=1, dtype=torch.float32)
-    rest = torch.linalg.vector_norm(flat[whole:], dtype=torch.float32)
-    return torch.linalg.vector_norm(torch.cat([rows, rest[None]]).double()).float()
-
-
-def check_base(model: nn.Module, trained_on: BaseSample | None, source: str) -> None:
-    """Raises ConfigError, naming `source`, where `model`, to which `apply` was applied, was loaded from another base
-    than the one that the sample `trained_on` is of. A tower that only one of the two was loaded with tells nothing."""
-    if trained_on is None:
-        raise ConfigError(
-            f"{source} was written by an earlier version of affect, which did not note the model it was trained on:"
-            " train again, or evaluate it with that version"
-        )
-    then, now = (
-        # As it was written first, it has a tensor for each parameter.
-        dict(zip(base["names"], base["values"], strict=True)) if "names" in base else base
-        for base in (trained_on, model.base_sample)
-    )
-    both = [name for name in then if name in now]
-    other = [name for name in both if not _alike(then[name], now[name])]
-    if other:
-        raise ConfigError(
-            f"{source} was trained on another base: {len(other)} of {len(both)} tensors of this model have other values"
-            f" than then, for example {other[0]}: name the checkpoint it was trained on, in the revision of then"
-        )
-
-
-def _alike(then: torch.Tensor, now: torch.Tensor) -> bool:
-    if len(then) == SAMPLED + 2 and then[-1] == now[-1]:
-        same = torch.allclose(then[:SAMPLED], now[:SAMPLED], rtol=1e-5, atol=0, equal_nan=True)
-        return same and torch.allclose(then[SAMPLED], now[SAMPLED], rtol=1e-5, equal_nan=True)
-    # Of another type: bfloat16 has eight bits, and its rounding moves a value by up to 0.4 %. Or of a checkpoint that
-    # an earlier version wrote, with no more than the values, and fewer than SAMPLED of the smallest parameters.
-    some = min(len(then), SAMPLED)
-    return torch.allclose(then[:some], now[:some], rtol=0.01, atol=1e-6)
+            expected[name].copy_(tensor)
 
 
 def learning_rate(tower: str, model: nn.Module, config: FinetuningConfig) -> float:
-    """A tower's own, or that of what is new or of what is pretrained."""
-    if tower != HEAD and (own := getattr(config, f"{tower}_learning_rate")) is not None:
-        return own
+    """The tower's own rate where it is set, otherwise that of new or of pretrained parameters."""
+    if tower != HEAD and (rate := getattr(config, f"{tower}_learning_rate")) is not None:
+        return rate
     return config.new_learning_rate if tower == HEAD or tower in model.new else config.learning_rate

@@ -1,8 +1,8 @@
 """On-disk cache of frozen-encoder outputs.
 
-An encoder that does not change makes the same of a clip in every epoch, run, ablation and evaluation, and it is where
-most of the time goes. Clips of like length go through it together, as many as in a batch of an evaluation. What else is
-among them changes the last bits of what is kept (about 1e-6 of its size in float32); once kept, it stays as it is.
+A frozen encoder computes the same outputs for a clip in every epoch, run, ablation and evaluation, and takes most of
+the time. Clips of similar length are encoded together, as many as in a batch of an evaluation. Which other clips are in
+the batch changes the last bits of an output (about 1e-6 of its size in float32); once written, it stays as it is.
 """
 
 import hashlib
@@ -25,18 +25,19 @@ from transformers import PreTrainedConfig
 from affect.config import Config, ConfigError, EncoderCache, ServerConfig
 from affect.config.logs import LOG, is_first
 from affect.data import Record
-from affect.data.clips import DECODING, Source, of_picture
+from affect.data.clip_cache import DECODING, of_picture
+from affect.data.clips import ClipSource
 from affect.data.media import SAMPLING_RATE, MediaError, Sampling
 from affect.data.progress import progress
 from affect.data.tensor_store import GIGABYTE, TensorFiles
 from affect.models import precision
-from affect.models.adapters import tower_of
 from affect.models.protocol import Conversation, Encoder, Model
 from affect.models.sampling import sampling
+from affect.models.towers import tower_of
 from affect.prompting.messages import Example
 
 VERSION = 5
-"""To be raised when a family gives its encoders something else, or keeps something else of what they give."""
+"""To be raised when a family changes the inputs of its encoders, or which of their outputs are kept."""
 
 PARTS = {"audio": "a", "video": "v"}
 
@@ -46,37 +47,37 @@ class Outputs:
     """The outputs of one model's encoders. It can be handed to other processes."""
 
     files: TensorFiles
-    source: Source
+    source: ClipSource
     identities: dict[str, str]
-    """By part (audio, video) that is kept, what tells its encoder and settings from all others."""
+    """By part (audio, video) that is kept, a hash of its encoder and settings."""
 
     def of(self, records: Sequence[Record]) -> list[dict[str, dict[str, torch.Tensor]]] | None:
-        """By record and part; None where they are not there for every record, so that a batch is of one kind."""
-        found: list[dict[str, dict[str, torch.Tensor]]] = []
+        """By record and part; None unless every record has them, since a batch has either outputs or clips."""
+        outputs: list[dict[str, dict[str, torch.Tensor]]] = []
         for record in records:
             keys = self.keys(record)
             if keys is None:
                 return None
-            made = {part: self.files.get(key) for part, key in keys.items()}
-            if any(tensors is None for tensors in made.values()):
+            by_part = {part: self.files.get(key) for part, key in keys.items()}
+            if any(tensors is None for tensors in by_part.values()):
                 return None
-            found.append(made)
-        return found
+            outputs.append(by_part)
+        return outputs
 
     def keys(self, record: Record) -> dict[str, str] | None:
-        """Key by part; None where the record's file is not as it was."""
+        """Key by part; None where the record's file has changed."""
         clip = self.source.key(record)
         if clip is None:
             return None
         return {part: json.dumps([identity, *clip]) for part, identity in self.identities.items()}
 
     def missing(self, record: Record) -> list[str]:
-        """The parts that are not there; none where the record's file is not as it was."""
+        """The parts that are not in the cache; none where the record's file has changed."""
         keys = self.keys(record) or {}
         return [part for part, key in keys.items() if not self.files.has(key)]
 
     def beside(self, wanted: Sampling) -> Sampling:
-        """What is still wanted of a clip whose outputs are there."""
+        """What is still to be decoded of a clip whose outputs are in the cache."""
         return replace(
             wanted,
             audio=wanted.audio and "audio" not in self.identities,
@@ -85,13 +86,13 @@ class Outputs:
 
 
 def prepare(
-    model: Model, encoder: Encoder, by_split: Mapping[str, list[Example]], cfg: Config, source: Source
+    model: Model, encoder: Encoder, by_split: Mapping[str, list[Example]], cfg: Config, source: ClipSource
 ) -> Outputs | None:
-    """The outputs of the frozen encoders for all clips of `by_split`, of which those that are missing are computed;
-    None where nothing is kept.
+    """The outputs of the frozen encoders for all clips of `by_split`, after computing the missing ones; None where
+    nothing is cached.
 
-    `model` has the run's fine-tuning applied. Raises ConfigError where trainer.encoder_cache=on and something is in the
-    way of it, DataError where a file is of another model.
+    `model` has the run's fine-tuning applied. Raises ConfigError where trainer.encoder_cache=on and the cache cannot be
+    used, DataError where a file is of another model.
     """
     asked = cfg.trainer.encoder_cache
     parts = [part for part, letter in PARTS.items() if letter in cfg.modalities]
@@ -111,7 +112,7 @@ def prepare(
     if asked is EncoderCache.auto and cfg.trainer.max_batches is not None:
         return None
     if is_first():
-        # Whoever has new encoders knows that they are trained.
+        # New encoders are trained anyway, which needs no message.
         for part in set(reasons) & set(encoders):
             LOG.info(f"encoder cache: {reasons[part]}, so the {part} encoder computes every clip each time")
     encoders = {part: encoders[part] for part in parts if part not in reasons}
@@ -123,7 +124,7 @@ def prepare(
     identities = {part: _identity(part, module, encoder, cfg) for part, module in encoders.items()}
     outputs = Outputs(TensorFiles(folder, limit, LOG.warning, loss), source, identities)
     records = _distinct(by_split, outputs)
-    # All are looked at, which also marks them as used by this run.
+    # Looking a file up also marks it as used by this run.
     missing = [record for record, _ in records if outputs.missing(record)]
     if missing and not _fill(outputs, missing, len(records), model, encoder, cfg):
         return None
@@ -139,16 +140,16 @@ def _names(parts: Mapping[str, Any]) -> str:
 
 
 def _trained(model: Model, module: nn.Module) -> str | None:
-    """A tower that is trained and has a part in `module`."""
-    own = {id(parameter) for parameter in module.parameters()}
+    """The tower of a parameter in `module` that is trained; None where all are frozen."""
+    parameters = {id(parameter) for parameter in module.parameters()}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad and id(parameter) in own:
+        if parameter.requires_grad and id(parameter) in parameters:
             return tower_of(name, model.towers)
     return None
 
 
 def _identity(part: str, module: nn.Module, encoder: Encoder, cfg: Config) -> str:
-    """What the outputs of a part depend on beside the clip, as a hash."""
+    """A hash of everything that the outputs of a part depend on beside the clip."""
     wanted = sampling(cfg)
     taken = [SAMPLING_RATE] if part == "audio" else of_picture(wanted)
     kind = precision.dtype(precision.settled(cfg.model, cfg.trainer))
@@ -161,9 +162,9 @@ def _identity(part: str, module: nn.Module, encoder: Encoder, cfg: Config) -> st
 
 
 def _configs(module: nn.Module) -> list[str]:
-    """The configurations of a module and of its parts: activations and the like, which the weights do not tell."""
+    """The configurations of a module and of its submodules, which hold activations and the like."""
     configs = (part.config for part in module.modules() if isinstance(getattr(part, "config", None), PreTrainedConfig))
-    return sorted({config.to_json_string() for config in configs})  # which leaves out where it was loaded from
+    return sorted({config.to_json_string() for config in configs})  # without the path it was loaded from
 
 
 def _weights_hash(module: nn.Module) -> str:
@@ -176,14 +177,14 @@ def _weights_hash(module: nn.Module) -> str:
 
 
 def _distinct(by_split: Mapping[str, list[Example]], outputs: Outputs) -> list[tuple[Record, dict[str, str]]]:
-    """The records of all examples with their keys, one for each clip. What can no longer be read fails in its batch."""
-    found = {}
+    """One record for each clip of the examples, with its keys. A clip that can no longer be read fails in its batch."""
+    distinct: dict[tuple[str, ...], tuple[Record, dict[str, str]]] = {}
     for examples in by_split.values():
         for example in examples:
             keys = outputs.keys(example.record)
             if keys is not None:
-                found.setdefault(tuple(keys.values()), (example.record, keys))
-    return list(found.values())
+                distinct.setdefault(tuple(keys.values()), (example.record, keys))
+    return list(distinct.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +193,12 @@ class _Group:
 
     records: list[Record]
     parts: list[str]
-    """What is made of them."""
+    """The parts that are encoded."""
 
 
 def _groups(missing: list[Record], outputs: Outputs, size: int) -> list[list[_Group]]:
-    """Of up to `size` clips of which the same is missing, like in length so that little is padded: a list, shortest
-    first, for each set of parts. Which are together depends on the clips alone."""
+    """Groups of up to `size` clips of similar length, so that little is padded: for each set of missing parts a list of
+    groups, the shortest clips first. The groups depend on the clips alone."""
     by_parts: dict[tuple[str, ...], list[Record]] = {}
     for record in sorted(missing, key=lambda record: (outputs.source.seconds.get(record.id, 0.0), record.id)):
         by_parts.setdefault(tuple(outputs.missing(record)), []).append(record)
@@ -210,22 +211,21 @@ def _groups(missing: list[Record], outputs: Outputs, size: int) -> list[list[_Gr
 
 @dataclass(frozen=True, slots=True)
 class _Computed:
-    """What the encoders have made of a group: of its records that could be read, by part."""
+    """The outputs of a group, by part, for those of its records that could be read."""
 
     records: list[Record]
-    made: list[dict[str, dict[str, torch.Tensor]]]
+    outputs: list[dict[str, dict[str, torch.Tensor]]]
 
 
 def _total_bytes(alike: list[_Group], ends: list[_Computed], outputs: Outputs) -> float:
-    """Of the files for all clips of groups of which the first and the last are computed, as far as they are not there.
-    Sizes are taken to lie on a line over the seconds of the clips: sound has so many tokens a second, a fixed number of
-    frames as many always."""
+    """Estimated size of the missing files of all groups, from the first and the last group (`ends`). Sizes are taken to
+    be linear in the seconds of a clip: sound has a fixed number of tokens a second, and frames a fixed number."""
 
     def seconds(records: list[Record]) -> float:
         return sum(outputs.source.seconds.get(record.id, 0.0) for record in records) / len(records)
 
     def size(end: _Computed) -> int:
-        pairs = [(outputs.keys(record), by_part) for record, by_part in zip(end.records, end.made, strict=True)]
+        pairs = [(outputs.keys(record), by_part) for record, by_part in zip(end.records, end.outputs, strict=True)]
         return sum(
             len(outputs.files.content(keys[part], tensors))
             for keys, by_part in pairs
@@ -236,28 +236,28 @@ def _total_bytes(alike: list[_Group], ends: list[_Computed], outputs: Outputs) -
     sizes = [(seconds(end.records), size(end) / len(end.records)) for end in ends]
     records = [record for group in alike for record in group.records if outputs.missing(record)]
     if not sizes or not records:
-        return 0.0  # where none can be read any more, what others need is seen when they are written
+        return 0.0  # no clip of the ends could be read: the room is checked again as files are written
     (short, least), (long, most) = sizes[0], sizes[-1]
     slope = (most - least) / (long - short) if long > short else 0.0
     return len(records) * (least + slope * (seconds(records) - short))
 
 
 def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, encoder: Encoder, cfg: Config) -> bool:
-    """Computes what is missing; False where it cannot all be kept."""
+    """Computes the missing outputs; False where there is no room for all of them."""
     groups = _groups(missing, outputs, cfg.evaluation.batch_size)
     if not groups:
         return True  # another process has computed them
     device = precision.device(cfg.trainer)
     model.eval().to(device)
-    # On a CPU the encoders themselves take all cores, and a second thread beside them is in their way.
+    # On a CPU the encoders themselves use all cores, and more threads would slow them down.
     num_threads = 1 if device.type == "cpu" else cfg.trainer.check_workers
 
     def computed(some: list[_Group], also_there: bool = False) -> Iterator[_Computed]:
         for records, features in _features(some, outputs, encoder, sampling(cfg), num_threads, also_there):
             yield _Computed(records, _compute(features, model, device, cfg))
 
-    # The shortest and the longest tell how large all will be, before anything is written; to a process that comes later
-    # too. What others have written since is no longer needed, so the room is looked at before.
+    # The shortest and the longest clips tell how large all files will be, before any is written. The room is looked up
+    # before that size, since files that another process writes in between are no longer needed.
     ends = [[*computed(alike[:1] + alike[1:][-1:], also_there=True)] for alike in groups]
     room = outputs.files.room()
     total = sum(_total_bytes(alike, own, outputs) for alike, own in zip(groups, ends, strict=True))
@@ -277,7 +277,7 @@ def _fill(outputs: Outputs, missing: list[Record], count: int, model: Model, enc
     ready = [group for own in ends for group in own]
     del ends
     rest = [group for alike in groups for group in alike[1:-1]]
-    # Each process in an order of its own, so that those that fill the cache at once seldom compute the same.
+    # In a random order, so that processes that fill the cache together seldom compute the same clips.
     random.Random().shuffle(rest)
     with progress(cfg.trainer.progress and is_first()) as bar, ThreadPoolExecutor(1) as writer:
         task = bar.add_task("encoding clips", total=len(missing))
@@ -320,8 +320,8 @@ def _features(
     num_threads: int,
     also_there: bool,
 ) -> Iterator[tuple[list[Record], dict[str, Any]]]:
-    """What the encoders get, a group at a time, some ahead of what is asked for: unless `also_there`, of the clips that
-    are not there then, since another process may have computed them in the meantime."""
+    """Inputs of the encoders, a group at a time, some of them prepared ahead. Without `also_there`, clips are left out
+    that another process has computed in the meantime."""
 
     def one(group: _Group) -> tuple[list[Record], dict[str, Any]] | None:
         asked = replace(wanted, audio="audio" in group.parts, video="video" in group.parts)
@@ -331,7 +331,7 @@ def _features(
                 continue
             try:
                 clip = outputs.source.clip(record, asked)
-            except MediaError:  # its batch will fail by it, and say so
+            except MediaError:  # reported when its batch fails
                 continue
             records.append(record)
             conversations.append(
@@ -350,11 +350,11 @@ def _features(
         ahead: deque[Future[tuple[list[Record], dict[str, Any]] | None]] = deque()
         for group in groups:
             ahead.append(pool.submit(one, group))
-            if len(ahead) > num_threads and (made := ahead.popleft().result()) is not None:
-                yield made
+            if len(ahead) > num_threads and (features := ahead.popleft().result()) is not None:
+                yield features
         while ahead:
-            if (made := ahead.popleft().result()) is not None:
-                yield made
+            if (features := ahead.popleft().result()) is not None:
+                yield features
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -363,19 +363,19 @@ def _features(
 def _compute(
     features: dict[str, Any], model: Model, device: torch.device, cfg: Config
 ) -> list[dict[str, dict[str, torch.Tensor]]]:
-    """Puts clips through the encoders."""
+    """By clip and part, the outputs of the encoders."""
     moved = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in features.items()}
     kind = precision.dtype(precision.settled(cfg.model, cfg.trainer))
-    # As in the Trainer, whose steps are in mixed precision where the weights are not float32.
+    # As in the Trainer, which uses mixed precision where the weights are not float32.
     mixed = nullcontext() if kind is torch.float32 else torch.autocast(device.type, kind)
     with mixed:
         return model.encoder_outputs(moved)
 
 
 def _keep(outputs: Outputs, group: _Computed) -> None:
-    for record, by_part in zip(group.records, group.made, strict=True):
+    for record, by_part in zip(group.records, group.outputs, strict=True):
         keys = outputs.keys(record)
         for part, tensors in by_part.items():
-            # What another process has put there meanwhile stays: it may have been read already.
+            # A file that another process has written in the meantime stays: it may have been read already.
             if keys is not None and not outputs.files.has(keys[part]):
                 outputs.files.put(keys[part], tensors)

@@ -1,5 +1,4 @@
-"""Classification and regression heads on the state of the prompt's last position. They form the tower `head`, which is
-always trained whole."""
+"""Classification and regression heads on the hidden state of the prompt's last position. They are the tower `head`."""
 
 import hashlib
 import json
@@ -12,16 +11,16 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from affect.config import ConfigError, Kind, Task
-from affect.models.adapters import HEAD, tower_of
 from affect.models.protocol import Model
+from affect.models.towers import HEAD, tower_of
 from affect.prompting.messages import Example
 
 
 class Heads(nn.Module):
-    """Linear layers by `key`: of a classification and a multi-label task to a logit for each label, in alphabetical
-    order; of an intensity to a number that is -1 at the low end of its range and 1 at the high one.
+    """Linear layers by `key`: a logit for each label in alphabetical order for a classification or multi-label task; a
+    number from -1 (low end of the range) to 1 (high end) for an intensity.
 
-    They begin at zero, where all labels are alike and a number is in the middle.
+    Initialised at zero, where all labels are equally likely and a number is in the middle of its range.
     """
 
     def __init__(self, width: int, tasks: Iterable[Task]) -> None:
@@ -35,8 +34,8 @@ class Heads(nn.Module):
 
 
 def key(task: Task) -> str:
-    """The name of a task's layer: the same for tasks of several datasets that have name, kind and labels (or range) in
-    common, so that a head can be put to another dataset.
+    """The name of a task's layer. Tasks of different datasets with the same name, kind and labels (or range) share it,
+    so a head can be applied to another dataset.
 
     >>> key(Task(name="emotion", labels=["joy", "anger"])) == key(Task(name="emotion", labels=["anger", "joy"]))
     True
@@ -46,7 +45,7 @@ def key(task: Task) -> str:
 
 
 def attach(model: Any, tasks: Iterable[Task]) -> None:
-    """Gives `model` heads for these tasks, as one more tower; before fine-tuning is applied to it."""
+    """Adds heads for these tasks to `model` as another tower. To be called before `adapters.apply`."""
     output = output_embedding(model)
     model.heads = Heads(output.weight.shape[1], tasks).to(output.weight.device)
     model.towers = {**model.towers, HEAD: ["heads"]}
@@ -56,40 +55,40 @@ def check(model: Any, tasks: Iterable[Task], run: str) -> None:
     """Raises ConfigError where a task has no head in the model of `run`."""
     for task in tasks:
         if key(task) not in model.heads.layers:
-            asked = ", ".join(task.labels) or f"{task.low:g} to {task.high:g}"
+            meaning = ", ".join(task.labels) or f"{task.low:g} to {task.high:g}"
             raise ConfigError(
                 f"run={run} was trained with finetuning.target=head, and has no head for task '{task.name}'"
-                f" ({asked}): evaluate it on a task of the same name and labels, or train on answers, which can be put"
-                " to any task"
+                f" ({meaning}): evaluate it on a task of the same name and labels, or train with"
+                " finetuning.target=answer, which any task can be evaluated with"
             )
 
 
 def output_embedding(model: Any) -> nn.Module:
-    """The module that turns the language model's states into logits."""
-    places = {module: name for name, module in model.named_modules()}
-    for module in list(places):
+    """The module that turns the language model's hidden states into logits."""
+    names = {module: name for name, module in model.named_modules()}
+    for module in list(names):
         output = module.get_output_embeddings() if isinstance(module, PreTrainedModel) else None
-        # A speech encoder may have been trained with an output of its own.
-        if output is not None and tower_of(places[output], model.towers) == "language":
+        # A speech encoder may have an output embedding too.
+        if output is not None and tower_of(names[output], model.towers) == "language":
             return output
     raise AssertionError("the language model has no output embedding")
 
 
 def last_states(model: Model, tensors: dict[str, Any]) -> torch.Tensor:
-    """states[B, width] float32 of the last prompt position, after the last norm: what the output embedding is given,
-    whatever the family. The prompts stand alone in `tensors`, without answers."""
+    """states[B, width] float32 of the last prompt position, after the last norm: the input of the output embedding, in
+    every family. `tensors` has prompts without answers."""
     assert tensors["answer_length"] == 0, "a head reads the end of the prompt, which an answer would follow"
-    seen: list[torch.Tensor] = []
-    hook = output_embedding(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    captured: list[torch.Tensor] = []
+    hook = output_embedding(model).register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
     try:
         model(tensors, keep=1)
     finally:
         hook.remove()
-    return seen[-1][:, -1].float()
+    return captured[-1][:, -1].float()
 
 
 def _in_float32(states: torch.Tensor) -> torch.autocast:
-    """In bfloat16 neighbouring numbers are 0.8 % apart, and labels would come out even."""
+    """Turns autocast off: neighbouring bfloat16 numbers are 0.8 % apart, and labels would tie."""
     return torch.autocast(states.device.type, enabled=False)
 
 
@@ -97,13 +96,13 @@ def outputs(model: Any, tensors: dict[str, Any], task: Task) -> torch.Tensor:
     """The head's outputs [B, labels in the task's order], or [B, 1] of an intensity, for a batch of one task."""
     states = last_states(model, tensors)
     with _in_float32(states):
-        found = model.heads.layers[key(task)](states)
+        values = model.heads.layers[key(task)](states)
     order = sorted(task.labels)
-    return found[:, [order.index(label) for label in task.labels]] if task.labels else found
+    return values[:, [order.index(label) for label in task.labels]] if task.labels else values
 
 
 def number(output: torch.Tensor, task: Task) -> torch.Tensor:
-    """What an intensity's output stands for, kept inside of the range."""
+    """The intensity that a head's output means, clamped to the task's range."""
     assert task.low is not None and task.high is not None
     return (task.low + task.high) / 2 + (task.high - task.low) / 2 * output.clamp(-1, 1)
 
@@ -115,10 +114,11 @@ def loss(
     weights: Sequence[float] | None = None,
     over: float | None = None,
 ) -> torch.Tensor:
-    """Mean over the examples (their sum divided by `over`, where it is given), which may be of several tasks: of
-    cross-entropy in nats for a classification, of the mean binary cross-entropy over the labels for a multi-label task,
-    and of the absolute error, in halves of the range, for an intensity. With `weights`, one an example, every loss is
-    multiplied by its own."""
+    """Mean loss over the examples, which may be of several tasks; with `over`, their sum divided by it.
+
+    Classification: cross-entropy in nats. Multi-label: mean binary cross-entropy over the labels. Intensity: absolute
+    error in halves of the range. `weights`, one for each example, multiply the losses.
+    """
     states = last_states(model, tensors)
     with _in_float32(states):
         losses = torch.stack(
@@ -126,7 +126,7 @@ def loss(
         )
     if weights is not None:
         losses = losses * torch.tensor(weights, device=losses.device)
-    # A head that no example of this batch has takes part with nothing: several processes wait for its gradient.
+    # A head without examples in this batch gets a zero gradient, which the other processes wait for.
     return losses.sum() / (len(examples) if over is None else over) + sum(p.sum() * 0 for p in model.heads.parameters())
 
 
@@ -137,8 +137,8 @@ def _loss(output: torch.Tensor, example: Example) -> torch.Tensor:
         return F.cross_entropy(output, torch.tensor(order.index(str(gold)), device=output.device))
     if task.kind is Kind.multi_label:
         assert isinstance(gold, tuple | list), f"{gold!r} is not a collection of labels"
-        wanted = torch.tensor([float(label in gold) for label in order], device=output.device)
-        return F.binary_cross_entropy_with_logits(output, wanted)
+        target = torch.tensor([float(label in gold) for label in order], device=output.device)
+        return F.binary_cross_entropy_with_logits(output, target)
     assert task.low is not None and task.high is not None
     half = (task.high - task.low) / 2
     return ((output[0] * half + (task.low + task.high) / 2 - float(gold)) / half).abs()

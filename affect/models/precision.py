@@ -16,7 +16,8 @@ def device(trainer: TrainerConfig) -> torch.device:
 
 
 def settled(config: ModelConfig, trainer: TrainerConfig) -> ModelConfig:
-    """`config` as a model is loaded by: auto is float32 on a CPU that was asked for, whatever GPU is beside it."""
+    """`config` with which the model is loaded: precision=auto is float32 where trainer.accelerator=cpu, even if the
+    machine has a GPU."""
     if trainer.accelerator is Accelerator.cpu and config.precision is Precision.auto:
         return replace(config, precision=Precision.float32)
     return config
@@ -25,8 +26,8 @@ def settled(config: ModelConfig, trainer: TrainerConfig) -> ModelConfig:
 def dtype(config: ModelConfig) -> torch.dtype:
     """Type of the weights. `auto` is bfloat16 on a GPU that computes in it, else float32.
 
-    Emulated bfloat16 does not count: a GPU older than Ampere, and a CPU without AVX512-BF16, has it but is many times
-    slower in it than in float32.
+    Emulated bfloat16 does not count: GPUs older than Ampere and CPUs without AVX512-BF16 compute it many times slower
+    than float32.
     """
     if config.precision is not Precision.auto:
         return getattr(torch, config.precision.value)
@@ -35,5 +36,5 @@ def dtype(config: ModelConfig) -> torch.dtype:
 
 
 def attention(config: ModelConfig) -> str:
-    """The name transformers has for the attention kernel. `auto` is sdpa, which PyTorch has on every device."""
+    """transformers' name of the attention kernel. `auto` is sdpa, which PyTorch has on every device."""
     return Attention.sdpa.value if config.attention is Attention.auto else config.attention.value

@@ -1,5 +1,5 @@
-"""4-bit weights of frozen linear modules: NF4 with double quantisation (Dettmers et al., QLoRA, NeurIPS 2023, arXiv
-2305.14314), by bitsandbytes. It is imported only where 4 bits are asked for."""
+"""4-bit weights of frozen linear modules: NF4 with double quantisation (QLoRA, Dettmers et al., NeurIPS 2023, arXiv
+2305.14314), by bitsandbytes. Imported only where finetuning.four_bit is set."""
 
 from functools import cache
 
@@ -11,16 +11,15 @@ from torch import nn
 from affect.config import ConfigError
 
 QUANTISATION = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
-"""The same in the words of transformers' BitsAndBytesConfig."""
+"""Arguments of transformers' BitsAndBytesConfig for the same quantisation."""
 
 BLOCK = 64
 """Weights that share a scale."""
 
 
 def quantise(model: nn.Module, names: list[str]) -> None:
-    """Puts the linear modules of these names into 4 bits, in place and on the device they are on. A weight takes half a
-    byte, and another 0.016 bytes for the scales of its block. Raises ConfigError where bitsandbytes would compute with
-    other weights than it was given."""
+    """Quantises the linear modules of these names, in place and on their device. A weight takes half a byte, and its
+    share of the block's scales 0.016 bytes. Raises ConfigError where bitsandbytes would dequantise wrongly."""
     broken = [name for name in names if model.get_submodule(name).in_features % BLOCK]
     if broken and not torch.cuda.is_available() and not _parts_of_blocks_are_restored():
         width = model.get_submodule(broken[0]).in_features
@@ -33,23 +32,23 @@ def quantise(model: nn.Module, names: list[str]) -> None:
         linear = model.get_submodule(name)
         assert isinstance(linear, nn.Linear) and not isinstance(linear, bitsandbytes.nn.Linear4bit), name
         model.set_submodule(name, _quantised(linear))
-    # By this peft tells that a Linear4bit has to get LoRA of its own kind.
+    # peft adds its LoRA for Linear4bit only to models with this mark.
     model.is_loaded_in_4bit = True
 
 
 @cache
 def _parts_of_blocks_are_restored() -> bool:
-    """Whether rows of one and a half blocks come back as they were, but for rounding. With AVX-512 they do not in
-    bitsandbytes 0.50, which takes the scales of other blocks for them."""
+    """Whether rows of one and a half blocks survive quantisation up to rounding. With AVX-512 they do not in
+    bitsandbytes 0.50, which applies the scales of other blocks."""
     spread = torch.arange(BLOCK * 3 * BLOCK // 2) * 0.618 % 1 - 0.5
     rows = spread.view(BLOCK, 3 * BLOCK // 2) * torch.arange(1, BLOCK + 1)[:, None]
-    back = dequantize_4bit(*quantize_4bit(rows, quant_type=QUANTISATION["bnb_4bit_quant_type"]))
-    # Rounding is 0.16 of a row's largest weight at the most, other scales make it 0.4 and more.
-    return bool(((back - rows).abs().amax(1) < 0.25 * rows.abs().amax(1)).all())
+    dequantised = dequantize_4bit(*quantize_4bit(rows, quant_type=QUANTISATION["bnb_4bit_quant_type"]))
+    # Rounding errs by at most 0.16 of a row's largest weight, wrong scales by 0.4 and more.
+    return bool(((dequantised - rows).abs().amax(1) < 0.25 * rows.abs().amax(1)).all())
 
 
 def _quantised(linear: nn.Linear) -> nn.Module:
-    made = bitsandbytes.nn.Linear4bit(
+    quantised = bitsandbytes.nn.Linear4bit(
         linear.in_features,
         linear.out_features,
         bias=linear.bias is not None,
@@ -58,19 +57,19 @@ def _quantised(linear: nn.Linear) -> nn.Module:
         compress_statistics=QUANTISATION["bnb_4bit_use_double_quant"],
         device="meta",
     )
-    made.weight = bitsandbytes.nn.Params4bit(
+    quantised.weight = bitsandbytes.nn.Params4bit(
         linear.weight.data,
         requires_grad=False,
         quant_type=QUANTISATION["bnb_4bit_quant_type"],
         compress_statistics=QUANTISATION["bnb_4bit_use_double_quant"],
-        module=made,
+        module=quantised,
     ).to(linear.weight.device)
     if linear.bias is not None:
-        made.bias = nn.Parameter(linear.bias.data, requires_grad=False)
+        quantised.bias = nn.Parameter(linear.bias.data, requires_grad=False)
     # On processors with AVX512-BF16 the first evaluation would otherwise repack the weights and compute in bfloat16
-    # from then on, so that a validation would change what is trained after it.
-    made.support_avx512bf16_for_cpu = False
-    return made.train(linear.training)
+    # from then on, so that a validation would change the training after it.
+    quantised.support_avx512bf16_for_cpu = False
+    return quantised.train(linear.training)
 
 
 def is_quantised(module: nn.Module) -> bool:
@@ -78,7 +77,7 @@ def is_quantised(module: nn.Module) -> bool:
 
 
 def restored(module: nn.Module) -> nn.Linear:
-    """An ordinary linear module with the weights that a quantised one computes with."""
+    """An ordinary linear module with the dequantised weights."""
     weight = dequantize_4bit(module.weight.data, module.weight.quant_state)
     linear = nn.Linear(
         module.in_features, module.out_features, bias=module.bias is not None, device="meta", dtype=weight.dtype

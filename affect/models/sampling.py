@@ -6,7 +6,7 @@ from affect.models.loading import own_frames
 
 
 def sampling(cfg: Config) -> Sampling:
-    """What is taken from a clip, for the modalities and the model of this run."""
+    """How clips are sampled for the modalities and the model of this run."""
     return Sampling(
         audio="a" in cfg.modalities,
         video="v" in cfg.modalities,

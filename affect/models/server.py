@@ -1,18 +1,17 @@
 """The family `server`: a model behind an OpenAI-compatible server (models/endpoint.py), such as vLLM.
 
-It answers in words: neither likelihoods nor weights come over the interface, so it is evaluated zero-shot with
-evaluation=generate, at temperature 0, and affect/cli/validate.py refuses all else. What affect cannot know of it:
+The interface returns text, neither likelihoods nor weights, so the model is evaluated zero-shot with
+evaluation=generate, at temperature 0; models/rules.py refuses all else. Unknown to affect are:
 
-- its weights. config.yaml has the address, the name under which the model is served, and model.revision, which is for
-  you to say. The same configuration may give other numbers when something else is served under that name.
-- its chat template, and what it does to sound and pictures. It gets the waveform as a wav file and the sampled frames
-  without loss, or as a silent video.
-- its special tokens, so that whatever looks like one in a transcript or a description is broken by a space.
-- its tokenizer, so that prompting.max_text_tokens is held against an estimate: a token for every BYTES_PER_TOKEN bytes
-  of UTF-8. The server's own limit is its own affair; what it refuses to take becomes a prediction with the outcome
-  `error`.
+- the weights. config.yaml has the address, the served name, and model.revision, which the user states. The same
+  configuration may give other numbers when something else is served under that name.
+- the chat template and the preprocessing. The server gets the waveform as a wav file, and the sampled frames as
+  lossless pictures or as a silent video.
+- the special tokens, so whatever looks like one in a transcript or a description is broken by a space.
+- the tokenizer, so prompting.max_text_tokens is compared with an estimate: a token for every BYTES_PER_TOKEN bytes of
+  UTF-8. What the server refuses as too long becomes a prediction with the outcome `error`.
 
-"Token ids" are code points here, since what comes back is text.
+"Token ids" are code points here, since the answer is text.
 """
 
 import hashlib
@@ -31,18 +30,19 @@ from affect.config.logs import LOG
 from affect.data.media import SAMPLING_RATE, Clip
 from affect.models.answer_cache import Answers, Kept
 from affect.models.chat import neutralise_messages
-from affect.models.endpoint import Client, Hope, Refused, each, parts
+from affect.models.endpoint import CircuitBreaker, Client, Refused, each
 from affect.models.protocol import Conversation
+from affect.models.server_media import with_media
 from affect.models.unanswered import Unanswered
 
 VERSION = 1
-"""To be raised when other requests are made of the same conversations."""
+"""To be raised when the same conversations lead to other requests."""
 
 BYTES_PER_TOKEN = 4
 
 
 class ServerEncoder:
-    """Conversations to batches, which hold them as they are: what is sent is made while other requests wait."""
+    """Puts conversations into batches unchanged; media are encoded while other requests wait for their answer."""
 
     sampling_rate = SAMPLING_RATE
     tokens_known = False
@@ -58,7 +58,7 @@ class ServerEncoder:
         return "".join(map(chr, ids))
 
     def render(self, messages: list[dict]) -> str:
-        """What is sent. How the turns are put together is the server's affair, so that they stand under headings."""
+        """The text that is sent, with a heading for each turn, since the server applies the chat template."""
         media = {"audio": "<audio>", "video": f"<video: {self.num_frames} frames>"}
         return "".join(
             f"[{message['role']}]\n"
@@ -68,10 +68,10 @@ class ServerEncoder:
         )
 
     def count_text(self, messages: list[dict]) -> int:
-        """An estimate, see above; without the tokens of the chat template.
+        """An estimate, see above, without the tokens of the chat template.
 
-        SmolLM2's tokenizer, of 49,152 tokens, has 4.05 bytes to a token in the demo's prompts, and 3.7 in transcripts
-        alone. A Chinese character has three bytes, and most often a token to itself or a share in one.
+        SmolLM2's tokenizer (49,152 tokens) has 4.05 bytes a token in the demo's prompts and 3.7 in transcripts alone. A
+        Chinese character has three bytes, and mostly one token or less.
         """
         texts = [part["text"] for message in messages for part in message["content"] if part["type"] == "text"]
         return sum(-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts)
@@ -84,39 +84,39 @@ class Served(nn.Module):
         super().__init__()
         self.towers: dict[str, list[str]] = {}
         self.new: frozenset[str] = frozenset()
-        self.config, self.hope = config, Hope()
+        self.config, self.breaker = config, CircuitBreaker()
         self.answers = Answers(cache_root / "answers.sqlite")
         self.client: Client | None = None
 
     def generate(self, batch: dict[str, Any], max_new_tokens: int) -> list[list[int] | Unanswered]:
-        """The answers, model.concurrency asked for at a time, the same request once.
+        """The answers; model.concurrency requests at a time, equal requests once.
 
         Raises ConfigError where no request can be answered: the server is down, refuses the key, does not have the
-        model, or refused the first endpoint.HOPELESS_AFTER requests. Answers that came before are kept.
+        model, or refused the first endpoint.MAX_FIRST_REFUSALS requests. Answers that came before are kept.
         """
         conversations: list[Conversation] = batch["conversations"]
         messages = [neutralise_messages(c.messages, None) for c in conversations]
         keys = [self._key(m, c, max_new_tokens) for m, c in zip(messages, conversations, strict=True)]
-        with self.answers.at_hand() as kept, self._connected() as client:
-            made: dict[str, str | Unanswered] = {**self._known(kept, set(keys))}
+        with self.answers.opened() as kept, self._connected() as client:
+            answers: dict[str, str | Unanswered] = {**self._known(kept, set(keys))}
 
             def ask(at: int) -> str:
-                one = conversations[at]
-                clip = Clip(waveform=one.waveform, frames=one.frames, seconds=one.seconds)
-                sent = parts(messages[at], clip, as_video=self.config.video is ServerVideo.video)
+                conversation = conversations[at]
+                clip = Clip(waveform=conversation.waveform, frames=conversation.frames, seconds=conversation.seconds)
+                sent = with_media(messages[at], clip, as_video=self.config.video is ServerVideo.video)
                 return client.complete(sent, max_tokens=max_new_tokens, temperature=0.0).text
 
-            missing = {key: at for at, key in enumerate(keys) if key not in made}
+            missing = {key: at for at, key in enumerate(keys) if key not in answers}
             for at, outcome in each(missing.values(), ask, self.config.concurrency):
                 if isinstance(outcome, Refused):
-                    made[keys[at]] = Unanswered(str(outcome))
-                    self.hope.refused(outcome)
+                    answers[keys[at]] = Unanswered(str(outcome))
+                    self.breaker.refused(outcome)
                 else:
-                    made[keys[at]] = outcome
-                    self.hope.answered = True
+                    answers[keys[at]] = outcome
+                    self.breaker.answered = True
                     kept.add(keys[at], outcome)
-        answers = [made[key] for key in keys]
-        return [answer if isinstance(answer, Unanswered) else list(map(ord, answer)) for answer in answers]
+        ordered = [answers[key] for key in keys]
+        return [answer if isinstance(answer, Unanswered) else list(map(ord, answer)) for answer in ordered]
 
     def settle(self) -> None:
         """See affect.models.settle."""
@@ -136,7 +136,7 @@ class Served(nn.Module):
 
     @contextmanager
     def _connected(self) -> Iterator[Client]:
-        """The client, for all batches the same; after an exception there is nobody who waits for its answers."""
+        """The client, one for all batches. An exception closes it, since nobody waits for its answers any more."""
         if self.client is None:
             self.client = Client(of_model(self.config))
             weakref.finalize(self, self.client.close)
@@ -148,7 +148,7 @@ class Served(nn.Module):
             raise
 
     def _key(self, messages: list[dict], conversation: Conversation, max_new_tokens: int) -> str:
-        """Of all that an answer depends on, as far as that is known here. The address is not in it: the same model
+        """The hash of everything an answer depends on, as far as it is known. The address is left out: the same model
         moves between machines."""
         config, frames = self.config, conversation.frames
         shape = None if frames is None else [*frames.shape, conversation.seconds]

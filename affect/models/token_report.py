@@ -8,18 +8,18 @@ from affect.models.loading import own_frames
 from affect.models.protocol import Conversation, Encoder
 
 SECONDS = 5.0
-"""Of the clip of noise: about what an utterance lasts."""
+"""Duration of the clip of noise: about that of an utterance."""
 RATE, SIDES = 25.0, (270, 480)
-"""Frames a second, height and width in pixels of the clip of noise with media=native, where no setting says them."""
+"""Frames a second, height and width in pixels of the clip of noise with media=native, where nothing sets them."""
 
 
 def in_words(encoder: Encoder, config: ModelConfig, modalities: str) -> list[str]:
-    """A sentence for the sound and one for the picture, as far as `modalities` has them; none of a model of a
-    server, whose tokens are not known here."""
+    """A sentence for the sound and one for the video, where `modalities` has them; none for a model at a server, whose
+    tokens are not known here."""
     if isinstance(config, ServerConfig):
         return []
     seconds = min(SECONDS, config.max_seconds)
-    # Noise, since some models leave out frames that are like the one before.
+    # Noise, since some models leave out frames that resemble the one before.
     random = np.random.default_rng(0)
     sentences = []
     if "a" in modalities:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """In the place of a generated answer: there is none."""
+    """Stands in place of a generated answer where there is none."""
 
     reason: str
     """A sentence, with the remedy."""

@@ -1,56 +1,47 @@
-"""Pretrained weights kept in memory between the jobs of a multirun.
+"""Keeps pretrained weights in memory between the jobs of a multirun.
 
-Fine-tuning with LoRA leaves pretrained weights alone, so what a job has to give back is its adapters. A part that was
-trained whole is not given back: the next job that wants it loads it again. New towers are never kept.
+Fine-tuning with LoRA does not change pretrained weights, so only the adapters are taken out after a job. A part whose
+own weights were trained is dropped, and the next job loads it again. New towers are never kept.
 """
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from affect.config import Config
-from affect.models import loading, precision, protocol
-
 _parts: dict[Hashable, Any] = {}
 _wanted: set[Hashable] | None = None
-"""Keys that the present job has asked for; None outside of `borrowed`, where nothing is kept."""
+"""Keys that the current job has asked for; None outside of `keeping`, where nothing is kept."""
 
 
 def part(key: Hashable, make: Callable[[], Any]) -> Any:
-    """What `make` gives, or gave to an earlier job under the same `key`. The random state is left as it was, so that
-    the new towers of a job begin with the same weights whether or not something had to be loaded for it."""
+    """The result of `make`, or that of an earlier job under the same `key`. The random state is left as it was, so that
+    the new towers of a job start from the same weights whether or not something had to be loaded."""
     if _wanted is not None and key in _parts:
         _wanted.add(key)
         return _parts[key]
-    with torch.random.fork_rng(devices=[]):  # loading is done on the CPU
-        made = make()
+    with torch.random.fork_rng(devices=[]):  # models are loaded on the CPU
+        result = make()
     if _wanted is not None:
-        if isinstance(made, nn.Module):
-            made.requires_grad_(False)  # so that what requires a gradient later is what fine-tuning chose
-        _parts[key] = made
+        if isinstance(result, nn.Module):
+            result.requires_grad_(False)  # so that only what fine-tuning chooses requires a gradient
+        _parts[key] = result
         _wanted.add(key)
-    return made
+    return result
 
 
 @contextmanager
-def borrowed(cfg: Config, modalities: str | None = None) -> Iterator[tuple[protocol.Model, protocol.Encoder]]:
-    """The model and encoder of `models.load` for the block; afterwards their pretrained parts are ready for the next
-    job. `modalities` are those of the run unless given. After an error nothing is kept."""
+def keeping() -> Iterator[None]:
+    """Keeps the parts that the block asks for, ready for the next job. After an error nothing is kept."""
     global _wanted
     _wanted = set()
     try:
-        yield loading.load(
-            precision.settled(cfg.model, cfg.trainer),
-            modalities=cfg.modalities if modalities is None else modalities,
-            cache_root=Path(cfg.cache_root).expanduser(),
-        )
+        yield
     except BaseException:
-        _parts.clear()
+        clear()
         raise
     finally:
         used, _wanted = _wanted, None
@@ -58,14 +49,18 @@ def borrowed(cfg: Config, modalities: str | None = None) -> Iterator[tuple[proto
         if isinstance(kept, nn.Module):
             _take_out_adapters(kept)
             kept.eval()
-        # Only what this job used is kept: the next one most likely wants the same, and memory is not without end.
+        # Only what this job used is kept, to save memory: the next job most likely uses the same.
         if key not in used or (isinstance(kept, nn.Module) and any(p.requires_grad for p in kept.parameters())):
             del _parts[key]
 
 
+def clear() -> None:
+    """Drops all parts."""
+    _parts.clear()
+
+
 def give_up(changed: set[nn.Module]) -> None:
-    """Does not keep the parts that any of these modules belongs to, since their frozen weights are not what was
-    loaded."""
+    """Drops the parts that any of these modules belongs to, because their frozen weights have been changed."""
     for key, kept in list(_parts.items()):
         if isinstance(kept, nn.Module) and not changed.isdisjoint(kept.modules()):
             del _parts[key]

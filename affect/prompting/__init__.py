@@ -1,1 +1,1 @@
-"""Records to chat messages. No torch."""
+"""Prompts: chat messages of a record, few-shot examples, token budget, reasoning text. No torch."""

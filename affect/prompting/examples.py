@@ -1,4 +1,4 @@
-"""The prompt of every record and task of a split."""
+"""The examples of a split: a prompt and its answer for every record and task."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,7 @@ def examples(
     parts: list[Part], split: str, cfg: Config, count_text: Callable[[list[dict]], int], labelled_only: bool
 ) -> list[Example]:
     """An example for every task of every record of a split, within the token budget."""
-    made, chosen = [], fewshot.for_split(parts, split, cfg)
+    prompts, shots = [], fewshot.for_split(parts, split, cfg)
     for part in parts:
         if part.split != split:
             continue
@@ -24,12 +24,12 @@ def examples(
                 if labelled_only and name not in record.labels:
                     continue
                 task = config.task_definitions[name]
-                shots = chosen[record.id, name]
-                example = messages.example(record, task, cfg.prompting, cfg.modalities, count_text, shots)
+                shown = shots[record.id, name]
+                example = messages.example(record, task, cfg.prompting, cfg.modalities, count_text, shown)
                 if cfg.evaluation.calibration is Calibration.contextual and split != "train":
                     blank = messages.content_free(example, cfg.prompting, cfg.modalities)
                     example = replace(example, content_free=blank)
-                made.append(example)
-    for sentence in messages.losses(made, cfg.prompting):
+                prompts.append(example)
+    for sentence in messages.losses(prompts, cfg.prompting):
         LOG.info(f"{split}: {sentence}")
-    return made
+    return prompts

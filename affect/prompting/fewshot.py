@@ -1,14 +1,11 @@
-"""Chooses the labelled training examples in a prompt. Pure: records in, records out; their clips are not opened.
+"""Choice of the labelled training examples in a prompt.
 
-An example is never of the clip's own group (video, dialogue, speaker), which would tell of it more than a stranger's
-clip can, and never of a split that is evaluated.
+An example never comes from the clip's own group (video, dialogue, speaker), nor from a split that is evaluated.
 """
 
 import hashlib
-import math
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,116 +21,105 @@ if TYPE_CHECKING:
 TERM = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 """A run of kana and Chinese characters, or a word of other letters and digits."""
 
+BATCH = 256
+"""Texts compared with the pool at a time: a matrix of 16,000 by 16,000 similarities would take 2 GB."""
+
 
 def terms(text: str) -> list[str]:
-    """The words of a text, in lower case; of Chinese and kana, every character and every pair of neighbours, since no
-    spaces part their words.
+    """The words of a text in lower case. Chinese and kana, which have no spaces, give every character and every pair
+    of neighbours.
 
     >>> terms("Oh no, NOT again"), terms("真高兴 OK")
     (['oh', 'no', 'not', 'again'], ['真', '高', '兴', '真高', '高兴', 'ok'])
     """
-    found = []
+    words = []
     for run in TERM.findall(text.casefold()):
         if "\u3040" <= run[0] <= "\u9fff" or "\uf900" <= run[0] <= "\ufaff":
-            found += [*run, *(run[i : i + 2] for i in range(len(run) - 1))]
+            words += [*run, *(run[i : i + 2] for i in range(len(run) - 1))]
         else:
-            found.append(run)
-    return found
+            words.append(run)
+    return words
 
 
-class Index:
-    """Texts that can be asked which of them are near another one.
+def similarities(texts: Sequence[str], pool: Sequence[str]) -> Iterator[np.ndarray]:
+    """For each text, the cosine of its TF-IDF vector with those of the pool: float64[len(pool)] in [0, 1].
 
-    The cosine of TF-IDF: a term that stands c times in a text weighs c · (ln((1 + n) / (1 + d)) + 1), where d of the n
-    texts have it (Salton and Buckley, Term-weighting approaches in automatic text retrieval, 1988, with the counts
-    smoothed by one). Terms of a question that no text has count in its length only by being absent.
+    Vocabulary and document frequencies come from the pool; other terms of a text are ignored.
     """
+    # Imported here because it takes a second, and only few-shot prompts need it.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.metrics.pairwise import linear_kernel
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        counts = [Counter(terms(text)) for text in texts]
-        self.num_texts = len(texts)
-        in_texts = Counter(term for count in counts for term in count)
-        self.weight = {term: math.log((1 + len(texts)) / (1 + n)) + 1 for term, n in in_texts.items()}
-        rows: dict[str, list[int]] = {term: [] for term in in_texts}
-        values: dict[str, list[float]] = {term: [] for term in in_texts}
-        for row, count in enumerate(counts):
-            weights = self._weights(count)
-            for term, weight in weights.items():
-                rows[term].append(row)
-                values[term].append(weight)
-        # By term and not by text, so that a question costs what the texts cost that share a term with it.
-        self.postings = {term: (np.array(rows[term]), np.array(values[term])) for term in in_texts}
-
-    def _weights(self, count: Counter[str]) -> dict[str, float]:
-        weights = {term: n * self.weight[term] for term, n in count.items() if term in self.weight}
-        length = math.sqrt(sum(weight**2 for weight in weights.values()))
-        return {term: weight / length for term, weight in weights.items()}
-
-    def similarities(self, text: str) -> np.ndarray:
-        """Cosine of every text with `text`: float64[num_texts] in [0, 1], 0 where they share no term."""
-        scores = np.zeros(self.num_texts)
-        for term, weight in self._weights(Counter(terms(text))).items():
-            rows, values = self.postings[term]
-            scores[rows] += weight * values
-        return scores
+    if not any(map(terms, pool)):  # scikit-learn refuses an empty vocabulary
+        yield from np.zeros((len(texts), len(pool)))
+        return
+    vectorizer = TfidfVectorizer(analyzer=terms)
+    pool_rows = vectorizer.fit_transform(pool)
+    for start in range(0, len(texts), BATCH):
+        # Equal similarities may differ in the last bits, by the order in which their terms are added up.
+        yield from linear_kernel(vectorizer.transform(texts[start : start + BATCH]), pool_rows).round(12)
 
 
 def choose(
     records: Sequence[Record], pool: Sequence[Record], task: Task, prompting: PromptingConfig, modalities: str
 ) -> dict[str, tuple[Record, ...]]:
-    """By id of each of `records`, prompting.fewshot.k examples out of `pool`, the most similar last.
+    """The prompting.fewshot.k examples of each record out of `pool`, by record id, the most similar last.
 
-    All are of one dataset. What is compared is the transcript, and where `modalities` leaves that out, the descriptions
-    that are shown. Equally similar ones are drawn by prompting.fewshot.seed and the id of the record, so what a record
-    gets depends on the pool and on nothing else. Raises DataError where fewer than k are left of other groups.
+    All records are of one dataset. Transcripts are compared, or the shown descriptions where `modalities` has no text.
+    Equally similar examples are drawn by prompting.fewshot.seed and the record's id, so the choice depends neither on
+    the order of the pool nor on other records. Raises DataError where fewer than k examples are of other groups.
     """
-    wanted = prompting.fewshot.k
-    if not wanted:
+    k = prompting.fewshot.k
+    if not k:
         return {record.id: () for record in records}
-    # The order of the pool must not matter, since it is that of the annotation files.
     labelled = sorted((record for record in pool if task.name in record.labels), key=lambda record: record.id)
-    similar = prompting.fewshot.choice is ExampleChoice.similar
-    index = Index([_compared(record, prompting, modalities) for record in labelled]) if similar else None
-    codes = {group: code for code, group in enumerate({record.group for record in (*labelled, *records)})}
-    groups = np.array([codes[record.group] for record in labelled], dtype=int)
+    group_codes = {group: code for code, group in enumerate({record.group for record in (*labelled, *records)})}
+    groups = np.array([group_codes[record.group] for record in labelled], dtype=int)
+    by_similarity = prompting.fewshot.choice is ExampleChoice.similar
+    texts, pool_texts = (
+        [_compared_text(record, prompting, modalities) if by_similarity else "" for record in some]
+        for some in (records, labelled)
+    )
+    all_scores = similarities(texts, pool_texts) if by_similarity else [None] * len(records)
     chosen = {}
-    for record in records:
-        others = np.flatnonzero(groups != codes[record.group])
-        if len(others) < wanted:
+    for record, scores in zip(records, all_scores, strict=True):
+        others = np.flatnonzero(groups != group_codes[record.group])
+        if len(others) < k:
             raise DataError(
                 f"{record.source or record.id}: {record.id} has {len(others)} training examples of"
-                f" '{record.dataset}.{task.name}' outside its own group '{record.group}', and"
-                f" prompting.fewshot.k={wanted} asks for more: lower prompting.fewshot.k, or use more training clips"
+                f" '{record.dataset}.{task.name}' outside its own group '{record.group}', fewer than"
+                f" prompting.fewshot.k={k}: lower prompting.fewshot.k, or use more training clips"
             )
         seed = int.from_bytes(hashlib.sha256(f"{prompting.fewshot.seed}/{record.id}".encode()).digest()[:8])
         order = np.random.default_rng(seed).permutation(others)
-        if index is not None:
-            scores = index.similarities(_compared(record, prompting, modalities))[order]
-            # Only those that can be among the k are sorted: it is done for every clip of a dataset.
-            least = np.partition(scores, len(scores) - wanted)[len(scores) - wanted]
-            near = np.flatnonzero(scores >= least)
-            order = order[near[np.argsort(-scores[near], kind="stable")]]
-        chosen[record.id] = tuple(labelled[i] for i in order[:wanted][::-1])
+        if scores is not None:
+            # A stable sort of the shuffled pool draws among equals; only those that can be among the k are sorted.
+            shuffled = scores[order]
+            kth_best = np.partition(shuffled, len(shuffled) - k)[len(shuffled) - k]
+            near = np.flatnonzero(shuffled >= kth_best)
+            order = order[near[np.argsort(-shuffled[near], kind="stable")]]
+        chosen[record.id] = tuple(labelled[i] for i in order[:k][::-1])
     return chosen
 
 
-def _compared(record: Record, prompting: PromptingConfig, modalities: str) -> str:
+def _compared_text(record: Record, prompting: PromptingConfig, modalities: str) -> str:
     if "t" in modalities:
         return record.text
     return "\n".join(text for text, _ in messages.descriptions(record, prompting, modalities).values())
 
 
 def for_split(parts: "Sequence[Part]", split: str, cfg: Config) -> dict[tuple[str, str], tuple[Record, ...]]:
-    """By id of a record of `split` and name of a task, the examples of its prompt, which are none where
-    prompting.fewshot.k is 0. The examples come from the training split of the same dataset, which has to be among
-    `parts`."""
-    made: dict[tuple[str, str], tuple[Record, ...]] = {}
+    """The examples for every record of a split, by record id and task name; empty where prompting.fewshot.k is 0.
+
+    Examples come from the training split of the same dataset, which has to be among `parts`.
+    """
+    examples: dict[tuple[str, str], tuple[Record, ...]] = {}
     for part in parts:
         if part.split != split:
             continue
-        pool = [r for p in parts if p.dataset == part.dataset and p.split == "train" for r in p.records]
-        for name in cfg.datasets[part.dataset].tasks:
-            task = cfg.datasets[part.dataset].task_definitions[name]
-            chosen = choose(part.records, pool, task, cfg.prompting, cfg.modalities)
-            made |= {(id, name): examples for id, examples in chosen.items()}
-    return made
+        pool = [r for other in parts if (other.dataset, other.split) == (part.dataset, "train") for r in other.records]
+        dataset = cfg.datasets[part.dataset]
+        for name in dataset.tasks:
+            chosen = choose(part.records, pool, dataset.task_definitions[name], cfg.prompting, cfg.modalities)
+            examples |= {(record_id, name): shots for record_id, shots in chosen.items()}
+    return examples

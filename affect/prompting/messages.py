@@ -1,5 +1,8 @@
-"""Builds the chat messages of a record. Pure: no model, no files. Training and evaluation build their prompts here and
-nowhere else, and an ablation differs from the full prompt only in the slots of the modality that is left out."""
+"""Chat messages of a record. Pure: no model, no files.
+
+Training and evaluation both build their prompts here. An ablation differs from the full prompt only in the slots of the
+modality that is left out.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,54 +12,53 @@ from affect.config import DESCRIPTIONS, DataError, DescriptionsPosition, Prompti
 from affect.data import Record
 
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-"""What is cut from a transcript or a description at a time. Kana and Chinese characters count one by one, since no
-spaces part their words."""
+"""The unit in which transcripts and descriptions are cut. Kana and Chinese characters, which have no spaces, count one
+by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One question about one record: what is put to the model, and what it should answer."""
+    """One question about one record, with its answer."""
 
     record: Record
     task: Task
     language: str
     messages: list[dict]
     answer: str | None
-    """The text of a right answer; None where the record has no label for the task."""
+    """The text of the gold label; None where the record has none for the task."""
     marker: str = ""
-    """What the model writes before its final answer, the space between them included; empty where it answers at
-    once."""
+    """What the model writes before its final answer, with the space between; empty where it answers at once."""
     shown: Mapping[str, str] = field(default_factory=dict)
-    """The text of the user's turn by slot, as it stands in `messages`."""
+    """The text of the user turn by slot, as in `messages`."""
     content_free: Sequence[list[dict]] = ()
-    """The same prompt about a clip that says nothing, once with each of CONTENT_FREE; only where it is asked for."""
+    """The same prompt without content, once for each of CONTENT_FREE; only for contextual calibration."""
     dropped_examples: int = 0
-    """Few-shot examples left out to meet the token budget."""
+    """Few-shot examples dropped to meet the token budget."""
     dropped_turns: int = 0
-    """Context turns left out to meet the token budget."""
+    """Context turns dropped to meet the token budget."""
     dropped_description_words: int = 0
     """Words cut from the ends of the clip's own descriptions to meet the token budget."""
     dropped_words: int = 0
-    """Words cut from the beginning of the transcript to meet the token budget."""
+    """Words cut from the start of the transcript to meet the token budget."""
     cut_description_words: int = 0
-    """Words cut from the ends of the clip's own descriptions by prompting.max_description_words, before any budget."""
+    """Words cut from the ends of the clip's own descriptions by prompting.max_description_words."""
 
     @property
     def target(self) -> str | None:
-        """What fine-tuning teaches: the answer, after its marker where there is one."""
+        """The text learnt in fine-tuning: marker and answer."""
         return None if self.answer is None else self.marker + self.answer
 
 
 def question(task: Task, language: str) -> str:
-    """The task's question with its labels or range filled in."""
+    """The question of a task with its labels or range."""
     low, high = ("" if bound is None else task.answer(bound, language) for bound in (task.low, task.high))
     labels = ", ".join(task.word(label, language) for label in task.labels)
     return task.question[language].format(labels=labels, low=low, high=high)
 
 
 def descriptions_shown(prompting: PromptingConfig, modalities: str) -> list[str]:
-    """Names of the descriptions that stand in a prompt of these modalities, in order. What is left out of the
-    modalities is left out of the descriptions too, unless prompting.descriptions_without_media.
+    """Names of the descriptions that prompts show, in order. Those of a modality that is left out are left out too,
+    unless prompting.descriptions_without_media.
 
     >>> descriptions_shown(PromptingConfig(name="x", descriptions=["video", "audio"]), "ta")
     ['audio']
@@ -69,9 +71,9 @@ def descriptions_shown(prompting: PromptingConfig, modalities: str) -> list[str]
 
 
 def descriptions(record: Record, prompting: PromptingConfig, modalities: str) -> dict[str, tuple[str, int]]:
-    """By name, the text of each description that is shown and the number of words that prompting.max_description_words
-    has cut from its end. Raises DataError where the record has none of that name."""
-    made = {}
+    """By name, the text of each shown description and the number of words that prompting.max_description_words cut
+    from its end. Raises DataError where the record has no description of that name."""
+    texts = {}
     for name in descriptions_shown(prompting, modalities):
         if name not in record.knowledge:
             raise DataError(
@@ -79,12 +81,12 @@ def descriptions(record: Record, prompting: PromptingConfig, modalities: str) ->
                 f" prompting.descriptions names: make it with affect knowledge, or take {name} out of"
                 " prompting.descriptions"
             )
-        made[name] = _first_words(record.knowledge[name].strip(), prompting.max_description_words)
-    return made
+        texts[name] = _first_words(record.knowledge[name].strip(), prompting.max_description_words)
+    return texts
 
 
 def _first_words(text: str, most: int | None) -> tuple[str, int]:
-    """The text up to the end of its first `most` words, and how many more it had."""
+    """The first `most` words of a text, and the number of words cut."""
     ends = [0, *(word.end() for word in WORD.finditer(text))]
     if most is None or len(ends) - 1 <= most:
         return text, 0
@@ -94,8 +96,11 @@ def _first_words(text: str, most: int | None) -> tuple[str, int]:
 def slots(
     record: Record, task: Task, prompting: PromptingConfig, modalities: str, examples: Sequence[Record] = ()
 ) -> dict[str, str]:
-    """The text of the user's turn by slot, in the order in which it is written. The transcript and the turns before it
-    are the text modality; the question is always there. `examples` are labelled records, the most telling last."""
+    """The text of the user turn by slot, in order.
+
+    Transcript and context are the text modality; the question is always there. examples: labelled records, the most
+    similar last.
+    """
     wording, parts = prompting.fewshot, {}
     for number, shot in enumerate(examples, 1):
         clip = "".join(_clip(shot, prompting, modalities).values())
@@ -114,41 +119,44 @@ def slots(
 
 
 def _clip(record: Record, prompting: PromptingConfig, modalities: str) -> dict[str, str]:
-    """What is said in a clip and what its sound and its picture are like, by slot."""
+    """Transcript and descriptions of a clip by slot."""
     wordings = {
         "audio": prompting.audio_description,
         "video": prompting.video_description,
         "audio_video": prompting.audio_video_description,
     }
-    told = {
+    described = {
         f"{name} description": wordings[name][record.language].format(text=text)
         for name, (text, _) in descriptions(record, prompting, modalities).items()
     }
-    said = {"transcript": prompting.transcript[record.language].format(text=record.text)} if "t" in modalities else {}
-    return told | said if prompting.descriptions_position is DescriptionsPosition.before else said | told
+    transcript = (
+        {"transcript": prompting.transcript[record.language].format(text=record.text)} if "t" in modalities else {}
+    )
+    before = prompting.descriptions_position is DescriptionsPosition.before
+    return described | transcript if before else transcript | described
 
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
-"""What stands for words where there are none (Zhao et al. 2021, arXiv 2102.09690, section 5)."""
+"""Content-free inputs of contextual calibration (Zhao et al. 2021, arXiv 2102.09690, section 5)."""
 
 
 def content_free(example: Example, prompting: PromptingConfig, modalities: str) -> list[list[dict]]:
-    """The messages of `example` with each of CONTENT_FREE in the place of the clip's words and descriptions, and
-    without the turns before it. Few-shot examples stay."""
-    made = []
+    """The messages of `example` with each of CONTENT_FREE in place of transcript and descriptions, and without context.
+    Few-shot examples stay."""
+    prompts = []
     for text in CONTENT_FREE:
         record = replace(example.record, text=text, knowledge=dict.fromkeys(example.record.knowledge, text))
         blank = _clip(record, prompting, modalities)
         shown = {slot: blank.get(slot, words) for slot, words in example.shown.items() if slot != "context"}
-        made.append(_turns(record, shown, prompting, modalities))
-    return made
+        prompts.append(_turns(record, shown, prompting, modalities))
+    return prompts
 
 
 def messages(
     record: Record, task: Task, prompting: PromptingConfig, modalities: str, examples: Sequence[Record] = ()
 ) -> list[dict]:
-    """Chat messages: a system turn; then video, audio and text as the parts of the user's turn. `examples` are labelled
-    records that are shown as text. Raises DataError where a description is missing."""
+    """Chat messages: a system turn, then a user turn of video, audio and text. examples: labelled records, shown as
+    text. Raises DataError where a description is missing."""
     return _turns(record, slots(record, task, prompting, modalities, examples), prompting, modalities)
 
 
@@ -169,16 +177,16 @@ def example(
     count: Callable[[list[dict]], int],
     examples: Sequence[Record] = (),
 ) -> Example:
-    """The example of a record and a task within the token budget; `count` gives the number of text tokens of messages.
+    """The example of a record and a task within the token budget.
 
-    Over the budget, few-shot examples go first, the least similar (the first) before the others; then whole context
-    turns, oldest first; then the last words of the descriptions, the longest first; then words of the transcript, from
-    its beginning: the end of an utterance is what punchlines and answers hang on. Raises DataError when that is not
-    allowed or not enough, and where a description is missing.
+    count: number of text tokens of messages. Over the budget, few-shot examples are dropped first, the least similar
+    (the first) before the others; then whole context turns, oldest first; then the last words of the longest
+    descriptions; then the first words of the transcript, since punchlines and answers come at the end of an utterance.
+    Raises DataError where dropping is not allowed or not enough, and where a description is missing.
     """
     ends = [0, *(word.end() for word in WORD.finditer(record.text))]
-    told = descriptions(record, prompting, modalities)
-    num_words = {name: len(WORD.findall(text)) for name, (text, _) in told.items()}
+    described = descriptions(record, prompting, modalities)
+    num_words = {name: len(WORD.findall(text)) for name, (text, _) in described.items()}
     longest = max(num_words.values(), default=0)
     has_text = "t" in modalities
     most = (len(examples), len(record.context) if has_text else 0, longest, len(ends) - 1 if has_text else 0)
@@ -228,18 +236,18 @@ def example(
         dropped_turns=dropped[1],
         dropped_description_words=sum(max(0, words - kept) for words in num_words.values()),
         dropped_words=dropped[3],
-        cut_description_words=sum(cut for _, cut in told.values()),
+        cut_description_words=sum(cut for _, cut in described.values()),
     )
 
 
 def _lead(marker: str) -> str:
-    """A marker as it stands before an answer: a full-width colon brings its own space."""
+    """A marker with the space before an answer, which a full-width colon does not need."""
     marker = marker.rstrip()
     return marker if marker.endswith("\uff1a") else f"{marker} "
 
 
 def _smallest(enough: Callable[[int], bool], most: int) -> int:
-    """The smallest n in 0..most for which `enough`, which stays true once it is; `most` if there is none."""
+    """The smallest n in 0..most for which the monotonic `enough` holds; `most` if there is none."""
     low, high = 0, most
     while low < high:
         middle = (low + high) // 2
@@ -251,22 +259,22 @@ def _smallest(enough: Callable[[int], bool], most: int) -> int:
 
 
 def losses(examples: Sequence[Example], prompting: PromptingConfig) -> list[str]:
-    """A sentence for each way in which prompts lost words: to the token budget, and to max_description_words."""
+    """A sentence for each reason why prompts were shortened: the token budget, and max_description_words."""
     sentences = []
-    shortened = {
-        what: [getattr(example, name) for example in examples]
-        for what, name in (
+    dropped = {
+        unit: [getattr(example, name) for example in examples]
+        for unit, name in (
             ("examples", "dropped_examples"),
             ("context turns", "dropped_turns"),
             ("words of descriptions", "dropped_description_words"),
             ("words of transcript", "dropped_words"),
         )
     }
-    prompts = sum(map(any, zip(*shortened.values(), strict=True)))
+    prompts = sum(map(any, zip(*dropped.values(), strict=True)))
     if prompts:
-        # What no prompt has cannot be lost; what all have and none lost is worth a 0.
+        # Units that every prompt has are listed with 0 too.
         optional = {"examples", "words of descriptions"}
-        lost = [f"{sum(n)} {what}" for what, n in shortened.items() if sum(n) or what not in optional]
+        lost = [f"{sum(n)} {unit}" for unit, n in dropped.items() if sum(n) or unit not in optional]
         sentences.append(
             f"{prompts} of {len(examples)} prompts were over prompting.max_text_tokens={prompting.max_text_tokens}"
             f" and lost {', '.join(lost[:-1])} and {lost[-1]}"
@@ -281,8 +289,8 @@ def losses(examples: Sequence[Example], prompting: PromptingConfig) -> list[str]
 
 
 def final_answer(text: str, marker: str) -> str | None:
-    """What stands after the last `marker` in a generated text, None where it is not there; the whole text where there
-    is no marker to look for. Upper case, markdown emphasis and a full-width colon do not matter.
+    """The text after the last `marker`; None where a generated text lacks it, the whole text where `marker` is empty.
+    Case, markdown emphasis and a full-width colon do not matter.
 
     >>> final_answer("It sounds tense. **Answer:** fear", "Answer: "), final_answer("It sounds tense", "Answer: ")
     (' fear', None)
@@ -290,6 +298,17 @@ def final_answer(text: str, marker: str) -> str | None:
     word = marker.strip().rstrip(":\uff1a").rstrip()
     if not word:
         return text
-    # Emphasis may close before or after the colon, **Answer**: and **Answer:**.
-    found = list(re.finditer(rf"{re.escape(word)}[*_ ]*[:\uff1a][*_]*", text, re.IGNORECASE))
-    return text[found[-1].end() :] if found else None
+    # Emphasis may close before or after the colon: **Answer**: and **Answer:**.
+    matches = list(re.finditer(rf"{re.escape(word)}[*_ ]*[:\uff1a][*_]*", text, re.IGNORECASE))
+    return text[matches[-1].end() :] if matches else None
+
+
+CHARACTERS_PER_TOKEN = 4
+"""Of a text token, about: with it lengths of text and of audio can be added up."""
+
+
+def prompt_length(example: Example, audio_tokens: float = 0.0) -> float:
+    """Length of a prompt in characters, audio tokens included: enough to put prompts of like length into one batch
+    without tokenising all of them."""
+    texts = (part["text"] for part in example.messages[-1]["content"] if part["type"] == "text")
+    return sum(map(len, texts)) + CHARACTERS_PER_TOKEN * audio_tokens

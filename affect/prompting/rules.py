@@ -1,4 +1,4 @@
-"""Rules that span the fields of prompting: wording, examples, token budget."""
+"""Rules over several fields of the group `prompting`."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,7 @@ from affect.prompting.messages import descriptions_shown
 
 
 def wording_conflicts(prompting: PromptingConfig) -> Iterator[str]:
+    """A sentence for each placeholder or marker that is missing or wrong."""
     for key, wording, placeholders in (
         ("transcript", prompting.transcript, ("text",)),
         ("context", prompting.context, ("turns",)),
@@ -27,22 +28,22 @@ def wording_conflicts(prompting: PromptingConfig) -> Iterator[str]:
             for name in placeholders:
                 if f"\0{name}\0" not in filled:
                     yield (
-                        f"prompting.{key}.{language} lacks its placeholder {{{name}}}: what it should show would be"
-                        " left out"
+                        f"prompting.{key}.{language} lacks its placeholder {{{name}}}: add it where the text belongs"
                     )
     for language, marker in prompting.answer_marker.items():
         if not marker.strip(" :\uff1a"):
             yield (
-                f"prompting.answer_marker.{language}='{marker}' has no word by which the final answer could be found:"
-                " give it one, Answer:"
+                f"prompting.answer_marker.{language}='{marker}' has no word that marks the final answer: write one,"
+                " Answer:"
             )
 
 
 LEAST_COT_TOKENS = 32
-"""Below that not even two sentences of reasons fit before the answer."""
+"""Room for about two sentences of reasons before the answer."""
 
 
 def prompting_conflicts(cfg: Config, program: str) -> Iterator[str]:
+    """A sentence for each broken rule."""
     prompting, names = cfg.prompting, cfg.prompting.descriptions
     unknown = [name for name in names if name not in DESCRIPTIONS]
     for name in unknown:
@@ -58,10 +59,10 @@ def prompting_conflicts(cfg: Config, program: str) -> Iterator[str]:
     if names and not shown:
         yield (
             f"prompting.descriptions=[{','.join(names)}] shows nothing, since modalities={cfg.modalities} leaves out"
-            " what they tell of: set prompting.descriptions_without_media=true to tell it in words all the same, or"
+            " what they describe: set prompting.descriptions_without_media=true to show them all the same, or"
             " prompting=plain"
         )
-    # Without any description the control itself is refused.
+    # Without any description a rule of knowledge refuses the control.
     if cfg.knowledge.control is Control.mismatched_modality and names and not {"audio", "video"} <= set(shown):
         yield (
             "knowledge.control=mismatched_modality exchanges the descriptions of audio and video, but with"
@@ -100,7 +101,7 @@ def _fewshot_conflicts(cfg: Config, shown: list[str]) -> Iterator[str]:
 
 
 def _cot_conflicts(cfg: Config) -> Iterator[str]:
-    """Only of a model that is not fine-tuned: one that is has learnt to answer at once, and that can be scored."""
+    """For models that are not fine-tuned; a fine-tuned one has learnt to answer at once, which can be scored."""
     scored = scored_readouts(cfg)
     for readout in scored:
         yield (
@@ -116,14 +117,14 @@ def _cot_conflicts(cfg: Config) -> Iterator[str]:
 
 
 def scored_readouts(cfg: Config) -> list[str]:
-    """The readouts that are chosen, have a task, and take likelihoods instead of what a model writes."""
-    kinds, found = kinds_of(cfg), []
+    """The chosen readouts that have a task and take likelihoods instead of generated text."""
+    kinds, scored = kinds_of(cfg), []
     readout, intensity = cfg.evaluation.readout, cfg.evaluation.intensity_readout
-    # Of a multi-label task the answer is written where that of others is scored.
+    # evaluation.readout=score generates the answer of a multi-label task.
     if (Kind.classification in kinds and readout in (Readout.score, Readout.constrained)) or (
         Kind.multi_label in kinds and readout is Readout.constrained
     ):
-        found.append(f"evaluation.readout={readout.value}")
+        scored.append(f"evaluation.readout={readout.value}")
     if Kind.intensity in kinds and intensity in (IntensityReadout.expectation, IntensityReadout.constrained):
-        found.append(f"evaluation.intensity_readout={intensity.value}")
-    return found
+        scored.append(f"evaluation.intensity_readout={intensity.value}")
+    return scored

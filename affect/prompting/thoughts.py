@@ -1,18 +1,17 @@
-"""Removes a model's thoughts from its answer. Pure.
+"""Removes a reasoning model's thoughts from its answer. Pure.
 
-Reasoning models write what they think before their answer, between marks such as `<think>` and `</think>`. Only what
-stands outside of the marks is the answer:
+Thoughts stand between marks such as `<think>` and `</think>`:
 
 - Text between an opening mark and the next closing mark is removed.
-- A closing mark without an opening one removes everything before it, since many chat templates write the opening mark
-  as the end of the prompt.
-- An opening mark without a closing one leaves no answer: the text ended while the model was thinking.
+- A closing mark without an opening one removes everything before it, since many chat templates end the prompt with the
+  opening mark.
+- An opening mark without a closing one leaves no answer: the text ended within the thoughts.
 """
 
 import re
 
 UNCLOSED = "the answer ends within the model's thoughts: raise evaluation.max_new_tokens, or turn thinking off"
-"""Why there is no answer where thoughts are not closed."""
+"""The reason why there is no answer where thoughts are not closed."""
 
 # <think>, <thinking>, <seed:think>, <longcat_think>, <think_fast>, <reasoning>, <analysis>, <思考> …
 _NAME = (
@@ -25,8 +24,8 @@ _NAME = (
 _LEFT = r"(?:[<\uff1c\[【◁〈⟨]|&lt;)[|\uff5c]?\s{0,3}"
 _RIGHT = r"\s{0,3}[|\uff5c]?(?:[>\uff1e\]】▷〉⟩]|&gt;)"
 _ATTRIBUTES = r"""(?:\s{1,3}\w{1,20}\s?=\s?["']?[^<>"']{0,40}["']?)*+"""
-# Marks with a form of their own: OpenAI's harmony format, with its special tokens and without them; Gemma 4; MedGemma;
-# Granite; Ollama's command line.
+# Marks of other forms: OpenAI's harmony format, with and without its special tokens; Gemma 4; MedGemma; Granite;
+# Ollama's command line.
 _OPEN = re.compile(
     rf"{_LEFT}(?:(?:begin|start)[ _-]?(?:of)?[ _-]?)?{_NAME}(?:[ _-](?:start|begin))?{_ATTRIBUTES}{_RIGHT}"
     r"|(?:<\|start\|>\s{0,3}assistant\s{0,3})?<\|channel\|?>\s{0,3}(?:analysis|commentary|thought)(?:\s{0,3}<\|message\|>)?"
@@ -47,20 +46,20 @@ _CLOSE = re.compile(
     r"|\.\.\.done thinking\.",
     re.IGNORECASE,
 )
-# What such models put around the answer itself.
+# Marks around the answer itself.
 _AROUND_ANSWER = re.compile(
     r"</?\s?(?:answer|response|output|final|final_answer|solution)\s?>|<\|(?:begin|end)_of_(?:solution|box|answer)\|>"
     r"|<\|(?:end|return|START_RESPONSE|END_RESPONSE)\|>",
     re.IGNORECASE,
 )
-# Only a text with one of these can have a mark, and looking for them takes no time.
+# Every mark contains one of these, and searching for them is fast.
 _HINT = re.compile(
     r"think|thought|reason|rational|reflect|analysis|scratch|deliber|ponder|monolog|cot|思|推理|chan|unused", re.I
 )
 
 
 def is_mark(text: str) -> bool:
-    """Whether `text` is one mark of thoughts and nothing else.
+    """Whether `text` is a mark of thoughts and nothing else.
 
     >>> is_mark("<think>"), is_mark("[/THINK]"), is_mark("<|im_end|>")
     (True, True, False)
@@ -69,7 +68,7 @@ def is_mark(text: str) -> bool:
 
 
 def ends_within(prompt: str) -> bool:
-    """Whether a prompt ends with an opening mark, so that the answer begins within thoughts.
+    """Whether a prompt ends with an opening mark, so that the answer starts within thoughts.
 
     >>> ends_within("<|im_start|>assistant\\n<think>\\n"), ends_within("<think>\\n\\n</think>\\n\\n")
     (True, False)
@@ -79,9 +78,9 @@ def ends_within(prompt: str) -> bool:
 
 
 def without(text: str, within: bool = False) -> str | None:
-    """The part of an answer that is not thoughts; None where an opening mark is not closed.
+    """An answer without thoughts; None where an opening mark is not closed. Takes time linear in the text's length.
 
-    `within` says that the prompt already opened the thoughts. The time is linear in the length of the text.
+    within: whether the prompt ended with an opening mark.
 
     >>> without("<think>Anger or joy?</think>sadness"), without("could be joy</think>She is angry.")
     ('sadness', 'She is angry.')
@@ -104,13 +103,13 @@ def without(text: str, within: bool = False) -> str | None:
     if opened:
         return None
     if end or kept:
-        # A space, so that what stood on both sides of a thought does not become one word.
+        # Joined with a space, so that the words around a thought stay apart.
         return _AROUND_ANSWER.sub(" ", " ".join([*kept, text[end:]])).strip()
     return text
 
 
 def _marks(text: str) -> list[tuple[int, int, bool]]:
     """Start, end, and whether it closes, of every mark in order."""
-    found = [(m.start(), m.end(), False) for m in _OPEN.finditer(text)]
-    found += [(m.start(), m.end(), True) for m in _CLOSE.finditer(text)]
-    return sorted(found)
+    marks = [(m.start(), m.end(), False) for m in _OPEN.finditer(text)]
+    marks += [(m.start(), m.end(), True) for m in _CLOSE.finditer(text)]
+    return sorted(marks)

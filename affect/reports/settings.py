@@ -178,6 +178,8 @@ def settings(run: Run, task: str) -> dict[str, str]:
             if other_task or other_split or reported:
                 continue
         result[key] = value
+    if result.get("intervention") == "none":
+        del result["intervention"]  # as in a run that was made before there were any
     result |= shown
     result["model.name"] = run.summary.model
     if run.training is not None:

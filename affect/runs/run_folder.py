@@ -46,10 +46,10 @@ from affect.config.logs import FOLLOWED, LOG, is_first
 from affect.config.roles import differences, kept
 from affect.data import Prediction, clip_rows
 from affect.data.files import write_atomic, write_json
-from affect.data.leakage import trained_models
 from affect.data.overlap import Contents
 from affect.data.part import Part
 from affect.data.tables import for_spreadsheets
+from affect.data.trained_on import trained_models
 from affect.runs.lifecycle import now, state
 
 LIBRARIES = (

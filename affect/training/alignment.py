@@ -1,11 +1,10 @@
-"""Fits new encoders and projectors alone, before the language model is trained.
+"""Alignment: fits new encoders and projectors before the language model is trained.
 
-A soft token of an untrained encoder is noise to the language model, and the gradient that comes back through all its
-layers is an expensive teacher: a step through SmolLM2 costs what many steps of a small encoder cost. So new towers are
-first asked for the answers directly. The mean of a clip's soft tokens is held against the language model's own
-embeddings of the distinct training answers, by cosine, with cross-entropy: afterwards the soft tokens of an angry voice
-lie towards the word that will be asked for, where the language model can read them. Only training clips and their
-answers are learnt from; the validation split is only measured.
+The soft tokens of an untrained encoder are noise to the language model, and a step through all its layers costs as much
+as many steps of a small encoder. So new towers are trained on the answers directly first: cross-entropy over the
+cosines between the mean of a clip's soft tokens and the language model's embeddings of the distinct training answers.
+Afterwards the soft tokens of an angry voice lie near the word that will be asked for. Only training clips are learnt
+from; the validation split is measured.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,49 +16,48 @@ import torch
 from torch.nn import functional as F
 
 from affect.config import Config, FinetuningConfig
-from affect.data.clips import Source
+from affect.data.clips import ClipSource
 from affect.data.progress import progress
 from affect.data.tensor_store import GIGABYTE
 from affect.models import Encoder, Model, precision
+from affect.models.collate import Collate
 from affect.models.encoder_cache import Outputs
 from affect.models.sampling import sampling
 from affect.prompting.messages import Example
-from affect.training.collate import Collate
 from affect.training.datamodule import num_workers
 from affect.training.prefetch import Prefetching
 
 BATCH_SIZE = 16
 
 KEPT = GIGABYTE
-"""Bytes of the training clips that are kept in memory from one epoch to the next, of one modality. The clips beyond are
-read and encoded anew in every epoch."""
-
+"""Bytes of training clips of one modality that stay in memory between epochs. Further clips are read and encoded again
+in every epoch."""
 
 SHARPNESS = 1.0
-"""Start of the logarithm of the factor on the cosines, which is learnt. Together with SMOOTHING it keeps soft tokens
-from being more certain on the training clips than they will be on others: on two folds of RAVDESS the held-out loss
-stayed near or below chance with both, and rose higher without; accuracy was about the same."""
+"""Initial logarithm of the learnt factor on the cosines. Together with SMOOTHING it keeps soft tokens from being more
+certain on training clips than on others: on two folds of RAVDESS the held-out loss stayed near or below chance with
+both, and rose higher without; accuracy was about the same."""
 
 SMOOTHING = 0.1
-"""Share of each target that is spread over all answers."""
+"""Label smoothing: share of each target that is spread over all answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aligned:
-    """What came of one modality, on the validation split."""
+    """Result of one modality on the validation split."""
 
     modality: str
     loss: float | None
     """Mean cross-entropy in nats; None where no validation clip has one of the training answers."""
     accuracy: float | None
-    """Share of answers that are nearest to their clip's soft tokens; None like `loss`. Not a result: the readout is not
-    the model's."""
+    """Share of answers that are nearest to their clip's soft tokens; None like `loss`. It is no result, since the
+    language model has not answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
     clips: Any
-    """On the CPU: what the encoder gets, or, of an encoder that is not trained, its states."""
+    """On the CPU: the encoder's input, or the states of an encoder that is not trained."""
     targets: list[tuple[int, tuple[str, str], int]]
     """(row, (dataset, task), index of the answer among the task's) of every labelled question about the batch's
     clips."""
@@ -70,8 +68,8 @@ class _Batch:
 
 
 class _Clips:
-    """The clips of a split in batches, of one modality. A batch is read when it is asked for; its index tells which
-    clips it has, so that it is the same every time."""
+    """The clips of a split in batches, of one modality. A batch is read when it is requested, and always has the same
+    clips."""
 
     def __init__(
         self, clips: list[list[Example]], collate: Collate, modality: str, answers: dict[tuple[str, str], list[str]]
@@ -88,7 +86,7 @@ class _Clips:
         return -(-len(self.clips) // BATCH_SIZE)
 
     def __getitem__(self, index: int) -> _Batch | None:
-        """None where none of the clips can be read any more."""
+        """None if none of the clips can be read."""
         chunk = self.clips[index * BATCH_SIZE : (index + 1) * BATCH_SIZE]
         batch = self.collate([self._alone(questions[0]) for questions in chunk])
         rows = {example.record.id: row for row, example in enumerate(batch.examples)}
@@ -101,7 +99,7 @@ class _Clips:
         return None if batch.tensors is None else _Batch(clips=batch.tensors, targets=targets)
 
     def _alone(self, example: Example) -> Example:
-        """Without the other modality."""
+        """The example without the other modality."""
         parts = ("text", self.modality)
         messages = [{**m, "content": [p for p in m["content"] if p["type"] in parts]} for m in example.messages]
         return replace(example, messages=messages)
@@ -113,12 +111,11 @@ def align(
     train: list[Example],
     val: list[Example],
     cfg: Config,
-    source: Source | None = None,
+    source: ClipSource | None = None,
     outputs: Outputs | None = None,
 ) -> list[Aligned]:
-    """Fits the new towers of `model` in place, each modality by itself. Clips are read in batches; up to KEPT bytes of
-    what was made of them stay in memory. With trainer.max_batches there are no more clips than so many batches of the
-    training, and of the evaluation, have. `source` and `outputs` are those of data.Collate."""
+    """Fits the new towers of `model` in place, one modality after the other. trainer.max_batches limits the clips, as
+    it limits training and evaluation. `source` and `outputs` are those of models.collate.Collate."""
     answers: dict[tuple[str, str], list[str]] = {}
     for example in train:
         known = answers.setdefault(_key(example), [])
@@ -153,8 +150,7 @@ def _key(example: Example) -> tuple[str, str]:
 
 
 def _prototypes(model: Any, encoder: Encoder, answers: list[str]) -> torch.Tensor:
-    """Unit vectors[answers, D]: the answers' embeddings without what they have in common, and without the end of
-    turn."""
+    """Unit vectors[answers, D]: the embeddings of the answers (without the end of turn) minus their mean."""
     embeddings = torch.stack([model.answer_embedding(encoder.answer_ids(answer)[:-1]) for answer in answers]).float()
     return F.normalize(embeddings - embeddings.mean(0), dim=-1)
 
@@ -162,8 +158,8 @@ def _prototypes(model: Any, encoder: Encoder, answers: list[str]) -> torch.Tenso
 def _by_clip(
     examples: list[Example], answers: dict[tuple[str, str], list[str]], limit: int | None
 ) -> list[list[Example]]:
-    """The questions with a known answer about each of the first `limit` clips that have any: a clip is encoded once,
-    whatever number of questions there are about it."""
+    """For each of the first `limit` clips, its questions with a known answer. A clip is encoded once for all of its
+    questions."""
     by_clip: dict[str, list[Example]] = {}
     for example in examples:
         if _key(example) in answers and example.answer in answers[_key(example)]:
@@ -180,8 +176,8 @@ def _moved(tensors: dict[str, Any], device: torch.device) -> dict[str, Any]:
 
 
 class _Stream:
-    """The batches of a split in any order, again and again: the first to be read are kept, up to `room` bytes. What an
-    encoder that is not trained makes of them is kept in their place, since it is the same every time."""
+    """The batches of a split in any order, repeatedly. The first that are read stay in memory, up to `room` bytes; if
+    the encoder is not trained, its states are kept instead."""
 
     def __init__(self, clips: _Clips, encode: torch.nn.Module, device: torch.device, cfg: Config, room: float) -> None:
         self.clips, self.encode, self.device, self.cfg = clips, encode, device, cfg
@@ -218,7 +214,7 @@ class _Stream:
         return batch
 
     def states(self, batch: _Batch) -> torch.Tensor:
-        """What the encoder makes of a batch."""
+        """The encoder's states of a batch."""
         return batch.clips.to(self.device) if self.frozen else self.encode(_moved(batch.clips, self.device))
 
 

@@ -12,26 +12,29 @@ if TYPE_CHECKING:
 
 
 def example_weights(examples: Sequence["Example"], weights: ByClass) -> list[float]:
-    """The weight of each training example: that of its class, and 1 where its task has none."""
-    made = []
-    for example in examples:
-        own = task_of(example)
-        made.append(weights[own][str(example.record.labels[example.task.name])] if own in weights else 1.0)
-    return made
+    """The weight of each example: that of its class, and 1 if its task has no classes."""
 
+    def weight(example: "Example") -> float:
+        by_label = weights.get(_task(example))
+        return 1.0 if by_label is None else by_label[_label(example)]
 
-def task_of(example: "Example") -> str:
-    """The name of an example's task as counts and weights have it, `meld.emotion`."""
-    return f"{example.record.dataset}.{example.task.name}"
+    return [weight(example) for example in examples]
 
 
 def drawn_in_words(examples: Sequence["Example"], order: Sequence[int]) -> str:
-    """How often `order`, an epoch's indices into `examples`, has each class, and how many examples there are of it."""
-    drawn, there = (
-        Counter((task_of(e), str(e.record.labels[e.task.name])) for e in chosen if e.task.kind is Kind.classification)
-        for chosen in ((examples[i] for i in order), examples)
-    )
+    """How often each class is drawn in an epoch, of how many examples. `order`: the epoch's indices into `examples`."""
+    classes = [(_task(e), _label(e)) if e.task.kind is Kind.classification else None for e in examples]
+    drawn, totals = Counter(classes[i] for i in order), Counter(classes)
     tasks: dict[str, list[str]] = {}
-    for task, label in sorted(there):
-        tasks.setdefault(task, []).append(f"{label} {drawn[task, label]:,} (of {there[task, label]:,})")
+    for task, label in sorted(totals.keys() - {None}):
+        tasks.setdefault(task, []).append(f"{label} {drawn[task, label]:,} (of {totals[task, label]:,})")
     return "; ".join(f"{task}: {', '.join(labels)}" for task, labels in tasks.items())
+
+
+def _task(example: "Example") -> str:
+    """As counts and weights name it: `meld.emotion`."""
+    return f"{example.record.dataset}.{example.task.name}"
+
+
+def _label(example: "Example") -> str:
+    return str(example.record.labels[example.task.name])

@@ -16,16 +16,16 @@ BACKEND = "inductor"
 
 
 class CompiledLayers(L.Callback):
-    """Layer by layer, since they are all alike: one is compiled, in seconds, where the whole model takes minutes.
-    Validation runs them as they are: with keys and values kept every layer would be compiled for itself, again and
-    again."""
+    """Compiles the language model layer by layer: all layers share one compilation, which takes seconds instead of the
+    minutes of a whole model. Validation runs uncompiled, because a growing cache of keys and values would recompile
+    every layer again and again."""
 
     def __init__(self) -> None:
         self.layers: dict[nn.Module, Callable[..., Any]] = {}
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         _check_compiler(module.device)
-        # In place and by torch's own hook for it, so that no parameter changes its name.
+        # torch's hook for compiling in place keeps the names of parameters.
         self.layers = {layer: torch.compile(layer._call_impl, backend=BACKEND) for layer in layers(module.model)}
         assert self.layers, "the language model has no list of layers"
 
@@ -48,7 +48,7 @@ class CompiledLayers(L.Callback):
 
 
 def layers(model: Any) -> Iterator[nn.Module]:
-    """The layers of the language model of a models.Model."""
+    """The layers of the language model in a models.Model."""
     for prefix in model.towers["language"]:
         for name, module in model.get_submodule(prefix).named_modules():
             if isinstance(module, nn.ModuleList) and name.split(".")[-1] == "layers":
@@ -56,7 +56,7 @@ def layers(model: Any) -> Iterator[nn.Module]:
 
 
 def _check_compiler(device: torch.device) -> None:
-    """Raises ConfigError where torch.compile would fail at the first step with a page of its own."""
+    """Raises ConfigError where torch.compile would fail at the first step."""
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         raise ConfigError("trainer.compile=true needs the package triton on a GPU: install it, or set it to false")
     if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):

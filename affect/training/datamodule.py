@@ -1,25 +1,21 @@
 """The LightningDataModule: the loaders of a run."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from affect.config import Config, ServerConfig, Target, TrainerConfig, launch
+from affect.config import Config, ServerConfig, TrainerConfig, launch
 from affect.config.logs import LOG, is_first
-from affect.data import class_balance, clips
-from affect.models import Encoder, precision
-from affect.models.sampling import sampling
+from affect.data import class_balance
+from affect.evaluation.learner import Learner
+from affect.models import precision
+from affect.models.collate import Batch
 from affect.prompting.messages import Example
 from affect.training import class_weights
-from affect.training.collate import Batch, Collate
 from affect.training.prefetch import Prefetching
-from affect.training.sampler import EpochSampler, batches_by_task, example_length, filled, share
-
-if TYPE_CHECKING:
-    from affect.models.encoder_cache import Outputs
-
+from affect.training.sampler import EpochSampler, batches_by_task, filled, share
 
 MOST_WORKERS = 4
 """Processes that trainer.num_workers=auto has on a GPU at the most. Where a clip is read from the cache of decoded
@@ -41,28 +37,22 @@ class ClipData(L.LightningDataModule):
     def __init__(
         self,
         by_split: dict[str, list[Example]],
-        encoder: Encoder,
+        learner: Learner,
         cfg: Config,
         epoch: int = 0,
         batches_done: int = 0,
         weights: class_balance.ByClass | None = None,
-        source: clips.Source | None = None,
-        outputs: "Outputs | None" = None,
     ) -> None:
         super().__init__()
-        self.source, self.outputs = source, outputs
         self.weights, self.class_sampling = weights, cfg.finetuning.sampling.value
-        # A head reads the end of the prompt.
-        self.teaches_answers = cfg.finetuning.target is Target.answer
         self.epoch, self.batches_done = epoch, batches_done
-        self.by_split, self.encoder = by_split, encoder
-        self.wanted, self.trainer_config, self.seed = sampling(cfg), cfg.trainer, cfg.seed
+        self.by_split, self.learner = by_split, learner
+        self.trainer_config, self.seed = cfg.trainer, cfg.seed
         # A server's model computes elsewhere.
         self.on_gpu = not isinstance(cfg.model, ServerConfig) and precision.device(cfg.trainer).type == "cuda"
         self.eval_batch_size, self.eval_split = cfg.evaluation.batch_size, cfg.evaluation.split
         self._step_totals: tuple[int, list[int]] | None = None
         """Epoch, and what `step_total` says of its steps."""
-        self._target_sizes: dict[str, int] = {}
 
     @property
     def _rank(self) -> int:
@@ -72,12 +62,12 @@ class ClipData(L.LightningDataModule):
     def _num_processes(self) -> int:
         return 1 if self.trainer is None else self.trainer.world_size
 
-    def _loader(self, split: str, with_answers: bool, **how: Any) -> DataLoader:
+    def _loader(self, split: str, with_targets: bool, **how: Any) -> DataLoader:
         workers = num_workers(self.trainer_config, self.on_gpu)
         return Prefetching(
             self.by_split[split],
             ahead=self.trainer_config.prefetch,
-            collate_fn=Collate(self.encoder, self.wanted, with_answers, self.source, self.outputs),
+            collate_fn=self.learner.collator(with_targets),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.on_gpu,
@@ -87,13 +77,10 @@ class ClipData(L.LightningDataModule):
             **how,
         )
 
-    def _length(self, example: Example) -> float:
-        return example_length(example, self.encoder, self.source if self.wanted.audio else None)
-
     def train_dataloader(self) -> DataLoader:
         batch_size = self.trainer_config.batch_size
         self.sampler = sampler = EpochSampler(
-            [self._length(example) for example in self.by_split["train"]],
+            [self.learner.length(example) for example in self.by_split["train"]],
             self.seed,
             step_size=batch_size * self.trainer_config.accumulate * self._num_processes,
             epoch=self.epoch,
@@ -105,11 +92,11 @@ class ClipData(L.LightningDataModule):
         if self.weights and is_first():
             drawn = class_weights.drawn_in_words(self.by_split["train"], sampler.order())
             LOG.info(f"finetuning.sampling={self.class_sampling}: epoch {self.epoch + 1} draws {drawn}")
-        return self._loader("train", self.teaches_answers, batch_size=batch_size, sampler=sampler)
+        return self._loader("train", True, batch_size=batch_size, sampler=sampler)
 
     def step_total(self, index: int) -> int:
-        """What the losses of an optimiser step are divided by to be its mean: answer tokens (examples, where heads are
-        trained) of all batches, of all processes, that share the step of batch `index` of the present epoch. A clip
+        """What the losses of an optimiser step are divided by to be its mean: the terms (Learner.target_size) of all
+        batches, of all processes, that share the step of batch `index` of the present epoch. A clip
         that can no longer be read is counted, since its own process alone knows: its step is that much smaller."""
         epoch, totals = self.sampler.epoch, self._step_totals
         if totals is None or totals[0] != epoch:
@@ -123,16 +110,11 @@ class ClipData(L.LightningDataModule):
         return totals[1][index // self.trainer_config.accumulate]
 
     def _size(self, at: int) -> int:
-        if not self.teaches_answers:
-            return 1
-        target = self.by_split["train"][at].target
-        if target not in self._target_sizes:
-            self._target_sizes[target] = len(self.encoder.answer_ids(target))
-        return self._target_sizes[target]
+        return self.learner.target_size(self.by_split["train"][at])
 
     def _evaluation_loader(self, split: str) -> DataLoader:
         asked = self.by_split[split]
-        batches = batches_by_task(asked, self.eval_batch_size, self._length)
+        batches = batches_by_task(asked, self.eval_batch_size, self.learner.length)
         return self._loader(split, False, batch_sampler=share(batches, self._rank, self._num_processes))
 
     def val_dataloader(self) -> DataLoader:
@@ -142,9 +124,4 @@ class ClipData(L.LightningDataModule):
         return self._evaluation_loader(self.eval_split)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        if batch.tensors is None or device.type == "cpu":  # where they are made
-            return batch
-        moved = {
-            k: v.to(device, non_blocking=True) if isinstance(v, torch.Tensor) else v for k, v in batch.tensors.items()
-        }
-        return Batch(examples=batch.examples, tensors=moved, failed=batch.failed)
+        return batch.to(device)

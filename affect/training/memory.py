@@ -12,17 +12,14 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 
-from affect.config import ComposedConfig, Config, ConfigError, Switch, Target, is_true
+from affect.config import ComposedConfig, Config, ConfigError, Switch, is_true
 from affect.config.launch import place
 from affect.config.logs import LOG
-from affect.data.clips import Source
-from affect.models import Encoder, adapters, heads, precision
-from affect.models.sampling import sampling
+from affect.evaluation.learner import Learner
+from affect.models import precision
+from affect.models.collate import Batch
 from affect.prompting.messages import Example
 from affect.training.checkpointing import random_states, set_random_states
-from affect.training.collate import Batch, Collate
-from affect.training.losses import answer_loss
-from affect.training.sampler import example_length
 
 SAFE = 0.8
 """Share of the free memory that the estimated activations may take. The rest is for towers, logits and fragmentation,
@@ -113,7 +110,7 @@ def settle_checkpointing(model: nn.Module, tensors: dict[str, Any], cfg: Config,
 # ---------------------------------------------------------------- the longest batch
 
 
-def prepare(model: nn.Module, encoder: Encoder, train: list[Example], cfg: Config, source: Source) -> None:
+def prepare(learner: Learner, train: list[Example], cfg: Config) -> None:
     """Settles gradient checkpointing, and tries the longest batch of training as the configuration says: forward and
     backward, beside as much memory as the optimiser will take. Gradients, random states, statistics and modes are as
     before afterwards.
@@ -127,35 +124,33 @@ def prepare(model: nn.Module, encoder: Encoder, train: list[Example], cfg: Confi
     if not (tries or settles) or not train:
         return
     states = random_states()
-    sound = source if "a" in cfg.modalities else None
-    longest = sorted(train, key=lambda example: example_length(example, encoder, sound))[-cfg.trainer.batch_size :]
-    collate = Collate(encoder, sampling(cfg), cfg.finetuning.target is Target.answer, source)
-    batch = collate(longest)
+    longest = sorted(train, key=learner.length)[-cfg.trainer.batch_size :]
+    batch = learner.collator(True)(longest)
     if batch.tensors is not None:
-        model.to(device)
+        learner.module.to(device)
         if settles:
-            settle_checkpointing(model, batch.tensors, cfg, device)
+            settle_checkpointing(learner.module, batch.tensors, cfg, device)
         if tries:
-            _try(model, batch, collate, cfg, device)
+            _try(learner, batch, cfg, device)
     set_random_states(states)
 
 
-def _try(model: nn.Module, batch: Batch, collate: Collate, cfg: Config, device: torch.device) -> None:
-    if _fits(model, batch, cfg, device):
+def _try(learner: Learner, batch: Batch, cfg: Config, device: torch.device) -> None:
+    if _fits(learner, batch, cfg, device):
         return
     _free(device)
-    part = language_part(model, cfg)
+    part = language_part(learner.module, cfg)
     may_checkpoint = cfg.model.gradient_checkpointing == "auto" and part.supports_gradient_checkpointing
     if may_checkpoint and not part.is_activation_checkpointing:
         checkpoint_layers(part, True)
-        if _fits(model, batch, cfg, device):
+        if _fits(learner, batch, cfg, device):
             LOG.info("model.gradient_checkpointing=auto is on: without it the longest batch does not fit")
             return
         _free(device)
     rows, length = batch.tensors["input_ids"].shape
     fitting = 0
     for size in (size for size in range(rows // 2, 0, -1) if cfg.trainer.batch_size % size == 0):
-        if _fits(model, collate(batch.examples[-size:]), cfg, device):
+        if _fits(learner, learner.collator(True)(batch.examples[-size:]), cfg, device):
             fitting = size
             break
         _free(device)
@@ -163,17 +158,18 @@ def _try(model: nn.Module, batch: Batch, collate: Collate, cfg: Config, device: 
     raise ConfigError(remedies(cfg, "training", device, longest, fitting))
 
 
-def _fits(model: nn.Module, batch: Batch, cfg: Config, device: torch.device) -> bool:
+def _fits(learner: Learner, batch: Batch, cfg: Config, device: torch.device) -> bool:
     """Whether a training step of this batch fits into memory."""
+    model = learner.module
     modes = {module: module.training for module in model.modules()}
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     statistics = [(tensor, tensor.clone()) for norm in norms for tensor in norm.buffers()]
     model.train()
-    adapters.set_training_mode(model)
+    learner.set_training_mode()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        _forward_backward(model, batch, cfg, device)
+        _forward_backward(learner, batch, cfg, device)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -196,16 +192,12 @@ def _fits(model: nn.Module, batch: Batch, cfg: Config, device: torch.device) -> 
     return True
 
 
-def _forward_backward(model: nn.Module, batch: Batch, cfg: Config, device: torch.device) -> None:
-    tensors = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.tensors.items()}
-    trained = [p for p in model.parameters() if p.requires_grad]
+def _forward_backward(learner: Learner, batch: Batch, cfg: Config, device: torch.device) -> None:
+    trained = [p for p in learner.module.parameters() if p.requires_grad]
     moments = [torch.empty_like(p) for p in trained for _ in range(2)]  # AdamW's
     dtype = precision.dtype(precision.settled(cfg.model, cfg.trainer))
     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-        if cfg.finetuning.target is Target.head:
-            loss = heads.loss(model, tensors, batch.examples)
-        else:
-            loss = answer_loss(model, tensors)
+        loss = learner.loss(batch.to(device))
     loss.backward()
     del moments
 

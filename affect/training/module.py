@@ -1,4 +1,4 @@
-"""The LightningModule. What labels mean, how prompts are worded and how metrics are computed lives elsewhere."""
+"""The LightningModule: trains and evaluates a `Learner`, of which it knows nothing else."""
 
 import math
 from collections.abc import Callable
@@ -8,22 +8,19 @@ import lightning as L
 import torch
 from torch import distributed
 
-from affect.config import EvaluationConfig, FinetuningConfig, Target
+from affect.config import FinetuningConfig
 from affect.config.logs import LOG
 from affect.data import Prediction
 from affect.data.class_balance import UNTOUCHED, Classes
-from affect.evaluation import predict
-from affect.evaluation.content_free import ContentFree
+from affect.evaluation.learner import Learner
 from affect.evaluation.metrics.summary import brief
-from affect.models import Encoder, adapters, heads
-from affect.training import optimizer as optimizers
+from affect.evaluation.predict import failed
+from affect.models.collate import Batch
 from affect.training.class_weights import example_weights
-from affect.training.collate import Batch
-from affect.training.losses import answer_loss
 
 
 class Predictions:
-    """Predictions of an epoch, over its steps and over processes."""
+    """Collects the predictions of an evaluation over steps and processes."""
 
     def __init__(self) -> None:
         self.own: list[Prediction] = []
@@ -42,8 +39,8 @@ class Predictions:
 
 
 def of_all_processes(mine: Any) -> list[Any]:
-    """`mine` of every process, in order of rank. To be called by all of them, inside of a hook of the trainer: between
-    its calls the module's tensors are on the CPU, about which a process group for GPUs knows nothing."""
+    """`mine` of every process, in order of rank. All processes have to call it, inside a hook of the trainer: outside
+    hooks the module's tensors are on the CPU, and a process group for GPUs cannot gather them."""
     if not distributed.is_initialized():
         return [mine]
     gathered: list[Any] = [None] * distributed.get_world_size()
@@ -52,40 +49,38 @@ def of_all_processes(mine: Any) -> list[Any]:
 
 
 class Supervised(L.LightningModule):
-    """Supervised fine-tuning on answers, validated by what the model answers.
+    """Supervised training of a learner, validated by its predictions.
 
     `summarise` turns predictions into numbers; its `selection` is logged as the quantity checkpoints are chosen by.
-    `classes` has the weights of answers in the loss, and what the scores of labels are adjusted by.
+    `classes` has the weights of examples in the loss.
     """
 
     def __init__(
         self,
-        model: Any,
-        encoder: Encoder,
+        learner: Learner,
         finetuning: FinetuningConfig,
-        evaluation: EvaluationConfig,
         summarise: Callable[[list[Prediction]], dict[str, Any]],
         classes: Classes = UNTOUCHED,
     ) -> None:
         super().__init__()
-        self.model, self.encoder = model, encoder
-        self.finetuning, self.evaluation, self.summarise = finetuning, evaluation, summarise
+        self.learner = learner
+        self.model = learner.module  # under a name, so that Lightning moves it
+        self.finetuning, self.summarise = finetuning, summarise
         self.classes, self.predictions = classes, Predictions()
         self.tested: list[Prediction] = []
-        """Of all processes, once a test is over."""
-        self.content_free: ContentFree | None = None
+        """The predictions of all processes, after a test."""
         self.lost: dict[str, str] = {}
-        """Reason by record id, for clips that could be read when they were checked and no longer could."""
+        """Reason by record id, for clips that were readable when they were checked and later were not."""
         self.validated: dict[str, Any] | None = None
-        """The numbers of the last validation: what a checkpoint was chosen by stands in it."""
+        """The numbers of the last validation, by which checkpoints are chosen."""
         self.unanswered: set[str] = set()
         """Reasons why the model gave no answer."""
-        # A checkpoint has the trained tensors only; load_trained_state holds them against the model's, name by name.
+        # A checkpoint has the trained tensors only; the learner compares their names with its own.
         self.strict_loading = False
 
     def on_train_start(self) -> None:
-        # Not at the start of an epoch, which Lightning passes over when a run is taken up in its middle.
-        adapters.set_training_mode(self.model)
+        # Not at the start of an epoch, which Lightning skips when a run is resumed in the middle of one.
+        self.learner.set_training_mode()
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor | None:
         self._note_lost(batch)
@@ -96,33 +91,29 @@ class Supervised(L.LightningModule):
         weights = example_weights(batch.examples, self.classes.loss) if self.classes.loss else None
         over, parts = None, self.trainer.accumulate_grad_batches * self.trainer.world_size
         if parts > 1:
-            # The step is one batch, however it is cut. Lightning divides by `parts`, also where a step has fewer.
+            # The loss is the mean over the whole step. Lightning divides by `parts`, also where a step has fewer.
             over = self.trainer.datamodule.step_total(index) / parts
-        if self.finetuning.target is Target.head:
-            loss = heads.loss(self.model, batch.tensors, batch.examples, weights, over)
-        else:
-            loss = answer_loss(self.model, batch.tensors, weights, over)
+        loss = self.learner.loss(batch, weights, over)
         if not torch.isfinite(loss):
             rates = (f"{key} (={getattr(self.finetuning, key)})" for key in ("learning_rate", "new_learning_rate"))
             remedy = " or ".join(f"finetuning.{rate}" for rate in rates)
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}: lower {remedy}")
-        if self.global_step == 0 and index == 0 and (sentence := adapters.without_gradient(self.model, loss)):
+        if self.global_step == 0 and index == 0 and (sentence := self.learner.unused_parameters(loss)):
             LOG.info(sentence)
         return loss if self.trainer.world_size == 1 else loss + self._no_gradients()
 
     def _no_gradients(self) -> torch.Tensor:
-        """Gradients of zero for all that is trained: the other processes wait for one of each parameter, also of those
-        that this process's batch has no use for."""
+        """Zero gradients for all trained parameters: the other processes wait for a gradient of each, also where this
+        process's batch does not use it."""
         return sum(p.sum() * 0 for p in self.parameters() if p.requires_grad)
 
     def _read(self, batch: Batch) -> None:
         self._note_lost(batch)
-        self.predictions.update([predict.failed(e, "error", why) for e, why in batch.failed])
+        self.predictions.update([failed(e, "error", why) for e, why in batch.failed])
         if batch.tensors is not None:
-            how = (self.evaluation, self.classes.log_priors, self.content_free)
-            made = predict.predict(self.model, self.encoder, batch.tensors, batch.examples, *how)
-            self._note_unanswered(made)
-            self.predictions.update(made)
+            predictions = self.learner.predict(batch)
+            self._note_unanswered(predictions)
+            self.predictions.update(predictions)
 
     def _note_lost(self, batch: Batch) -> None:
         for example, why in batch.failed:
@@ -144,17 +135,14 @@ class Supervised(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.predictions.reset()
-        self.content_free = ContentFree(self.trainer.datamodule.wanted)  # anew: the model may have been trained since
+        self.learner.begin_evaluation()
 
     on_test_epoch_start = on_validation_epoch_start
 
     def on_test_epoch_end(self) -> None:
         self.tested = self.predictions.gathered()
         self.lost = {key: why for lost in of_all_processes(self.lost) for key, why in lost.items()}
-        assert self.content_free is not None
-        for known, labels in of_all_processes((self.content_free.known, self.content_free.labels)):
-            self.content_free.known |= known
-            self.content_free.labels |= labels
+        self.learner.merge_findings(of_all_processes(self.learner.findings()))
 
     def on_validation_epoch_end(self) -> None:
         summary = self.summarise(self.predictions.gathered())
@@ -166,7 +154,9 @@ class Supervised(L.LightningModule):
                 self.log(f"val/{name}/{numbers['headline']}", numbers["value"], prog_bar=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = optimizers.optimizer(self.model, self.finetuning, self.trainer.precision)
+        # Fused, a step on a CPU takes a third of the time. In mixed precision Lightning cannot clip gradients for it.
+        fused = self.trainer.precision == "32-true" or None
+        optimizer = torch.optim.AdamW(self.learner.parameter_groups(), fused=fused)
         steps = int(self.trainer.estimated_stepping_batches)
         warmup = max(1, round(self.finetuning.warmup * steps))
 
@@ -179,18 +169,17 @@ class Supervised(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:
-        return adapters.trained_state(self.model)  # what a checkpoint holds
+        return self.learner.trained_state()  # what a checkpoint holds
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        # What zero_grad() does, without the rest of what it does, which is 0.1 ms a step.
+        # Only what training needs of zero_grad(), whose bookkeeping takes 0.1 ms a step.
         for parameter in (p for group in optimizer.param_groups for p in group["params"]):
             parameter.grad = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["base"], checkpoint["lost"] = self.model.base_sample, dict(self.lost)
+        checkpoint["base"], checkpoint["lost"] = self.learner.base(), dict(self.lost)
         checkpoint["validation"] = self.validated
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        adapters.check_base(self.model, checkpoint.get("base"), "the checkpoint")
-        adapters.load_trained_state(self.model, checkpoint["state_dict"], "the checkpoint")
+        self.learner.load(checkpoint, "the checkpoint")
         self.lost |= checkpoint["lost"]

@@ -18,14 +18,14 @@ _END = object()
 
 
 class Prefetching(DataLoader):
-    """Has up to `ahead` batches ready, in the order in which a plain DataLoader gives them; 0 is one.
+    """A DataLoader that keeps up to `ahead` batches ready, in their usual order; 0 turns this off.
 
-    Decoding, transforms and reading files do not hold Python's lock, so that they go on beside the model without the
-    memory and the start of another process. An error of a batch is raised where that batch is asked for.
+    Decoding, transforms and reading files release the GIL, so a thread suffices: no second process has to start and
+    hold memory. An error is raised when the batch that caused it is requested.
     """
 
     def __init__(self, *args: Any, ahead: int, **options: Any) -> None:
-        self.ahead = ahead  # first: a DataLoader watches what is set once it is made
+        self.ahead = ahead  # before super().__init__, after which a DataLoader restricts attributes
         super().__init__(*args, **options)
 
     def __iter__(self) -> Iterator[Any]:

@@ -7,26 +7,25 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 
-from affect.data import clips
-from affect.models import Encoder
 from affect.prompting.messages import Example
 
 WINDOW = 16
-"""Optimiser steps within which clips of like length are put together, at the most: enough that little is padded, few
-enough that the order stays random."""
+"""Most optimiser steps within which clips are grouped by length: enough to save padding, few enough to keep the order
+random."""
 
 WINDOWS = 4
-"""Windows of an epoch, at the least. With a single one, every epoch would have the same clips together."""
+"""Fewest windows of an epoch. With a single window every epoch would group the same clips."""
 
 
 class EpochSampler(Sampler[int]):
-    """This process's share of an order that depends on nothing but seed and epoch, so that a run can be taken up again:
-    the first `skip` clips of the share are left out in epoch `epoch`, because they have been seen.
+    """Random order of training clips, grouped by length, reproducible from seed and epoch alone.
 
-    `lengths` are those of the prompts. A random permutation is cut into windows, each is sorted by length and cut into
-    what an optimiser step sees, `step_size` clips over all batches and processes, and the steps of a window are put in
-    random order. So the clips of a step do not depend on how it is cut into batches. With `weights`, one a clip, the
-    epoch is as long, but drawn with replacement, with probabilities proportional to them.
+    A permutation is cut into windows; each window is sorted by length and cut into optimiser steps; the steps of a
+    window are shuffled. Which clips a step has does not depend on how it is divided into batches and processes.
+
+    lengths: of the prompts, one a clip. step_size: clips of an optimiser step, over all batches and processes.
+    epoch, skip: a resumed run leaves out the first `skip` clips of this process's share in epoch `epoch`.
+    weights: one a clip; the epoch is then drawn with replacement, with probabilities proportional to them.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Of a whole epoch's share: that is what steps and learning rates are counted by."""
+        """Clips of a whole epoch in one process, also where some are skipped: the learning rate follows it."""
         return -(-len(self.lengths) // self.num_processes)
 
     def __iter__(self) -> Iterator[int]:
@@ -61,7 +60,7 @@ class EpochSampler(Sampler[int]):
         return iter(share(order, self.rank, self.num_processes)[skip:])
 
     def order(self) -> list[int]:
-        """The clips of the present epoch, of all processes together."""
+        """Indices of the current epoch for all processes together."""
         generator, count = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch), len(self.lengths)
         if self.weights is None:
             shuffled = torch.randperm(count, generator=generator).tolist()
@@ -74,41 +73,24 @@ class EpochSampler(Sampler[int]):
             whole = len(window) // self.step_size
             for step in torch.randperm(whole, generator=generator).tolist():
                 order += window[step * self.step_size : (step + 1) * self.step_size]
-            order += window[whole * self.step_size :]  # the epoch's last step, where it is a smaller one
+            order += window[whole * self.step_size :]  # the last, smaller step of the epoch
         return order
 
 
 def filled(whole: list[Any], num_processes: int) -> list[Any]:
-    """`whole`, and its beginning again as far as it takes for all processes to get as many."""
+    """`whole`, repeated from its start until it divides evenly among the processes."""
     return [*islice(cycle(whole), len(whole) + -len(whole) % num_processes)]
 
 
 def share(whole: list[Any], rank: int, num_processes: int) -> list[Any]:
-    """One process's part of the clips of an epoch or the batches of an evaluation. All get as many, since every step
-    waits for all processes; so some come twice, in an evaluation too, where Predictions counts them once."""
+    """One process's part of an epoch's clips or an evaluation's batches. All parts have the same length, because every
+    step waits for all processes; so some items come twice (`Predictions` counts them once)."""
     return filled(whole, num_processes)[rank::num_processes]
 
 
-CHARACTERS = 4
-"""Of a token of text, about: what tokens of sound are put beside characters by."""
-
-
-def prompt_length(example: Example, audio_tokens: float = 0.0) -> float:
-    """Characters of the prompt's text, and those that as many tokens of sound would be: what it takes to put like
-    lengths together, without tokenising everything."""
-    texts = (part["text"] for part in example.messages[-1]["content"] if part["type"] == "text")
-    return sum(map(len, texts)) + CHARACTERS * audio_tokens
-
-
-def example_length(example: Example, encoder: Encoder, source: clips.Source | None) -> float:
-    """`prompt_length`, with the sound of `source`, which is None where no sound is wanted."""
-    seconds = 0.0 if source is None else source.seconds[example.record.id]
-    return prompt_length(example, seconds * encoder.audio_tokens_per_second)
-
-
 def batches_by_task(asked: list[Example], batch_size: int, length: Callable[[Example], float]) -> list[list[int]]:
-    """Batches of indices for evaluation: one task and language each, since they are read alike, and like lengths
-    together, longest first, so that little is padded and too large a batch is met at once."""
+    """Batches of indices for evaluation. A batch has one task and one language; it is sorted by length, longest first,
+    which saves padding and shows a lack of memory at once."""
     order = sorted(
         range(len(asked)),
         key=lambda i: (asked[i].record.dataset, asked[i].task.name, asked[i].language, -length(asked[i]), i),

@@ -1,4 +1,4 @@
-"""Predictions shown beside a run's numbers, and their playable clips."""
+"""Sample predictions with playable clips, shown beside a run's numbers."""
 
 import hashlib
 import wave
@@ -9,16 +9,17 @@ import numpy as np
 
 from affect.config import Kind, Task
 from affect.data import Prediction, Record
-from affect.data.media import SAMPLING_RATE, MediaError, Sampling, decode
+from affect.data.clips import ClipSource
+from affect.data.media import SAMPLING_RATE, MediaError, Sampling
 
 VIDEO = frozenset({".mp4", ".webm", ".ogg"})
-"""What wandb.Video takes as it is, but for pictures that move."""
+"""What wandb.Video takes unconverted, except animated pictures."""
 RIGHT_WITHIN = 0.1
-"""An intensity is called right, for choosing samples only, within this share of its task's range."""
+"""Share of a task's range within which an intensity counts as right. For choosing samples only."""
 
 
 def verdict(prediction: Prediction, task: Task, reader: str) -> str:
-    """right, wrong, unlabelled, or how reading the answer ended where no value came of it."""
+    """right, wrong, unlabelled, or the parsing outcome of an answer without a value."""
     value = getattr(prediction, reader)
     if value is None:
         return prediction.outcome if prediction.outcome != "valid" else f"not {reader}"
@@ -34,15 +35,15 @@ def verdict(prediction: Prediction, task: Task, reader: str) -> str:
 def choose(
     predictions: Sequence[Prediction], tasks: Mapping[str, Task], reader: str, number: int
 ) -> list[tuple[Prediction, str]]:
-    """At most `number` predictions, each with its verdict, dealt evenly from those of every task (by `meld.emotion`)
-    that are right, wrong, unreadable and unlabelled. The same clips come first in every run, so that runs compare."""
+    """At most `number` predictions with their verdict, as evenly as possible from the right, wrong, unreadable and
+    unlabelled ones of every task. `tasks` is by `meld.emotion`. Every run prefers the same clips, so runs compare."""
     piles: dict[tuple[str, str], list[tuple[str, Prediction, str]]] = {}
     for prediction in predictions:
         name = f"{prediction.dataset}.{prediction.task}"
-        said = verdict(prediction, tasks[name], reader)
-        pile = said if said in ("right", "wrong", "unlabelled") else "unreadable"
+        outcome = verdict(prediction, tasks[name], reader)
+        pile = outcome if outcome in ("right", "wrong", "unlabelled") else "unreadable"
         order = hashlib.sha256(prediction.id.encode()).hexdigest()
-        piles.setdefault((pile, name), []).append((order, prediction, said))
+        piles.setdefault((pile, name), []).append((order, prediction, outcome))
     for pile in piles.values():
         pile.sort(key=lambda entry: entry[0], reverse=True)
     chosen: list[tuple[Prediction, str]] = []
@@ -54,29 +55,29 @@ def choose(
 
 
 def playable(record: Record, max_seconds: float, folder: Path) -> Path | None:
-    """A file that a browser plays as the record's clip: its own where that is a video or a wav that holds nothing else,
-    or its sound, mono, 16 kHz, written into `folder`. None where there is no clip that can be decoded."""
+    """A file that a browser can play: the record's own where the clip is a whole video or wav file, otherwise its audio
+    (mono, 16 kHz) written into `folder`. None where nothing can be decoded."""
     if record.media is None:
         return None
     path = Path(record.media)
-    whole, kind = record.part == [None, None], path.suffix.lower()
+    is_whole_file, suffix = record.part == [None, None], path.suffix.lower()
 
     def read(audio: bool) -> np.ndarray | None:
         sampling = Sampling(audio=audio, video=not audio, num_frames=1, frame_size=16, max_seconds=max_seconds)
-        return decode(path, sampling, record.start, record.end, record.audio_track).waveform
+        return ClipSource().clip(record, sampling).waveform
 
     try:
-        if whole and kind in VIDEO:
+        if is_whole_file and suffix in VIDEO:
             try:
                 read(audio=False)
                 return path
             except MediaError as error:
-                if error.outcome != "no_video":  # a container that may hold sound alone
+                if error.outcome != "no_video":  # otherwise the container may hold audio alone
                     return None
         waveform = read(audio=True)
     except MediaError:
         return None
-    if whole and kind == ".wav":
+    if is_whole_file and suffix == ".wav":
         return path
     assert waveform is not None
     cut = folder / f"{hashlib.sha256(record.id.encode()).hexdigest()[:16]}.wav"
@@ -89,7 +90,7 @@ def playable(record: Record, max_seconds: float, folder: Path) -> Path | None:
 
 
 def described(prediction: Prediction) -> str | None:
-    """The generated text, or the log-likelihoods of the labels with the likeliest first, or why there is neither."""
+    """The generated text, or the labels' log-likelihoods in nats, best first, or the error."""
     if prediction.answer is not None:
         return prediction.answer
     if prediction.scores is not None:

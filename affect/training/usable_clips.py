@@ -2,33 +2,29 @@
 
 from pathlib import Path
 
-from affect.config import Config, DataError
+from affect.config import Config, Intervention
 from affect.config.logs import LOG, is_first
-from affect.data import Record, clips
-from affect.data.clip_checks import check_clips, file_versions
-from affect.data.media import NOTES, Clip, decode
+from affect.data import clip_cache
+from affect.data.clip_checks import check_clips, exclude_failed
+from affect.data.clips import ClipSource
+from affect.data.file_hashes import file_versions
+from affect.data.media import NOTES
 from affect.data.part import Part
 from affect.data.progress import progress
-from affect.data.tables import Excluded
 from affect.data.tensor_store import GIGABYTE
 from affect.models.sampling import sampling
 
 
-def exclude_unusable(parts: list[Part], cfg: Config) -> clips.Source:
-    """Really decodes every clip once (the result is kept under cache_root) and moves the records whose clip cannot be
-    used to their part's exclusions. Gives where to get the others from. Raises DataError where a part is left with
-    nothing."""
+def exclude_unusable(parts: list[Part], cfg: Config) -> ClipSource:
+    """Decodes every clip once (the result is kept under cache_root) and moves the records whose clip cannot be used to
+    their part's exclusions. Returns the source of the other clips. Raises DataError if a part is left empty."""
     wanted = sampling(cfg)
     if not (wanted.audio or wanted.video):
-        return clips.Source(None, {})
+        return ClipSource()
     cache_root = Path(cfg.cache_root).expanduser()
-    files = clips.open_files(cache_root, cfg.trainer.clip_cache_gb, LOG.warning)
+    files = clip_cache.open_files(cache_root, cfg.trainer.clip_cache_gb, LOG.warning)
 
-    def take(record: Record, digest: str | None) -> Clip:
-        if files is None or digest is None:
-            return decode(record.media, wanted, record.start, record.end, record.audio_track)
-        return clips.take(files, [digest, *record.part], record, wanted)
-
+    source = ClipSource(files)
     seconds: dict[str, float] = {}
     for part in parts:
         with progress(cfg.trainer.progress) as bar:
@@ -39,37 +35,27 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> clips.Source:
                 cache_root,
                 num_workers=cfg.trainer.check_workers,
                 progress=lambda done, bar=bar, task=task: bar.update(task, advance=done),
-                take=take,
+                take=lambda record, digest: source.unchanged(record, wanted, digest),
             )
-        bad = [record for record in part.records if checks[record.id].outcome != "ok"]
-        part.excluded += [
-            Excluded(id=r.id, split=part.split, reason=checks[r.id].outcome, source=checks[r.id].detail) for r in bad
-        ]
-        left = {record.id for record in bad}
-        part.records = [record for record in part.records if record.id not in left]
+        exclude_failed(part, checks)
         seconds |= {record.id: checks[record.id].seconds for record in part.records}
-        if not part.records:
-            raise DataError(
-                f"no clip of dataset '{part.dataset}', split '{part.split}' can be used; the first of {len(bad)}:"
-                f" {checks[bad[0].id].detail}"
-            )
         for note, meaning in NOTES.items():
             noted = [record for record in part.records if note in checks[record.id].notes]
             if noted:
                 LOG.info(
                     f"{part.dataset} {part.split}: {len(noted)} of {len(checks)} clips are used although {meaning}:"
                     f" {noted[0].media}: {checks[noted[0].id].notes[note]}"
-                    + (" (the doctor names the others)" if len(noted) > 1 else "")
+                    + (" (affect doctor names the others)" if len(noted) > 1 else "")
                 )
-        if bad:
-            LOG.info(
-                f"{part.dataset} {part.split}: {len(bad)} of {len(checks)} clips cannot be"
-                " used and are left out; a run lists them in exclusions.csv"
-            )
     if files is not None and is_first():
         LOG.info(
             f"decoded clips are kept in {files.folder}, {files.size() / GIGABYTE:.2f} of at most"
             f" {files.limit / GIGABYTE:g} GB (trainer.clip_cache_gb)"
         )
+    if cfg.intervention is not Intervention.none and is_first():
+        LOG.info(
+            f"intervention={cfg.intervention.value}: the model is given changed clips; descriptions in the prompt, if"
+            " there are any, are those of the unchanged clips"
+        )
     paths = {record.media for part in parts for record in part.records if record.media is not None}
-    return clips.Source(files, file_versions(paths, cache_root), seconds)
+    return ClipSource(files, file_versions(paths, cache_root), seconds, cfg.intervention)

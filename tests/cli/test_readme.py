@@ -193,7 +193,7 @@ def test_a_command_of_the_readme_works(
         assert re.search(r"(?m)^Which emotion\? Answer with one word: .*disgust\.", said)  # not folded
     elif words[0] == "knowledge":
         kinds = {"ls": "12 audio", "show": "audio, by cues-"}
-        assert kinds.get(words[1], "24 descriptions were there, 0 made") in said and not made
+        assert kinds.get(words[1], "24 descriptions were in the store, 0 made") in said and not made
     elif words[0] == "export":
         assert "written: its README.md says how it is loaded" in said and not made
     elif words[0] == "report":

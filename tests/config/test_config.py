@@ -156,7 +156,7 @@ MISTAKES = [
     (["datasets.demo.task_definitions.emotion.lables=[a]"], "is not in Task, did you mean 'labels'?"),
     (["dataset=meld", "datasets.meld.options.contxt=3"], "is not in conf/dataset/meld.yaml, did you mean 'context'?"),
     (["+datasets.demo.options.foo=1"], "options.foo is not an option of the reader 'demo'"),
-    (["datasets.demo.reader=dmeo"], "reader=dmeo is not a module of affect/data/readers (did you mean 'demo'?)"),
+    (["datasets.demo.reader=dmeo"], "reader=dmeo is not a reader in affect/data/readers (did you mean 'demo'?)"),
     (["dataset=[zz"], "dataset=[zz cannot be read: close every bracket"),
     (
         ["prompting.transcript.en={x}"],

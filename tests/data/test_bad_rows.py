@@ -2,28 +2,23 @@
 reader."""
 
 import json
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dataset_fixtures import FIXTURES, mustard_entry, plus_plus_scene, plus_plus_tree
+from dataset_fixtures import DAMAGES, FIXTURES, append
+from dataset_fixtures import read_split as read
 
 from affect.config import DataError
 from affect.config.groups import CONF
 from affect.data import SPLITS, loading, part
 from affect.data.audit.examine import examine
 from affect.data.demo_corpus.generate import Settings, generate
-from affect.data.readers import read
 from affect.evaluation.external import score
 from affect.reports.console import bad_rows
 from affect.runs.run_folder import RunSummary, write_results
 
 Configure = Callable[..., object]
-
-
-def append(path: Path, text: str) -> None:
-    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -38,88 +33,6 @@ def manifest(root: Path) -> None:
     (root / "clips.csv").write_text("\n".join(["clip,text,label,split", *rows, ""]), encoding="utf-8")
 
 
-def faulty_entry(root: Path) -> None:
-    path = root / "sarcasm_data.json"
-    entries = json.loads(path.read_text(encoding="utf-8"))
-    entries["2_9"] = mustard_entry("Of Friends, but broken.", "FRIENDS", True, "MONICA") | {"sarcasm": "yes"}
-    path.write_text(json.dumps(entries), encoding="utf-8")
-
-
-def twice_in_file(root: Path) -> None:
-    """An id with two entries: which of them holds is not known, so both are wrong."""
-    path = root / "sarcasm_data.json"
-    text = path.read_text(encoding="utf-8").rstrip().removesuffix("}")
-    path.write_text(text + ', "2_02": ' + json.dumps(mustard_entry("Again.", "FRIENDS")) + "}", encoding="utf-8")
-
-
-def odd_scene(root: Path) -> None:
-    rows = plus_plus_scene("9_9", "What?", labels=("2", "NONE", "Anger", "Neutral", "2", "7"), context=[("RAJ", "Ah.")])
-    other = plus_plus_tree(root.with_name("other"), rows)
-    append(root / "mustard++_text.csv", (other / "mustard++_text.csv").read_text(encoding="utf-8").partition("\n")[2])
-
-
-def without_label(root: Path) -> None:
-    path = root / "data_folds.pkl"
-    folds = pickle.loads(path.read_bytes())
-    folds["test"].append(99)
-    path.write_bytes(pickle.dumps(folds))
-
-
-def misnamed(root: Path) -> None:
-    (root / "Actor_01" / "03-01-09-01-01-01-01.wav").touch()
-
-
-CASES = {
-    # By reader: what damages its fixture, the rows that are left out by split, and the records that are lost with them.
-    "meld": ("meld", lambda r: append(r / "train_sent_emo.csv", '9,A,B,joy,positive,x,1,1,1,"0","0"\n'), {"train": 1}),
-    "meld, label": (
-        "meld",
-        lambda r: append(r / "dev_sent_emo.csv", '9,A,B,joyful,positive,7,1,1,1,"0","0"\n'),
-        {"val": 1},
-    ),
-    "mintrec": ("mintrec", lambda r: append(r / "test.tsv", "S06\tE02\t26\ttoo\tmany\tOppose\n"), {"test": 1}),
-    "mosi": ("mosi", lambda r: append(r / "label.csv", "101787,1.0,WELL,1.0,,,,Positive,test\n"), {"test": 1}),
-    "mosi, two splits": (
-        "mosi",
-        lambda r: append(r / "label.csv", "101787,3,IT WAS OK,0.0,,,,Neutral,test\n"),
-        {"test": 1},
-    ),
-    "mosei": (
-        "mosei",
-        lambda r: append(r / "label.csv", "101787,1/2,Well,1.0,Positive,valid,,,,0,0,0,0,0,0\n"),
-        {"val": 1},
-    ),
-    "sims": ("sims", lambda r: append(r / "label.csv", "video_0003,2,好,,1.0,0.8,1.0,Positive,test\n"), {"test": 1}),
-    "simsv2": (
-        "simsv2",
-        lambda r: append(r / "meta.csv", "test11,1.02E+05,好,-0.1,1.0,0.8,1.0,Negative,test\n"),
-        {"test": 1},
-    ),
-    "simsv2, no split": (
-        "simsv2",
-        lambda r: append(r / "meta.csv", "test11,0004,好,a,b,c\n"),
-        dict.fromkeys(SPLITS, 1),
-    ),
-    "mustard": ("mustard", faulty_entry, {"test": 1}),
-    "mustard, an id twice": ("mustard", twice_in_file, {"test": 1}),
-    "mustard_plus_plus": ("mustard_plus_plus", odd_scene, dict.fromkeys(SPLITS, 1)),
-    "mer2023": ("mer2023", lambda r: append(r / "train-label.csv", ",happy,1\n"), {"train": 1, "val": 1}),
-    "urfunny": ("urfunny", without_label, {"test": 1}),
-    "ravdess": ("ravdess", misnamed, {"train": 0}),
-    "iemocap": (
-        "iemocap",
-        lambda r: append(r / "Session5/dialog/EmoEvaluation/Ses05F_impro01.txt", "[1 - 2]\tSes05F_x\tneu\n"),
-        {"test": 1},
-    ),
-    "manifest": ("manifest", lambda r: append(r / "clips.csv", ",words,joy,test,too many\n"), dict.fromkeys(SPLITS, 1)),
-    "manifest, label": ("manifest", lambda r: append(r / "clips.csv", ",words,nan,test\n"), {"test": 1}),
-    "demo": (
-        "demo",
-        lambda r: append(r / "index.csv", "demo/test/9,test,s,clips/test_0001.mp4,A,low,joy,serious\n"),
-        {"test": 1},
-    ),
-}
-
 WRITERS = {name: FIXTURES[name].write for name in FIXTURES} | {
     "manifest": manifest,
     "demo": lambda root: generate(root, Settings(num_train=2, num_val=1, num_test=1)),
@@ -127,7 +40,10 @@ WRITERS = {name: FIXTURES[name].write for name in FIXTURES} | {
 
 
 def test_every_reader_has_a_case():
-    assert {reader for reader, _, _ in CASES.values()} == {path.stem for path in (CONF / "dataset").glob("*.yaml")}
+    assert {reader for reader, _, _ in DAMAGES.values()} == {path.stem for path in (CONF / "dataset").glob("*.yaml")}
+
+
+LABELS = "datasets.manifest.task_definitions.label.labels=[joy,anger]"
 
 
 def configured(configure: Configure, name: str, root: Path, *words: str):
@@ -136,9 +52,9 @@ def configured(configure: Configure, name: str, root: Path, *words: str):
     return configure(f"dataset={name}", f"modalities={lacking}", f"datasets.{name}.root={place}", *words)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", DAMAGES)
 def test_rows_that_are_wrong_are_refused_or_left_out_and_counted(case, configure, tmp_path):
-    name, damage, expected = CASES[case]
+    name, damage, expected = DAMAGES[case]
     root = tmp_path / name
     WRITERS[name](root)
     exclude = f"datasets.{name}.on_bad_rows=exclude"
@@ -173,6 +89,25 @@ def test_a_file_that_is_wrong_as_a_whole_is_refused_all_the_same(configure, tmp_
     path.write_text("clip,text,label,split\n,a,joy\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"no clip in split 'train' \(has 3 cells where the header has 4"):
         read("manifest", config.datasets["manifest"], "train")
+
+
+def test_a_run_is_refused_for_wrong_rows_of_its_own_splits_only(configure, tmp_path):
+    manifest(tmp_path / "m")
+    path = tmp_path / "m" / "clips.csv"
+    append(path, ",words,NULL,train\nabsent.mp4,words,joy,val\n")
+    cfg = configured(configure, "manifest", tmp_path / "m")
+    [part] = loading.read(configured(configure, "manifest", tmp_path / "m", LABELS), ["test"])
+    assert (len(part.records), part.excluded) == (4, [])
+    with pytest.raises(DataError) as caught:
+        loading.read(cfg, ["train", "val", "test"])
+    assert "row 14: the label 'NULL'" in str(caught.value), "labels are taken from the training rows"
+    with pytest.raises(DataError) as caught:
+        loading.read(configured(configure, "manifest", tmp_path / "m", LABELS), ["train", "val", "test"])
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("clips.csv, row 15: the clip") and lines[1].startswith("clips.csv, row 14: the label")
+    append(path, ",words,joy,tset\n")
+    with pytest.raises(DataError, match=r"^clips.csv, row 16: the split 'tset' is not one of train, valid, val,"):
+        loading.read(configured(configure, "manifest", tmp_path / "m", LABELS), ["test"])
 
 
 @pytest.fixture

@@ -17,12 +17,13 @@ from affect import models
 from affect.config import Config, DataError, Kind, Task
 from affect.data import Record, loading
 from affect.data.media import write_clip
-from affect.data.tables import Excluded
+from affect.data.problems import Excluded
+from affect.evaluation.language import LanguageLearner
 from affect.models import Encoder, sampling
+from affect.models import collate as collating
 from affect.prompting import examples as data
 from affect.prompting.messages import Example
 from affect.runs import run_folder
-from affect.training import collate as collating
 from affect.training import datamodule, usable_clips
 from affect.training import sampler as samplers
 
@@ -148,13 +149,18 @@ def test_batches_never_mix_tasks_datasets_or_languages_and_lose_nothing() -> Non
 def test_the_training_loader_follows_the_epochs(root: Path, table: Path, configure: Configure) -> None:
     cfg = configure(*words(root, table, "modalities=t", "trainer.batch_size=3"))
     by_split, encoder = loaded(cfg, ["train", "val"])
-    loader = datamodule.ClipData(by_split, encoder, cfg).train_dataloader()
+    loader = datamodule.ClipData(by_split, learner(encoder, cfg), cfg).train_dataloader()
     orders = []
     for epoch in (0, 1, 0):
         loader.sampler.set_epoch(epoch)
         orders.append([i for batch in loader for i in ids(batch)])
     assert orders[0] == orders[2] != orders[1] and sorted(orders[0]) == sorted(orders[1])
     assert len(orders[0]) == len(set(orders[0])) == 8
+
+
+def learner(encoder: Any, cfg: Config) -> LanguageLearner:
+    """Without a model, which loaders have no use for."""
+    return LanguageLearner(None, encoder, cfg.finetuning, cfg.evaluation, sampling.sampling(cfg))
 
 
 def same(first: Any, second: Any) -> bool:
@@ -166,7 +172,7 @@ def test_workers_give_the_batches_that_the_process_itself_gives(root: Path, tabl
     for workers in (0, 2):
         cfg = configure(*words(root, table, f"trainer.num_workers={workers}", "trainer.batch_size=3"))
         by_split, encoder = loaded(cfg, ["train", "val"])
-        clips = datamodule.ClipData(by_split, encoder, cfg)
+        clips = datamodule.ClipData(by_split, learner(encoder, cfg), cfg)
         batches.append([*clips.train_dataloader(), *clips.val_dataloader()])
     assert len(batches[0]) == 4
     for alone, worker in zip(*batches, strict=True):
@@ -184,7 +190,7 @@ def test_training_batches_have_answers_and_evaluation_batches_have_none(
 ) -> None:
     cfg = configure(*words(root, table))
     by_split, encoder = loaded(cfg, ["train", "val"])
-    clips = datamodule.ClipData(by_split, encoder, cfg)
+    clips = datamodule.ClipData(by_split, learner(encoder, cfg), cfg)
     batch = next(iter(clips.train_dataloader()))
     for row, example in enumerate(batch.examples):
         labelled = batch.tensors["labels"][row]
@@ -338,7 +344,7 @@ def test_a_clip_that_vanishes_after_the_check_is_told_from_the_others(
     assert torch.equal(batch.tensors["frames"], whole.tensors["frames"][[0, 2]])
     nothing = collate([examples[1]])
     assert nothing.tensors is None and nothing.examples == [] and len(nothing.failed) == 1
-    clips = datamodule.ClipData(by_split, encoder, cfg)
+    clips = datamodule.ClipData(by_split, learner(encoder, cfg), cfg)
     assert clips.transfer_batch_to_device(nothing, torch.device("cpu"), 0) is nothing
 
 

@@ -5,16 +5,20 @@ from collections import Counter
 from inspect import signature
 from pathlib import Path
 
+import dataset_table
 import pytest
 from dataset_fixtures import ravdess_tree
+from dataset_fixtures import read_split as read
 from omegaconf import OmegaConf
 
 from affect.config import ConfigError, DataError, DatasetConfig, Kind, Task
 from affect.config.tasks import problems as task_problems
 from affect.data import SPLITS, Record
-from affect.data.readers import check_disjoint, check_options, infer_labels, manifest, meld, ravdess, read
+from affect.data.label_checks import infer_labels
+from affect.data.leakage import check_disjoint
+from affect.data.problems import Excluded
+from affect.data.readers import check_options, manifest, meld, ravdess
 from affect.data.subsets import subset
-from affect.data.tables import Excluded
 
 CONF = Path(__file__).parents[2] / "conf" / "dataset"
 READERS = {"manifest": manifest, "meld": meld, "ravdess": ravdess}
@@ -546,3 +550,11 @@ def test_published_ravdess(shared):
     ]
     assert all(Path(r.media).is_file() for records in by_split.values() for r in records)
     check_disjoint(by_split, speaker_independent=True)
+
+
+# --- the documentation ---
+
+
+@pytest.mark.parametrize("page", sorted(dataset_table.updated()), ids=lambda path: path.name)
+def test_the_documentation_lists_the_datasets_as_their_readers_state_them(page):
+    assert page.read_text(encoding="utf-8") == dataset_table.updated()[page], "run: python tests/dataset_table.py"

@@ -12,9 +12,7 @@ import wave
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 
 import av
 import numpy as np
@@ -22,16 +20,17 @@ import pytest
 from rich.console import Console
 
 from affect.config import Config, ConfigError, DataError, DatasetConfig, Kind, Task
-from affect.data import SPLITS, Record, clip_checks
-from affect.data import readers as datasets
+from affect.data import SPLITS, Record, annotations, clip_checks, published_texts, readers
+from affect.data import clips as clip_source
 from affect.data.audit import clips, findings, table
 from affect.data.audit.clips import FLOOR_DBFS, black, level, measurements
 from affect.data.audit.examine import Examination, examine
-from affect.data.audit.findings import Finding, Severity
-from affect.data.audit.known_issues import known_bad, quirks
+from affect.data.audit.findings import known_clips, known_issues
+from affect.data.counts import classes, total
+from affect.data.facts import Finding, Severity
 from affect.data.media import write_clip
-from affect.data.published import LICENCES, TEXTS, classes, expected, same_text, text_hash, text_hashes, total
-from affect.data.tables import Excluded
+from affect.data.problems import Excluded
+from affect.data.published_texts import normalised, text_hash, text_hashes
 
 Configure = Callable[..., Config]
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,43 +60,32 @@ def only(found: Sequence[Finding], words: str) -> Finding:
 # ---------------------------------------------------------------- published sizes
 
 
-def readers() -> list[str]:
-    names = [module.name for module in iter_modules(datasets.__path__)]
-    return [name for name in names if hasattr(import_module(f"affect.data.readers.{name}"), "records")]
+SHIPPED = sorted(path.stem for path in (ROOT / "conf" / "dataset").glob("*.yaml"))
 
 
-def test_every_reader_has_a_licence_reminder():
-    assert set(readers()) == set(LICENCES)
+def shipped(configure: Configure, name: str, **options) -> DatasetConfig:
+    words = [f"dataset={name}", "modalities=" + ("av" if name == "mer2023" else "t"), f"datasets.{name}.root=nowhere"]
+    words += [f"datasets.{name}.options.{option}={value}" for option, value in options.items()]
+    return configure(*words, program="doctor").datasets[name]
 
 
-@pytest.mark.parametrize(
-    ("reader", "options"),
-    [
-        ("iemocap", {"labels": 4, "test_session": 5}),
-        ("iemocap", {"labels": 6, "test_session": 5}),
-        ("meld", {}),
-        ("mer2023", {"test_set": 1}),
-        ("mintrec", {}),
-        ("mosei", {}),
-        ("mosi", {}),
-        ("mustard", {"protocol": "speaker_independent"}),
-        ("mustard_plus_plus", {}),
-        ("ravdess", {"splits": {"train": [1, 2], "val": [3], "test": [4]}}),
-        ("sims", {}),
-        ("simsv2", {"table": "meta.csv"}),
-        ("urfunny", {"version": 2}),
-    ],
-)
-def test_published_classes_are_those_of_the_shipped_tasks_and_add_up(reader, options, configure: Configure):
-    tasks = configure(f"dataset={reader}", "modalities=" + ("av" if reader == "mer2023" else "t")).datasets[reader]
-    wanted = expected(reader, options)
-    with_classes = [each for each in wanted if each.classes]
-    assert wanted and with_classes
-    for each in with_classes:
-        for name, counts in each.classes.items():
-            task = tasks.task_definitions[name]
-            known = {"negative", "zero", "positive"} if task.kind is Kind.intensity else set(task.labels)
-            assert set(counts) == known and sum(counts.values()) == each.count
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_dataset_states_its_facts(name, configure: Configure):
+    config = shipped(configure, name)
+    module = readers.module(config.reader)
+    facts = ("PUBLISHED", "LICENCE", "KNOWN_ISSUES", "SAME_CLIPS_AS")
+    assert [fact for fact in facts if not hasattr(module, fact)] == []
+    assert module.LICENCE.endswith(".") and all(readers.module(other) is not None for other in module.SAME_CLIPS_AS)
+    for issue in module.KNOWN_ISSUES:
+        assert all(id.startswith(f"{config.reader}/") for id in issue.clips)
+    counts = readers.published(config)
+    for each in counts:
+        assert each.options.keys() <= config.options.keys() and set(each.splits) <= set(SPLITS)
+        for task_name, classes_of in each.classes.items():
+            task = config.task_definitions[task_name]
+            labels = {"negative", "zero", "positive"} if task.kind is Kind.intensity else set(task.labels)
+            assert set(classes_of) == labels and sum(classes_of.values()) == each.count
+    assert bool(counts) == any(each.classes for each in counts) == (name not in ("demo", "manifest"))
 
 
 def test_classes_of_each_kind():
@@ -111,7 +99,7 @@ def test_classes_of_each_kind():
 
 
 def test_sizes_that_differ_and_classes_that_do():
-    meld = expected("meld", {})
+    meld = readers.constant("meld", "PUBLISHED", ())
     tasks = {"emotion": Task(name="emotion", labels=list(meld[0].classes["emotion"]))}
     whole = [
         record(f"{label}{i}", "val", label=label) for label, n in meld[1].classes["emotion"].items() for i in range(n)
@@ -212,15 +200,14 @@ def test_damage_in_the_published_file_is_a_note_and_other_texts_are_an_error(mon
     texts = ["I?ve got it.", "So \u2018what\u2019\u2026", "It\u2019s fine\u2014really", "No"]
     published = [record(f"{i}", "val", id=f"meld/val/0/{i}", dataset="meld", text=t) for i, t in enumerate(texts)]
     known = b"".join(sorted(text_hash(each, "meld") for each in published))
-    path = tmp_path / "texts.json"
-    path.write_text(json.dumps({"meld": {"hashes": base64.b64encode(known).decode()}}), encoding="utf-8")
-    monkeypatch.setattr("affect.data.published.TEXTS", path)
+    (tmp_path / "meld.json").write_text(json.dumps({"hashes": base64.b64encode(known).decode()}), encoding="utf-8")
+    monkeypatch.setattr(published_texts, "FOLDER", tmp_path)
     hashes = text_hashes("meld")
     assert hashes is not None and len(hashes) == 4 and text_hashes("mustard") is None
     settings = config(reader="meld")
     assert only(list(findings.texts({"val": published}, settings, hashes)), "inside words").severity is Severity.note
     # Another name of the dataset, and a copy with quotes and dashes of ASCII: the texts are the published ones.
-    copy = [replace(r, id=r.id.replace("meld", "mine"), dataset="mine", text=same_text(r.text)) for r in published]
+    copy = [replace(r, id=r.id.replace("meld", "mine"), dataset="mine", text=normalised(r.text)) for r in published]
     assert list(findings.published_texts({"val": copy}, settings, hashes)) == []
     copy[2] = replace(copy[2], text="It?s fine-really")
     copy[3] = replace(copy[3], text=copy[0].text)
@@ -274,13 +261,17 @@ def meld_record(split: str, dialogue: int, utterance: int) -> Record:
     return record(name, split, id=f"friends/{split}/{name}", dataset="friends", group=f"{split}/{dialogue}")
 
 
+def issues(reader: str, name: str, root: Path, by_split) -> list[Finding]:
+    return list(known_issues(name, config(reader=reader, root=str(root)), by_split))
+
+
 def test_quirks_of_meld(tmp_path):
     train = [meld_record("train", *ids) for ids in [(0, 0), (0, 1), (2, 0), (2, 2), (125, 3)]]
-    found = list(quirks("meld", "friends", tmp_path, {"train": train}))
+    found = issues("meld", "friends", tmp_path, {"train": train})
     assert only(found, "no readable clip").ids == ("friends/train/125/3",)
     assert only(found, "ids not given out: 1, 3").count == 126 - 3
     assert only(found, "do not number").count == 2
-    assert {"friends/train/125/3", "friends/val/110/7"} <= known_bad("meld", "friends").keys()
+    assert {"friends/train/125/3", "friends/val/110/7"} <= known_clips("friends", "meld").keys()
     assert {finding.severity for finding in found} == {Severity.note}
 
 
@@ -290,20 +281,20 @@ def test_clips_of_meld_that_no_row_stands_for(tmp_path):
         (tmp_path / "dev_splits_complete" / f"{name}.mp4").touch()
     header = "Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID\nSo.,Ross,joy,positive,0,0\n"
     (tmp_path / "dev_sent_emo.csv").write_text(header, encoding="utf-8")
-    found = list(quirks("meld", "meld", tmp_path, {"val": [meld_record("val", 0, 0)]}))
+    found = list(issues("meld", "meld", tmp_path, {"val": [meld_record("val", 0, 0)]}))
     assert "dia66_utt9.mp4" in only(found, "no row").what
 
 
 def test_quirks_of_other_sets(tmp_path):
     intents = [record("0", label="x", labels={"intent": "Apologise"}), record("1", labels={"intent": "Thank"})]
-    assert only(list(quirks("mintrec", "set", tmp_path, {"train": intents})), "Apologise").count == 1
+    assert only(list(issues("mintrec", "set", tmp_path, {"train": intents})), "Apologise").count == 1
     shows = [record("0", group="FRIENDS/1"), record("1", group="BBT/2")]
-    assert only(list(quirks("mustard", "set", tmp_path, {"train": shows})), "shows").severity is Severity.warning
+    assert only(list(issues("mustard", "set", tmp_path, {"train": shows})), "shows").severity is Severity.warning
     videos = [record("0", group="-mJ2ud6oKI8"), record("1", group="elsewhere")]
-    assert only(list(quirks("mosei", "set", tmp_path, {"train": videos})), "wrong times").ids == ("set/train/0",)
+    assert only(list(issues("mosei", "set", tmp_path, {"train": videos})), "wrong times").ids == ("set/train/0",)
     values = [record(f"{v}", labels={"sentiment": v}) for v in (-0.1, -0.2, 0.6, 1.0)]
-    assert only(list(quirks("simsv2", "set", tmp_path, {"test": values})), "0.2").ids == ("set/train/-0.1",)
-    assert list(quirks("manifest", "set", tmp_path, {"train": shows})) == []
+    assert only(list(issues("simsv2", "set", tmp_path, {"test": values})), "0.2").ids == ("set/train/-0.1",)
+    assert list(issues("manifest", "set", tmp_path, {"train": shows})) == []
 
 
 # ---------------------------------------------------------------- one clip
@@ -460,11 +451,11 @@ def test_without_any_clip_there_is_one_finding():
 def decoded(monkeypatch) -> list[str]:
     names: list[str] = []
 
-    def counting(path, *rest, decode=clips.decode):
+    def counting(path, *rest, decode=clip_source.decode):
         names.append(Path(path).stem)
         return decode(path, *rest)
 
-    monkeypatch.setattr(clips, "decode", counting)
+    monkeypatch.setattr(clip_source, "decode", counting)
     return names
 
 
@@ -611,7 +602,7 @@ def test_the_total_is_found_and_published(manifest, configure: Configure):
 
 
 @pytest.mark.parametrize(
-    ("reader", "count", "exact"),
+    ("name", "count", "exact"),
     [
         ("meld", 13708, True),
         ("mustard", 690, True),
@@ -625,13 +616,25 @@ def test_the_total_is_found_and_published(manifest, configure: Configure):
         ("urfunny", 9588, False),
     ],
 )
-def test_published_totals(reader, count, exact, configure: Configure):
-    cfg = configure(f"dataset={reader}", "modalities=a" if reader == "mer2023" else "modalities=t", program="doctor")
-    whole = total(expected(reader, cfg.datasets[reader].options))
+def test_published_totals(name, count, exact, configure: Configure):
+    whole = total(readers.published(shipped(configure, name)))
     assert (whole.count, whole.exact) == (count, exact)
     for counts in whole.classes.values():
         assert sum(counts.values()) == count
-    assert total([]) is None and total(expected("meld", {})[:2]) is None
+    assert total([]) is None and total(readers.constant("meld", "PUBLISHED", ())[:2]) is None
+
+
+def test_published_counts_follow_the_options(configure: Configure):
+    def counts(name: str, **options) -> list[tuple[str, int]]:
+        return [("+".join(c.splits), c.count) for c in readers.published(shipped(configure, name, **options))]
+
+    assert counts("mustard", protocol="five_fold") == [("train+val", 552), ("test", 138), ("train+val+test", 690)]
+    assert counts("iemocap", test_session=1) == [("test", 1085), ("train+val+test", 5531)]
+    assert counts("iemocap", labels="all") == [("train+val+test", 10039)]
+    assert counts("mer2023", test_set=3) == [("train+val", 3373), ("test", 834)]
+    assert counts("urfunny", version=1) == [("train", 10598), ("val", 2626), ("test", 3290)]
+    assert counts("simsv2", table="other.csv") == []
+    assert counts("ravdess", splits="{train:[1,2],val:[3],test:[4]}") == [("train", 120), ("val", 60), ("test", 60)]
 
 
 def test_rows_to_which_no_label_applies_are_not_those_without_one(configure: Configure, tmp_path):
@@ -727,9 +730,7 @@ def shared(name: str) -> Path:
 )
 def test_real_annotations_are_as_published(name, found_too, configure: Configure, tmp_path):
     cfg = configure(f"dataset={name}", "modalities=t", f"datasets.{name}.root={shared(name)}", program="doctor")
-    found = examine(
-        name, cfg.datasets[name], modalities="t", cache_root=tmp_path, max_seconds=30, num_workers=1, progress=None
-    )
+    found = examine(name, cfg.datasets[name], modalities="t", cache_root=tmp_path, max_seconds=30, num_workers=1)
     assert found.num_errors == 0
     assert all(row["published"] in (None, row["found"]) for row in found.sizes)
     assert {tuple(row["splits"]) for row in found.sizes if row["published"] is not None}
@@ -741,8 +742,8 @@ def test_real_annotations_are_as_published(name, found_too, configure: Configure
 def test_hashes_are_those_of_the_published_texts(name, configure: Configure):
     root = shared(name)
     config = configure(f"dataset={name}", "modalities=t", f"datasets.{name}.root={root}").datasets[name]
-    records = [record for split in SPLITS for record in datasets.read(name, config, split)[0]]
-    kept = json.loads(TEXTS.read_text(encoding="utf-8"))[name]
+    records = [record for split in annotations.read(name, config).splits(SPLITS).values() for record in split.records]
+    kept = json.loads((published_texts.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     assert b"".join(sorted(text_hash(each, name) for each in records)) == base64.b64decode(kept["hashes"])
     assert {file: sha256((root / file).read_bytes()).hexdigest() for file in kept["files"]} == kept["files"]
 

@@ -3,12 +3,12 @@
 import json
 
 import pytest
+from dataset_fixtures import read_split as read
 
 from affect.config import Config, DataError, DatasetConfig, Kind, Task
 from affect.data import SPLITS
 from affect.data.labels import closed_set, in_spelling_of, is_missing, several
 from affect.data.loading import read as parts_of
-from affect.data.readers import read
 from affect.evaluation.external import score
 
 MISSING = [

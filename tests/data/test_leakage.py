@@ -1,26 +1,30 @@
 """Clips that train a model and test it too, by whatever name: within a run, and of a model that was trained before."""
 
 import csv
+import functools
 import gzip
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from dataset_fixtures import plus_plus_scene, plus_plus_tree
 from tiny_models import tiny_manifest
 
 from affect.cli.knowledge import main as describe
 from affect.config import Config, ConfigError, DataError
-from affect.data import Record, clip_checks, clip_rows, loading, readers, stream_hashes
+from affect.data import Record, clip_rows, file_hashes, loading, stream_hashes
 from affect.data.duplicates import compare_contents
 from affect.data.media import SAMPLING_RATE, write_clip
 from affect.data.overlap import Content, same_clips
 from affect.data.part import Part
+from affect.data.readers import manifest
 from affect.runs import run_folder
 
 Configure = Callable[..., Config]
@@ -210,7 +214,7 @@ def test_a_screen_or_a_silence_that_many_clips_have_makes_them_no_copies(tmp_pat
     ):
         path = tmp_path / f"{name}{len(held)}.mp4"
         write_clip(path, frames=frames, fps=8, waveform=sound, sampling_rate=SAMPLING_RATE)
-        held.append(clip_checks.file_contents([str(path)], tmp_path)[str(path)])
+        held.append(file_hashes.file_contents([str(path)], tmp_path)[str(path)])
     same = {(a, b) for a in range(6) for b in range(a) if held[a].holds_the_same_as(held[b])}
     # A film with a silent track is the film without it.
     assert same == {(4, 2), (5, 3)}
@@ -237,6 +241,27 @@ def test_many_windows_of_one_long_recording_are_compared_quickly() -> None:
     pairs = same_clips(cut("train", 0.0), cut("test", 0.25))
     assert [(a.id, b.id) for a, b in pairs[:2]] == [("m/train/0", "m/test/0"), ("m/train/1", "m/test/1")]
     assert len(pairs) == 20_000
+
+
+def test_a_run_reads_every_dataset_once(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one whose labels are taken from its rows, and one that another dataset leaves out."""
+    read: list[str] = []
+
+    def counting(root: Path, records: Callable = manifest.records, **options: object) -> object:
+        read.append(root.name)
+        return records(root, **options)
+
+    monkeypatch.setattr(manifest, "records", functools.wraps(manifest.records)(counting))
+    first, second = tiny_manifest(tmp_path / "first", train=3, val=2, test=2), tmp_path / "second.csv"
+    rows = [f",words,{label},{split}" for split in ALL for label in ("joy", "anger")]
+    second.write_text("\n".join(["clip,text,label,split", *rows, ""]), encoding="utf-8")
+    cfg = configure("dataset=manifest", f"datasets.manifest.root={first}", f"cache_root={tmp_path / 'cache'}")
+    cfg.datasets["other"] = replace(cfg.datasets["manifest"], root=str(second), exclude_overlap_with=["manifest"])
+    parts = loading.read(cfg, ALL)
+    assert [(part.dataset, part.split) for part in parts] == [(n, s) for n in ("manifest", "other") for s in ALL]
+    assert sorted(read) == sorted([first.name, "second.csv"])
+    compare_contents(parts, cfg)
+    assert len(read) == 2
 
 
 # ---------------------------------------------------------------- hashes of tracks
@@ -281,10 +306,10 @@ def test_tracks_are_hashed_once_for_every_content(clips: Path, tmp_path: Path, m
     monkeypatch.setattr(stream_hashes, "stream_hashes", lambda path: asked.append(path) or hashes(path))
     paths = [str(clips / "train_0.mp4"), renamed(clips, tmp_path), str(tmp_path / "gone.mp4")]
     (tmp_path / "torn.mp4").write_bytes((clips / "train_0.mp4").read_bytes()[:700])
-    held = clip_checks.file_contents([*paths, str(tmp_path / "torn.mp4")], tmp_path / "cache")
+    held = file_hashes.file_contents([*paths, str(tmp_path / "torn.mp4")], tmp_path / "cache")
     assert held[paths[0]] == held[paths[1]] and paths[2] not in held and len(asked) == 2
     assert held[str(tmp_path / "torn.mp4")].audio == ()
-    assert clip_checks.file_contents(paths[:2], tmp_path / "cache") == {path: held[path] for path in paths[:2]}
+    assert file_hashes.file_contents(paths[:2], tmp_path / "cache") == {path: held[path] for path in paths[:2]}
     assert len(asked) == 2
 
 
@@ -439,9 +464,7 @@ def test_what_a_run_folder_keeps_is_small_and_holds_no_words(
     assert (tmp_path / clip_rows.FILE).stat().st_size < 1_000_000
 
 
-def test_mustard_plus_plus_is_known_to_hold_what_a_run_on_mustard_learnt(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mustard_plus_plus_is_known_to_hold_what_a_run_on_mustard_learnt(configure: Configure, tmp_path: Path) -> None:
     def clip(dataset: str, split: str, name: str) -> Record:
         return Record(id=f"{dataset}/{split}/{name}", dataset=dataset, split=split, text="Yes.", group="g")
 
@@ -459,13 +482,11 @@ def test_mustard_plus_plus_is_known_to_hold_what_a_run_on_mustard_learnt(
         for s, names in ids.items()
     ]
     run_folder.write_clips(folder, cfg, parts, {})
-    theirs = [clip("mustard_plus_plus", "test", name) for name in ("1_60", "2_1")]
-    monkeypatch.setattr(readers, "read", lambda name, config, split: (list(theirs), []) if name[7:] else gone())
-
-    def gone() -> None:
-        raise DataError("sarcasm_data.json does not exist")
-
-    cfg = configure("dataset=mustard_plus_plus", "data_root=/nowhere", "modalities=t", program="evaluate")
+    rows = plus_plus_scene("1_60", "Yes.", "FRIENDS") + plus_plus_scene("2_1", "No.", "FRIENDS")
+    plus_plus_tree(tmp_path / "mustard_plus_plus", rows)
+    protocol = "datasets.mustard_plus_plus.options.protocol=speaker_independent"
+    words = ("dataset=mustard_plus_plus", f"data_root={tmp_path}", protocol, "modalities=t")
+    cfg = configure(*words, program="evaluate")
     cfg.run = str(folder)
     with pytest.raises(DataError, match=r"has 1 clips of dataset 'mustard' .*exclude_overlap_with=\[mustard\]"):
         loading.read(cfg, ["test"])

@@ -13,7 +13,7 @@ from scipy.signal import resample_poly
 from affect.data.media import MIN_SECONDS, SAMPLING_RATE, MediaError, Sampling, decode
 
 FPS = 25
-LENGTH = 4.0
+LENGTH = 3.0
 BOTH = Sampling(audio=True, video=True, num_frames=5, frame_size=64, max_seconds=30)
 AUDIO = Sampling(audio=True, video=False, num_frames=5, frame_size=64, max_seconds=30)
 VIDEO = Sampling(audio=False, video=True, num_frames=5, frame_size=64, max_seconds=30)
@@ -187,9 +187,14 @@ SOUND_ALONE = {
     "mka": Film(format="matroska", audio="aac", video=None),
     "aac": Film(format="adts", audio="aac", video=None),
 }
-SHIFTS = [(0.0, 0.0), (0.05, 0.0), (0.7, 0.0), (0.0, 3.0), (0.667, 0.667), (1.3, 0.9)]
+SHIFTS = [(0.0, 0.0), (0.05, 0.0), (0.7, 0.0), (0.0, 2.0), (0.667, 0.667), (1.3, 0.9)]
 """Seconds at which sound and picture begin."""
+FEW_SHIFTS = [(0.7, 0.0), (1.3, 0.9)]
+CONTAINERS = ("mp4 b-frames", "mov pcm", "mkv flac", "webm", "ts", "avi pcm")
+"""A film for each container, on which depends how late tracks are stored: it has all shifts, the others have few."""
 WINDOWS = [(None, None), (0.2, 1.5), (0.0, 0.5), (0.65, 0.85), (2.3, 2.9), (1.11, None)]
+ONE_TRACK = [(None, None), (0.2, 1.5), (0.65, 0.85)]
+"""Windows for which each track is decoded alone, too."""
 
 
 def distance(waveform: np.ndarray, expected: np.ndarray, film: Film) -> float:
@@ -211,7 +216,8 @@ def check(path: Path, film: Film, windows: list = WINDOWS) -> int:
         lower, upper = start or 0.0, min(end_of_file, end or end_of_file)
         if (end or 0.0) > end_of_file or lower > end_of_file - 0.2:
             continue
-        for wanted in (BOTH, AUDIO, VIDEO):
+        alone = not (film.audio and film.video) or (start, end) in ONE_TRACK
+        for wanted in (BOTH, AUDIO, VIDEO) if alone else (BOTH,):
             if (wanted.audio and not film.audio) or (wanted.video and not film.video):
                 continue
             where = f"{film} {start} {end} {wanted.audio} {wanted.video}"
@@ -248,28 +254,30 @@ def check(path: Path, film: Film, windows: list = WINDOWS) -> int:
 
 @pytest.mark.parametrize("name", FILMS)
 def test_tracks_that_begin_late(name, tmp_path):
-    for audio_from, video_from in SHIFTS:
+    for audio_from, video_from in SHIFTS if name in CONTAINERS else FEW_SHIFTS:
         film = replace(FILMS[name], audio_from=audio_from, video_from=video_from)
         path = write(film, tmp_path / f"{audio_from}_{video_from}")
-        assert check(path, film) > 10, "windows were compared"
+        assert check(path, film) >= 8, "windows were compared"
 
 
 @pytest.mark.parametrize("name", SOUND_ALONE)
 def test_sound_whose_first_time_stamp_is_not_0(name, tmp_path):
-    for audio_from in (0.0, 0.05, 0.7):
+    for audio_from in (0.05, 0.7):
         film = replace(SOUND_ALONE[name], audio_from=audio_from)
         path = write(film, tmp_path / f"{audio_from}")
         assert check(path, film) >= 5, "windows were compared"
 
 
 @pytest.mark.parametrize("name", ["mp4 b-frames", "mov pcm", "mkv flac", "ts"])
-@pytest.mark.parametrize("how", ["make_zero", "auto"])
-@pytest.mark.parametrize(("audio_from", "video_from"), [(-0.512, -0.52), (-0.512, 0.0), (0.0, -0.52)])
+@pytest.mark.parametrize(
+    ("how", "audio_from", "video_from"),
+    [("make_zero", -0.512, -0.52), ("make_zero", -0.512, 0.0), ("auto", -0.512, -0.52), ("auto", 0.0, -0.52)],
+)
 def test_what_was_recorded_before_time_0(name, how, audio_from, video_from, tmp_path):
     """As an edit list that leaves a beginning out, or with all times put off."""
     shift = {"audio_from": audio_from, "video_from": video_from, "container": {"avoid_negative_ts": how}}
     film = replace(FILMS[name], **shift)
-    assert check(write(film, tmp_path / "clip"), film) > 10, "windows were compared"
+    assert check(write(film, tmp_path / "clip"), film) >= 8, "windows were compared"
 
 
 HOLED = {
@@ -278,7 +286,7 @@ HOLED = {
     "webm": Film(format="webm", audio="libopus", video="libvpx", rate=48000, holes=((0.3, 1.8),)),
     "mp4": Film(format="mp4", holes=((0.5, 1.1), (2.0, 2.2))),
     "mov pcm": Film(format="mov", audio="pcm_s16le", holes=((0.5, 1.1),)),
-    "ts": Film(format="mpegts", rate=48000, holes=((1.0, 1.5), (3.0, 3.5)), options={"g": "20"}),
+    "ts": Film(format="mpegts", rate=48000, holes=((1.0, 1.5), (2.2, 2.7)), options={"g": "20"}),
     "m4a": Film(format="ipod", video=None, holes=((1.0, 1.5),)),
     "mka flac": Film(format="matroska", audio="flac", video=None, holes=((1.0, 1.5),)),
     "ogg": Film(format="ogg", audio="libopus", video=None, rate=48000, holes=((1.0, 1.5),)),
@@ -301,12 +309,12 @@ def test_matroska_durations_from_0_and_from_the_first_time_stamp(tmp_path):
     content = bytearray(path.read_bytes())
     at = content.index(bytes.fromhex("448988")) + 3  # Duration: id 4489, size 8, a float of milliseconds
     declared = struct.unpack(">d", content[at : at + 8])[0]
-    assert declared == pytest.approx(4000, abs=70)
+    assert declared == pytest.approx(3000, abs=70)
     whole = decode(path, BOTH)
     assert whole.seconds == pytest.approx(declared / 1000 - 0.68, abs=0.01)
     content[at : at + 8] = struct.pack(">d", declared - 680)
     path.write_bytes(content)
-    for start, end in ((None, None), (0.5, 1.0), (1.0, 3.2), (2.9, None)):
+    for start, end in ((None, None), (0.5, 1.0), (1.0, 2.2), (1.9, None)):
         clip = decode(path, BOTH, start, end)
         assert clip.seconds == pytest.approx((end or whole.seconds) - (start or 0), abs=0.01)
         first = round((start or 0) * SAMPLING_RATE)

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 from dataset_fixtures import iemocap_dialogue, iemocap_tree, meld_table, mer2023_tree
+from dataset_fixtures import read_split as read
 
 from affect.config import Config, ConfigError, DataError, DatasetConfig, Kind, Task, to_yaml
 from affect.data import SPLITS, Record, leakage, loading
 from affect.data.overlap import overlap, shared_source
-from affect.data.readers import check_options, meld, read
+from affect.data.part import Part
+from affect.data.problems import Excluded
+from affect.data.readers import check_options, meld
 from affect.data.subsets import whole_groups
-from affect.data.tables import Excluded
+from affect.data.trained_on import trained_models
 
 Configure = Callable[..., Config]
 
@@ -172,7 +175,7 @@ def test_iemocap_broken_trees(iemocap_root: Path, configure: Configure) -> None:
     [
         (["test_session=6"], "options.test_session=6 of IEMOCAP is not a session: they are numbered 1 to 5"),
         (["test_session=3", "val_session=3"], "options.test_session and options.val_session of IEMOCAP are both 3"),
-        (["context=-1"], "options.context=-1 of IEMOCAP counts earlier utterances: 0 is none"),
+        (["context=-1"], "options.context=-1 of IEMOCAP counts earlier turns: 0 is none"),
     ],
 )
 def test_iemocap_options(iemocap_root: Path, configure: Configure, words: list[str], message: str) -> None:
@@ -285,8 +288,7 @@ def test_mer2023_broken_tables(mer_root: Path, configure: Configure) -> None:
     (mer_root / "labels").mkdir()
     path.rename(mer_root / "labels" / path.name)
     assert told(mer_root, config, "mer2023") == (
-        f"{path} does not exist, but {mer_root / 'labels' / path.name} does: the root of MER2023 is the folder that"
-        " holds test1-label.csv and the folder test1; move them together, or set the dataset's root to"
+        f"{path} does not exist, but {mer_root / 'labels' / path.name} does: set the dataset's root to"
         f" {mer_root / 'labels'}"
     )
     share = of(configure, "mer2023", mer_root, "datasets.mer2023.options.val_share=0")
@@ -300,13 +302,15 @@ def test_mer2023_broken_tables(mer_root: Path, configure: Configure) -> None:
 
 def test_meld_clips_that_no_row_stands_for(tmp_path: Path, configure: Configure) -> None:
     meld_table(tmp_path, "Hi,Ross,joy,positive,66,8")
-    assert meld.unlabelled_clips(tmp_path, "val") == []
+    [one] = read("meld", of(configure, "meld", tmp_path), "val")[0]
+    assert [found.what for found in meld.audit(tmp_path, {"val": [one]}) if "clips" in found.what] == []
     folder = tmp_path / meld.CLIPS["val"]
     folder.mkdir()
     for name in ("dia66_utt8", "dia66_utt10", "dia66_utt9", "._dia66_utt8", "final_videos_testdia1_utt0"):
         (folder / f"{name}.mp4").touch()
-    extra = ["dia66_utt10.mp4", "dia66_utt9.mp4", "final_videos_testdia1_utt0.mp4"]
-    assert meld.unlabelled_clips(tmp_path, "val") == extra
+    [finding] = [found for found in meld.audit(tmp_path, {"val": [one]}) if "clips" in found.what]
+    extra = "dia66_utt10.mp4, dia66_utt9.mp4, final_videos_testdia1_utt0.mp4"
+    assert finding.what == f"val: clips that no row of the table stands for: {extra}" and finding.count == 3
     assert [r.id for r in read("meld", of(configure, "meld", tmp_path), "val")[0]] == ["meld/val/66/8"]
 
 
@@ -327,8 +331,7 @@ def test_meld_broken_tables(tmp_path: Path, configure: Configure) -> None:
     ]
     for near in (tmp_path, root / "dev_splits_complete"):
         assert told(near, of(configure, "meld", near), "meld", "val") == (
-            f"{near / path.name} does not exist, but {path} does: the root of MELD is the folder that holds the tables"
-            f" (…_sent_emo.csv) and the folders of clips; set it to {root}, or move the tables"
+            f"{near / path.name} does not exist, but {path} does: set the dataset's root to {root}"
         )
 
 
@@ -457,7 +460,7 @@ def test_several_labels_that_apply(tmp_path: Path, configure: Configure) -> None
 
 def test_a_module_that_is_no_reader_is_no_choice() -> None:
     with pytest.raises(
-        ConfigError, match="reader=places is not a reader but what readers share: choose from demo"
+        ConfigError, match="reader=places is not a reader in affect/data/readers: choose from demo"
     ) as caught:
         check_options(DatasetConfig(reader="places", root="x"))
     offered = str(caught.value).split("choose from ")[1].split(", ")
@@ -578,7 +581,7 @@ def test_a_model_is_not_tested_on_what_it_was_trained_with(
     assert str(caught.value).endswith("or go on without knowing, with allow_unknown_overlap=true")
     cfg.allow_unknown_overlap = True
     assert len(loading.read(cfg, ["test"])) == 1
-    assert "gone on all the same, since allow_unknown_overlap=true" in capsys.readouterr().out
+    assert "The run goes on, since allow_unknown_overlap=true" in capsys.readouterr().out
 
 
 def test_a_model_is_not_tested_on_another_fold_of_its_own_training(
@@ -599,18 +602,22 @@ def test_a_run_on_another_machine_is_looked_up_under_this_data_root(tmp_path: Pa
     run = trained(tmp_path / "run", configure("dataset=meld", "data_root=/elsewhere"))
     cfg = configure("dataset=meld", f"data_root={tmp_path}")
     cfg.run = run
-    [model] = leakage.trained_models(cfg)
+    [model] = trained_models(cfg)
     (of_run,) = model.datasets.values()
     assert (of_run.root, of_run.task_definitions["emotion"].name) == (str(tmp_path / "meld"), "emotion")
     (tmp_path / "run" / "config.yaml").write_text("datasets: {meld: {readr: meld}}\ndata_root: x\ncache_root: y\n")
     with pytest.raises(ConfigError, match=r"config.yaml does not say what the run was trained on \(Key 'readr' not in"):
-        leakage.trained_models(cfg)
+        trained_models(cfg)
+
+
+def parts(*records: Record) -> list[Part]:
+    return [Part(dataset=r.dataset, split=r.split, expected=1, outside_subset=0, records=[r]) for r in records]
 
 
 def test_sets_cut_from_one_programme_are_named(configure: Configure, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = configure("dataset=[meld,demo]")
     cfg.datasets["demo"].reader = "mustard"
-    leakage.check_datasets(cfg, {"meld": [clip("meld", "train", "0/1")], "demo": [clip("demo", "test", "1_60")]})
+    leakage.check_datasets(cfg, parts(clip("meld", "train", "0/1"), clip("demo", "test", "1_60")))
     assert "meld and demo are both cut from Friends, in different ways" in capsys.readouterr().out
 
 
@@ -619,9 +626,9 @@ def test_two_annotations_of_one_file_may_be_trained_together(configure: Configur
     for config in cfg.datasets.values():
         config.reader = "manifest"
     one, same = (clip(name, "train", "1", media="a.mp4") for name in ("meld", "demo"))
-    leakage.check_datasets(cfg, {"meld": [one], "demo": [same]})
+    leakage.check_datasets(cfg, parts(one, same))
     with pytest.raises(DataError, match="1 in its test and the other's train"):
-        leakage.check_datasets(cfg, {"meld": [one], "demo": [clip("demo", "test", "7", media="./a.mp4")]})
+        leakage.check_datasets(cfg, parts(one, clip("demo", "test", "7", media="./a.mp4")))
 
 
 # ---------------------------------------------------------------- the published data, where it is at hand
@@ -635,7 +642,7 @@ def test_published_meld(configure: Configure) -> None:
     by_split = {split: read("meld", config, split)[0] for split in SPLITS}
     assert [len(records) for records in by_split.values()] == [9_989, 1_109, 2_610]
     ids = {r.id for records in by_split.values() for r in records}
-    assert meld.UNUSABLE.keys() | meld.MISCUT.keys() | meld.BAD_SOUND.keys() <= ids
+    assert {id for issue in meld.KNOWN_ISSUES for id in issue.clips} <= ids
     assert sum("\u2019" in r.text for r in by_split["train"]) > 2_000
     task = Task(name="emotion", kind=Kind.classification, labels=["neutral", "joy"])
     drawn, counts = whole_groups(by_split["train"], task, 0.1, seed=0)

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 from dataset_fixtures import MMSA_HEADER, MMSA_ROWS, MMSA_TABLES, MOSEI_HEADER, mmsa_tree, write_lines
+from dataset_fixtures import read_split as read
 
 from affect.config import ConfigError, DataError, OnBadRows
 from affect.config.tasks import problems as task_problems
 from affect.data import SPLITS, Record
-from affect.data.readers import check_disjoint, check_options, mosei, mosi, read, sims, simsv2
-from affect.data.tables import Excluded
+from affect.data.leakage import check_disjoint
+from affect.data.problems import Excluded
+from affect.data.readers import check_options, mosei, mosi, sims, simsv2
 from affect.prompting.messages import messages
 
 READERS = {"mosi": mosi, "mosei": mosei, "sims": sims, "simsv2": simsv2}
@@ -159,7 +161,7 @@ def test_a_broken_table_is_refused(tmp_path, split_of, name, mistake):
     change, message = BROKEN[mistake]
     mmsa_tree(tmp_path, name, *change(MMSA_ROWS[name]))
     with pytest.raises(DataError, match=message.format(table=re.escape(MMSA_TABLES[name]), name=name)):
-        split_of(name, tmp_path)
+        split_of(name, tmp_path, None)
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -356,7 +358,7 @@ def test_mosei_labels_of_cmu_by_interval_or_clip(tmp_path, split_of):
     assert [item.id for item in excluded] == ["mosei/train/-3g5yACwYnA/20000ms-21000ms"]
     write_lines(by_clip, *lines, "101787,0,later,1,val")
     with pytest.raises(DataError, match=r"labels.csv, row 4: start '0' and end 'later' have to be times in seconds"):
-        split_of("mosei", root, table="labels.csv")
+        split_of("mosei", root, None, table="labels.csv")
     write_lines(by_clip, "video,from,to,sentiment,split", *lines[1:])
     with pytest.raises(DataError, match=r"labels.csv lacks the column 'clip_id'"):
         split_of("mosei", root, table="labels.csv")
@@ -372,7 +374,7 @@ def test_mosei_rows_that_cannot_be_cut_are_listed(tmp_path, split_of):
         DataError, match=r"no clip in split 'train' \(-3g5yACwYnA.txt has it begin at 14 s and end at 14"
     ):
         split_of("mosei", root)
-    items = [item for item in mosei.records(root, "train")]
+    items = [item for item in mosei.records(root) if item.split == "train"]
     assert [(item.id, item.source) for item in items] == [
         ("mosei/train/-3g5yACwYnA/2", "label.csv, row 2"),
         ("mosei/train/-3g5yACwYnA/13", "label.csv, row 3"),
@@ -601,7 +603,7 @@ def test_simsv2_keeps_ids_of_both_lengths_and_the_odd_label(tmp_path, split_of):
     assert split_of("simsv2", tmp_path, "test")[0][0].labels["sentiment"] == -0.1
     mmsa_tree(tmp_path, "simsv2", *MMSA_ROWS["simsv2"][:2], MMSA_ROWS["simsv2"][3].replace(",0001,", ",1,"))
     with pytest.raises(DataError, match=r"meta.csv, row 3: the clip_id '1' has lost its leading zeros"):
-        split_of("simsv2", tmp_path)
+        split_of("simsv2", tmp_path, None)
 
 
 def test_simsv2_without_labels_is_predicted_and_not_scored(tmp_path, split_of):
@@ -613,7 +615,7 @@ def test_simsv2_without_labels_is_predicted_and_not_scored(tmp_path, split_of):
     ]
     mmsa_tree(tmp_path, "simsv2", *MMSA_ROWS["simsv2"], "test1,00001,好,,0.2,0.2,0.2,Positive,test")
     with pytest.raises(DataError, match=r"row 6: the label is empty but label_T, label_A, label_V has one: restore it"):
-        split_of("simsv2", tmp_path)
+        split_of("simsv2", tmp_path, None)
 
 
 @pytest.mark.parametrize("name", ["sims", "simsv2"])

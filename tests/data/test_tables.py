@@ -7,7 +7,8 @@ import pytest
 
 from affect.config import DataError
 from affect.data import tables
-from affect.data.tables import SHOWN, Problems, RowErrors, for_spreadsheets, from_spreadsheets, near, read_table
+from affect.data.problems import SHOWN, Problems, RowErrors, near
+from affect.data.tables import for_spreadsheets, from_spreadsheets, read_table
 
 
 def write(folder, name, text, encoding="utf-8"):

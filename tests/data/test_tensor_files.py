@@ -112,7 +112,7 @@ def test_a_truncated_file_is_said_and_made_again(tmp_path: Path, left: int) -> N
         assert not getattr(files, read)("a") and not path.exists()
         [sentence] = files.said
         assert sentence.startswith(f"{path} is damaged (")
-        assert sentence.endswith("): it is left out, and what it held is computed again")
+        assert sentence.endswith("): it is deleted, and its content is computed again")
         assert files.put("a", numbers(2)) and same(files.get("a"), numbers(2))
 
 
@@ -124,7 +124,7 @@ def test_a_flipped_bit_is_found_when_it_is_read(tmp_path: Path) -> None:
     files.path("a").write_bytes(content)
     assert files.has("a") and files.get("a") is None
     assert files.said == [
-        f"{files.path('a')} is damaged (its checksum is another): it is left out, and what it held is computed again"
+        f"{files.path('a')} is damaged (its checksum differs): it is deleted, and its content is computed again"
     ]
 
 
@@ -134,7 +134,7 @@ def test_a_file_of_another_key_is_refused(tmp_path: Path) -> None:
     files.put("another model", numbers(2))
     os.replace(files.path("another model"), files.path("this model"))
     for read in (files.has, files.get):
-        with pytest.raises(DataError, match=r"belongs to another model, clip or setting than its name says.*: delete"):
+        with pytest.raises(DataError, match=r"has a key other than its name says, so it was renamed or copied: delete"):
             read("this model")
 
 

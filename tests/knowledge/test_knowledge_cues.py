@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from affect.config import Config, ConfigError, DataError, Kind, Task
-from affect.data import loading
+from affect.data import clips, loading
 from affect.data import part as splits
 from affect.data.media import SAMPLING_RATE, write_clip
 from affect.knowledge import Description, Failure, controls
@@ -207,11 +207,11 @@ def test_a_face_is_looked_at_closely_where_the_search_found_one_and_nowhere_else
 
 
 def test_every_language_has_words_for_every_cue():
-    measured = {"audio": acoustic.CUES, "video": visual.CUES}
-    for modality, table in cue_words.WORDS.items():
-        assert set(table) == set(cue_words.STOP) == {"en", "zh"}
-        for language, words in table.items():
-            assert tuple(words) == measured[modality]
+    assert set(cue_words.STOP) == {"en", "zh"}
+    for modality, measured in {"audio": acoustic.CUES, "video": visual.CUES}.items():
+        for language in cue_words.STOP:
+            words = cue_words.phrases(modality, language)
+            assert tuple(words) == measured
             for cue, phrases in words.items():
                 assert len(set(phrases)) == (3 if cue == "cuts" else cue_words.LEVELS), (language, cue)
             said = [phrase for phrases in words.values() for phrase in phrases]
@@ -220,13 +220,12 @@ def test_every_language_has_words_for_every_cue():
 
 def test_no_phrase_names_a_label_or_a_synonym():
     """A timbre that is called neutral would be read as the answer, and masked as one."""
-    labels = {
-        idea: [word.strip() for line in words.values() for word in line.split(",")]
-        for idea, words in controls.SYNONYMS.items()
-    }
+    labels = controls.synonyms()
     intensity = controls.vocabulary(Task(name="sentiment", kind=Kind.intensity, low=-3, high=3, step=1))
-    said = [p for table in cue_words.WORDS.values() for words in table.values() for of in words.values() for p in of]
-    said += [phrase for table in cue_words.NOTHING.values() for phrase in table.values()]
+    languages = list(cue_words.STOP)
+    tables = [cue_words.phrases(modality, language) for modality in ("audio", "video") for language in languages]
+    said = [phrase for table in tables for phrases in table.values() for phrase in phrases]
+    said += [phrase for language in languages for phrase in cue_words.nothing(language).values()]
     assert len(said) > 100 and sum(map(len, labels.values())) > 300
     for vocabulary in (Vocabulary(words=labels), intensity):
         assert [(phrase, found) for phrase in said if (found := namings(phrase, vocabulary))] == []
@@ -337,7 +336,7 @@ def test_words_relative_to_the_speaker_look_at_the_speakers_clips_alone(make, ca
     assert texts["anna0"] == "Very low pitch." and texts["ben11"] == "Very high pitch."
     assert texts["emil0"] == "Very low pitch.", "two clips are no population: the training split is"
     said = capsys.readouterr().out
-    assert "3 of 37 clips are of speakers with fewer than 10 in their split, or of none: their audio is told" in said
+    assert "3 of 37 clips have no speaker, or one with fewer than 10 clips in the split: their audio is told" in said
 
 
 def test_the_request_is_the_language_of_the_words_and_the_population(make):
@@ -355,7 +354,7 @@ def test_the_request_is_the_language_of_the_words_and_the_population(make):
 
 def test_a_second_run_says_the_same_and_decodes_nothing(make, monkeypatch):
     first = told(*make())
-    monkeypatch.setattr(cues, "decode", lambda *_: pytest.fail("a clip was decoded again"))
+    monkeypatch.setattr(clips, "decode", lambda *_: pytest.fail("a clip was decoded again"))
     assert told(*make()) == first
     assert len(set(first.values())) > 5
     # Other words of the same measurements.
@@ -411,7 +410,7 @@ def test_clips_that_cannot_be_measured_are_failures_and_out_of_the_population(ma
     failures = [item for item in found if isinstance(item, Failure)]
     assert len(failures) == 1
     assert "anna0.wav: it cannot be decoded" in failures[0].reason and "get the file again" in failures[0].reason
-    assert "manifest train: 1 of 24 clips are not in the population that audio is told relative to" in (
+    assert "manifest train: 1 of 24 clips cannot be measured and are left out of the reference for audio" in (
         capsys.readouterr().out
     )
 

@@ -16,7 +16,7 @@ from affect.data import Record
 from affect.data import loading as splits
 from affect.data.media import SAMPLING_RATE, write_clip
 from affect.data.part import Part
-from affect.knowledge import Description, Failure, Source
+from affect.knowledge import Describer, Description, Failure
 from affect.knowledge.sources import checkpoints, instructions, mllm
 from affect.models import Conversation
 
@@ -65,14 +65,14 @@ def hashes(records: list[Record]) -> dict[str, str]:
     return {record.id: f"hash of {record.id}" for record in records}
 
 
-def described(source: Source, records: list[Record]) -> tuple[dict[tuple[str, str], Description], list[Failure]]:
+def described(source: Describer, records: list[Record]) -> tuple[dict[tuple[str, str], Description], list[Failure]]:
     outcomes = list(source.describe(records, hashes(records)))
     assert len(outcomes) == len(records) * len(source.modalities)
     kept = {(o.id, o.modality): o for o in outcomes if isinstance(o, Description)}
     return kept, [outcome for outcome in outcomes if isinstance(outcome, Failure)]
 
 
-def texts(source: Source, records: list[Record]) -> dict[tuple[str, str], str]:
+def texts(source: Describer, records: list[Record]) -> dict[tuple[str, str], str]:
     kept, failed = described(source, records)
     assert not failed
     return {key: description.text for key, description in kept.items()}
@@ -101,11 +101,9 @@ def test_instructions(configure, folder, table):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"max_new_tokens": 0}, "max_new_tokens=0 has to be at least 1"),
-        ({"temperature": -1.0}, "temperature=-1.0 must not be below 0"),
-        ({"instruction_audio": {"en": "Listen."}}, r"in language 'zh', but knowledge.instruction_audio has nothing"),
-        ({"instruction_audio": {"en": "Listen.", "zh": ""}}, "instruction_audio has nothing in it: add .*audio.zh=…"),
-        ({"by_aspects": True, "aspects_video": {"en": ["gaze"]}}, "aspects_video has nothing in it"),
+        ({"instruction_audio": {"en": "Listen."}}, r"in language 'zh', but knowledge.instruction_audio has no text"),
+        ({"instruction_audio": {"en": "Listen.", "zh": ""}}, "instruction_audio has no text in it: add .*audio.zh=…"),
+        ({"by_aspects": True, "aspects_video": {"en": ["gaze"]}}, "aspects_video has no text in it"),
         (
             {"by_aspects": True, "instruction_aspects": {"en": "Say {aspect}.", "zh": "{aspects}"}},
             "instruction_aspects.en has a placeholder that is not {aspects}",
@@ -175,7 +173,7 @@ def test_thoughts_are_no_description(made, monkeypatch):
     kept, failed = described(source, records[:3])
     assert sorted(one.text for one in kept.values()) == ["A high voice.", "A low voice."]
     [failure] = failed
-    assert "did not end its thoughts" in failure.reason and "knowledge.max_new_tokens" in failure.reason
+    assert "ended within its thoughts" in failure.reason and "knowledge.max_new_tokens" in failure.reason
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -309,7 +307,7 @@ def test_an_empty_description_is_a_failure(made, monkeypatch):
     monkeypatch.setattr(source, "_load", mute)
     kept, failed = described(source, records[:2])
     assert not kept
-    assert "said nothing about it (audio): word knowledge.instruction_audio.en differently" in failed[0].reason
+    assert "is empty (audio): change knowledge.instruction_audio.en" in failed[0].reason
 
 
 # ---------------------------------------------------------------- fingerprints
@@ -383,18 +381,20 @@ def test_every_family_says_what_it_is_loaded_from():
 def test_new_towers_are_refused(configure, table, tmp_path):
     language = tiny_composed_language(tmp_path / "language")
     cfg, parts = configured(configure, language, table, main="smollm2")
-    with pytest.raises(ConfigError, match=r"the audio encoder of knowledge.mllm_models.main=smollm2 is new and means"):
+    with pytest.raises(ConfigError, match=r"the audio encoder of knowledge.mllm_models.main=smollm2 is untrained"):
         mllm.load(cfg, parts)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["~model@knowledge.mllm_models.main"], "source mllm and no model: choose one"),
+        (["~model@knowledge.mllm_models.main"], "knowledge=mllm has no model: choose one"),
         ([f"{MAIN}.modalities=t"], "qwen2_5_omni_3b takes only text"),
-        ([f"{MAIN}.media=native"], "mllm_models.main has media=native, but descriptions are made of evenly spaced"),
+        ([f"{MAIN}.media=native"], "mllm_models.main has media=native, but descriptions are made from evenly spaced"),
         ([f"{MAIN}.modalities=ta", "knowledge.modalities=[video]"], "takes text and audio: choose a model that"),
         (["knowledge.mllm_batch_size=0"], "mllm_batch_size=0 has to be at least 1"),
+        (["knowledge.max_new_tokens=0"], "max_new_tokens=0 has to be at least 1"),
+        (["knowledge.temperature=-1"], "temperature=-1.0 must not be below 0"),
         ([f"{MAIN}.checkpoint=/nowhere"], "model.checkpoint=/nowhere cannot be loaded"),
         (["knowledge.mllm_run=/nowhere"], "/nowhere is not a run folder"),
     ],
@@ -414,7 +414,7 @@ def test_a_checkpoint_without_weights(made, folder, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     (copy / "model.safetensors").unlink()
-    with pytest.raises(ConfigError, match=r"has no weights \(\*.safetensors, .*give a folder that is complete"):
+    with pytest.raises(ConfigError, match=r"has no weights \(\*.safetensors, .*give a complete folder"):
         made(f"{MAIN}.checkpoint={copy}")
 
 
@@ -453,5 +453,5 @@ def test_a_fine_tuned_run_describes(made, configure, folder, table, tmp_path):
     with pytest.raises(ConfigError, match="was written by an earlier version of affect, which did not note the model"):
         texts(made(f"knowledge.mllm_run={trained}", "knowledge.modalities=[audio]")[0], records)
     (trained / "checkpoints/best.ckpt").unlink()
-    with pytest.raises(ConfigError, match=r"has no checkpoints/best.ckpt: its training did not get as far"):
+    with pytest.raises(ConfigError, match=r"has no checkpoints/best.ckpt: its training stopped before its first"):
         made(f"knowledge.mllm_run={trained}")

@@ -26,7 +26,7 @@ def record(text: str, value: Value = "none of them") -> Record:
 
 def named(text: str, task: Task, value: Value) -> str:
     """As the audit of one description says: gold, both, other or none."""
-    found = leak_audit.of_task([record(text, value)], {"x/test/1": {"audio": text}}, task)
+    found = leak_audit.audit_task([record(text, value)], {"x/test/1": {"audio": text}}, task)
     shares = found["descriptions"]["audio"]["named"]
     [what] = [key for key in leak_audit.NAMED if shares[key] == 1]
     return what

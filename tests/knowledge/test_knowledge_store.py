@@ -64,7 +64,7 @@ def hashes(*numbers: int) -> dict[str, str]:
 def test_what_is_written_comes_back_to_the_last_character(tmp_path):
     some = [description(0, text=HOSTILE), description(1, tokens=None, modality="audio_video"), description(2)]
     written(tmp_path, *some, rows=2)
-    assert [row for _, row in rows(tmp_path)] == some
+    assert list(rows(tmp_path)) == some
     assert len(shards(tmp_path)) == 2
 
 
@@ -114,7 +114,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_torn(tmp_path, monkeypatch):
         with pytest.raises(DataError, match=r"No space left on device\), and 2 descriptions are lost.*the 2 before"):
             writer.add(description(3))
     monkeypatch.undo()
-    assert [row.id for _, row in rows(tmp_path)] == ["set/train/0", "set/train/1"]
+    assert [row.id for row in rows(tmp_path)] == ["set/train/0", "set/train/1"]
     assert not list(tmp_path.glob(".*"))
 
 
@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_described
     ("changed", "why"),
     [
         ({"text": " \n"}, "the description is empty"),
-        ({"text": "half a pair \ud800"}, "not text that UTF-8 can hold"),
+        ({"text": "half a pair \ud800"}, "cannot be encoded as UTF-8"),
         ({"modality": "smell"}, "'smell' is not one of audio, video"),
     ],
 )
@@ -180,9 +180,9 @@ def test_a_description_is_found_only_for_the_request_it_was_made_for(tmp_path):
     assert found.changed == {("set/train/4", "audio")}
     gaps = {f"set/train/{n}": ["audio"] for n in (2, 3, 4)}
     assert [sentence.split(":")[0] for sentence in found.passed_over(gaps)] == [
-        "1 of them are there for another content of the clip's file",
-        "1 of them are there for another request",
-        "1 of them are there for a request that was not recorded",
+        "1 of them are stored for another content of the clip's file",
+        "1 of them are stored for another request",
+        "1 of them are stored for a request that was not recorded",
     ]
 
 
@@ -197,7 +197,7 @@ def before_requests(folder: Path, *some: Description) -> None:
 def test_a_store_of_before_requests_were_kept_is_read(tmp_path):
     before_requests(tmp_path, description(1), description(2))
     written(tmp_path, description(3, request="ab"))
-    assert sorted(row.request for _, row in rows(tmp_path)) == ["", "", "ab"]
+    assert sorted(row.request for row in rows(tmp_path)) == ["", "", "ab"]
     found = look_up(tmp_path, "model", hashes(1, 3), ("audio",), {("set/train/3", "audio"): "ab"})
     # Where nothing of a record is shown (knowledge=file), what is there goes on to count.
     assert found.descriptions["set/train/1", "audio"] == description(1) and len(found.descriptions) == 2
@@ -224,18 +224,19 @@ def _newest(folder: Path) -> Path:
     return next(path for path in shards(folder) if path.name != "a.parquet")
 
 
-def test_shards_that_cannot_have_it_are_not_read(tmp_path, monkeypatch):
+def test_shards_that_cannot_have_it_are_not_read(tmp_path):
     written(tmp_path, *map(description, range(100, 200)), rows=10)
     written(tmp_path, description(100, generator="other"))
-    read = []
-    whole = store.Shard.read
-    monkeypatch.setattr(store.Shard, "read", lambda *given: read.append(given[2:]) or whole(*given))
+    # A torn first page is not noticed where the bounds in the footer exclude the shard.
+    for path in shards(tmp_path):
+        generators, ids = (parquet.read_table(path)[name].to_pylist() for name in ("generator", "id"))
+        if "model" not in generators or not {"set/train/151", "set/train/158"} & set(ids):
+            data = bytearray(path.read_bytes())
+            data[4:40] = bytes(36)
+            path.write_bytes(data)
     assert len(look_up(tmp_path, "model", hashes(151, 158), ("audio",)).descriptions) == 2
-    assert read == [
-        (["id"],),
-        (["sha256", "modality", "request"],),
-        (["text", "tokens", "seconds", "time"],),
-    ]
+    with pytest.raises(DataError, match="is damaged"):
+        look_up(tmp_path, "model", hashes(141, 158), ("audio",))
 
 
 def test_a_clip_of_a_whole_file_has_the_hash_of_the_file():
@@ -250,7 +251,7 @@ def test_a_clip_of_a_whole_file_has_the_hash_of_the_file():
 def test_a_damaged_shard_is_named_and_never_read_as_something_else(tmp_path):
     whole = written(tmp_path / "whole", *map(description, range(30)))
     good = shards(whole)[0].read_bytes()
-    expected = [row for _, row in rows(whole)]
+    expected = list(rows(whole))
     chance = random.Random(1)
     folder = tmp_path / "damaged"
     folder.mkdir()
@@ -263,7 +264,7 @@ def test_a_damaged_shard_is_named_and_never_read_as_something_else(tmp_path):
             data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
         (folder / "a.parquet").write_bytes(data)
         try:
-            assert [row for _, row in rows(folder)] == expected
+            assert list(rows(folder)) == expected
         except DataError as error:
             refused += 1
             assert str(error).startswith(f"the shard {folder}/a.parquet is damaged (") or "is not a shard" in str(error)
@@ -285,7 +286,7 @@ def test_damage_is_told_from_a_foreign_table(tmp_path):
     row = {name: None for name in SCHEMA.names} | {"id": "set/train/1"}
     parquet.write_table(pa.Table.from_pylist([row], schema=nullable), tmp_path / "nulls.parquet")
     with pytest.raises(
-        DataError, match=r"nulls.parquet is damaged \(rows without sha256, modality, generator, request\)"
+        DataError, match=r"nulls.parquet is damaged \(rows without sha256, modality, generator, text, seconds, time\)"
     ):
         look_up(tmp_path, "model", hashes(1), ("audio",))
 
@@ -329,12 +330,12 @@ def test_every_format_has_every_description_once(tmp_path):
 
     lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").removesuffix("\n").split("\n")
     assert in_order(Description(**json.loads(line)) for line in lines) == expected
-    assert in_order(row for _, row in rows(tmp_path / "again")) == expected
+    assert in_order(row for row in rows(tmp_path / "again")) == expected
     with open(tmp_path / "a.csv", encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     assert {row["id"]: row["text"] for row in table} == {row.id: row.text for row in expected}
     assert not [path for path in tmp_path.rglob(".*")]
-    with pytest.raises(DataError, match=r"has to end in \.jsonl, \.csv, \.parquet"):
+    with pytest.raises(DataError, match=r"choose one of \.jsonl, \.csv, \.parquet"):
         store_admin.export(folder, tmp_path / "a.xlsx")
     with pytest.raises(DataError, match="no description by a generator that begins with 'nobody'"):
         store_admin.export(folder, tmp_path / "b.csv", generator="nobody")
@@ -447,11 +448,11 @@ def test_shares_are_disjoint_complete_and_do_not_move():
 def test_kills_leave_nothing_torn_nothing_missing_and_nothing_twice():
     script = ROOT / "benchmarks" / "knowledge_kills.py"
     done = subprocess.run(
-        [sys.executable, str(script), "--kills", "3", "--rows", "240"], capture_output=True, text=True, timeout=600
+        [sys.executable, str(script), "--kills", "3", "--rows", "900"], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert (result["rows"], result["problems"], result["missing"], result["twice"]) == (240, 0, 0, 0)
+    assert (result["rows"], result["problems"], result["missing"], result["twice"]) == (900, 0, 0, 0)
     assert result["between write and rename"] + result["while writing"] + result["elsewhere"] == 3
 
 
@@ -482,7 +483,7 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(cfg, usable, mon
         "  demo train: 3 audio, 4 video, of 4 clips: demo/train/a, demo/train/b, demo/train/c, …",
         "  demo test: 1 audio, 1 video, of 1 clips: demo/test/e",
         "make them with: affect knowledge dataset=demo prompting=knowledge 'knowledge.splits=[train,test]'",
-        "or on the way, with knowledge.make=true",
+        "or in this run, with knowledge.make=true",
         "or leave these clips out, with knowledge.missing=exclude",
     ]
 
@@ -537,7 +538,7 @@ def test_another_content_of_a_file_has_no_description(cfg, usable, tmp_path):
         some = some_records("a", media=str(clip))
         if value == b"\0\0":
             filled(cfg, some, "audio", "video")
-    with pytest.raises(DataError, match="2 of them are there for another content of the clip's file: it has changed"):
+    with pytest.raises(DataError, match="2 of them are stored for another content of the clip's file: it has changed"):
         attach.attach([Part(dataset="demo", split="train", expected=1, outside_subset=0, records=some)], cfg)
 
 
@@ -553,7 +554,7 @@ def test_another_transcript_or_language_has_no_description(cfg, usable, capsys):
 
     for changed in ({"text": "What was really said."}, {"language": "zh"}):
         with pytest.raises(
-            DataError, match=r"lacks 2 descriptions .*\n.*\n  2 of them are there for another request: th"
+            DataError, match=r"lacks 2 descriptions .*\n.*\n  2 of them are stored for another request: th"
         ):
             attach.attach([corrected(**changed)], cfg)
     cfg.knowledge.make = True
@@ -561,7 +562,7 @@ def test_another_transcript_or_language_has_no_description(cfg, usable, capsys):
     attach.attach([corrected(language="zh")], cfg)
     assert len(ASKED) == 6, "b was described again"
     said = capsys.readouterr().out
-    assert "2 descriptions are missing; 2 of them are there for another request: the transcript, the lang" in said
+    assert "2 descriptions are missing; 2 of them are stored for another request: the transcript, the lang" in said
     attach.attach([part("a", "b")], cfg)
     assert len(ASKED) == 6, "what was made for the other request is not there any more"
 
@@ -572,7 +573,7 @@ def test_descriptions_of_an_older_store_are_made_again_and_that_is_said(cfg, usa
     old = [description(0, id=key, sha256=digest, modality=m, generator="cues-1") for m in ("audio", "video")]
     before_requests(store.folder_of(cfg), *old)
     with pytest.raises(
-        DataError, match=r"2 of them are there for a request that was not recorded: an older version wr"
+        DataError, match=r"2 of them are stored for a request that was not recorded: an older version st"
     ):
         attach.attach([part("a")], cfg)
     assert filled(cfg, some, "audio", "video").made == 2
@@ -684,7 +685,7 @@ def test_descriptions_made_elsewhere_are_imported_with_their_provenance(configur
             "row 1: modality is 'sound'.*one of audio",
         ),
         ("a.jsonl", [TEXTS[2], TEXTS[2] | {"text": " "}], "row 2: the description of demo/train/b, audio, is empty"),
-        ("a.csv", [TEXTS[2], TEXTS[2]], "a.csv, row 3: describes demo/train/b, audio, which a.csv, row 2 does too"),
+        ("a.csv", [TEXTS[2], TEXTS[2]], "a.csv, row 3: describes demo/train/b, audio, like a.csv, row 2: delete one"),
         ("a.csv", [{"id": "1", "text": "x"}], "a.csv lacks the column 'modality'"),
         ("a.parquet", [{"id": "1", "txt": "x", "modality": "audio"}], r"lacks the column 'text' \(did you mean 'txt'"),
         ("a.jsonl", [TEXTS[2] | {"id": "a"}], r"none of its 1 ids \(a, …\) is a record of this run \(demo/train/a"),
@@ -693,7 +694,7 @@ def test_descriptions_made_elsewhere_are_imported_with_their_provenance(configur
             [TEXTS[2] | {"modality": "audio_video"}],
             "describes audio_video, and knowledge.modalities=audio,vi",
         ),
-        ("a.txt", [TEXTS[2]], "descriptions are in a file that ends in .csv, .tsv, .jsonl or .parquet"),
+        ("a.txt", [TEXTS[2]], "descriptions are read from .csv, .tsv, .jsonl and .parquet files"),
         ("a.parquet", None, "a.parquet does not exist: correct knowledge.file_path"),
         ("a.jsonl", None, "a.jsonl does not exist: correct knowledge.file_path"),
     ],
@@ -710,7 +711,7 @@ def test_a_wrong_file_is_refused_with_its_rows(configure, tmp_path, name, texts,
 def test_a_file_that_is_no_parquet_is_refused(configure, tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"not at all")
     cfg = configure("knowledge=file", f"knowledge.file_path={tmp_path / 'a.parquet'}")
-    with pytest.raises(DataError, match=r"a\.parquet is not a Parquet file that can be read"):
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read as a Parquet file"):
         fill.loaded(cfg, Source.file, [part("a")])
 
 
@@ -785,7 +786,7 @@ def test_the_program_fills_and_shows_a_store(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match=r"1 descriptions could not be made by file-.*no row with id=manifest/test/3"):
         run(*words)
     said = capsys.readouterr().out
-    assert "manifest: file describes audio" in said and "0 descriptions were there, 3 made" in said
+    assert "manifest: file describes audio" in said and "0 descriptions were in the store, 3 made" in said
     run("-m", *words, "knowledge.splits=[train,val]", "knowledge.shard=0/2,1/2")
     assert store_admin.verify(folder).rows == 3
 
@@ -797,11 +798,11 @@ def test_the_program_fills_and_shows_a_store(tmp_path, monkeypatch, capsys):
     assert "heard manifest/train/1 \\x1b[31m" in look("show", ids[1])
     assert "1 shards, 3 rows" in look("verify") and "0 problems" in look("verify")
     assert "3 descriptions" in look("export", str(tmp_path / "all.csv"))
-    with pytest.raises(SystemExit, match="says nothing about 'manifest/train/9'"):
+    with pytest.raises(SystemExit, match="has no description of 'manifest/train/9'"):
         look("show", "manifest/train/9")
     with pytest.raises(SystemExit):
         knowledge.look(["ls", f"knowledge.store={folder}"])
-    assert f"here it is --store {folder}" in capsys.readouterr().err
+    assert f"write --store {folder}" in capsys.readouterr().err
     shards(folder)[0].write_bytes(b"")
     with pytest.raises(SystemExit) as ended:
         look("verify")

@@ -9,7 +9,7 @@ from torch import nn
 
 from affect.config import ComposedConfig, ConfigError, FinetuningConfig, QwenOmniConfig, Tower
 from affect.models import Model, adapters, load
-from affect.training import optimizer
+from affect.models.parameter_groups import parameter_groups
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_learning_rate_by_tower_and_decay_by_shape(folder: Path) -> None:
     model = composed(folder, pretrained=True)
     settings = finetuning(audio=Tower.full, learning_rate=0.1, new_learning_rate=0.2, weight_decay=0.3)
     adapters.apply(model, settings)
-    groups = optimizer.parameter_groups(model, settings)
+    groups = parameter_groups(model, settings)
     by_name = {id(p): name for name, p in model.named_parameters()}
     found = {by_name[id(p)]: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     assert set(found) == trained(model)

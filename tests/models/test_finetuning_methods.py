@@ -10,9 +10,9 @@ from tiny_models import tiny_composed_language, tiny_qwen_omni
 from torch import nn
 
 from affect.config import ComposedConfig, ConfigError, FinetuningConfig, LoraMethod, QwenOmniConfig, Tower
-from affect.models import Conversation, Encoder, Model, adapters, load, weights_cache
-from affect.training import optimizer as optimizers
-from affect.training.losses import answer_loss
+from affect.models import Conversation, Encoder, Model, adapters, base_sample, load, loading
+from affect.models.losses import answer_loss
+from affect.models.parameter_groups import parameter_groups
 
 METHODS = {
     "lora": {},
@@ -66,7 +66,7 @@ def logits(model: Model, tensors: dict[str, Any]) -> torch.Tensor:
 
 def train(model: Model, tensors: dict[str, Any], config: FinetuningConfig, steps: int = 12) -> list[float]:
     torch.manual_seed(0)
-    optimizer = torch.optim.AdamW(optimizers.parameter_groups(model.train(), config), lr=0.01)
+    optimizer = torch.optim.AdamW(parameter_groups(model.train(), config), lr=0.01)
     for group in optimizer.param_groups:
         group["lr"] = 0.01
     losses = []
@@ -111,12 +111,49 @@ def test_a_merged_model_says_what_the_adapter_said(folder: Path, make: Any, meth
     adapters.apply(model, config)
     train(model, tensors, config, steps=3)
     adapted = logits(model, tensors)
+    expected = {name: merged_weight(layer) for name, layer in layers(model).items()}
+    base = {name: layer.get_base_layer().weight for name, layer in layers(model).items()}
+    before = {name: weight.clone() for name, weight in base.items()}
     adapters.merge(model)
+    for name, weight in expected.items():
+        torch.testing.assert_close(model.get_submodule(name).weight.double(), weight, atol=1e-6, rtol=1e-5)
+        assert torch.equal(base[name], before[name]), "the weights that other jobs share"
     torch.testing.assert_close(logits(model, tensors), adapted, atol=1e-4, rtol=1e-4)
     assert set(model.state_dict()) == names
     assert not layers(model)
     kinds = {type(m).__name__ for m in model.modules() if isinstance(m, nn.Linear)}
     assert kinds and kinds <= {"Linear", "OneDnnLinear"}
+
+
+def merged_weight(layer: Any) -> torch.Tensor:
+    """The papers' formulas in float64: W + Σ s B A, and for DoRA its rows scaled to the trained lengths."""
+    weight = adapters.weight_of(layer.get_base_layer()).double()
+    for name in layer.active_adapters:
+        down, up = layer.lora_A[name].weight.double(), layer.lora_B[name].weight.double()
+        weight = weight + layer.scaling[name] * up @ down
+    if "default" in layer.lora_magnitude_vector:
+        lengths = layer.lora_magnitude_vector["default"].weight.double()
+        weight = weight * (lengths / weight.norm(dim=1))[:, None]
+    return weight.detach()
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "pissa"])
+def test_weights_in_bfloat16_are_rounded_once(method: str) -> None:
+    model, _ = wide()
+    model.to(torch.bfloat16)
+    adapters.apply(model, settings(method, targets=["q_proj"]))
+    layer = model.language["q_proj"]
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter), alpha=0.01)
+    expected = merged_weight(layer)
+    adapters.merge(model)
+    merged = model.language["q_proj"].weight
+    assert merged.dtype == torch.bfloat16
+    # Half a unit in the last of eight bits; the sum itself is of float32.
+    torch.testing.assert_close(merged.double(), expected, rtol=2**-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -326,9 +363,9 @@ def test_a_base_in_four_bits_is_not_given_to_the_next_job(folder: Path, configur
     pytest.importorskip("bitsandbytes")
     words = ("model=smollm2", f"model.language={folder / 'language'}", "modalities=t", f"cache_root={folder}")
     cfg = configure(*words, "finetuning=qlora")
-    with weights_cache.borrowed(cfg) as (model, _):
+    with loading.borrowed(cfg) as (model, _):
         adapters.apply(model, cfg.finetuning)
-    with weights_cache.borrowed(cfg) as (model, _):
+    with loading.borrowed(cfg) as (model, _):
         kinds = {type(m).__name__ for m in model.modules() if isinstance(m, nn.Linear)}
     assert kinds in ({"Linear"}, {"OneDnnLinear"})
 
@@ -336,12 +373,12 @@ def test_a_base_in_four_bits_is_not_given_to_the_next_job(folder: Path, configur
 def test_a_base_with_pissa_is_given_on_as_it_was(folder: Path, configure: Any) -> None:
     words = ("model=smollm2", f"model.language={folder / 'language'}", "modalities=t", f"cache_root={folder}")
     cfg = configure(*words, "finetuning=pissa", "finetuning.rank=4")
-    with weights_cache.borrowed(cfg) as (model, encoder):
+    with loading.borrowed(cfg) as (model, encoder):
         before = logits(model, batch(encoder))
         adapters.apply(model, cfg.finetuning)
         train(model, batch(encoder), cfg.finetuning)
         first = model.language
-    with weights_cache.borrowed(cfg) as (model, encoder):
+    with loading.borrowed(cfg) as (model, encoder):
         assert model.language is first
         assert torch.equal(logits(model, batch(encoder)), before)
 
@@ -411,26 +448,26 @@ def test_another_base_is_refused_and_another_precision_is_not(folder: Path) -> N
     assert torch.equal(sample["values"], before)
     again, _ = text_model(folder)
     adapters.apply(again.to(torch.bfloat16), settings("pissa"))
-    adapters.check_base(again, sample, "best.ckpt")
+    base_sample.check_base(again, sample, "best.ckpt")
     other, _ = text_model(folder)
     with torch.no_grad():
         other.language.model.layers[1].mlp.up_proj.weight.mul_(1.1)
     adapters.apply(other, settings())
     with pytest.raises(
         ConfigError,
-        match=r"^best.ckpt was trained on another base: 1 of \d+ tensors of this model have other values than then, for"
-        r" example language\.model\.layers\.1\.mlp\.up_proj\.weight: name the checkpoint",
+        match=r"^best.ckpt was trained on another base: 1 of \d+ tensors of this model have other values, for"
+        r" example language\.model\.layers\.1\.mlp\.up_proj\.weight: use the base checkpoint",
     ):
-        adapters.check_base(other, sample, "best.ckpt")
-    values = sample["values"][:, : adapters.SAMPLED]
+        base_sample.check_base(other, sample, "best.ckpt")
+    values = sample["values"][:, : base_sample.SAMPLED]
     for earlier in (dict(zip(sample["names"], values, strict=True)), sample | {"values": values}):
-        adapters.check_base(again, earlier, "best.ckpt")
+        base_sample.check_base(again, earlier, "best.ckpt")
         with pytest.raises(ConfigError, match="was trained on another base: 1 of"):
-            adapters.check_base(other, earlier, "best.ckpt")
+            base_sample.check_base(other, earlier, "best.ckpt")
     with pytest.raises(
         ConfigError, match=r"best\.ckpt was written by an earlier version of affect, which did not note"
     ):
-        adapters.check_base(again, None, "best.ckpt")
+        base_sample.check_base(again, None, "best.ckpt")
 
 
 def _one_row(weight: torch.Tensor) -> None:
@@ -450,7 +487,7 @@ def test_a_base_that_is_nearly_the_same_is_another(folder: Path, change: Callabl
         change(other.language.model.layers[1].mlp.up_proj.weight)
     adapters.apply(other, settings())
     with pytest.raises(ConfigError, match=r"was trained on another base: 1 of .* example .*layers\.1\.mlp\.up_proj"):
-        adapters.check_base(other, model.base_sample, "best.ckpt")
+        base_sample.check_base(other, model.base_sample, "best.ckpt")
 
 
 def test_a_base_in_bytes_is_compared_as_it_is(folder: Path) -> None:
@@ -461,17 +498,17 @@ def test_a_base_in_bytes_is_compared_as_it_is(folder: Path) -> None:
         packed[5_001:5_201] += change
         model.language.model.packed = nn.Parameter(packed, requires_grad=False)
         model.language.model.small = nn.Parameter(torch.ones(50).to(torch.float8_e4m3fn), requires_grad=False)
-        model.base_sample = adapters.base_sample(model)
+        model.base_sample = base_sample.base_sample(model)
         samples.append(model.base_sample)
-    adapters.check_base(model, samples[1], "best.ckpt")
+    base_sample.check_base(model, samples[1], "best.ckpt")
     with pytest.raises(ConfigError, match=r"another base: 1 of \d+ tensors .* language\.model\.packed"):
-        adapters.check_base(model, samples[0], "best.ckpt")
+        base_sample.check_base(model, samples[0], "best.ckpt")
 
 
 def test_new_towers_are_no_base(folder: Path) -> None:
     config = ComposedConfig(name="tiny", modalities="tav", language=str(folder / "language"), encoder_width=16)
     model, _ = load(config, modalities="tav", cache_root=folder)
-    assert {adapters.tower_of(name, model.towers) for name in adapters.base_sample(model)["names"]} == {"language"}
+    assert {adapters.tower_of(name, model.towers) for name in base_sample.base_sample(model)["names"]} == {"language"}
 
 
 # ---------------------------------------------------------------- towers
@@ -496,7 +533,7 @@ def test_every_tower_can_have_its_own_learning_rate(folder: Path) -> None:
         "projector": 0.3,
     }
     by_name = {id(p): name for name, p in model.named_parameters()}
-    for group in optimizers.parameter_groups(model, finetuning):
+    for group in parameter_groups(model, finetuning):
         towers = {adapters.tower_of(by_name[id(p)], model.towers) for p in group["params"]}
         assert {counts[tower].learning_rate for tower in towers} == {group["lr"]}
 

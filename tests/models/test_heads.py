@@ -24,7 +24,7 @@ from affect.config import (
 )
 from affect.evaluation import predict
 from affect.models import adapters, heads, load
-from affect.training import optimizer as optimizers
+from affect.models.parameter_groups import parameter_groups
 
 SEVERAL = Task(name="several", kind=Kind.multi_label, labels=["joy", "anger", "fear"], question={"en": "Which?"})
 TASKS = [EMOTION, LEVEL, SEVERAL]
@@ -150,7 +150,7 @@ def test_a_head_learns_alone_and_with_lora(pair: Pair, language: Tower) -> None:
     assert (counts["head"].mode, counts["head"].learning_rate) == ("full", 0.05)
     assert counts["head"].trained == counts["head"].parameters == (64 + 1) * (5 + 1 + 3)
     batch, made = encoder.encode(conversations()), examples(EMOTION)
-    optimizer = torch.optim.AdamW(optimizers.parameter_groups(model, config))
+    optimizer = torch.optim.AdamW(parameter_groups(model, config))
     losses = []
     for _ in range(10):
         loss = heads.loss(model, batch, made)

@@ -11,7 +11,7 @@ from torch import nn
 import train
 from affect import models
 from affect.config import Config
-from affect.models import adapters, pretrained, weights_cache
+from affect.models import adapters, loading, pretrained, weights_cache
 
 SHORT = ("dataset=manifest", "trainer.max_epochs=1", "trainer.batch_size=4", "model.max_seconds=5")
 
@@ -20,14 +20,14 @@ SHORT = ("dataset=manifest", "trainer.max_epochs=1", "trainer.batch_size=4", "mo
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of what was really loaded, in order; nothing is kept from other tests."""
     names: list[str] = []
-    load = pretrained._load
+    load = pretrained.complete_weights
 
     def noted(kind: type, key: str, name: str, **how: object) -> nn.Module:
         names.append(key)
         return load(kind, key, name, **how)
 
-    monkeypatch.setattr(pretrained, "_load", noted)
-    monkeypatch.setattr(weights_cache, "_parts", {})
+    monkeypatch.setattr(pretrained, "complete_weights", noted)
+    weights_cache.clear()
     return names
 
 
@@ -47,7 +47,7 @@ def test_jobs_share_the_language_model_and_end_as_they_would_alone(
     monkeypatch.chdir(tmp_path)
     both = predictions(monkeypatch, tmp_path / "sweep", "-m", *words, "seed=1,2")
     assert loaded == ["model.language"]
-    weights_cache._parts.clear()
+    weights_cache.clear()
     alone = predictions(monkeypatch, tmp_path / "alone", *words, "seed=2")
     assert loaded == ["model.language"] * 2
     assert both[1:] == alone and both[0] != both[1]
@@ -61,7 +61,7 @@ def test_what_was_trained_whole_or_failed_is_loaded_again(
     lora, full = configure(*words), configure(*words, "finetuning=full")
 
     def job(cfg: Config) -> dict:
-        with weights_cache.borrowed(cfg) as (model, _):
+        with loading.borrowed(cfg) as (model, _):
             adapters.apply(model, cfg.finetuning)
             for parameter in model.parameters():
                 if parameter.requires_grad:
@@ -82,10 +82,11 @@ def test_what_was_trained_whole_or_failed_is_loaded_again(
     assert len(loaded) == 3, "a job that trains everything does not hand its weights on"
 
     def fails(cfg: Config) -> None:
-        with weights_cache.borrowed(cfg) as (model, _):
+        with loading.borrowed(cfg) as (model, _):
             adapters.apply(model, cfg.finetuning)
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
         fails(lora)
-    assert not weights_cache._parts
+    job(lora)
+    assert len(loaded) == 4, "after an error nothing is kept"

@@ -32,7 +32,7 @@ from affect.config import ConfigError, ServerConfig, ServerVideo
 from affect.data import Prediction
 from affect.data.media import SAMPLING_RATE
 from affect.models import Conversation, Unanswered
-from affect.models.endpoint import HOPELESS_AFTER
+from affect.models.endpoint import MAX_FIRST_REFUSALS
 from affect.models.server import BYTES_PER_TOKEN, Served, ServerEncoder
 from affect.runs import inherit, run_folder
 
@@ -117,7 +117,7 @@ def test_what_a_clip_holds_arrives_and_comes_back_as_numbers(
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"
     said = capsys.readouterr()
     assert "1 server omni-7b, " in said.out
-    # httpx has a line for every request.
+    # httpx2 has a line for every request.
     assert "HTTP Request" not in said.out + said.err + (folder / "log" / "run.log").read_text(encoding="utf-8")
     assert not (folder / "checkpoints").exists()
 
@@ -245,6 +245,27 @@ def test_the_key_is_sent_and_written_nowhere(
     assert len(files) > 10 and not [path for path in files if KEY.encode() in path.read_bytes()]
 
 
+def test_nothing_is_sent_of_the_variables_that_openai_s_client_reads(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key for another server stays here; so do the organisation and the project."""
+    variables = {
+        "OPENAI_API_KEY": "sk-elsewhere",
+        "OPENAI_ADMIN_KEY": "sk-elsewhere-admin",
+        "OPENAI_ORG_ID": "org-elsewhere",
+        "OPENAI_PROJECT_ID": "project-elsewhere",
+        "OPENAI_BASE_URL": "http://127.0.0.1:1/elsewhere",
+        "OPENAI_CUSTOM_HEADERS": "Authorization: Bearer sk-elsewhere-header",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OMNI_KEY", KEY)
+    for key_variable in (None, "OMNI_KEY"):
+        served(fake, tmp_path, key_variable=key_variable).generate({"conversations": [said(str(key_variable))]}, 8)
+    assert [authorization for _, authorization, _ in fake.requests] == [None, f"Bearer {KEY}"]
+    assert len(fake.headers) == 2 and "elsewhere" not in str(fake.headers)
+
+
 def test_when_the_first_requests_all_fail_the_rest_is_spared(fake: Fake, tmp_path: Path) -> None:
     fake.behaviour = lambda number, body: (400, {}, b"no audio here")
     model = served(fake, tmp_path, concurrency=2)
@@ -252,7 +273,7 @@ def test_when_the_first_requests_all_fail_the_rest_is_spared(fake: Fake, tmp_pat
     for batch in batches[:2]:
         assert all(isinstance(one, Unanswered) for one in model.generate({"conversations": batch}, 8))
     with pytest.raises(
-        ConfigError, match=rf"the first {HOPELESS_AFTER} requests all failed, the last because .*no audio"
+        ConfigError, match=rf"the first {MAX_FIRST_REFUSALS} requests all failed, the last because .*no audio"
     ):
         model.generate({"conversations": batches[2]}, 8)
     assert len(fake.requests) < 24

@@ -1,6 +1,8 @@
 """model.media=native: what a checkpoint's own processor makes of a clip when it is called as its model card does."""
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,6 @@ import av
 import numpy as np
 import pytest
 import torch
-from tiny_families import BUILD
 from tiny_models import tiny_manifest
 from transformers.video_utils import load_video
 
@@ -17,7 +18,7 @@ import evaluate
 from affect.cli.program import check_uniform_settings
 from affect.config import FAMILIES, ConfigError, Media, ModelConfig, NativeConfig
 from affect.config.schema import NATIVE_VIDEO, media_of
-from affect.data import Record, clips, media
+from affect.data import Record, clip_cache, media
 from affect.data.media import Clip, Sampling, decode, write_clip
 from affect.evaluation.content_free import ContentFree
 from affect.evaluation.metrics.signature import signature
@@ -154,19 +155,25 @@ class Tiny:
 SIZES = {"num_frames": 4, "frame_size": 64, "max_seconds": 30}
 CARD: dict[str, dict[str, Any]] = {"qwen_omni": {"fps": 2}, "qwen3_omni": {"fps": 2}, "video_llama3": {"fps": 1}}
 """What a card passes, where the processor's configuration does not say it."""
-LONG = {"gemma4": 40}
-"""Frames of the clip: gemma4's processor refuses one with fewer than 32."""
 
 
 @pytest.fixture(scope="module", params=NATIVE_VIDEO)
-def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+def tiny(
+    request: pytest.FixtureRequest, checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Tiny:
     name = request.param
     letters = "tav" if name in ("qwen_omni", "qwen3_omni", "gemma4") else "tv"
-    folder = BUILD[name](tmp_path_factory.mktemp("native") / name)
+    folder = checkpoint(name)
     if name == "qwen3_omni":
+        folder = shutil.copytree(folder, tmp_path_factory.mktemp("native") / name)
         # As in the released checkpoint; the class's default is another than its processor's.
         described = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(described | {"position_id_per_seconds": 13}))
+    if name == "gemma4":  # whose processor takes 32 frames, which are 2,240 tokens
+        folder = shutil.copytree(folder, tmp_path_factory.mktemp("native") / name)
+        described = json.loads((folder / "processor_config.json").read_text())
+        described["video_processor"]["num_frames"] = 8
+        (folder / "processor_config.json").write_text(json.dumps(described))
     config = FAMILIES[name](
         family=name, name="tiny", modalities=letters, checkpoint=str(folder), media=Media.native, max_seconds=30
     )
@@ -224,25 +231,25 @@ def test_a_batch_is_its_conversations_one_by_one(tiny: Tiny, tmp_path: Path) -> 
 
 def test_kept_clips_are_what_was_decoded_and_belong_to_their_sampling(tiny: Tiny, tmp_path: Path) -> None:
     record = Record(id="a", dataset="d", split="test", text="", group="a", media=str(written(tmp_path, 53)))
-    files = clips.open_files(tmp_path / "cache", 1.0, print)
+    files = clip_cache.open_files(tmp_path / "cache", 1.0, print)
     own = Sampling(**SIZES, audio=False, video=True, own=own_frames(tiny.config))
     uniform = replace(own, own=None)
-    first = {wanted.own is None: clips.take(files, ["x", None, None], record, wanted) for wanted in (own, uniform)}
+    first = {wanted.own is None: clip_cache.take(files, ["x", None, None], record, wanted) for wanted in (own, uniform)}
     Path(record.media).unlink()
     for wanted in (own, uniform):
-        again, before = clips.take(files, ["x", None, None], record, wanted), first[wanted.own is None]
+        again, before = clip_cache.take(files, ["x", None, None], record, wanted), first[wanted.own is None]
         assert np.array_equal(again.frames, before.frames) and again.picked == before.picked
     assert first[True].picked is None and first[True].frames.shape == (4, 48, 64, 3)
     assert first[False].frames.shape[1:] == (96, 128, 3) and len(first[False].picked.indices) == len(
         first[False].frames
     )
-    assert clips.of_picture(uniform) == [4, 64], "the keys of before"
+    assert clip_cache.of_picture(uniform) == [4, 64], "the keys of before"
     other = replace(own, own=replace(own.own, fps=7.0))
-    assert len({json.dumps(clips.of_picture(wanted)) for wanted in (own, uniform, other)}) == 3
+    assert len({json.dumps(clip_cache.of_picture(wanted)) for wanted in (own, uniform, other)}) == 3
 
 
-def test_frames_are_chosen_by_the_processors_own_settings(tmp_path: Path) -> None:
-    folder = BUILD["qwen3_vl"](tmp_path / "tiny")
+def test_frames_are_chosen_by_the_processors_own_settings(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen3_vl"), tmp_path / "tiny")
     config = NativeConfig(family="qwen3_vl", name="tiny", modalities="tv", checkpoint=str(folder), media=Media.native)
     assert own_frames(config).indices(150, 25.0) == np.linspace(0, 149, 12).round().astype(int).tolist(), "6 s at 2 fps"
     assert len(own_frames(config).indices(25, 25.0)) == 4, "min_frames"
@@ -319,10 +326,10 @@ def test_a_signature_says_which(configure) -> None:
 
 
 def test_a_run_with_and_without_caches_says_how_it_was_given_clips(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = tiny_manifest(tmp_path / "corpus", train=9)
-    words = ["model=qwen2_5_omni_3b", f"model.checkpoint={BUILD['qwen_omni'](tmp_path / 'tiny')}", "model.media=native"]
+    words = ["model=qwen2_5_omni_3b", f"model.checkpoint={checkpoint('qwen_omni')}", "model.media=native"]
     words += ["dataset=manifest", f"datasets.manifest.root={table}", "modalities=tav", "model.precision=float32"]
     words += ["trainer.check_workers=1", "trainer.progress=false", "trainer.accelerator=cpu"]
     monkeypatch.chdir(tmp_path)

@@ -437,7 +437,7 @@ def test_cost_and_audit_are_told_for_every_setting_with_descriptions(make, capsy
     assert "Results, demo.emotion, leak audit: all splits of a training, test of an evaluation" in out
     line = r"audio +120 +10\.0% \(0\.90\) +0\.0% +25\.0% \(0\.20\) +65\.0% \(0\.40\) +0\.3750 +0\.3750 +0\.1667"
     assert re.search(rf"(?m)^ +2-3 +knowledge .*{line}", out)
-    assert "leak audit: share of descriptions that name words of the right label alone (gold)" in out
+    assert "leak audit: share of descriptions that name only the right label (gold)" in out
     assert records(capsys, tmp_path / "out")[1]["tokens_per_prompt"] == "55.0"
 
 
@@ -460,7 +460,7 @@ def test_an_account_that_is_missing_or_damaged_is_named(make, capsys, tmp_path, 
         damaged.write_text(content)
     out, _, end = report(capsys, tmp_path / "out")
     assert re.match(
-        rf"{damaged} cannot be used \({why}.*\), so its row does not tell what its desc.*: restore the", end
+        rf"{damaged} cannot be used \({why}.*\), so its row has no cost and audit of descriptions: restore the", end
     )
     gone, kept = ("leak audit:", "cost of d") if file == "leak.json" else ("cost of d", "leak audit:")
     assert f", {gone}" not in out and f", {kept}" in out

@@ -19,7 +19,7 @@ from affect.config import ConfigError, DataError, logs
 from affect.config.hydra_errors import REFUSALS, refusal
 from affect.data import Prediction, Record, files
 from affect.data.part import Part
-from affect.data.tables import Excluded
+from affect.data.problems import Excluded
 from affect.evaluation.metrics.summary import summarise
 from affect.runs import lifecycle, run_folder
 

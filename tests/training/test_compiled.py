@@ -13,11 +13,11 @@ from tiny_models import tiny_manifest, tiny_words
 from affect import models
 from affect.config import Config, ConfigError
 from affect.data import loading
-from affect.models import adapters, sampling
+from affect.models import adapters, collate, sampling
+from affect.models.losses import answer_loss
 from affect.prompting import examples as data
-from affect.training import collate, compile
+from affect.training import compile
 from affect.training.compile import CompiledLayers
-from affect.training.losses import answer_loss
 
 
 @pytest.mark.parametrize("family", ["composed", "qwen_omni"])

@@ -296,9 +296,11 @@ def test_heads_go_with_what_their_rows_mean(trained, monkeypatch, checkpoint) ->
 
 
 def test_the_card_says_what_it_is_made_of(trained, monkeypatch) -> None:
-    made = trained("thinker", "modalities=ta", "finetuning.audio=lora", "finetuning.audio_learning_rate=3e-5")
+    hostile = 'model.licence="Qwen Research Licence <img src=x> [a](javascript:f)"'
+    made = trained("thinker", "modalities=ta", "finetuning.audio=lora", "finetuning.audio_learning_rate=3e-5", hostile)
     folder, _ = export(monkeypatch, made)
     card = (folder / "README.md").read_text()
+    assert r"Qwen Research Licence &lt;img src=x> [a\](javascript:f)" in card and "<img" not in card
     assert "library_name: transformers" in card and "Qwen2_5OmniThinkerForConditionalGeneration" in card
     assert str(folder) not in card and str(made.folder) not in card
     assert "| demo | test | 4 | 3 |" in card

@@ -22,7 +22,7 @@ from affect.config import FAMILIES, Attention, FinetuningConfig, Precision, Qwen
 from affect.data import Prediction
 from affect.evaluation import predict
 from affect.models import Conversation, adapters, load
-from affect.training.losses import answer_loss
+from affect.models.losses import answer_loss
 from affect.training.module import Predictions
 
 pytestmark = pytest.mark.gpu

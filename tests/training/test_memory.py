@@ -19,7 +19,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 import train
 from affect.config import Config, ConfigError
 from affect.evaluation import predict as readout
-from affect.training import collate, datamodule, memory
+from affect.models import collate
+from affect.training import datamodule, memory
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +56,9 @@ def test_trying_the_longest_batch_changes_no_number(
     tried: list[list[str]] = []
     step = memory._forward_backward
 
-    def noted(model: Any, batch: collate.Batch, cfg: Config, device: torch.device) -> None:
-        step(model, batch, cfg, device)
-        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    def noted(learner: Any, batch: collate.Batch, cfg: Config, device: torch.device) -> None:
+        step(learner, batch, cfg, device)
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in learner.module.parameters())
         tried.append([example.record.id for example in batch.examples])
 
     monkeypatch.setattr(memory, "_forward_backward", noted)
@@ -80,7 +81,7 @@ def test_on_a_cpu_the_longest_batch_is_not_tried_unless_asked_for(
 
 
 def out_of_memory_above(rows: int) -> Callable[..., None]:
-    def step(model: Any, batch: collate.Batch, cfg: Config, device: torch.device) -> None:
+    def step(learner: Any, batch: collate.Batch, cfg: Config, device: torch.device) -> None:
         if len(batch.examples) > rows:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -117,10 +118,10 @@ def test_where_checkpointing_makes_the_batch_fit_auto_turns_it_on(
 ) -> None:
     step = memory._forward_backward
 
-    def needs_checkpointing(model: Any, batch: collate.Batch, cfg: Config, device: torch.device) -> None:
-        if not model.language.is_activation_checkpointing:
+    def needs_checkpointing(learner: Any, batch: collate.Batch, cfg: Config, device: torch.device) -> None:
+        if not learner.module.language.is_activation_checkpointing:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        step(model, batch, cfg, device)
+        step(learner, batch, cfg, device)
 
     monkeypatch.setattr(memory, "_forward_backward", needs_checkpointing)
     found = trained("checkpointed", "trainer.try_longest_batch=on")

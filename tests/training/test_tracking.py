@@ -28,7 +28,7 @@ from affect.data import Prediction, Record
 from affect.data.media import SAMPLING_RATE, write_clip
 from affect.evaluation.metrics.summary import summarise
 from affect.runs import lifecycle, run_folder
-from affect.training import samples, wandb_logger
+from affect.training import samples, wandb_content, wandb_logger
 
 Configure = Callable[..., Config]
 GOLD = ["joy", "anger", "neutral", "joy", "sadness", "anger", "joy", "neutral"]
@@ -176,7 +176,7 @@ def test_what_is_recorded_of_a_job(made, clips, capsys):
     }
     assert all(path.is_relative_to(folder) for path in contents.values()), "what is uploaded lies in the run folder"
     table = json.loads(contents["test/samples.table.json"].read_text())
-    assert table["columns"] == wandb_logger.COLUMNS
+    assert table["columns"] == wandb_content.COLUMNS
     assert len(table["data"]) == 7
     by_id = {int(row[0].rsplit("/", 1)[1]): row for row in table["data"]}
     assert {row[6] for row in table["data"]} == {"right", "wrong", "no_label"}
@@ -478,5 +478,5 @@ def test_scores_are_shown_with_the_likeliest_label_first():
 def test_tags_are_short_enough_for_weights_and_biases(configure):
     cfg = configure("logger=wandb")
     cfg.model.name = "m" * 90
-    assert "model=" + "m" * 58 in wandb_logger.tags(cfg)
-    assert all(1 <= len(tag) <= 64 for tag in wandb_logger.tags(cfg))
+    assert "model=" + "m" * 58 in wandb_content.tags(cfg)
+    assert all(1 <= len(tag) <= 64 for tag in wandb_content.tags(cfg))

@@ -28,19 +28,21 @@ from affect import models
 from affect.config import Config, ConfigError
 from affect.config.schema import media_of
 from affect.data import Prediction, loading
-from affect.data import clips as decoded
 from affect.data import part as splits
+from affect.data.clips import ClipSource
 from affect.data.demo_corpus.generate import Settings, generate
+from affect.evaluation.language import LanguageLearner
 from affect.evaluation.metrics.summary import summarise
 from affect.knowledge import attach
-from affect.models import adapters
+from affect.models import adapters, collate, sampling
 from affect.models import checkpoint as model_checkpoint
 from affect.models.composed import smollm2
+from affect.models.losses import answer_loss
 from affect.prompting import examples
+from affect.prompting.messages import prompt_length
 from affect.runs import inherit, lifecycle, run_folder
-from affect.training import alignment, collate, datamodule, trainer, usable_clips
+from affect.training import alignment, datamodule, trainer, usable_clips
 from affect.training import sampler as data
-from affect.training.losses import answer_loss
 from affect.training.module import Predictions, Supervised
 
 FILES = ("config.yaml", "status.json", "environment.json", "data.json", "exclusions.csv", "log/metrics.csv")
@@ -263,7 +265,7 @@ def test_a_checkpoint_holds_what_was_trained_and_nothing_else(trained: Path) -> 
     assert count < sum(tensor.numel() for tensor in before.values()) / 1.5
     # Weights and Adam's two averages of each, in float32, and what the containers add.
     assert (trained / "checkpoints" / "best.ckpt").stat().st_size < 3 * 4 * count + 200_000
-    model_checkpoint.load_best(model, trained)
+    model_checkpoint.load_best(partial(model_checkpoint.load, model), trained)
     for name, tensor in model.state_dict().items():
         plain = name.replace(".base_layer.", ".")
         if plain in before and plain not in state:
@@ -340,7 +342,7 @@ def test_a_checkpoint_of_another_base_is_refused(one_task: Path) -> None:
         model.language.model.layers[0].mlp.up_proj.weight.add_(0.1)
     adapters.apply(model, cfg.finetuning)
     with pytest.raises(ConfigError, match=r"best\.ckpt was trained on another base: 1 of \d+ tensors of this model"):
-        model_checkpoint.load_best(model, one_task)
+        model_checkpoint.load_best(partial(model_checkpoint.load, model), one_task)
 
 
 def test_clips_without_labels_are_predicted_and_not_scored(one_task: Path, start: Start, table: Path) -> None:
@@ -469,11 +471,11 @@ def test_a_run_whose_scores_are_all_nan_ends_as_failed_and_keeps_its_predictions
         assert numbers["errors"] == {models.NOT_FINITE: 6} and numbers["outcomes"]["error"] == 6
         assert f"1 manifest.label: 6 of 6 clips have no answer: {models.NOT_FINITE}" in capsys.readouterr().out
 
-    def load_best(model: Any, folder: Path) -> None:
+    def load(model: Any, checkpoint: Any, source: str) -> None:
         with torch.no_grad():
             next(p for p in model.parameters() if p.requires_grad).fill_(math.nan)
 
-    monkeypatch.setattr(model_checkpoint, "load_best", load_best)
+    monkeypatch.setattr(model_checkpoint, "load", load)
     check(partial(start, "evaluate", f"run={one_task}", family=None), "score")
     check(partial(start, "evaluate", f"run={one_task}", "evaluation=generate", family=None), "generate")
     check(partial(start, "evaluate", f"run={one_task}", "evaluation=constrained", family=None), "constrained")
@@ -530,7 +532,7 @@ def test_a_clip_that_vanishes_during_the_run_is_listed_and_the_run_goes_on(
 ) -> None:
     table = tiny_manifest(root / "vanishing", train=3, val=3, test=3)
 
-    def check_then_lose(parts: list[splits.Part], cfg: Config) -> decoded.Source:
+    def check_then_lose(parts: list[splits.Part], cfg: Config) -> ClipSource:
         source = checked(parts, cfg)
         for name in ("train_0", "test_1"):
             (table.parent / "clips" / f"{name}.mp4").unlink()
@@ -560,7 +562,7 @@ def test_a_frozen_tower_stays_bit_identical(start: Start) -> None:
     model, _ = models.load(cfg.model, modalities="ta", cache_root=Path(cfg.cache_root))
     fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     adapters.apply(model, cfg.finetuning)
-    model_checkpoint.load_best(model, folder)
+    model_checkpoint.load_best(partial(model_checkpoint.load, model), folder)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, fresh[name]) == name.startswith("language."), name
 
@@ -580,8 +582,8 @@ def supervised(
         s: examples.examples(parts, s, cfg, encoder.count_text, labelled_only=s == "train") for s in ("train", "val")
     }
     summary = partial(summarise, datasets=cfg.datasets, evaluation=cfg.evaluation)
-    module = Supervised(model, encoder, cfg.finetuning, cfg.evaluation, summary)
-    return module, datamodule.ClipData(by_split, encoder, cfg), cfg
+    learner = LanguageLearner(model, encoder, cfg.finetuning, cfg.evaluation, sampling.sampling(cfg))
+    return Supervised(learner, cfg.finetuning, summary), datamodule.ClipData(by_split, learner, cfg), cfg
 
 
 def test_the_loss_is_that_of_the_answers_alone(root: Path, table: Path, configure: Callable[..., Config]) -> None:
@@ -594,7 +596,7 @@ def test_the_loss_is_that_of_the_answers_alone(root: Path, table: Path, configur
     summed, count = 0.0, 0
     for row, example in enumerate(batch.examples):
         places = (batch.tensors["labels"][row] != -100).nonzero().flatten().tolist()
-        for place, token in zip(places, module.encoder.answer_ids(example.answer), strict=True):
+        for place, token in zip(places, module.learner.encoder.answer_ids(example.answer), strict=True):
             summed -= float(logits[row, place - 1].log_softmax(-1)[token])
             count += 1
     assert loss.item() == pytest.approx(summed / count, rel=1e-5)
@@ -616,7 +618,7 @@ def test_epochs_go_through_the_clips_in_orders_of_their_own(
     module.training_step = noted
     module.train()
     trainer.build(cfg, tmp_path, lifecycle.Stop(tmp_path)).fit(module, clips)
-    lengths = [data.prompt_length(example) for example in clips.by_split["train"]]
+    lengths = [prompt_length(example) for example in clips.by_split["train"]]
     sampler = data.EpochSampler(lengths, cfg.seed, step_size=3)
     expected = []
     for epoch in (0, 1):
@@ -754,7 +756,7 @@ def aligned(root: Path, table: Path, configure: Callable[..., Config], *words: s
     module, clips, cfg = supervised(root, table, configure, *words)
     before = {name: tensor.clone() for name, tensor in module.model.state_dict().items()}
     torch.manual_seed(cfg.seed)
-    found = alignment.align(module.model, module.encoder, clips.by_split["train"], clips.by_split["val"], cfg)
+    found = alignment.align(module.model, module.learner.encoder, clips.by_split["train"], clips.by_split["val"], cfg)
     return found, before, module.model.state_dict(), module
 
 
@@ -830,13 +832,13 @@ def test_a_trial_aligns_with_no_more_clips_than_it_trains_on(
     root: Path, configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = tiny_manifest(root / "trial", train=12, val=9, test=1)
-    read, clip = set(), decoded.Source.clip
+    read, clip = set(), ClipSource.clip
     monkeypatch.setattr(
-        decoded.Source, "clip", lambda self, record, *rest: (read.add(record.id), clip(self, record, *rest))[1]
+        ClipSource, "clip", lambda self, record, *rest: (read.add(record.id), clip(self, record, *rest))[1]
     )
     module, clips, cfg = supervised(root, table, configure, "trainer=smoke", "evaluation.batch_size=3")
     assert (cfg.trainer.max_batches, cfg.trainer.batch_size) == (2, 2)
-    found = alignment.align(module.model, module.encoder, clips.by_split["train"], clips.by_split["val"], cfg)
+    found = alignment.align(module.model, module.learner.encoder, clips.by_split["train"], clips.by_split["val"], cfg)
     assert [item.modality for item in found] == ["audio", "video"] and found[0].loss is not None
     by_split = {split: {e.record.id for e in clips.by_split[split]} & read for split in ("train", "val")}
     assert {split: len(ids) for split, ids in by_split.items()} == {"train": 4, "val": 6} and len(read) == 10
@@ -855,7 +857,7 @@ def test_alignment_does_without_validation_clips_of_the_training_answers(
     table = tiny_manifest(root / "unseen", train=4, val=3, test=1)
     module, clips, cfg = supervised(root, table, configure, "modalities=a")
     val = [replace(example, answer="surprise") for example in clips.by_split["val"]]
-    [item] = alignment.align(module.model, module.encoder, clips.by_split["train"], val, cfg)
+    [item] = alignment.align(module.model, module.learner.encoder, clips.by_split["train"], val, cfg)
     assert (item.modality, item.loss, item.accuracy) == ("audio", None, None)
 
 

@@ -8,35 +8,37 @@ from pathlib import Path
 
 import numpy as np
 
-from affect.data.clip_checks import TRANSIENT, file_contents, measure_clips
+from affect.data.clip_checks import TRANSIENT, measure_clips
+from affect.data.clips import ClipSource
+from affect.data.file_hashes import file_contents
 from affect.data.media import VERSION as DECODE_VERSION
-from affect.data.media import MediaError, Sampling, decode
+from affect.data.media import MediaError, Sampling
 from affect.data.overlap import Content
 from affect.data.record import Record
 
 VERSION = 2
-"""To be raised when a clip is measured differently; what was kept before is then not used."""
+"""Raise it when clips are measured differently: cached measurements are then not used."""
 
 MAX_SECONDS = 600.0
-"""Longer clips are not decoded to their end, which keeps memory flat: ten minutes of sound are 40 MB. The longest
-wrongly cut clip that is known (MELD) lasts five."""
+"""Longer clips are not decoded to their end, which limits memory: ten minutes of sound are 40 MB. The longest known
+miscut clip (MELD) lasts five."""
 
 NUM_FRAMES = 16
-"""Frames looked at, at the centres of equal parts: in a clip of 5 s a black third is five of them."""
+"""Frames that are measured, at the centres of equal parts of the clip."""
 
 FRAME_SIZE = 64
-"""Pixels of the longest side. Means over areas survive the shrinking, and 16 such frames take a millisecond."""
+"""Pixels of the longest side. Mean luma survives the shrinking, and 16 such frames take a millisecond."""
 
 BLACK_LUMA = 0.10
 BLACK_AREA = 0.98
 """A pixel is black up to this share of full luma, a frame when this share of its pixels are: the defaults of FFmpeg's
-filter blackdetect (pixel_black_th, picture_black_ratio_th), so that its users find the same frames."""
+filter blackdetect (pixel_black_th, picture_black_ratio_th)."""
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Weights of red, green and blue: ITU-R BT.601."""
 
 FLOOR_DBFS = -100.0
-"""Written for digital silence, whose level has no logarithm; one step of 16 bits is -90 dBFS."""
+"""Level of digital silence, whose logarithm does not exist; one step of 16 bits is -90 dBFS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +50,11 @@ class Measurement:
     seconds: float | None = None
     """Duration; None where nothing could be decoded."""
     level: float | None = None
-    """Root mean square of the sound in dB relative to full scale; None where there is none, or it was not wanted."""
+    """Root mean square of the sound in dB relative to full scale; None where there is none, or it was not measured."""
     black: float | None = None
-    """Share of the frames that are black; None where there are none, or they were not wanted."""
+    """Share of the frames that are black; None where there are none, or they were not measured."""
     content: Content | None = None
-    """What the file holds; None where it cannot be read."""
+    """Hashes of the file's content; None where it cannot be read."""
 
 
 def measurements(
@@ -63,8 +65,8 @@ def measurements(
     num_workers: int,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Measurement]:
-    """Measurement by record id. Every clip is decoded once, whatever its name, also over several runs: see
-    cache.measure_clips, whose arguments these are. `modalities` are letters of "av".
+    """Measurement by record id. Every content is decoded once, also over several runs: see clip_checks.measure_clips,
+    whose arguments these are. `modalities` are letters of "av".
 
     Raises DataError as measure_clips does.
     """
@@ -83,7 +85,7 @@ def measurements(
 
 
 def measure(record: Record, wanted: str) -> Measurement:
-    """Decodes the clip, and without the track that it lacks where it lacks one. `wanted` are letters of "av"."""
+    """Decodes the tracks `wanted` (letters of "av") of a clip, and the other one where one is missing."""
     if record.media is None:
         return Measurement(outcomes={"missing": "the dataset has no file for it"})
     outcomes: dict[str, str] = {}
@@ -97,7 +99,7 @@ def measure(record: Record, wanted: str) -> Measurement:
             max_seconds=MAX_SECONDS,
         )
         try:
-            clip = decode(record.media, sampling, record.start, record.end, record.audio_track)
+            clip = ClipSource().clip(record, sampling)
         except MediaError as error:
             outcomes[error.outcome] = error.detail
             if error.outcome not in lacking:

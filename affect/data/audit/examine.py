@@ -1,59 +1,57 @@
 """Audits one dataset: counts, distributions and findings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.progress import Progress
 
 from affect import __version__
 from affect.config import MODALITIES, DataError, DatasetConfig, Kind, OnBadRows
-from affect.data import readers
+from affect.data import annotations, readers
+from affect.data.annotations import Annotations
 from affect.data.audit import findings as look
 from affect.data.audit.clips import BLACK_AREA, BLACK_LUMA, MAX_SECONDS, Measurement, measurements
-from affect.data.audit.findings import Finding, Records, Severity
-from affect.data.audit.known_issues import known_bad, quirks
-from affect.data.published import LICENCES, Expected, classes, expected, text_hashes, total
+from affect.data.counts import classes, total
+from affect.data.facts import Finding, Published, Records, Severity
+from affect.data.label_checks import infer_labels, undeclared_tasks
+from affect.data.problems import Excluded, RowErrors
+from affect.data.published_texts import text_hashes
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Excluded, RowErrors
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-
-Progress = Callable[[str, int, int], None]
-"""Called with a split, its number of clips and how many of them were done since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """Everything the doctor says about a dataset. All of it is plain values, as JSON has them."""
+    """The audit of a dataset, in plain values, as JSON has them."""
 
     dataset: str
     reader: str
     root: str
     options: Mapping[str, Any]
     modalities: str
-    """Letters of what was looked at: t is the annotations."""
+    """Letters of what was examined: t is the annotations."""
     examined: str
     """Time, UTC."""
     version: str
     """Of affect."""
     thresholds: Mapping[str, float]
-    licence: str | None
-    """A reminder; None where the reader's set has none here."""
+    licence: str
     sizes: Sequence[Mapping[str, Any]]
-    """By split, by group of splits that something is published of, and of all splits together: splits, published (None:
-    unknown), exact, found, left_out, usable (None: clips were not looked at), groups, speakers. A split that cannot be
-    read adds nothing to what all have together."""
+    """By split, by group of splits with a published count, and of all splits together: splits, published (None:
+    unknown), exact, found, left_out, usable (None: clips were not examined), groups, speakers. A split that cannot be
+    read adds nothing to the total."""
     classes: Mapping[str, Sequence[Mapping[str, Any]]]
     """By task, for each of the same groups of splits: found and published (None: unknown) by class."""
     values: Mapping[str, Mapping[str, Any]]
     """By intensity task and split, quantiles of the label by QUANTILES."""
     clips: Mapping[str, Mapping[str, Any]]
-    """By split, hours, and quantiles of seconds and of level (dBFS); empty where no clip was looked at."""
+    """By split, hours, and quantiles of seconds and of level (dBFS); empty where no clip was examined."""
     findings: Sequence[Finding]
 
     @property
@@ -72,57 +70,64 @@ def examine(
     cache_root: Path,
     max_seconds: float,
     num_workers: int,
-    progress: Progress | None = None,
+    bar: Progress | None = None,
 ) -> Examination:
     """Reads all splits of a dataset and measures its clips, as far as `modalities` and the dataset have a or v.
 
-    Subsets, fractions and overlaps of the configuration are not applied: it is the copy on disk that is examined.
+    Subsets, fractions and overlaps of the configuration are not applied: the whole copy on disk is examined.
     max_seconds: seconds, above which runs leave a clip out. num_workers: threads that decode.
 
-    Raises DataError where no split can be read, or the cache cannot be used, ConfigError as affect.data.readers does.
+    Raises DataError where no split can be read, or the cache cannot be used, and ConfigError as annotations.read.
     """
-    if "require_clips" in _options(config):
-        # Of a manifest: clips that are not there are what is to be found, not why nothing can be.
+    options = readers.all_options(config)
+    if "require_clips" in options:
+        # Of a manifest: missing clips are findings, not a reason to stop.
         config = replace(config, options=config.options | {"require_clips": False})
-    by_split, excluded, found = _read(name, config)
-    wanted = expected(config.reader, _options(config))
+    by_split, excluded, findings = _read(annotations.read(name, config))
+    published = readers.published(config)
     complete = {
         split
-        for each in wanted
+        for each in published
         for split in each.splits
         if each.count == sum(len(by_split.get(s, ())) for s in each.splits)
     }
-    found += look.sizes(by_split, wanted, config)
-    if not wanted:
-        found.append(_without_sizes(config))
-    # Where they are refused they have a finding each already.
-    told = [item for item in excluded if not item.bad_row or config.on_bad_rows is OnBadRows.exclude]
-    found += look.left_out(told, complete)
+    findings += look.sizes(by_split, published, config)
+    if not published:
+        findings.append(
+            look.note(
+                f"nothing is published of the sizes that reader={config.reader} gives with these options",
+                "compare the counts with your own",
+            )
+        )
+    # Bad rows that are refused are findings already.
+    reported = [item for item in excluded if not item.bad_row or config.on_bad_rows is OnBadRows.exclude]
+    findings += look.left_out(reported, complete)
     hashes = text_hashes(config.reader)
-    found += look.texts(by_split, config, hashes)
-    found += look.published_texts(by_split, config, hashes)
-    found += look.labels(by_split, config)
-    found += look.shared(by_split, config)
-    known = known_bad(config.reader, name)
-    found += quirks(config.reader, name, Path(config.root).expanduser(), by_split)
+    findings += look.texts(by_split, config, hashes)
+    findings += look.published_texts(by_split, config, hashes)
+    findings += look.labels(by_split, config)
+    findings += look.shared(by_split, config)
+    findings += look.known_issues(name, config, by_split)
+    findings += _not_examined(modalities, config)
     letters = "".join(letter for letter in "av" if letter in modalities and letter in config.modalities)
-    found += _not_looked_at(modalities, config)
-    measured = {}
+    measured: dict[str, Measurement] = {}
     for split, records in by_split.items() if letters else ():
+        title = f"examining clips of {name} {split}"
         measured |= measurements(
             records,
             letters,
             cache_root,
             num_workers=num_workers,
-            progress=None if progress is None else partial(progress, split, len(records)),
+            progress=None if bar is None else partial(bar.advance, bar.add_task(title, total=len(records))),
         )
-    found += look.clips(by_split, measured, known, max_seconds=max_seconds)
+    known_clips = look.known_clips(name, config.reader)
+    findings += look.clips(by_split, measured, known_clips, max_seconds=max_seconds)
     order = list(Severity)
     return Examination(
         dataset=name,
         reader=config.reader,
         root=config.root,
-        options=_options(config),
+        options=readers.all_options(config),
         modalities="".join(letter for letter in MODALITIES if letter in ("t" + letters)),
         examined=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         version=__version__,
@@ -135,46 +140,47 @@ def examine(
             "black_area": BLACK_AREA,
             "mostly_black": look.MOSTLY_BLACK,
         },
-        licence=LICENCES.get(config.reader),
-        sizes=_sizes(by_split, excluded, wanted, measured, max_seconds),
-        classes=_classes(by_split, wanted, config),
+        licence=readers.constant(config.reader, "LICENCE", ""),
+        sizes=_sizes(by_split, excluded, published, measured, max_seconds),
+        classes=_classes(by_split, published, config),
         values=_values(by_split, config),
         clips=_clips(by_split, measured),
-        findings=sorted(found, key=lambda finding: order.index(finding.severity)),
+        findings=sorted(findings, key=lambda finding: order.index(finding.severity)),
     )
 
 
-def _read(name: str, config: DatasetConfig) -> tuple[dict, list[Excluded], list[Finding]]:
+def _read(dataset: Annotations) -> tuple[dict[str, list[Record]], list[Excluded], list[Finding]]:
     """Records by split, what the reader left out, and a finding for each split that cannot be read. Where that is for
     single rows alone, the records are those of the other rows."""
     by_split: dict[str, list[Record]] = {}
     excluded: list[Excluded] = []
-    refusals: dict[str, str] = {}
-    found: list[Finding] = []
-    without = replace(config, on_bad_rows=OnBadRows.exclude)
+    findings: list[Finding] = []
+    refusals: list[str] = []
     for split in SPLITS:
         rows: tuple[str, ...] = ()
+        refusal = None
         try:
             try:
-                by_split[split], left_out = readers.read(name, config, split)
+                by_split[split], left_out = dataset.split(split)
             except RowErrors as error:
-                refusals[split] = str(error)
+                refusal = str(error)
                 rows = tuple(dict.fromkeys(problem.source for problem in error.problems))
-                by_split[split], left_out = readers.read(name, without, split)
+                by_split[split], left_out = dataset.split(split, OnBadRows.exclude)
+            excluded += left_out
         except DataError as error:
-            refusals.setdefault(split, str(error))
-            left_out = []
-        excluded += left_out
-        if split in refusals:
-            found.append(_unreadable(name, split, refusals[split], rows))
-        if split == "train" and split in by_split and _infer_labels(by_split, config, found):
+            refusal = refusal or str(error)
+        if refusal is not None:
+            refusals.append(refusal)
+            findings.append(_unreadable(dataset.name, split, refusal, rows))
+        if split == "train" and split in by_split and undeclared_tasks(dataset.config):
+            findings += _infer_labels(dataset.config, by_split[split])
             # Now that the labels are known, other spellings of one are that label.
-            by_split[split] = readers.read(name, without, split)[0]
+            by_split[split] = dataset.split(split, OnBadRows.exclude).records
     if not by_split:
         # The problems of one table are those of every split that is read from it.
-        lines = dict.fromkeys(line for refusal in refusals.values() for line in refusal.splitlines())
+        lines = dict.fromkeys(line for refusal in refusals for line in refusal.splitlines())
         raise DataError("\n".join(sorted(lines, key=lambda line: line.startswith("Remedy:"))))
-    return by_split, excluded, found
+    return by_split, excluded, findings
 
 
 def _unreadable(name: str, split: str, refusal: str, rows: tuple[str, ...]) -> Finding:
@@ -187,7 +193,7 @@ def _unreadable(name: str, split: str, refusal: str, rows: tuple[str, ...]) -> F
         more = f" (and {len(rows) - 1:,} more rows, of which `{show}` prints what is wrong)" if rows[1:] else ""
         remedy = (
             f"correct these rows, or leave them out with datasets.{name}.on_bad_rows=exclude; until then runs on this"
-            " split are refused, and what is said here is of the other rows"
+            " split are refused, and this audit is of the other rows"
         )
     return Finding(
         severity=Severity.error,
@@ -198,56 +204,31 @@ def _unreadable(name: str, split: str, refusal: str, rows: tuple[str, ...]) -> F
     )
 
 
-def _infer_labels(by_split: Records, config: DatasetConfig, found: list[Finding]) -> bool:
-    """Gives tasks that declare no labels those of the training rows, as a run does. Whether there was such a task."""
-    inferred = False
-    for name in config.tasks:
-        task = config.task_definitions[name]
-        if task.kind is not Kind.intensity and not task.labels and "train" in by_split:
-            try:
-                task.labels = readers.infer_labels(by_split["train"], task)
-                inferred = True
-            except DataError as error:
-                found.append(
-                    Finding(
-                        severity=Severity.error, what=str(error), count=1, remedy="do what it says; runs are refused"
-                    )
-                )
-    return inferred
+def _infer_labels(config: DatasetConfig, training: Sequence[Record]) -> list[Finding]:
+    """Gives tasks that declare no labels those of the training rows, as a run does; a finding where they have none."""
+    findings = []
+    for task in undeclared_tasks(config):
+        try:
+            task.labels = infer_labels(training, task)
+        except DataError as error:
+            remedy = "do what it says; runs are refused"
+            findings.append(Finding(severity=Severity.error, what=str(error), count=1, remedy=remedy))
+    return findings
 
 
-def _options(config: DatasetConfig) -> dict[str, Any]:
-    """The reader's options, with its defaults for those that are not set."""
-    parameters = signature(readers.check_options(config).records).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY} | dict(config.options)
-
-
-def _without_sizes(config: DatasetConfig) -> Finding:
-    return Finding(
-        severity=Severity.note,
-        what=f"nothing is published of the sizes that reader={config.reader} gives with these options",
-        count=0,
-        remedy="hold the counts found against your own",
-    )
-
-
-def _not_looked_at(modalities: str, config: DatasetConfig) -> list[Finding]:
+def _not_examined(modalities: str, config: DatasetConfig) -> Iterator[Finding]:
     absent = [MODALITIES[letter] for letter in modalities if letter in "av" and letter not in config.modalities]
     unasked = [MODALITIES[letter] for letter in config.modalities if letter in "av" and letter not in modalities]
-    found = []
     if absent:
-        found.append(
-            (f"{' and '.join(absent)} not looked at: the dataset has none (its modalities={config.modalities})", "none")
-        )
+        reason = f"the dataset has none (its modalities={config.modalities})"
+        yield look.note(f"{' and '.join(absent)} not looked at: {reason}", "none")
     if unasked:
-        found.append(
-            (f"{' and '.join(unasked)} not looked at: modalities={modalities}", f"modalities={config.modalities}")
-        )
-    return [Finding(severity=Severity.note, what=what, count=0, remedy=remedy) for what, remedy in found]
+        remedy = f"modalities={config.modalities}"
+        yield look.note(f"{' and '.join(unasked)} not looked at: modalities={modalities}", remedy)
 
 
-def _parts(by_split: Records, wanted: Sequence[Expected]) -> list[tuple[tuple[str, ...], Expected | None]]:
-    """Every split that could be read, then every group of them that something is published of, then all together."""
+def _parts(by_split: Records, wanted: Sequence[Published]) -> list[tuple[tuple[str, ...], Published | None]]:
+    """Every split that could be read, then every group of them with a published count, then all together."""
     single = {each.splits[0]: each for each in wanted if len(each.splits) == 1}
     groups = [each for each in wanted if 1 < len(each.splits) < len(SPLITS) and set(each.splits) <= by_split.keys()]
     parts = [((split,), single.get(split)) for split in by_split]
@@ -257,7 +238,7 @@ def _parts(by_split: Records, wanted: Sequence[Expected]) -> list[tuple[tuple[st
 def _sizes(
     by_split: Records,
     excluded: Sequence[Excluded],
-    wanted: Sequence[Expected],
+    wanted: Sequence[Published],
     measured: Mapping[str, Measurement],
     max_seconds: float,
 ) -> list[dict[str, Any]]:
@@ -288,16 +269,15 @@ def _sizes(
 
 
 def _once(excluded: Sequence[Excluded], splits: Sequence[str]) -> list[Excluded]:
-    """What is left out of some splits, without the repetitions of rows that do not say their split and so are left out
-    of each."""
+    """What is left out of some splits, without the repetitions of rows that do not say their split."""
     here = [item for item in excluded if item.split in splits]
     rows = {item.source: item for item in here if item.bad_row}
     return [*rows.values(), *(item for item in here if not item.bad_row)]
 
 
-def _classes(by_split: Records, wanted: Sequence[Expected], config: DatasetConfig) -> dict[str, list[dict[str, Any]]]:
+def _classes(by_split: Records, wanted: Sequence[Published], config: DatasetConfig) -> dict[str, list[dict[str, Any]]]:
     tables: dict[str, list[dict[str, Any]]] = {}
-    # Of all tasks, also those that this run does not name: they are in the table all the same.
+    # Of all tasks of the dataset, not only the chosen ones.
     for name, task in config.task_definitions.items():
         if not any(name in record.labels for records in by_split.values() for record in records):
             continue
@@ -307,7 +287,7 @@ def _classes(by_split: Records, wanted: Sequence[Expected], config: DatasetConfi
             if 1 < len(splits) < len(SPLITS) and counts is None:
                 continue
             records = [record for split in splits for record in by_split.get(split, ())]
-            # Not a class, but labelled all the same; records without a label are counted nowhere here.
+            # Labelled, though with no class; records without a label are not counted here.
             without = sum(record.labels.get(name) == () for record in records)
             tables[name].append(
                 {
@@ -334,9 +314,9 @@ def _values(by_split: Records, config: DatasetConfig) -> dict[str, dict[str, Any
 def _clips(by_split: Records, measured: Mapping[str, Measurement]) -> dict[str, dict[str, Any]]:
     tables: dict[str, dict[str, Any]] = {}
     for split, records in by_split.items():
-        own = [measured[record.id] for record in records if record.id in measured]
-        seconds = [each.seconds for each in own if each.seconds is not None]
-        levels = [each.level for each in own if each.level is not None]
+        of_split = [measured[record.id] for record in records if record.id in measured]
+        seconds = [each.seconds for each in of_split if each.seconds is not None]
+        levels = [each.level for each in of_split if each.level is not None]
         if seconds:
             tables[split] = {
                 "clips": len(seconds),

@@ -1,25 +1,27 @@
-"""Findings about a dataset's records and the measurements of their clips. Pure: no file is opened."""
+"""Findings about a dataset's records and the measurements of their clips."""
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from pathlib import Path
 
 from affect.config import DatasetConfig, Kind
+from affect.data import readers
 from affect.data.audit.clips import BLACK_AREA, BLACK_LUMA, NUM_FRAMES, Measurement
+from affect.data.counts import classes
+from affect.data.facts import NUM_EXAMPLES, Finding, Published, Records, Severity
 from affect.data.labels import is_written_for_nothing
 from affect.data.media import NOTES, OUTCOMES
 from affect.data.overlap import same_clips, window
-from affect.data.published import Expected, classes, text_hash
+from affect.data.problems import Excluded
+from affect.data.published_texts import text_hash
 from affect.data.record import Record
-from affect.data.tables import Excluded
 
 SILENT_DBFS = -70.0
-"""Sound below it is called silent. The quietest of 720 RAVDESS recordings, whispered but clear, has -64."""
+"""Sound below it counts as silent. The quietest of 720 RAVDESS recordings, whispered but clear, has -64."""
 
 MOSTLY_BLACK = 0.5
-"""Share of black frames from which on a clip is reported: fades and cuts stay below."""
+"""Share of black frames from which a clip is reported: fades and cuts stay below."""
 
 SHORT_SECONDS = 0.3
 """A clip below it is shorter than one spoken word."""
@@ -41,44 +43,14 @@ DAMAGED = re.compile(
         )
     )
 )
-"""What is left of characters that were read in another encoding than they were written in, or never decoded."""
+"""Traces of characters that were read in another encoding than they were written in, or never decoded."""
 
 LOST = re.compile(r"(?<=[^\W\d_])\?(?=[a-z\u00df-\u00f6\u00f8-\u024f])")
-"""A question mark inside a word (don?t, na?ve): an encoding without apostrophes or accents has ? in their place. A
-capital after it is a missing space (What?No)."""
+"""A question mark inside a word (don?t, na?ve), which replaced an apostrophe or an accent. A capital after it is a
+missing space (What?No)."""
 
 _AROUND = {pattern: re.compile(rf"\S*(?:{pattern.pattern})\S*") for pattern in (DAMAGED, LOST)}
-"""The word that the damage is in, for examples."""
-
-NUM_EXAMPLES = 5
-
-Records = Mapping[str, Sequence[Record]]
-"""Records by split, in the order of SPLITS; a split that could not be read is absent."""
-
-
-class Severity(StrEnum):
-    error = "error"
-    """Numbers on this copy are wrong, or not those of the published set."""
-    warning = "warning"
-    """Clips that a run leaves out or that mislead it: to be looked at."""
-    note = "note"
-    """Known, or to be known when results are read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    severity: Severity
-    what: str
-    """The verdict, a clause without a full stop."""
-    count: int
-    """What it is about, mostly clips; `what` says which."""
-    remedy: str
-    ids: tuple[str, ...] = ()
-    """All records it is about, where it is about records."""
-
-    @property
-    def examples(self) -> tuple[str, ...]:
-        return self.ids[:NUM_EXAMPLES]
+"""The damaged word, for examples."""
 
 
 def _of(severity: Severity, what: str, records: Sequence[Record] | Sequence[str], remedy: str) -> Finding:
@@ -86,10 +58,15 @@ def _of(severity: Severity, what: str, records: Sequence[Record] | Sequence[str]
     return Finding(severity=severity, what=what, count=len(ids), remedy=remedy, ids=ids)
 
 
+def note(what: str, remedy: str) -> Finding:
+    """A note that is about no records."""
+    return Finding(severity=Severity.note, what=what, count=0, remedy=remedy)
+
+
 # ---------------------------------------------------------------- annotations
 
 
-def sizes(by_split: Records, wanted: Sequence[Expected], config: DatasetConfig) -> Iterator[Finding]:
+def sizes(by_split: Records, wanted: Sequence[Published], config: DatasetConfig) -> Iterator[Finding]:
     """Counts that are not the published ones. Splits that could not be read are reported elsewhere."""
     for each in wanted:
         if not set(each.splits) <= by_split.keys():
@@ -110,7 +87,7 @@ def sizes(by_split: Records, wanted: Sequence[Expected], config: DatasetConfig) 
                 continue
             found = classes(records, config.task_definitions[name])
             wrong = {label: count for label, count in counts.items() if found.get(label) != count}
-            # Where whole records are absent their classes are too, and that is no second finding.
+            # Missing records are a finding already.
             if wrong and len(records) == each.count:
                 told = ", ".join(f"{label} {found.get(label, 0):,} for {count:,}" for label, count in wrong.items())
                 yield Finding(
@@ -122,7 +99,7 @@ def sizes(by_split: Records, wanted: Sequence[Expected], config: DatasetConfig) 
 
 
 def left_out(excluded: Sequence[Excluded], complete: set[str]) -> Iterator[Finding]:
-    """What the reader leaves out, by reason. `complete` are the splits that are as large as published without it."""
+    """Exclusions of the reader, by reason. `complete` are the splits that are as large as published without them."""
     wrong = [item for item in excluded if item.bad_row]
     if wrong:
         yield Finding(
@@ -137,7 +114,7 @@ def left_out(excluded: Sequence[Excluded], complete: set[str]) -> Iterator[Findi
     for item in excluded:
         if item.bad_row:
             continue
-        # By what they say but for numbers: each of a thousand files that are not there would be a finding.
+        # Without numbers: else each of a thousand missing files would be a finding.
         by_reason[re.sub(r"\d+", "…", item.reason), item.split in complete].append(item)
     for (alike, known), items in by_reason.items():
         reason = items[0].reason if len({item.reason for item in items}) == 1 else alike
@@ -152,9 +129,34 @@ def left_out(excluded: Sequence[Excluded], complete: set[str]) -> Iterator[Findi
         )
 
 
+def known_issues(name: str, config: DatasetConfig, by_split: Records) -> Iterator[Finding]:
+    """Issues that the reader declares and that records of this copy have, then what its `audit` finds."""
+    records = [record for of_split in by_split.values() for record in of_split]
+    for issue in readers.constant(config.reader, "KNOWN_ISSUES", ()):
+        clips = _named(issue.clips, name)
+        affected = [record for record in records if record.id in clips or issue.applies(record)]
+        if affected:
+            reasons = f" ({'; '.join(issue.clips.values())})" if issue.clips else ""
+            yield _of(Severity.note, f"known: {issue.what}{reasons}", affected, issue.remedy)
+    audit = readers.constant(config.reader, "audit", None)
+    if audit is not None:
+        yield from audit(Path(config.root).expanduser(), by_split)
+
+
+def known_clips(name: str, reader: str) -> dict[str, str]:
+    """By record id, what is wrong with the clips that are missing, damaged or wrongly cut in every copy."""
+    issues = readers.constant(reader, "KNOWN_ISSUES", ())
+    return {id: reason for issue in issues for id, reason in _named(issue.clips, name).items()}
+
+
+def _named(clips: Mapping[str, str], name: str) -> dict[str, str]:
+    """`clips`, whose ids begin with the reader's name, with the name that the configuration gives to the dataset."""
+    return {f"{name}/{id.split('/', 1)[1]}": reason for id, reason in clips.items()}
+
+
 def texts(by_split: Records, config: DatasetConfig, published: Collection[bytes] | None = None) -> Iterator[Finding]:
     """Transcripts that are empty, or in an English set not ASCII; damaged encodings in any. `published` has the hashes
-    of the published texts where they are known (see published.text_hashes): damage that is in these too is a note."""
+    of the published texts where they are known (see published_texts.text_hashes): damage in these too is a note."""
     everything = [record for records in by_split.values() for record in records]
     if "t" in config.modalities:
         empty = [record for record in everything if not record.text.strip()]
@@ -209,7 +211,7 @@ def texts(by_split: Records, config: DatasetConfig, published: Collection[bytes]
 
 
 def published_texts(by_split: Records, config: DatasetConfig, published: Collection[bytes] | None) -> Iterator[Finding]:
-    """Texts that are not those of the published file, where that is known (see published.text_hashes)."""
+    """Texts that are not those of the published file, where that is known (see published_texts.text_hashes)."""
     for split, records in by_split.items() if published is not None else ():
         other = [record for record in records if text_hash(record, config.reader) not in published]
         if other:
@@ -223,8 +225,7 @@ def published_texts(by_split: Records, config: DatasetConfig, published: Collect
 
 
 def labels(by_split: Records, config: DatasetConfig) -> Iterator[Finding]:
-    """Classes without a clip, clips without a label, and intensities that leave a part of their range unused. That
-    labels are of the closed set or in range is the reader's to refuse."""
+    """Classes without a clip, and clips without a label. Labels outside the closed set or range are refused earlier."""
     for name in config.tasks:
         task = config.task_definitions[name]
         for split, records in by_split.items():
@@ -302,8 +303,8 @@ def clips(
     *,
     max_seconds: float,
 ) -> Iterator[Finding]:
-    """What is wrong with clips, by outcome, then what is odd about those that can be used. `known_bad` are ids of clips
-    that every copy lacks or has damaged: they are no error of this one."""
+    """Clips that cannot be used, by outcome, then usable clips that may mislead. `known_bad` are ids of clips that
+    every copy lacks or has damaged: they are no error of this one."""
     everything = [record for records in by_split.values() for record in records if record.id in measured]
     without = [record for record in everything if record.media is None]
     if everything and len(without) == len(everything):
@@ -345,7 +346,7 @@ def clips(
 
 
 def _odd(everything: Sequence[Record], measured: Mapping[str, Measurement], max_seconds: float) -> Iterator[Finding]:
-    """Clips that can be decoded and still mislead."""
+    """Clips that can be decoded and may mislead: silent, black, long, short."""
     silent = [r for r in everything if (value := measured[r.id].level) is not None and value < SILENT_DBFS]
     black = [r for r in everything if (value := measured[r.id].black) is not None and value >= MOSTLY_BLACK]
     seconds = {r.id: value for r in everything if (value := measured[r.id].seconds) is not None}
@@ -404,7 +405,7 @@ def _same_content(everything: Sequence[Record], measured: Mapping[str, Measureme
         )
 
 
-# ---------------------------------------------------------------- words
+# ---------------------------------------------------------------- wording
 
 
 def _is_damaged(text: str, pattern: re.Pattern[str]) -> bool:

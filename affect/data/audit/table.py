@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from affect.data.audit.examine import Examination
-from affect.data.audit.findings import Finding, Severity
+from affect.data.facts import Finding, Severity
 from affect.data.record import SPLITS
 
 WIDTH = 140

@@ -1,28 +1,18 @@
 """The demo corpus: small synthetic talking faces, made on first use, for trying and testing the whole pipeline.
 
-It is synthetic. Nobody said these lines, the voices are sums of harmonics and the faces are drawn. A score on it says
-that the tool works and how much of what is there was found; no statement about people, or about how good a model is at
-reading them, can be drawn from it.
+It is synthetic: nobody said these lines, the voices are sums of harmonics and the faces are drawn. A score on it shows
+that the tool works, and says nothing about people or about how well a model reads them.
 
-What makes it useful is that the best possible score is known. Every clip has a hidden state: an emotion, a valence and
-whether it is humorous. It is drawn as p(emotion) p(valence | emotion) p(humour | emotion). Each modality then *shows* a
-state: with probability `reveal` the hidden one, otherwise one drawn independently of it, which is mostly a composed one
-(neutral) and sometimes any (a misleading smile). Whether a modality reveals cannot be seen, so several modalities have
-to be weighed against each other. With reveal 0 a modality carries no information at all. From the shown states alone
-follow the exact posterior and with it the best predictions on the very clips of the test split, for every subset of
-modalities; they are written to `best_possible.json` before anything is trained.
+The best possible score is known. Every clip has a hidden state (emotion, valence, humorous or not), drawn as
+p(emotion) p(valence | emotion) p(humour | emotion). Each modality then *shows* a state: with probability `reveal` the
+hidden one, otherwise one drawn independently of it, mostly neutral and sometimes any (a misleading smile). Whether a
+modality reveals cannot be seen, so several modalities have to be weighed against each other; with reveal 0 a modality
+carries no information. From the shown states follow the exact posterior and the best predictions on the test clips, for
+every subset of modalities; they are written to `best_possible.json` before anything is trained.
 
     affect corpus --root outputs/demo --reveal-text 0.4
 
-On disk:
-
-    demo/
-      settings.json        settings and version of the generator
-      index.csv            id,split,speaker,clip,text,sentiment,emotion,humour
-      clips/train_0001.mp4 …
-      best_possible.json   best possible scores, by modalities, task and metric
-      hidden.csv           the hidden and the shown states; no model may see them
-      README.txt
+README, below, lists the files.
 """
 
 import csv
@@ -37,14 +27,13 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from affect.config import DataError
+from affect.config import MODALITIES, DataError
 from affect.data.demo_corpus.render import FPS, render_face, render_text, render_voice
 from affect.data.demo_corpus.states import EMOTION_OF, EMOTIONS, HUMOUR, HUMOUR_OF, PRIOR, VALENCE_OF, VALENCES, VERSION
 from affect.data.media import SAMPLING_RATE, write_clip
 from affect.data.progress import progress
 from affect.data.record import SPLITS
 
-MODALITIES = {"t": "text", "a": "audio", "v": "video"}
 SUBSETS = ("", "t", "a", "v", "ta", "tv", "av", "tav")
 CLIPS_PER_SPEAKER = 12
 """About this many; a speaker is in one split only."""

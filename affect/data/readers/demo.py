@@ -18,10 +18,18 @@ from pathlib import Path
 
 from affect.config import DataError
 from affect.data.demo_corpus.states import VERSION
+from affect.data.facts import Ids
+from affect.data.problems import Problems
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Problems, read_table
+from affect.data.tables import read_table
 
 COLUMNS = ("id", "split", "speaker", "clip", "text", "sentiment", "emotion", "humour")
+
+PUBLISHED = ()
+LICENCE = "Synthetic clips, made by affect: no restriction."
+SAME_CLIPS_AS = ()
+KNOWN_ISSUES = ()
+IDS = Ids.split
 
 
 def prepare(root: Path) -> None:
@@ -33,10 +41,8 @@ def prepare(root: Path) -> None:
         generate(root, Settings())
 
 
-def records(root: Path, split: str) -> Iterator[Record]:
+def records(root: Path) -> Iterator[Record]:
     """Raises DataError where the corpus is missing, of another version, incomplete or edited."""
-    assert split in SPLITS
-    root = Path(root)
     again = f"delete the folder {root}, and it is made anew on next use"
     if not root.is_dir():
         raise DataError(f"there is no demo corpus in {root}: make it with `affect corpus --root {root}`")
@@ -53,28 +59,27 @@ def records(root: Path, split: str) -> Iterator[Record]:
     rows = read_table(root / "index.csv", COLUMNS, problems)
     there = {f"clips/{path.name}" for path in (root / "clips").glob("*.mp4")}
     for row in rows:
-        # Of all splits, whichever is asked for: half a corpus shows before the hours of training, not after.
         cells = row.cells
-        own = cells["split"] if cells["split"] in SPLITS else None
+        split = cells["split"] if cells["split"] in SPLITS else None
         if cells["clip"] not in there:
-            problems.add(row.source, f"the clip {cells['clip']} is missing: {again}", split=own)
-        if own is None:
+            problems.add(row.source, f"the clip {cells['clip']} is missing: {again}", split=split)
+        if split is None:
             problems.add(row.source, f"there is no split '{cells['split']}': {again}")
+            continue
         try:
             sentiment = float(cells["sentiment"])
         except ValueError:
-            problems.add(row.source, f"the sentiment '{cells['sentiment']}' is not a number: {again}", split=own)
+            problems.add(row.source, f"the sentiment '{cells['sentiment']}' is not a number: {again}", split=split)
             continue
-        if cells["split"] == split:
-            yield Record(
-                id=cells["id"],
-                dataset="demo",
-                split=split,
-                text=cells["text"],
-                labels={"sentiment": sentiment, "emotion": cells["emotion"], "humour": cells["humour"]},
-                speaker=cells["speaker"],
-                group=cells["speaker"],
-                media=str(root / cells["clip"]),
-                source=row.source,
-            )
+        yield Record(
+            id=cells["id"],
+            dataset="demo",
+            split=split,
+            text=cells["text"],
+            labels={"sentiment": sentiment, "emotion": cells["emotion"], "humour": cells["humour"]},
+            speaker=cells["speaker"],
+            group=cells["speaker"],
+            media=str(root / cells["clip"]),
+            source=row.source,
+        )
     problems.check()

@@ -23,16 +23,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from affect.config import DataError
+from affect.data.facts import Ids
 from affect.data.labels import is_written_for_nothing
-from affect.data.record import Record
-from affect.data.tables import Problems, Row, near, read_table, require_columns
+from affect.data.problems import Problems, SplitErrors, near
+from affect.data.record import SPLIT_NAMES, SPLITS, Record
+from affect.data.tables import Row, read_table, require_columns
 
-SPLIT_NAMES = {"train": "train", "valid": "val", "val": "val", "dev": "val", "validation": "val", "test": "test"}
+PUBLISHED = ()
+LICENCE = "Your own clips: their licence, and the consent of those they show, are yours to know."
+SAME_CLIPS_AS = ()
+KNOWN_ISSUES = ()
+IDS = Ids.table
 
 
 def records(
     root: Path,
-    split: str,
     *,
     clip: str = "clip",
     text: str | None = "text",
@@ -45,16 +50,16 @@ def records(
     end: str | None = None,
     require_clips: bool = True,
 ) -> Iterator[Record]:
-    """One record a row of the split, in the order of the table. All options but the last are names of columns.
+    """One record per row, in the order of the table. All options but the last are names of columns.
 
     `text`: None where there are no transcripts. `split_column`: train, val (valid, dev, validation) or test, in any
     case. `labels`: the tasks, each in the column of its name, or task: column; None is the task `label`. An empty cell
     is a row without that label. `speaker`, `group`, `id`, `start`, `end` (seconds): None is the column of that name if
     there is one. Without ids the row number is the id; without groups the speaker is the group, then the clip's path
-    from the table's folder, which is the same however the root was given.
+    from the table's folder, which does not depend on how the root is given.
     An empty `clip` is a record without media. `require_clips`: False allows clips that are not there, for work with
-    text alone. White space around cells is removed, but for the text. Raises DataError, for all rows of the table
-    together, whatever their split.
+    text alone. White space around cells is removed, but for the text. Raises DataError for the table, and SplitErrors
+    for splits without rows.
     """
     label_columns = _label_columns(labels)
     optional = {"speaker": speaker, "group": group, "id": id, "start": start, "end": end}
@@ -62,10 +67,8 @@ def records(
     problems = Problems()
     rows = read_table(root, [*required, clip] if require_clips else required, problems, lists=label_columns.values())
     columns = list(rows[0].cells)
-    used = {
-        key: name if name is not None else key for key, name in optional.items() if name is not None or key in columns
-    }
-    has_splits = _check_split_column(root, columns, split_column, split)
+    column_of = {key: name or key for key, name in optional.items() if name is not None or key in columns}
+    has_splits = _check_split_column(root, columns, split_column)
     # A table without splits is one to predict on, so `label` may be absent; but not by a slip in the column's name.
     if has_splits or labels is not None or near("label", columns):
         require_columns(root, columns, label_columns.values())
@@ -75,54 +78,50 @@ def records(
     counts: Counter[str] = Counter()
     for row in rows:
         cells = {name: cell if name == text else cell.strip() for name, cell in row.cells.items()}
-        row_split = _split(cells[split_column], split_column, row, problems) if has_splits else "test"
-        media = _media(root, cells[clip], row, row_split, require_clips, problems) if clip in cells else None
+        values = {key: cells[column] for key, column in column_of.items()}
+        split = _split(cells[split_column], split_column, row, problems) if has_splits else "test"
+        media = _media(root, cells[clip], row, split, require_clips, problems) if clip in cells else None
         begin, stop = (
-            _seconds(cells[used[key]], used[key], row, row_split, problems) if key in used else None
+            _seconds(values[key], column_of[key], row, split, problems) if key in values else None
             for key in ("start", "end")
         )
         if stop is not None and not (begin or 0.0) < stop:
             problems.add(
                 row.source,
                 f"the clip starts at {begin or 0:g} s and ends at {stop:g} s: it has to end after its start",
-                split=row_split,
+                split=split,
             )
-        if "id" in used and not cells[used["id"]]:
-            problems.add(row.source, f"the id in column '{used['id']}' is empty: give the clip an id", split=row_split)
-        if row_split is not None:
-            counts[row_split] += 1
-        if row_split != split:
+        if "id" in values and not values["id"]:
+            problems.add(row.source, f"the id in column '{column_of['id']}' is empty: give the clip an id", split=split)
+        if split is None:
             continue
-        clip_id = f"manifest/{split}/{cells[used['id']] if 'id' in used else row.number}"
-        who = cells[used["speaker"]] if "speaker" in used else ""
-        together = cells[used["group"]] if "group" in used else ""
-        for key, name in (("speaker", who), ("group", together)):
-            if is_written_for_nothing(name):
+        counts[split] += 1
+        for key in ("speaker", "group"):
+            if is_written_for_nothing(values.get(key, "")):
                 problems.add(
                     row.source,
-                    f"the {key} '{name}' in column '{used[key]}' is what pandas and spreadsheets write for an empty"
-                    f" cell, and rows without a {key} would be taken for those of one: leave the cell empty",
+                    f"the {key} '{values[key]}' in column '{column_of[key]}' is what pandas and spreadsheets write for"
+                    f" an empty cell, and rows without a {key} would be taken for those of one: leave the cell empty",
                     split=split,
                 )
+        clip_id = f"manifest/{split}/{values.get('id', row.number)}"
+        said_by = values.get("speaker") or None
         yield Record(
             id=clip_id,
             dataset="manifest",
             split=split,
             text=cells[text] if text is not None else "",
             labels={task: cells[column] for task, column in label_columns.items() if cells[column]},
-            speaker=who or None,
-            group=together or who or (clip_id if media is None else _place(root, cells[clip])),
+            speaker=said_by,
+            group=values.get("group") or said_by or (clip_id if media is None else _place(root, cells[clip])),
             media=media,
             start=begin,
             end=stop,
             source=row.source,
         )
     problems.check()
-    if not counts[split]:
-        there = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
-        raise DataError(
-            f"{root}: no row is in split '{split}' ({there}): write {split} into column '{split_column}' of some rows"
-        )
+    if missing := [split for split in SPLITS if not counts[split]]:
+        raise SplitErrors({split: _without_rows(root, split, counts, split_column, has_splits) for split in missing})
 
 
 def _label_columns(labels: list[str] | dict[str, str] | None) -> Mapping[str, str]:
@@ -132,18 +131,23 @@ def _label_columns(labels: list[str] | dict[str, str] | None) -> Mapping[str, st
     return labels if isinstance(labels, dict) else {name: name for name in labels}
 
 
-def _check_split_column(root: Path, columns: list[str], split_column: str, split: str) -> bool:
-    """Whether the table has splits; DataError where its name looks mistaken, or it has none and `split` is not test."""
-    if split_column in columns:
-        return True
-    if split_column != "split" or near(split_column, columns):
+def _check_split_column(root: Path, columns: list[str], split_column: str) -> bool:
+    """Whether the table has splits. Raises DataError where the column's name looks mistaken."""
+    if split_column not in columns and (split_column != "split" or near(split_column, columns)):
         require_columns(root, columns, [split_column])
-    if split != "test":
-        raise DataError(
+    return split_column in columns
+
+
+def _without_rows(root: Path, split: str, counts: Counter[str], split_column: str, has_splits: bool) -> DataError:
+    if not has_splits:
+        return DataError(
             f"{root} has no column '{split_column}', so all its rows are test rows, but split '{split}' is asked for:"
             " add the column, with train, val or test in each row"
         )
-    return False
+    there = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
+    return DataError(
+        f"{root}: no row is in split '{split}' ({there}): write {split} into column '{split_column}' of some rows"
+    )
 
 
 def _split(cell: str, column: str, row: Row, problems: Problems) -> str | None:
@@ -153,7 +157,7 @@ def _split(cell: str, column: str, row: Row, problems: Problems) -> str | None:
     return SPLIT_NAMES[cell.lower()]
 
 
-def _media(root: Path, cell: str, row: Row, row_split: str | None, required: bool, problems: Problems) -> str | None:
+def _media(root: Path, cell: str, row: Row, split: str | None, required: bool, problems: Problems) -> str | None:
     if not cell:
         return None
     path = root.parent / cell
@@ -162,14 +166,14 @@ def _media(root: Path, cell: str, row: Row, row_split: str | None, required: boo
             row.source,
             f"the clip {path} does not exist: correct the path (relative ones start at {root.parent}), or set"
             " options.require_clips=false to work with text alone",
-            split=row_split,
+            split=split,
         )
     return str(path)
 
 
 def _place(root: Path, cell: str) -> str:
-    """A clip's path from the folder of the table, whatever words lead to that folder: what is compared between runs
-    must not depend on how the root was given. A clip elsewhere that is named by an absolute path keeps that."""
+    """A clip's path from the folder of the table, however the root is given, since it is compared between runs. A clip
+    elsewhere that is named by an absolute path keeps it."""
     if not os.path.isabs(cell):
         return Path(os.path.normpath(cell)).as_posix()
     path, folder = os.path.realpath(cell), os.path.realpath(root.parent)
@@ -177,7 +181,7 @@ def _place(root: Path, cell: str) -> str:
     return Path(os.path.relpath(path, folder) if inside else path).as_posix()
 
 
-def _seconds(cell: str, column: str, row: Row, row_split: str | None, problems: Problems) -> float | None:
+def _seconds(cell: str, column: str, row: Row, split: str | None, problems: Problems) -> float | None:
     if not cell:
         return None
     try:
@@ -188,7 +192,7 @@ def _seconds(cell: str, column: str, row: Row, row_split: str | None, problems: 
         problems.add(
             row.source,
             f"the {column} '{cell}' is not a time in seconds, 0 or more: write it like 12.5",
-            split=row_split,
+            split=split,
         )
         return None
     return value

@@ -19,18 +19,21 @@ is its own group. There are no transcripts either; a table of them, say those of
 
 Citation: Lian, Sun, Sun, Chen, Xu, Wang, Xu, He, Li, Zhao, Liu, Liu, Yi, Wang, Cambria, Zhao, Schuller, Tao: MER 2023:
 Multi-label Learning, Modality Robustness, and Semi-Supervised Learning, ACM Multimedia 2023. Obtain:
-https://huggingface.co/datasets/MERChallenge/MER2023 (signed agreement; for research only, clips must not be passed on).
+https://huggingface.co/datasets/MERChallenge/MER2023.
 """
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 from affect.config import DataError
-from affect.data.record import Record
-from affect.data.tables import Excluded, Problems, Row, read_table
+from affect.data.facts import TRAINING, Published
+from affect.data.problems import Excluded, Problems, parts
+from affect.data.readers.places import table_path
+from affect.data.record import SPLITS, Record
+from affect.data.tables import Row, read_table
 
 SUFFIXES = (".mp4", ".avi")
 TEXT_COLUMNS = ("text", "sentence", "chinese")
@@ -40,16 +43,28 @@ tools."""
 NO_VALENCE = -10.0
 """What stands in test3 where there is none."""
 
+_EMOTIONS = {"neutral": 871, "angry": 822, "happy": 689, "sad": 383, "worried": 462, "surprise": 146}
+
+# The label files as MERTools reads them (https://github.com/zeroQiaoba/MERTools).
+PUBLISHED = (
+    Published(splits=TRAINING, count=3373, classes={"emotion": _EMOTIONS}),
+    Published(splits=("test",), count=411, options={"test_set": 1}),
+    Published(splits=("test",), count=412, options={"test_set": 2}),
+    Published(splits=("test",), count=834, options={"test_set": 3}),
+)
+LICENCE = "Signed agreement of the MER challenge: for research only, clips must not be passed on."
+SAME_CLIPS_AS = ()
+KNOWN_ISSUES = ()
+
 
 def records(
     root: Path,
-    split: str,
     *,
     test_set: Literal[1, 2, 3] = 1,
     val_share: float = 0.1,
     transcripts: str | None = None,
 ) -> Iterator[Record | Excluded]:
-    """One record a clip, in the order of the table.
+    """One record per clip, in the order of the tables.
 
     `test_set` is the part that is tested on. `val_share` is the share of train that is split off as val: of each
     emotion those with the smallest sha256 of their name, so that the choice is the same everywhere and every time.
@@ -62,25 +77,41 @@ def records(
             f"options.val_share={val_share:g} of MER2023 is the share of train that is split off as val: above 0 and"
             " below 1"
         )
-    part = f"test{test_set}" if split == "test" else "train"
-    problems = Problems(split if split == "test" else None)
+    texts: dict[str, str] = {}
+    yield from parts(
+        {
+            # First, as it fills the texts.
+            SPLITS: () if transcripts is None else _transcripts(root / transcripts, texts),
+            TRAINING: _part(root, "train", TRAINING, val_share, transcripts, texts),
+            ("test",): _part(root, f"test{test_set}", ("test",), val_share, transcripts, texts),
+        }
+    )
+
+
+def _part(
+    root: Path,
+    part: str,
+    splits: tuple[str, ...],
+    val_share: float,
+    transcripts: str | None,
+    texts: Mapping[str, str],
+) -> Iterator[Record | Excluded]:
+    problems = Problems(splits)
     rows = _rows(root, part, problems)
-    said = None if transcripts is None else _transcripts(root / transcripts, problems)
-    if split != "test":
-        validation = _validation(rows, val_share)
-        rows = [row for row in rows if (row.cells["name"] in validation) == (split == "val")]
+    validation = _validation(rows, val_share) if part == "train" else set()
     clips = _clips(root / part, problems)
     for row in rows:
         name = row.cells["name"]
+        split = "test" if part != "train" else "val" if name in validation else "train"
         clip_id = f"mer2023/{split}/{name}"
-        if said is not None and name not in said:
+        if transcripts is not None and name not in texts:
             yield Excluded(id=clip_id, split=split, reason=f"not in {transcripts}", source=row.source)
             continue
         yield Record(
             id=clip_id,
             dataset="mer2023",
             split=split,
-            text="" if said is None else said[name],
+            text=texts.get(name, ""),
             labels=_labels(row, part),
             group=name,
             # A clip that is not there is named as most are, so that checking the media says which one is missing.
@@ -91,12 +122,7 @@ def records(
 
 
 def _rows(root: Path, part: str, problems: Problems) -> list[Row]:
-    path = root / f"{part}-label.csv"
-    if not path.is_file() and (near := next(iter(sorted(root.glob(f"*/{path.name}"))), None)):
-        raise DataError(
-            f"{path} does not exist, but {near} does: the root of MER2023 is the folder that holds {path.name} and the"
-            f" folder {part}; move them together, or set the dataset's root to {near.parent}"
-        )
+    path = table_path(root, f"{part}-label.csv")
     required = ("name", "discrete") if part == "test3" else ("name", "discrete", "valence")
     rows = []
     for row in read_table(path, required, problems):
@@ -135,9 +161,9 @@ def _is_placeholder(valence: str) -> bool:
         return False
 
 
-def _transcripts(path: Path, problems: Problems) -> dict[str, str]:
-    """Text by name of clip."""
-    said: dict[str, str] = {}
+def _transcripts(path: Path, texts: dict[str, str]) -> Iterator[Record]:
+    """Fills `texts` by name of clip; no records."""
+    problems = Problems()
     first: dict[str, str] = {}
     # A clip without its row here is counted by itself.
     for row in read_table(path, ("name",), problems, count=0):
@@ -148,11 +174,12 @@ def _transcripts(path: Path, problems: Problems) -> dict[str, str]:
                 " Remedy: rename its column to text"
             )
         name = row.cells["name"].strip()
-        if name in said:
+        if name in texts:
             problems.add(row.source, f"has the name '{name}' of {first[name]}: leave one of the two out", count=0)
             continue
-        said[name], first[name] = row.cells[column], row.source
-    return said
+        texts[name], first[name] = row.cells[column], row.source
+    problems.check()
+    yield from ()
 
 
 def _clips(folder: Path, problems: Problems) -> dict[str, Path] | None:

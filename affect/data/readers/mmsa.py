@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affect.config import DataError
-from affect.data.tables import Problems, Row
+from affect.data.problems import Problems
+from affect.data.record import SPLIT_NAMES
+from affect.data.tables import Row
 
 COLUMNS = ("video_id", "clip_id", "text", "label", "mode")
 """What is read of the table. The annotation is the label's sign in words, and so nothing new."""
 
 UNIMODAL = {"sentiment_text": "label_T", "sentiment_audio": "label_A", "sentiment_video": "label_V"}
-"""Column by task: the sentiment that annotators saw who were given the transcript, the sound or the silent picture."""
-
-SPLIT_NAMES = {"train": "train", "valid": "val", "val": "val", "dev": "val", "validation": "val", "test": "test"}
+"""Column by task: the sentiment of annotators who had only the transcript, the sound or the silent picture."""
 
 NOT_AN_ID = re.compile(r"[^\w-]")
 """Ids are made of letters, digits, _ and -. A spreadsheet that takes them for numbers writes 1.0 or 1.02E+05, and a
@@ -51,7 +51,7 @@ def utterances(
     label: str | None = "label",
     digits: int = 0,
 ) -> list[Utterance]:
-    """The rows of all splits with their ids and split, in the order of the table; what is wrong goes to `problems`.
+    """The rows with their ids and split, in the order of the table; what is wrong goes to `problems`.
 
     `label` is a column that no row may leave empty. Clip ids that are shorter than `digits` get their leading zeros
     back. That a clip is twice in one split is left to whoever sees the ids; that it is in two splits is a problem.

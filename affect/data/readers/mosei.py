@@ -31,8 +31,7 @@ CMU's own cut clips (Videos/Segmented) freeze at their beginning, and some canno
 
 Citation: Zadeh, Liang, Poria, Cambria, Morency: Multimodal Language Analysis in the Wild: CMU-MOSEI Dataset and
 Interpretable Dynamic Fusion Graph, ACL 2018. Obtain: the links of https://github.com/thuiar/MMSA, or
-https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK (no licence file; the videos belong to those who put them on
-YouTube, so they are for research and not to be passed on).
+https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK.
 """
 
 import math
@@ -43,10 +42,12 @@ from pathlib import Path
 from typing import Literal
 
 from affect.config import DataError
-from affect.data.readers.mmsa import SPLIT_NAMES, check_spelling, clip_path, first_folder, labels, utterances
+from affect.data.facts import Issue, Published, signs
+from affect.data.problems import Excluded, Problems
+from affect.data.readers.mmsa import check_spelling, clip_path, first_folder, labels, utterances
 from affect.data.readers.places import folder_nearby, table_path
-from affect.data.record import Record
-from affect.data.tables import Excluded, Problems, Row, read_table, require_columns
+from affect.data.record import SPLIT_NAMES, Record
+from affect.data.tables import Row, read_table, require_columns
 
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 
@@ -67,6 +68,22 @@ CLIP = "clip of the transcript"
 SAME_TIME = 0.05
 """Seconds. Tables repeat the transcripts' times, rounded; no two segments of a video begin and end this close."""
 
+# MMSA's label.csv and processed test labels.
+PUBLISHED = (
+    Published(splits=("train",), count=16326),
+    Published(splits=("val",), count=1871),
+    Published(splits=("test",), count=4659, classes=signs(1350, 1025, 2284)),
+)
+LICENCE = "No licence file; the videos belong to those who put them on YouTube: for research, not to be passed on."
+SAME_CLIPS_AS = ()
+KNOWN_ISSUES = (
+    Issue(  # https://github.com/thuiar/MMSA/issues/66
+        what="wrong times, clip and transcript do not belong together (videos -mJ2ud6oKI8 and 0BVed2nBq1g)",
+        remedy="look at them before a claim about clips of these videos; more are like them",
+        applies=lambda record: record.group in ("-mJ2ud6oKI8", "0BVed2nBq1g"),
+    ),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -78,16 +95,14 @@ class Segment:
 
 
 def records(
-    root: Path, split: str, *, layout: Literal["auto", "mmsa", "cmu"] = "auto", table: str = "label.csv"
+    root: Path, *, layout: Literal["auto", "mmsa", "cmu"] = "auto", table: str = "label.csv"
 ) -> Iterator[Record | Excluded]:
-    """One record an utterance, in the order of the table, with the task sentiment and, where the table has their
+    """One record per utterance, in the order of the table, with the task sentiment and, where the table has their
     columns, the tasks happy, sad, anger, surprise, disgust and fear.
 
     `layout`: auto is cmu where the folder Transcript/Segmented/Combined exists. `table` is the file in `root` that
     holds the labels. In layout cmu the text and the times are those of the transcripts, and a row without its line
-    there is Excluded. Where the folder of clips or videos exists, every record names its file, also one that is absent
-    or damaged: checking the media says so, and excludes it by id. Raises DataError for the table, for all its rows
-    together, whatever their split, and for the transcripts that are read.
+    there is Excluded. Raises DataError for the table and the transcripts.
     """
     problems = Problems()
     transcripts = None if layout == "mmsa" else first_folder(root, TRANSCRIPTS)
@@ -106,16 +121,15 @@ def records(
     clips = first_folder(root, ["Raw"]) if lines is None else None
     videos = None if lines is None else first_folder(root, VIDEOS)
     for one in utterances(rows, problems, **used):
-        if one.split != split:
-            continue
-        segment = lines.segment(one.video, one.clip) if lines is not None else None
+        clip_id = f"mosei/{one.split}/{one.key}"
+        segment = lines.segment(one.video, one.clip, one.split) if lines is not None else None
         if isinstance(segment, str):
-            yield Excluded(id=f"mosei/{split}/{one.key}", split=split, reason=segment, source=one.row.source)
+            yield Excluded(id=clip_id, split=one.split, reason=segment, source=one.row.source)
             continue
         yield Record(
-            id=f"mosei/{split}/{one.key}",
+            id=clip_id,
             dataset="mosei",
-            split=split,
+            split=one.split,
             text=one.row.cells["text"] if segment is None else segment.text,
             labels=labels(one.row, tasks),
             group=one.video,
@@ -128,23 +142,23 @@ def records(
 
 
 class _Transcripts:
-    """CMU's transcripts, each read when it is first asked for: a split needs a tenth of them or more than half."""
+    """CMU's transcripts, each read when it is first asked for."""
 
     def __init__(self, folder: Path, problems: Problems) -> None:
         self.folder = folder
         self.problems = problems
         self.read: dict[str, dict[str, Segment]] = {}
 
-    def lines(self, video: str) -> dict[str, Segment]:
-        """The video's segments by clip id; none where there is no transcript."""
+    def lines(self, video: str, split: str | None) -> dict[str, Segment]:
+        """The video's segments by clip id; none where there is no transcript. `split` is the one that needs it."""
         if video not in self.read:
             path = self.folder / f"{video}.txt"
-            self.read[video] = _read_transcript(path, video, self.problems) if path.is_file() else {}
+            self.read[video] = _read_transcript(path, video, split, self.problems) if path.is_file() else {}
         return self.read[video]
 
-    def segment(self, video: str, clip: str) -> Segment | str:
+    def segment(self, video: str, clip: str, split: str) -> Segment | str:
         """The segment, or why there is none that can be cut."""
-        lines = self.lines(video)
+        lines = self.lines(video, split)
         if clip not in lines:
             what = f"{video}.txt has no line for this clip" if lines else f"there is no transcript {video}.txt"
             return f"{what} in {self.folder}, so its times are not known"
@@ -154,13 +168,14 @@ class _Transcripts:
         return segment
 
 
-def _read_transcript(path: Path, video: str, problems: Problems) -> dict[str, Segment]:
+def _read_transcript(path: Path, video: str, split: str | None, problems: Problems) -> dict[str, Segment]:
+    # The rows of the table that have no line here are counted by themselves.
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: byte 0x{error.object[error.start]:02x} at {error.start} is not UTF-8: save it as UTF-8"
-        ) from error
+        wrong = f"byte 0x{error.object[error.start]:02x} at {error.start} is not UTF-8: save it as UTF-8"
+        problems.add(str(path), wrong, split=split, count=0)
+        return {}
     segments: dict[str, Segment] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -172,12 +187,14 @@ def _read_transcript(path: Path, video: str, problems: Problems) -> dict[str, Se
             problems.add(
                 f"{path.name}, line {number}",
                 f"is not {video}___clip___start___end___text with times in seconds: restore it from the original",
-                count=0,  # a row of the table that has no line is counted by itself
+                split=split,
+                count=0,
             )
         elif parts[0] in segments:
             problems.add(
                 f"{path.name}, line {number}",
                 f"is a second line for clip {parts[0]}: leave one of them out",
+                split=split,
                 count=0,
             )
         else:
@@ -218,24 +235,25 @@ def _columns(path: Path, columns: Sequence[str], by_time: bool) -> tuple[dict[st
 
 def _with_clips(rows: Sequence[Row], video: str, mode: str, lines: _Transcripts, problems: Problems) -> list[Row]:
     """The rows with their clip ids in a column CLIP, found by start and end in the transcripts."""
-    found: list[Row] = []
+    with_clips: list[Row] = []
     for row in rows:
+        split = SPLIT_NAMES.get(row.cells[mode].strip().lower())
         start, end = (_seconds(row.cells[column]) for column in ("start", "end"))
         if math.isnan(start) or math.isnan(end):
             problems.add(
                 row.source,
                 f"start '{row.cells['start']}' and end '{row.cells['end']}' have to be times in seconds: correct them",
-                split=SPLIT_NAMES.get(row.cells[mode].strip().lower()),
+                split=split,
             )
             continue
         clip = next(
             (
                 clip
-                for clip, segment in lines.lines(row.cells[video].strip()).items()
+                for clip, segment in lines.lines(row.cells[video].strip(), split).items()
                 if abs(segment.start - max(0.0, start)) < SAME_TIME and abs(segment.end - end) < SAME_TIME
             ),
-            # A name that no line of a transcript has, so that the row is found to lack one, and is told from others.
+            # An id that no line of a transcript has: the row is excluded for lack of one.
             f"{start * 1000:.0f}ms-{end * 1000:.0f}ms",
         )
-        found.append(replace(row, cells=row.cells | {CLIP: clip}))
-    return found
+        with_clips.append(replace(row, cells=row.cells | {CLIP: clip}))
+    return with_clips

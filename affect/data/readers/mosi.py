@@ -16,20 +16,22 @@ A row, with its header:
 given, and the clips of one video are the group.
 
 Citation: Zadeh, Zellers, Pincus, Morency: Multimodal Sentiment Intensity Analysis in Videos: Facial Gestures and Verbal
-Messages, IEEE Intelligent Systems 31(6), 2016. Obtain: the links of https://github.com/thuiar/MMSA (no licence file;
-CMU has withdrawn the videos for their speakers' privacy, so they are for research and not to be passed on).
+Messages, IEEE Intelligent Systems 31(6), 2016. Obtain: the links of https://github.com/thuiar/MMSA.
 """
 
 import os
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
 from affect.config import DataError
-from affect.data.readers.mmsa import COLUMNS, Utterance, clip_path, first_folder, utterances
+from affect.data.facts import Published, signs
+from affect.data.problems import Excluded, Problems
+from affect.data.readers.mmsa import COLUMNS, clip_path, first_folder, utterances
 from affect.data.readers.places import table_path
-from affect.data.record import Record
-from affect.data.tables import Excluded, Problems, read_table
+from affect.data.record import SPLITS, Record
+from affect.data.tables import read_table
 
 SEGMENTED = ("Raw/Video/Segmented", "Video/Segmented", "Raw/Segmented", "Segmented")
 
@@ -37,14 +39,22 @@ ABSENT_IN_COPIES = {"2WGyTLYerpo": "44", "BioHAh1qJAQ": "30", "5W7Z1C_fDaE": "24
 """Clip by video: four rows that copies in circulation (MMCPanda's, for one) lack. Results on such a copy are of fewer
 clips."""
 
+# cmu_mosi_std_folds.py of the CMU Multimodal SDK, and MMSA's label.csv. Signs: MMSA's processed test labels.
+PUBLISHED = (
+    Published(splits=("train",), count=1284),
+    Published(splits=("val",), count=229),
+    Published(splits=("test",), count=686, classes=signs(379, 30, 277)),
+)
+LICENCE = "No licence file; CMU has withdrawn the videos for their speakers' privacy: not to be passed on."
+SAME_CLIPS_AS = ()
+KNOWN_ISSUES = ()
 
-def records(root: Path, split: str, *, layout: Literal["auto", "mmsa", "cmu"] = "auto") -> Iterator[Record | Excluded]:
-    """One record an utterance, in the order of the table, with the task sentiment.
 
-    `layout` is where clips are looked for; auto takes CMU's folder where there is one, else MMSA's. Where the folder
-    exists, every record names its clip, also one that is absent or damaged: checking the media says so, and excludes it
-    by id. A row that is known to be missing from copies of the table is Excluded. Raises DataError for the table, for
-    all its rows together, whatever their split.
+def records(root: Path, *, layout: Literal["auto", "mmsa", "cmu"] = "auto") -> Iterator[Record | Excluded]:
+    """One record per utterance, in the order of the table, with the task sentiment.
+
+    `layout`: where clips are looked for; auto takes CMU's folder where there is one, else MMSA's. A row that is
+    known to be missing from copies of the table is Excluded.
     """
     problems = Problems()
     path = table_path(root, "label.csv")
@@ -57,25 +67,24 @@ def records(root: Path, split: str, *, layout: Literal["auto", "mmsa", "cmu"] = 
             " put the clips there, or set options.layout=auto"
         )
     folder = first_folder(root, ["Raw"]) if segmented is None else None
-    present: dict[str, set[str]] = {}
     for one in everything:
-        if one.split != split:
-            continue
-        present.setdefault(one.video, set()).add(one.clip)
         yield Record(
-            id=f"mosi/{split}/{one.key}",
+            id=f"mosi/{one.split}/{one.key}",
             dataset="mosi",
-            split=split,
+            split=one.split,
             text=one.row.cells["text"],
             labels={"sentiment": one.row.cells["label"].strip()},
             group=one.video,
-            media=clip_path(folder, one) if segmented is None else _segment(segmented, one),
+            media=clip_path(folder, one)
+            if segmented is None
+            else os.path.join(segmented, f"{one.video}_{one.clip}.mp4"),
             source=one.row.source,
         )
     # A row that is there and wrong is counted as that.
     written = {(row.cells["video_id"].strip(), row.cells["clip_id"].strip()) for row in rows}
-    for video, clip in ABSENT_IN_COPIES.items():
-        if video in present and clip not in present[video] and (video, clip) not in written:
+    present = {(one.split, one.video) for one in everything}
+    for split, (video, clip) in product(SPLITS, ABSENT_IN_COPIES.items()):
+        if (split, video) in present and (video, clip) not in written:
             yield Excluded(
                 id=f"mosi/{split}/{video}/{clip}",
                 split=split,
@@ -83,7 +92,3 @@ def records(root: Path, split: str, *, layout: Literal["auto", "mmsa", "cmu"] = 
                 source=str(path),
             )
     problems.check()
-
-
-def _segment(folder: Path, one: Utterance) -> str:
-    return os.path.join(folder, f"{one.video}_{one.clip}.mp4")

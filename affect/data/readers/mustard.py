@@ -26,8 +26,7 @@ Validation and training part do share speakers: one show has most of the clips, 
 sarcastic, so a validation part with other speakers could not choose between checkpoints.
 
 Citation: Castro, Hazarika, Pérez-Rosas, Zimmermann, Mihalcea, Poria: Towards Multimodal Sarcasm Detection (An Obviously
-Perfect Paper), ACL 2019. Obtain: https://github.com/soujanyaporia/MUStARD (annotations and code MIT; the clips are of
-copyrighted series, for research only). MUStARD++ has 688 of these clips.
+Perfect Paper), ACL 2019. Obtain: https://github.com/soujanyaporia/MUStARD. MUStARD++ has 688 of these clips.
 """
 
 import hashlib
@@ -41,10 +40,12 @@ from typing import Any, Literal
 
 from affect.config import DataError
 from affect.data import pickles
-from affect.data.readers.places import clips_folder, table_path
+from affect.data.facts import TRAINING, Finding, Published, Records, Severity
+from affect.data.problems import Problems, did_you_mean
+from affect.data.readers.places import check_context, clips_folder, last, table_path
 from affect.data.readers.scenes import grouped, long_lines, one_line
-from affect.data.record import Record
-from affect.data.tables import Problems, did_you_mean, read_text
+from affect.data.record import SPLITS, Record
+from affect.data.tables import read_text
 
 ANNOTATIONS = "sarcasm_data.json"
 FOLDS = "split_indices.p"
@@ -59,29 +60,47 @@ UNNAMED = re.compile(r"PERSON\d*")
 """Whoever is not of the cast: not one person, so not a speaker to tell apart."""
 
 
+def _published(splits: tuple[str, ...], sarcastic: int, sincere: int, **options: str) -> Published:
+    classes = {"sarcasm": {"sarcastic": sarcastic, "sincere": sincere}}
+    return Published(splits=splits, count=sarcastic + sincere, classes=classes, options=options)
+
+
+# 690 and 345 each: the paper. Shows and their classes: counted in the repository's sarcasm_data.json. Folds: its
+# split_indices.p.
+PUBLISHED = (
+    _published(TRAINING, 193, 141, protocol="speaker_independent"),
+    _published(("test",), 152, 204, protocol="speaker_independent"),
+    Published(splits=TRAINING, count=552, options={"protocol": "five_fold"}),
+    Published(splits=("test",), count=138, options={"protocol": "five_fold"}),
+    _published(SPLITS, 345, 345),
+)
+SHOWS = {"FRIENDS": 356, "BBT": 280, "GOLDENGIRLS": 40, "SARCASMOHOLICS": 14}
+LICENCE = "Annotations and code MIT; the clips are of copyrighted series, for research only."
+SAME_CLIPS_AS = ("mustard_plus_plus",)
+CUT_FROM = "Friends"
+KNOWN_ISSUES = ()
+
+
 def records(
     root: Path,
-    split: str,
     *,
     protocol: Literal["speaker_independent", "five_fold"] = "speaker_independent",
     fold: int = 0,
     context: int | None = None,
 ) -> Iterator[Record]:
-    """One record an utterance, in the order of the file. Line breaks inside a line become spaces.
+    """One record per utterance, in the order of the file. Line breaks inside a line become spaces.
 
-    `fold` (0 to 4) is that of five_fold. `context` is the number of earlier lines that are given, None is all of them.
-    The group is the scene, the speaker "SHOW/NAME". Where the folder utterances_final exists, every record names its
-    clip, also one that is absent or damaged: checking the media says so, and excludes it by id. Raises DataError for
-    the annotations, and for five_fold without its file.
+    `fold` (0 to 4) is that of five_fold. `context`: how many earlier lines are given, None is all of them. The
+    group is the scene, the speaker "SHOW/NAME". Raises DataError for the annotations, and for five_fold without its
+    file.
     """
-    if context is not None and context < 0:
-        raise DataError(f"options.context={context} of MUStARD counts earlier lines: 0 is none, null is all")
+    check_context(context, "MUStARD")
     problems = Problems()
     clips, everything = _entries(table_path(root, ANNOTATIONS))
     faults = {clip: list(_faults(entry)) for clip, entry in everything.items()}
     entries = {clip: entry for clip, entry in everything.items() if not faults[clip]}
     if not entries:
-        _report(faults, set(), problems)
+        _report(faults, None, problems)
         problems.check()
     folder = clips_folder(root, CLIPS)
     scenes = grouped(
@@ -93,7 +112,7 @@ def records(
     try:
         test = _test(root, clips, fold) if protocol == "five_fold" else _of_show(entries, TEST_SHOW)
     except DataError:  # for which faulty entries may be the reason
-        _report(faults, set(), problems)
+        _report(faults, None, problems)
         problems.check()
         raise
     if protocol == "speaker_independent":
@@ -101,8 +120,7 @@ def records(
     _report(faults, test, problems)
     held_out = _held_out(entries, scenes, test)
     for clip, entry in entries.items():
-        if split != ("test" if clip in test else "val" if scenes[clip] in held_out else "train"):
-            continue
+        split = "test" if clip in test else "val" if scenes[clip] in held_out else "train"
         turns = [
             f"{who}: {one_line(line)}" for who, line in zip(entry["context_speakers"], entry["context"], strict=True)
         ]
@@ -112,13 +130,33 @@ def records(
             split=split,
             text=one_line(entry["utterance"]),
             labels={"sarcasm": "sarcastic" if entry["sarcasm"] else "sincere"},
-            context=tuple(turns if context is None else turns[max(0, len(turns) - context) :]),
+            context=last(turns, context),
             speaker=None if UNNAMED.fullmatch(entry["speaker"]) else f"{entry['show']}/{entry['speaker']}",
             group=f"{entry['show']}/{scenes[clip]}",
             media=None if folder is None else str(folder / f"{clip}.mp4"),
             source=f"{ANNOTATIONS}, id '{clip}'",
         )
     problems.check()
+
+
+def audit(root: Path, by_split: Records) -> Iterator[Finding]:
+    """Whether the shows have as many clips as published."""
+    shows = Counter(record.group.split("/")[0] for records in by_split.values() for record in records)
+    counted = ", ".join(f"{show} {count}" for show, count in shows.most_common())
+    if shows == SHOWS:
+        yield Finding(
+            severity=Severity.note,
+            what=f"shows, as published: {counted}",
+            count=len(SHOWS),
+            remedy="none: one show can be tested on, the speakers then are new",
+        )
+    else:
+        yield Finding(
+            severity=Severity.warning,
+            what=f"shows: {counted}, published are {', '.join(f'{show} {count}' for show, count in SHOWS.items())}",
+            count=sum(abs(shows[show] - SHOWS.get(show, 0)) for show in {*shows, *SHOWS}),
+            remedy="complete the copy, or say that it differs",
+        )
 
 
 class _Object(dict[str, Any]):
@@ -154,12 +192,13 @@ def _entries(path: Path) -> tuple[list[str], dict[str, Any]]:
     return list(entries), entries | {clip: _Repeated(count, entries[clip]) for clip, count in entries.repeated.items()}
 
 
-def _report(faults: Mapping[str, Sequence[str]], test: set[str], problems: Problems) -> None:
-    """Adds what is wrong with entries. One that is not known to be tested on counts in train, since its scene, by which
-    val is chosen, cannot be told."""
+def _report(faults: Mapping[str, Sequence[str]], test: set[str] | None, problems: Problems) -> None:
+    """Adds what is wrong with entries. One that is not in `test` may belong to train or val: its scene is unknown.
+    `test` is None where it is unknown."""
     for clip, sentences in faults.items():
+        splits = SPLITS if test is None else ("test",) if clip in test else TRAINING
         for sentence in sentences:
-            problems.add(f"{ANNOTATIONS}, id '{clip}'", sentence, split="test" if clip in test else "train")
+            problems.add(f"{ANNOTATIONS}, id '{clip}'", sentence, split=splits)
 
 
 def _show(entry: object) -> object:

@@ -1,5 +1,6 @@
-"""Where a dataset's tables and clips lie, also when the root is one folder too high or too deep. Not a reader."""
+"""Where tables and clips lie, also when the root is one folder too high or too deep; the option `context`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from affect.config import DataError
@@ -34,3 +35,14 @@ def clips_folder(root: Path, name: str) -> Path | None:
     for deeper in sorted(root.glob(f"*/{name}")):
         raise DataError(f"the clips are in {deeper}, but looked for in {root / name}: move the folder {name} there")
     return None
+
+
+def check_context(context: int | None, dataset: str) -> None:
+    """Raises DataError where the option `context` is negative."""
+    if context is not None and context < 0:
+        raise DataError(f"options.context={context} of {dataset} counts earlier turns: 0 is none, null is all")
+
+
+def last(turns: Sequence[str], context: int | None) -> tuple[str, ...]:
+    """The last `context` of the turns; all of them where it is None."""
+    return tuple(turns if context is None else turns[max(0, len(turns) - context) :])

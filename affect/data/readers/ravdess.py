@@ -14,14 +14,16 @@ Licence: CC BY-NC-SA 4.0. Obtain: https://zenodo.org/records/1188976
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations, product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from affect.config import DataError
+from affect.data.facts import Published
+from affect.data.problems import Excluded, Problems, parts
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Excluded, Problems, missing_file
+from affect.data.tables import missing_file
 
 EMOTIONS = {
     "01": "neutral",
@@ -39,20 +41,39 @@ MODALITY = {"wav": "03", "mp4": "01"}
 ACTORS = range(1, 25)
 
 
-def records(
-    root: Path, split: str, *, splits: dict[str, list[int]], media: Literal["wav", "mp4"] = "wav"
-) -> Iterator[Record | Excluded]:
-    """One record a speech recording, by actor and then by name.
+def _published(options: Mapping[str, Any]) -> Iterator[Published]:
+    """Of each split: 60 recordings per actor, two sentences, twice, in two intensities, of which neutral has one
+    (Livingstone and Russo 2018)."""
+    for split in SPLITS:
+        actors = len(options["splits"][split])
+        emotions = {name: 8 * actors for name in EMOTIONS.values()} | {"neutral": 4 * actors}
+        yield Published(splits=(split,), count=60 * actors, classes={"emotion": emotions})
 
-    `splits` gives the actors (1-24) of train, val and test; `media` is the kind of file. An actor of the split without
-    a folder is one Excluded of 60 clips, and each recording that another actor lacks is one of its own. Raises
-    DataError where splits share an actor and for files that are named otherwise.
+
+PUBLISHED = _published
+LICENCE = "CC BY-NC-SA 4.0: name its authors, not for commercial use, pass derivatives on under the same licence."
+SAME_CLIPS_AS = ()
+KNOWN_ISSUES = ()
+
+
+def records(
+    root: Path, *, splits: dict[str, list[int]], media: Literal["wav", "mp4"] = "wav"
+) -> Iterator[Record | Excluded]:
+    """One record per speech recording, by split, actor and name.
+
+    `splits` gives the actors (1-24) of train, val and test; `media` is the kind of file. An actor without a folder is
+    one Excluded of 60 clips, and each recording that another actor lacks is one of its own. Raises DataError where
+    splits share an actor and for files that are named otherwise.
     """
     _check_splits(splits)
     if not root.is_dir():
         raise missing_file(root)
-    problems = Problems(split)
-    for actor in splits[split]:
+    yield from parts({(split,): _split(root, split, actors, media) for split, actors in splits.items()})
+
+
+def _split(root: Path, split: str, actors: list[int], media: str) -> Iterator[Record | Excluded]:
+    problems = Problems((split,))
+    for actor in actors:
         folder = root / f"Actor_{actor:02d}"
         names = _speech_names(actor, media)
         if not folder.is_dir():

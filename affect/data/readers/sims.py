@@ -21,18 +21,19 @@ have them. All clips are also in CH-SIMS v2, with the same splits, labels and id
 given, and the clips of one video are the group.
 
 Citation: Yu, Xu, Meng, Zhu, Ma, Wu, Zou, Yang: CH-SIMS: A Chinese Multimodal Sentiment Analysis Dataset with
-Fine-grained Annotation of Modality, ACL 2020. Obtain: the links of https://github.com/thuiar/MMSA (no licence file; the
-clips are of copyrighted films and series, for research only).
+Fine-grained Annotation of Modality, ACL 2020. Obtain: the links of https://github.com/thuiar/MMSA.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from affect.config import DataError
+from affect.data.facts import Published, signs
+from affect.data.problems import Problems
 from affect.data.readers.mmsa import COLUMNS, UNIMODAL, check_spelling, clip_path, first_folder, labels, utterances
 from affect.data.readers.places import folder_nearby, table_path
 from affect.data.record import SPLITS, Record
-from affect.data.tables import Problems, Row, missing_file, read_table
+from affect.data.tables import Row, missing_file, read_table
 
 LABELS = "label.csv"
 OLDER = "metadata/sentiment/label_M.csv"
@@ -42,14 +43,20 @@ DIGITS = 4
 TRANSCRIPT = "Chinese"
 """Column of Translation.csv; the others are translations of it."""
 
+# The paper's Table 1, and MMSA's processed labels.
+PUBLISHED = (
+    Published(splits=("train",), count=1368, classes=signs(742, 207, 419)),
+    Published(splits=("val",), count=456),
+    Published(splits=("test",), count=457, classes=signs(248, 69, 140)),
+)
+LICENCE = "No licence file; the clips are of copyrighted films and series, for research only."
+SAME_CLIPS_AS = ("simsv2",)
+KNOWN_ISSUES = ()
 
-def records(root: Path, split: str) -> Iterator[Record]:
-    """One record an utterance, in the order of the table, with the task sentiment and, where their cells are filled,
-    sentiment_text, sentiment_audio and sentiment_video.
 
-    Where the folder Raw exists, every record names its clip, also one that is absent or damaged: checking the media
-    says so, and excludes it by id. Raises DataError for the tables, for all rows together, whatever their split.
-    """
+def records(root: Path) -> Iterator[Record]:
+    """One record per utterance, in the order of the table, with the task sentiment and, where their cells are filled,
+    sentiment_text, sentiment_audio and sentiment_video."""
     problems = Problems()
     path = _table_path(root)
     if path.name == LABELS:
@@ -59,18 +66,17 @@ def records(root: Path, split: str) -> Iterator[Record]:
         rows = _older_release(root / "metadata", problems)
     folder = first_folder(root, ["Raw"])
     for one in utterances(rows, problems, digits=DIGITS):
-        if one.split == split:
-            yield Record(
-                id=f"sims/{split}/{one.key}",
-                dataset="sims",
-                split=split,
-                text=one.row.cells["text"],
-                labels=labels(one.row, {"sentiment": "label"} | UNIMODAL),
-                group=one.video,
-                media=clip_path(folder, one),
-                language="zh",
-                source=one.row.source,
-            )
+        yield Record(
+            id=f"sims/{one.split}/{one.key}",
+            dataset="sims",
+            split=one.split,
+            text=one.row.cells["text"],
+            labels=labels(one.row, {"sentiment": "label"} | UNIMODAL),
+            group=one.video,
+            media=clip_path(folder, one),
+            language="zh",
+            source=one.row.source,
+        )
     problems.check()
 
 

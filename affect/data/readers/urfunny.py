@@ -24,8 +24,8 @@ The files do not say which passages are of one talk or by one speaker, so each i
 intervals are narrower than they should be.
 
 Citation: Hasan, Rahman, Zadeh, Zhong, Tanveer, Morency, Hoque: UR-FUNNY: A Multimodal Language Dataset for
-Understanding Humor, EMNLP-IJCNLP 2019. Obtain: https://github.com/ROC-HCI/UR-FUNNY (no licence is given; the link of
-version 1 is dead).
+Understanding Humor, EMNLP-IJCNLP 2019. Obtain: https://github.com/ROC-HCI/UR-FUNNY
+(the link of version 1 is dead).
 """
 
 import operator
@@ -36,9 +36,10 @@ from typing import Literal
 
 from affect.config import DataError
 from affect.data import pickles
-from affect.data.readers.places import clips_folder, table_path
-from affect.data.record import SPLITS, Record
-from affect.data.tables import Excluded, Problems
+from affect.data.facts import Published
+from affect.data.problems import Excluded, Problems
+from affect.data.readers.places import check_context, clips_folder, last, table_path
+from affect.data.record import SPLIT_NAMES, SPLITS, Record
 
 FOLDS = "data_folds.pkl"
 LABELS = "humor_label_sdk.pkl"
@@ -46,22 +47,36 @@ LANGUAGE = ("language_sdk.pkl", "langauge_sdk.pkl")
 INDEXES = "word_embedding_indexes_sdk.pkl"
 WORDS = "word_list.pkl"
 CLIPS = "urfunny2_videos"
-SPLIT_NAMES = {"train": "train", "dev": "val", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 RELEASE = "take all files from one release"
 
+# Version 1: counted in its data_folds.pkl. Version 2: no source counts all three folds, and 980 (494 humorous) is the
+# only count on which two agree.
+PUBLISHED = (
+    Published(splits=("train",), count=10598, options={"version": 1}),
+    Published(splits=("val",), count=2626, options={"version": 1}),
+    Published(splits=("test",), count=3290, options={"version": 1}),
+    Published(splits=("train",), count=7614, exact=False, options={"version": 2}),
+    Published(
+        splits=("val",),
+        count=980,
+        classes={"humour": {"humorous": 494, "serious": 486}},
+        exact=False,
+        options={"version": 2},
+    ),
+    Published(splits=("test",), count=994, exact=False, options={"version": 2}),
+)
+LICENCE = "No licence is given; the talks are TED's (CC BY-NC-ND 4.0): for research only."
+SAME_CLIPS_AS = ()
+KNOWN_ISSUES = ()
 
-def records(
-    root: Path, split: str, *, version: Literal[1, 2] = 2, context: int | None = None
-) -> Iterator[Record | Excluded]:
-    """One record a passage, in the order of the fold; its text is the punchline.
 
-    `context` is the number of earlier sentences that are given, None is all of them. Where the folder urfunny2_videos
-    exists, every record of version 2 names its clip, also one that is absent or damaged: checking the media says so,
-    and excludes it by id. The passages that have a label and are in no fold are one Excluded, counted with the training
-    split, so once. Raises DataError for the files.
+def records(root: Path, *, version: Literal[1, 2] = 2, context: int | None = None) -> Iterator[Record | Excluded]:
+    """One record per passage, in the order of the folds; its text is the punchline.
+
+    `context`: how many earlier sentences are given, None is all of them. The passages that have a label and are in
+    no fold are one Excluded of the training split.
     """
-    if context is not None and context < 0:
-        raise DataError(f"options.context={context} of UR-FUNNY counts earlier sentences: 0 is none, null is all")
+    check_context(context, "UR-FUNNY")
     problems = Problems()
     folds = _folds(table_path(root, FOLDS), problems)
     labels = _by_id(table_path(root, LABELS))
@@ -69,38 +84,37 @@ def records(
     folder = clips_folder(root, CLIPS) if version == 2 else None
     for name, clips in folds.items():
         for clip in clips:
-            source, own = f"{FOLDS}, fold {name}, id {clip}", SPLIT_NAMES[name]
+            source, split = f"{FOLDS}, fold {name}, id {clip}", SPLIT_NAMES[name]
             if clip not in labels or clip not in texts:
                 lacking = LABELS if clip not in labels else text_file
-                problems.add(source, f"is not in {lacking}: {RELEASE}", split=own)
+                problems.add(source, f"is not in {lacking}: {RELEASE}", split=split)
                 continue
             humorous = labels[clip]
             if not isinstance(humorous, (int, float)) or humorous not in (0, 1):
                 problems.add(
                     f"{LABELS}, id {clip}",
                     f"the label {reprlib.repr(humorous)} is not 0 (serious) or 1 (humorous): {RELEASE}",
-                    split=own,
+                    split=split,
                 )
                 continue
             try:
                 punchline, earlier = sentences(texts[clip])
             except _Unreadable as error:
-                problems.add(f"{text_file}, id {clip}", f"{error}: {RELEASE}", split=own)
+                problems.add(f"{text_file}, id {clip}", f"{error}: {RELEASE}", split=split)
                 continue
-            if own == split:
-                yield Record(
-                    id=f"urfunny/{split}/{clip}",
-                    dataset="urfunny",
-                    split=split,
-                    text=punchline,
-                    labels={"humour": "humorous" if humorous else "serious"},
-                    context=tuple(earlier if context is None else earlier[max(0, len(earlier) - context) :]),
-                    group=clip,
-                    media=None if folder is None else str(folder / f"{clip}.mp4"),
-                    source=source,
-                )
+            yield Record(
+                id=f"urfunny/{split}/{clip}",
+                dataset="urfunny",
+                split=split,
+                text=punchline,
+                labels={"humour": "humorous" if humorous else "serious"},
+                context=last(earlier, context),
+                group=clip,
+                media=None if folder is None else str(folder / f"{clip}.mp4"),
+                source=source,
+            )
     unplaced = labels.keys() - {clip for clips in folds.values() for clip in clips}
-    if unplaced and split == "train":
+    if unplaced:
         yield Excluded(
             id="urfunny/train/in_no_fold",
             split="train",

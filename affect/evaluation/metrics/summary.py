@@ -19,6 +19,7 @@ def summarise(
     evaluation: EvaluationConfig,
     expected: Mapping[str, int] | None = None,
     media: str | None = None,
+    intervention: str | None = None,
 ) -> dict[str, Any]:
     """The result of `metrics.compute` for every task of every dataset under `tasks`, as `meld.emotion`, each with its
     `headline` metric's name and `value` (of evaluation.reader; None where nothing is labelled or it is undefined), and
@@ -26,7 +27,8 @@ def summarise(
     aggregate of the headlines in [0, 1] that evaluation.selection names, None without any.
 
     `expected` is the number of rows in the annotations of the split by dataset, for the signatures; without it they
-    name the number of predictions. `media` is how the clips were given to the model, for them too."""
+    name the number of predictions. `media` is how the clips were given to the model and
+    `intervention` what was changed in them, for them too."""
     tasks: dict[str, Any] = {}
     headlines = []
     for name, dataset in datasets.items():
@@ -40,6 +42,7 @@ def summarise(
                 used=len(own),
                 version=__version__,
                 media=media,
+                intervention=intervention,
             )
             scored = numbers["n_scored"] > 0
             if scored:

@@ -1,8 +1,10 @@
-"""Prosody and voice quality of a clip, by signal processing alone.
+"""Prosody and voice quality of a clip by signal processing.
 
-Everything is measured on speech frames: those that stand out of the clip's own background. What else makes sound is
-taken for speech: music, applause, a second speaker. The level depends on the microphone and its distance, so loudness
-compares clips that were recorded alike.
+Everything is measured on speech frames, those above the clip's background. Music, applause and a second speaker are
+taken for speech. The level depends on the microphone and its distance, so loudness compares clips of like recordings.
+
+Own code and not a library: parselmouth is GPL-3; librosa and pyworld track the pitch alone, while voicing, clarity and
+brightness here come from the same transform of each frame, and librosa brings numba along.
 
 References: pitch is the autocorrelation method of Boersma, "Accurate short-term analysis of the fundamental frequency
 and the harmonics-to-noise ratio of a sampled sound", IFA Proceedings 17, 1993, with its costs; pace counts syllable
@@ -17,57 +19,57 @@ import numpy as np
 from affect.data.media import SAMPLING_RATE
 
 VERSION = 2
-"""To be raised when a clip is measured differently; what was kept before is then not used."""
+"""Raise it when measurements change; those kept before are then not used."""
 
 HOP = 160
-"""Samples between two frames: 10 ms, for which Boersma's costs of jumps are given."""
+"""Samples between two frames: 10 ms, to which Boersma's jump costs refer."""
 
 FRAME = 768
-"""Samples of a frame that pitch is found in: 48 ms, three periods of MIN_PITCH."""
+"""Samples of a frame for pitch: 48 ms, three periods of MIN_PITCH."""
 
 FFT = 1024
-"""At least FRAME and the longest lag together, or the end of a frame would be compared with its beginning."""
+"""At least FRAME plus the longest lag, so that the autocorrelation does not wrap around."""
 
 MIN_PITCH, MAX_PITCH = 65.0, 600.0
 """Hz: low men's voices to excited women's and children's."""
 
 NUM_CANDIDATES = 6
-"""Peaks of a frame's autocorrelation that the path through all frames can choose from."""
+"""Peaks of a frame's autocorrelation from which the path through all frames chooses."""
 
 VOICING, SILENCE, OCTAVE, JUMP, TRANSITION = 0.45, 0.03, 0.01, 0.35, 0.14
 """Boersma's voicing threshold, silence threshold, octave cost, octave jump cost and voiced/unvoiced cost."""
 
 CHUNK = 128
-"""Frames transformed at a time: half a megabyte, which stays in a processor's cache, however long the clip."""
+"""Frames transformed at a time: half a megabyte, which fits a processor's cache."""
 
 LEVEL_FRAME = 320
-"""Samples of a frame whose level is measured: 20 ms, so that a pause keeps its length."""
+"""Samples of a frame for levels: 20 ms, so that a pause keeps its length."""
 
 SILENT = -60.0
-"""dB relative to full scale. A clip whose loud moments are below it holds no sound worth the name."""
+"""dB relative to full scale. A clip whose loud frames are below it is silent."""
 
 SPEECH_DEPTH, SPEECH_SHARE, STEADY = 30.0, 0.3, 12.0
-"""A frame is speech down to so many dB below the clip's loud moments, and above so much of the way, in dB, from its
-quiet moments to its loud ones. Nothing less than STEADY dB below the loud moments is background: soft speech is
-as soft as that."""
+"""A frame is speech down to SPEECH_DEPTH dB below the clip's loud frames, and above SPEECH_SHARE of the way in dB from
+its quiet to its loud frames. Nothing less than STEADY dB below the loud frames is background, since soft speech is as
+soft."""
 
 MIN_PAUSE = 0.2
-"""Seconds. What is shorter is as often the closure of a plosive."""
+"""Seconds. Shorter ones are as often the closure of a plosive."""
 
 MIN_DIP = 2.0
 """dB between two syllable nuclei (de Jong and Wempe)."""
 
 MIN_VOICED = 10
-"""Voiced frames (100 ms) without which nothing is said of pitch."""
+"""Voiced frames (100 ms) needed for cues of pitch."""
 
 GLIDE = 5
-"""Frames (50 ms) over which pitch is said to move: over one, its estimates' noise is as large as its movement."""
+"""Frames (50 ms) over which movement of pitch is measured; over one, noise is as large as the movement."""
 
 CUES = (
     *("pitch", "intonation", "range", "contour", "loudness", "dynamics", "pace", "pauses", "length"),
     *("brightness", "voicing", "clarity"),
 )
-"""In the order in which they are told."""
+"""In the order of a description."""
 
 
 def measure(waveform: np.ndarray) -> dict[str, float | None]:
@@ -138,7 +140,7 @@ def pitch_track(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP][: _num_frames(waveform)]
     peak = float(np.abs(waveform).max(initial=0.0))
     window = np.hanning(FRAME + 1)[:-1].astype(np.float32)
-    own = _autocorrelation(_power(window[None]))[0]
+    of_window = _autocorrelation(_power(window[None]))[0]
     lags = np.arange(int(SAMPLING_RATE / MAX_PITCH) - 1, int(SAMPLING_RATE / MIN_PITCH) + 2)
     hertz = np.fft.rfftfreq(FFT, 1 / SAMPLING_RATE)
     dark, bright = (slice(*np.searchsorted(hertz, bounds)) for bounds in ((50, 1000), (1000, 5000)))
@@ -148,9 +150,9 @@ def pitch_track(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
         part = part - part.mean(axis=1, keepdims=True)
         power = _power(part * window)
         correlation = _autocorrelation(power)
-        # Digital silence correlates with nothing; dividing by one step of 16 bits leaves it at zero.
+        # Digital silence stays at zero when divided by one step of 16 bits.
         silence = np.float32(FRAME / 32768**2)
-        correlation = correlation[:, lags] / np.maximum(correlation[:, :1], silence) / (own[lags] / own[0])
+        correlation = correlation[:, lags] / np.maximum(correlation[:, :1], silence) / (of_window[lags] / of_window[0])
         local = np.abs(part).max(axis=1) / max(peak, 1e-9)
         tilt = 10 * np.log10((power[:, bright].sum(axis=1) + 1e-9) / (power[:, dark].sum(axis=1) + 1e-9))
         pieces.append((*_candidates(correlation, lags), _unvoiced(local), tilt))
@@ -191,11 +193,11 @@ def _candidates(correlation: np.ndarray, lags: np.ndarray) -> tuple[np.ndarray, 
     middle = correlation[:, 1:-1]
     row, at = np.nonzero((middle > correlation[:, :-2]) & (middle >= correlation[:, 2:]) & (middle > VOICING / 2))
     before, middle, after = (correlation[row, at + i] for i in range(3))
-    # A parabola through a peak and its neighbours finds it between two lags, which at 500 Hz are half a semitone apart.
+    # Parabolic interpolation: at 500 Hz two lags are half a semitone apart.
     shift = 0.5 * (before - after) / (before - 2 * middle + after)
     height = np.minimum(middle - 0.25 * (before - after) * shift, 1)
     frequency = SAMPLING_RATE / (lags[at + 1] + shift)
-    # Of equal peaks (a period, and two) the shortest is meant.
+    # Of equal peaks (one period, two periods) the shortest is taken.
     best = np.lexsort((-height - OCTAVE * np.log2(frequency / MIN_PITCH), row))
     row = row[best]
     rank = np.arange(row.size) - np.searchsorted(row, row)
@@ -207,7 +209,7 @@ def _candidates(correlation: np.ndarray, lags: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _unvoiced(local_peak: np.ndarray) -> np.ndarray:
-    """How good a choice it is to call a frame unvoiced, given its peak as a share of the clip's."""
+    """The strength of the unvoiced candidate of a frame, given its peak as a share of the clip's."""
     return VOICING + np.maximum(0, 2 - local_peak / (SILENCE / (1 + VOICING)))
 
 
@@ -232,7 +234,7 @@ def _path(frequency: np.ndarray, strength: np.ndarray, unvoiced: np.ndarray) -> 
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Beginning and end of each stretch of true values."""
+    """Start and end of each run of true values."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
     return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
 
@@ -246,8 +248,8 @@ def _timing(levels: np.ndarray, speech: np.ndarray) -> dict[str, float | None]:
 
 
 def _pace(levels: np.ndarray, speech: np.ndarray, voiced: np.ndarray, cues: dict[str, float | None]) -> float:
-    """Syllable nuclei per second: voiced maxima of the level, parted from each other by MIN_DIP."""
-    # Averaged over 50 ms, half of a fast syllable: the periods of a low voice ripple through frames of 20 ms.
+    """Syllable nuclei per second: voiced maxima of the level, separated by MIN_DIP."""
+    # Averaged over 50 ms, half of a fast syllable, since the periods of a low voice show in frames of 20 ms.
     smooth = np.convolve(np.pad(levels, 2, mode="edge"), np.full(5, 0.2), mode="valid")
     padded = np.concatenate([[-np.inf], smooth, [-np.inf]])
     maxima = np.flatnonzero((smooth > padded[:-2]) & (smooth >= padded[2:]) & speech & voiced)
@@ -259,7 +261,7 @@ def _pace(levels: np.ndarray, speech: np.ndarray, voiced: np.ndarray, cues: dict
         dip = smooth[nuclei[-1] : peak + 1].min()
         if min(smooth[peak], smooth[nuclei[-1]]) - dip >= MIN_DIP:
             nuclei.append(peak)
-        elif smooth[peak] > smooth[nuclei[-1]]:  # one nucleus with two humps: the higher one is its top
+        elif smooth[peak] > smooth[nuclei[-1]]:  # one nucleus with two peaks: the higher one counts
             nuclei[-1] = peak
     assert cues["length"] is not None
     return len(nuclei) / (cues["length"] * (1 - (cues["pauses"] or 0.0)))

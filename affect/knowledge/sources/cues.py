@@ -1,19 +1,18 @@
 """The source `cues`: measured signals in words, without a model or a download.
 
-Acoustic cues (acoustic.py) and visual ones (visual.py) are measured, and told in one of five phrases each
-(cue_words.py), a fifth of a population for each: what is "loud" is so among other clips, since no level means the same
-in two recordings. Which population that is, is a setting:
+Acoustic cues (acoustic.py) and visual cues (visual.py) are measured and told in one of five phrases (cue_words.py), one
+for each fifth of a population, since no level means the same in two recordings. knowledge.cues_reference chooses the
+population:
 
-- train: the training split of the clip's dataset, as this run uses it. No other split is looked at.
-- speaker: the clips of the same speaker in the same split, so that a high voice is one that is high for this speaker.
-  No label is used, but every description of a test clip depends on the speaker's other test clips: not a setting for
-  claims about single utterances of unknown people. Speakers of fewer than MIN_CLIPS clips, and clips without a
-  speaker, are told relative to the training split, and counted.
+- train: the training split of the clip's dataset, as this run uses it. No other split is read.
+- speaker: the clips of the same speaker in the same split, so that a high voice is high for this speaker. No label is
+  used, but the description of a test clip depends on the speaker's other test clips, which rules out claims about
+  single utterances of unknown speakers. Clips without a speaker, and of speakers with fewer than MIN_CLIPS clips, are
+  told relative to the training split, and counted.
 
-Faces, smiles and cuts are told as they are. Datasets are never compared with each other.
-
-Raw measurements are kept by content (affect.data.clip_checks), so that telling a clip anew, in another language or
-relative to other clips, decodes nothing."""
+Faces, smiles and cuts are told as they are. Datasets are never compared with each other. Raw measurements are kept by
+content (affect.data.clip_checks), so a description in another language or relative to other clips decodes nothing.
+"""
 
 import hashlib
 import json
@@ -29,28 +28,30 @@ import av
 import cv2
 import numpy as np
 
-from affect.config import Config, ConfigError, CuesReference, DataError, DatasetConfig
+from affect.config import Config, ConfigError, CuesReference, DataError
 from affect.config.logs import LOG
-from affect.data import SPLITS, Record, leakage, readers
-from affect.data.clip_checks import TRANSIENT, content_hashes, measure_clips
+from affect.data import SPLITS, Record, loading
+from affect.data.annotations import Annotations
+from affect.data.clip_checks import TRANSIENT, measure_clips
+from affect.data.clips import ClipSource
+from affect.data.file_hashes import content_hashes
 from affect.data.media import VERSION as DECODE_VERSION
-from affect.data.media import MediaError, Sampling, decode
-from affect.data.overlap import overlap
+from affect.data.media import MediaError, Sampling
 from affect.data.part import Part
 from affect.data.progress import progress
 from affect.knowledge.protocol import Description, Failure, request_hash
 from affect.knowledge.sources import acoustic, cue_words, visual
 
 VERSION = 2
-"""To be raised when the words or the levels change."""
+"""Raise it when the words or the levels change."""
 
 LETTERS = {"audio": "a", "video": "v"}
 
 MAX_SECONDS = 600.0
-"""Longer clips are not described: ten minutes of sound are 40 MB, and no utterance lasts as long."""
+"""Longer clips are not described: ten minutes of audio are 40 MB, and no utterance is that long."""
 
 MIN_CLIPS = 10
-"""Of a speaker, to be told relative to them: two clips for each of the five phrases."""
+"""Clips that a speaker needs to be a population: two for each of the five phrases."""
 
 SAMPLINGS = {
     "audio": Sampling(audio=True, video=False, num_frames=1, frame_size=1, max_seconds=MAX_SECONDS, only_needed=True),
@@ -68,21 +69,20 @@ NAMES = {
     "audio": f"cues audio {acoustic.VERSION} decode {DECODE_VERSION} av {av.__version__} {visual.LIBRARY}",
     "video": f"cues video {visual.VERSION} decode {DECODE_VERSION} av {av.__version__} {visual.LIBRARY}",
 }
-"""What measurements are kept under. With the versions of what decodes, transforms and detects: another may find
-something else."""
+"""Keys under which measurements are kept, with the versions of everything that decodes, transforms and detects."""
 
 Population = tuple[str, str, str | None]
-"""Dataset, split, and speaker; None is everybody."""
+"""Dataset, split, and speaker; None for all speakers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     cues: Mapping[str, float | None] | None
-    """By cue; None where the clip could not be decoded."""
+    """Values by cue; None where the clip could not be decoded."""
     seconds: float
-    """Processor time that decoding and measuring took."""
+    """Processor time of decoding and measuring."""
     problem: str
-    """Why there are no cues, with the remedy; empty where there are."""
+    """Why there are no cues, with the remedy; empty where there are some."""
 
 
 def load(cfg: Config, parts: Sequence[Part]) -> "Cues":
@@ -96,24 +96,24 @@ def load(cfg: Config, parts: Sequence[Part]) -> "Cues":
 
 
 class Cues:
-    """See Source. Its populations are read from the annotations, not from the parts of a run: those change with the
-    clips that a run leaves out, and the words must not."""
+    """See affect.knowledge.Describer. Populations are read from the annotations and not from the parts of a run, which
+    change with the clips that a run leaves out."""
 
     def __init__(self, cfg: Config, splits: set[str]) -> None:
         self.cfg, self.knowledge, self.splits = cfg, cfg.knowledge, splits
         self.modalities = tuple(modality for modality in LETTERS if modality in self.knowledge.modalities)
         self.cache_root = Path(cfg.cache_root).expanduser()
         self.by_speaker = self.knowledge.cues_reference is CuesReference.speaker
-        self.known: dict[tuple[str, Population], dict[str, list[float]]] = {}
+        self.bounds: dict[tuple[str, Population], dict[str, list[float]]] = {}
         self.chosen = {
-            modality: chosen or list(cue_words.WORDS[modality]["en"])
+            modality: chosen or list(cue_words.phrases(modality, "en"))
             for modality, chosen in (("audio", self.knowledge.cues_audio), ("video", self.knowledge.cues_video))
         }
 
     @cached_property
     def fingerprint(self) -> str:
         """`cues-<reference>-<hash>`. The hash is over versions, settings and the content of the clips of every
-        population, which together decide every quantile; so no clip has to be measured to know it, only hashed."""
+        population, which decide every quantile; so clips have to be hashed for it, but not measured."""
         clips = [r for records in self.populations.values() for r in records if r.media and Path(r.media).is_file()]
         hashes = content_hashes({r.media for r in clips if r.media}, self.cache_root, num_workers=self._workers)
         content = {
@@ -125,13 +125,13 @@ class Cues:
             for key, records in self.populations.items()
         }
         languages = {name: config.language for name, config in sorted(self.cfg.datasets.items())}
-        decides = [VERSION, NAMES, self.knowledge.cues_reference.value, self.chosen, languages, content]
-        digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+        hashed = [VERSION, NAMES, self.knowledge.cues_reference.value, self.chosen, languages, content]
+        digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
         return f"cues-{self.knowledge.cues_reference.value}-{digest[:16]}"
 
     @property
     def note(self) -> str:
-        """A sentence for reports: what the words are relative to."""
+        """A sentence for reports that names the population."""
         if not self.by_speaker:
             return "cues are told relative to the training split of each dataset"
         return (
@@ -141,15 +141,16 @@ class Cues:
 
     @cached_property
     def populations(self) -> dict[Population, list[Record]]:
-        """The records that clips are told relative to. The training split of every dataset; and by speaker, those who
-        have MIN_CLIPS clips in a split."""
-        found: dict[Population, list[Record]] = {}
-        for name, config in self.cfg.datasets.items():
+        """The records of each population: the training split of every dataset, and for cues_reference=speaker every
+        speaker with MIN_CLIPS clips in a split."""
+        populations: dict[Population, list[Record]] = {}
+        read: dict[str, Annotations] = {}
+        for name in self.cfg.datasets:
             for split in SPLITS if self.by_speaker else ("train",):
                 try:
-                    records = self._records(name, config, split)
+                    records = loading.records(self.cfg, name, split, read)
                 except DataError as error:
-                    # A dataset can be without validation or training clips. What is evaluated has to be there.
+                    # A dataset may have no validation or training clips, but those described must be there.
                     if split in self.splits or not self.by_speaker:
                         raise DataError(
                             f"knowledge.cues_reference={self.knowledge.cues_reference.value} cannot describe the clips"
@@ -157,29 +158,29 @@ class Cues:
                         ) from error
                     continue
                 if split == "train":
-                    found[name, split, None] = records
+                    populations[name, split, None] = records
                 if self.by_speaker:
-                    found |= _by_speaker(name, split, records)
-        return dict(sorted(found.items(), key=lambda item: tuple(map(str, item[0]))))
+                    populations |= _by_speaker(name, split, records)
+        return dict(sorted(populations.items(), key=lambda item: tuple(map(str, item[0]))))
 
     def request(self, record: Record, modality: str) -> str:
-        """The language of the words, and the population that they are relative to."""
+        """Language and population."""
         return request_hash({"language": record.language, "population": self._population(record)})
 
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description | Failure]:
-        """One Description or Failure for every record and modality that its dataset has."""
+        """Yields one Description or Failure for every record and modality of its dataset."""
         for modality in self.modalities:
-            mine = [r for r in records if LETTERS[modality] in self.cfg.datasets[r.dataset].modalities]
-            if not mine:
+            clips = [r for r in records if LETTERS[modality] in self.cfg.datasets[r.dataset].modalities]
+            if not clips:
                 continue
-            quantiles = self.quantiles(modality, {self._population(record) for record in mine})
-            others = sum(self._population(record)[2] is None for record in mine)
+            quantiles = self.quantiles(modality, {self._population(record) for record in clips})
+            others = sum(self._population(record)[2] is None for record in clips)
             if self.by_speaker and others:
                 LOG.info(
-                    f"{others} of {len(mine)} clips are of speakers with fewer than {MIN_CLIPS} in their split, or of"
-                    f" none: their {modality} is told relative to the training split instead of to the speaker"
+                    f"{others} of {len(clips)} clips have no speaker, or one with fewer than {MIN_CLIPS} clips in the"
+                    f" split: their {modality} is told relative to the training split instead of the speaker"
                 )
-            for record, measured in self._measured(mine, modality):
+            for record, measured in self._measured(clips, modality):
                 if measured.cues is None:
                     yield Failure(id=record.id, modality=modality, reason=measured.problem)
                     continue
@@ -197,10 +198,10 @@ class Cues:
                 )
 
     def quantiles(self, modality: str, wanted: set[Population]) -> dict[Population, dict[str, list[float]]]:
-        """The bounds between the phrases of each cue, by population, measured with a progress bar where they are not
-        kept yet. Raises DataError where no clip of a population can be measured."""
+        """The bounds between the phrases of each cue by population, measured with a progress bar unless they are kept.
+        Raises DataError where no clip of a population can be measured."""
         for population in sorted(wanted, key=lambda key: tuple(map(str, key))):
-            if (modality, population) in self.known:
+            if (modality, population) in self.bounds:
                 continue
             members = self.populations[population]
             with progress(self.cfg.trainer.progress and population[2] is None) as bar:
@@ -216,38 +217,29 @@ class Cues:
             if len(usable) < len(members):
                 problem = next(m.problem for m in measured if m.cues is None)
                 LOG.info(
-                    f"{where}: {len(members) - len(usable)} of {len(members)} clips are not in the population that"
-                    f" {modality} is told relative to, since they cannot be measured; the first: {problem}"
+                    f"{where}: {len(members) - len(usable)} of {len(members)} clips cannot be measured and are left out"
+                    f" of the reference for {modality}; the first: {problem}"
                 )
-            self.known[modality, population] = quantiles_of(usable)
-        return {population: self.known[modality, population] for population in wanted}
+            self.bounds[modality, population] = quantiles_of(usable)
+        return {population: self.bounds[modality, population] for population in wanted}
 
     @property
     def _workers(self) -> int:
         return self.cfg.trainer.check_workers
 
-    def _records(self, name: str, config: DatasetConfig, split: str) -> list[Record]:
-        """As splits.read gives them: without the clips of other datasets, and cut to the subset."""
-        models = leakage.trained_models(self.cfg)
-        known = leakage.known_datasets(self.cfg, models)
-        records = readers.read(name, config, split)[0]
-        for reader, theirs in leakage.left_out_for(name, config, known, models).values():
-            shared = {mine.id for _, mine in overlap(theirs, records, (reader, config.reader))}
-            records = [record for record in records if record.id not in shared]
-        return readers.draw(config, split, records)[0]
-
     def _population(self, record: Record) -> Population:
-        own = (record.dataset, record.split, record.speaker)
-        if self.by_speaker and record.speaker is not None and own in self.populations:
-            return own
-        everybody = (record.dataset, "train", None)
-        if everybody not in self.populations:
+        of_speaker = (record.dataset, record.split, record.speaker)
+        if self.by_speaker and record.speaker is not None and of_speaker in self.populations:
+            return of_speaker
+        of_training = (record.dataset, "train", None)
+        if of_training not in self.populations:
             raise DataError(
                 f"{record.source or record.id}: {record.id} cannot be told relative to its speaker"
                 f" ({record.speaker or 'none is named'}), who needs {MIN_CLIPS} clips in split '{record.split}', and"
-                f" dataset '{record.dataset}' has no training split instead: name the speakers, or take another source"
+                f" dataset '{record.dataset}' has no training split instead: name the speakers, or choose another"
+                " source"
             )
-        return everybody
+        return of_training
 
     def _measured(
         self, records: Sequence[Record], modality: str, progress: Callable[[int], None] | None = None
@@ -257,33 +249,38 @@ class Cues:
             records, NAMES[modality], measure, self.cache_root, num_workers=self._workers, progress=progress
         )
         for record, _, text in rows:
-            kept = json.loads(text)
+            measured = json.loads(text)
             problem = ""
-            if kept["cues"] is None:
-                problem = str(MediaError(kept["outcome"], record.media or record.source or record.id, kept["detail"]))
-            yield record, Measurement(cues=kept["cues"], seconds=kept["seconds"], problem=problem)
+            if measured["cues"] is None:
+                problem = str(
+                    MediaError(measured["outcome"], record.media or record.source or record.id, measured["detail"])
+                )
+            yield record, Measurement(cues=measured["cues"], seconds=measured["seconds"], problem=problem)
 
 
 def quantiles_of(measured: Sequence[Mapping[str, float | None]]) -> dict[str, list[float]]:
-    """The four bounds between five equal shares of the clips, by cue that is told relatively; clips where there was
-    nothing to measure are not counted."""
+    """By cue, the four bounds between five equal shares of the clips in which it was measured; not for cues that are
+    counted."""
     bounds = {}
     for cue in measured[0]:
         values = [cues[cue] for cues in measured if cues[cue] is not None]
-        if values and not cue_words.told_as_counted(cue):
+        if values and not cue_words.is_counted(cue):
             shares = np.arange(1, cue_words.LEVELS) / cue_words.LEVELS
             bounds[cue] = np.quantile(np.array(values, dtype=np.float64), shares).tolist()
     return bounds
 
 
 def levels_of(cues: Mapping[str, float | None], bounds: Mapping[str, list[float]]) -> dict[str, int | None]:
-    """The phrase of each cue, None where nothing was measured. A value that several bounds equal lies in the middle of
-    them, so that a cue which never varies is told as middling; so is one that no clip of the population has."""
+    """The index of each cue's phrase; None where nothing was measured.
+
+    A value that equals several bounds gets the middle one of their phrases, so a cue that never varies is told as
+    medium; so is a cue that no clip of the population has.
+    """
     levels: dict[str, int | None] = {}
     for cue, value in cues.items():
         if value is None:
             levels[cue] = None
-        elif cue_words.told_as_counted(cue):
+        elif cue_words.is_counted(cue):
             levels[cue] = cue_words.level_of_count(cue, value)
         elif cue not in bounds:
             levels[cue] = cue_words.LEVELS // 2
@@ -303,23 +300,24 @@ def _by_speaker(name: str, split: str, records: Sequence[Record]) -> dict[Popula
             f"knowledge.cues_reference=speaker: dataset '{name}' names no speaker in split '{split}'; set"
             " knowledge.cues_reference=train"
         )
-    return {(name, split, speaker): mine for speaker, mine in clips.items() if len(mine) >= MIN_CLIPS}
+    return {(name, split, speaker): some for speaker, some in clips.items() if len(some) >= MIN_CLIPS}
 
 
 def _as_text(record: Record, modality: str) -> tuple[str, bool]:
-    """What measure_clips keeps of a clip. Numbers have six digits: more are not measured, and on another processor the
-    last ones differ."""
+    """The measurement of a clip as JSON, and whether it may be kept. Numbers have six digits: further ones differ
+    between processors."""
     begin = time.thread_time()
-    # Clips are measured in parallel already; OpenCV's own threads would only get into each other's way.
+    # Clips are measured in parallel already.
     cv2.setNumThreads(1)
     if record.media is None:
         outcome, detail = "missing", "the dataset has no file for it"
         return json.dumps({"cues": None, "outcome": outcome, "detail": detail, "seconds": 0.0}), False
     try:
-        clip = decode(record.media, SAMPLINGS[modality], record.start, record.end, record.audio_track)
+        clip = ClipSource().clip(record, SAMPLINGS[modality])
     except MediaError as error:
-        kept = {"cues": None, "outcome": error.outcome, "detail": error.detail, "seconds": time.thread_time() - begin}
-        return json.dumps(kept), error.outcome not in TRANSIENT
+        seconds = time.thread_time() - begin
+        failed = {"cues": None, "outcome": error.outcome, "detail": error.detail, "seconds": seconds}
+        return json.dumps(failed), error.outcome not in TRANSIENT
     if modality == "audio":
         assert clip.waveform is not None
         cues = acoustic.measure(clip.waveform)

@@ -4,9 +4,9 @@ FILE is a .csv, .tsv, .jsonl or .parquet table with a row a description:
 
     {"id": "meld/test/0/0", "modality": "audio", "text": "A low voice, with long pauses.", "generator": "model-x"}
 
-`id` is the record's, `modality` is audio, video or audio_video. Rows about clips that a run does not have are passed
-over. Their provenance is the hash of the file, and what the column `generator` says where there is one: a file that was
-changed is another generator.
+`id` is the record's, `modality` is audio, video or audio_video. Rows about clips outside the run are ignored. The
+fingerprint is the hash of the file and the values of the column `generator` where there is one, so a changed file is
+another generator.
 """
 
 import hashlib
@@ -20,7 +20,8 @@ from pyarrow import parquet
 from affect.config import Config, ConfigError, DataError
 from affect.data import Record
 from affect.data.part import Part
-from affect.data.tables import ENDINGS, Problems, Row, did_you_mean, from_spreadsheets, read_table, require_columns
+from affect.data.problems import Problems, did_you_mean
+from affect.data.tables import ENDINGS, Row, from_spreadsheets, read_table, require_columns
 from affect.knowledge.protocol import MODALITIES, Description, Failure
 from affect.knowledge.store import UNREADABLE
 
@@ -36,17 +37,17 @@ def load(cfg: Config, parts: Sequence[Part]) -> "FileSource":
         raise DataError(f"{path} does not exist: correct knowledge.file_path, or put the file there")
     texts, generators = _texts(path)
     ids = {record.id for part in parts for record in part.records}
-    named = {key for key, _ in texts}
-    if not ids & named:
+    described = {record_id for record_id, _ in texts}
+    if not ids & described:
         raise DataError(
-            f"{path}: none of its {len(named):,} ids ({', '.join(sorted(named)[:3])}, …) is a record of this run"
-            f" ({', '.join(sorted(ids)[:3])}, …): write ids as the records have them, DATASET/SPLIT/…"
+            f"{path}: none of its {len(described):,} ids ({', '.join(sorted(described)[:3])}, …) is a record of this"
+            f" run ({', '.join(sorted(ids)[:3])}, …): write ids as the records have them, DATASET/SPLIT/…"
         )
     modalities = tuple(m for m in cfg.knowledge.modalities if any(of == m for _, of in texts))
     if not modalities:
         raise DataError(
             f"{path} describes {', '.join(sorted({of for _, of in texts}))}, and"
-            f" knowledge.modalities={','.join(cfg.knowledge.modalities)}: name those that it has"
+            f" knowledge.modalities={','.join(cfg.knowledge.modalities)}: choose modalities that it has"
         )
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -62,11 +63,11 @@ class FileSource:
         self.path, self.texts, self.modalities, self.fingerprint = path, texts, modalities, fingerprint
 
     def request(self, record: Record, modality: str) -> str:
-        """Nothing of a record is shown to a file."""
+        """Empty: a file is shown nothing of a record."""
         return ""
 
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description | Failure]:
-        """One Description or Failure for every record and modality, in that order."""
+        """Yields one Description or Failure for every record and modality, in that order."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         for record in records:
             for modality in self.modalities:
@@ -91,30 +92,33 @@ class FileSource:
 
 
 def _texts(path: Path) -> tuple[dict[tuple[str, str], str], list[str]]:
-    """Text by id and modality, and what the column generator says."""
+    """Text by record id and modality, and the values of the column `generator`."""
     problems = Problems()
     rows = _parquet(path) if path.suffix.lower() == ".parquet" else _table(path, problems)
     texts: dict[tuple[str, str], str] = {}
     first: dict[tuple[str, str], str] = {}
     generators = set()
     for row in rows:
-        key, modality, text = (row.cells[name] for name in COLUMNS)
+        record_id, modality, text = (row.cells[name] for name in COLUMNS)
         if modality not in MODALITIES:
             problems.add(
                 row.source,
                 f"modality is '{modality}'{did_you_mean(modality, MODALITIES)}: write one of {', '.join(MODALITIES)}",
             )
-        elif not key:
-            problems.add(row.source, "has no id: write that of the record")
+        elif not record_id:
+            problems.add(row.source, "has no id: write the id of the record")
         elif not text.strip():
-            problems.add(row.source, f"the description of {key}, {modality}, is empty: write one, or delete the row")
-        elif (key, modality) in texts:
             problems.add(
-                row.source, f"describes {key}, {modality}, which {first[key, modality]} does too: delete one of them"
+                row.source, f"the description of {record_id}, {modality}, is empty: write one, or delete the row"
+            )
+        elif (record_id, modality) in texts:
+            problems.add(
+                row.source,
+                f"describes {record_id}, {modality}, like {first[record_id, modality]}: delete one of them",
             )
         else:
-            texts[key, modality] = text
-            first[key, modality] = row.source
+            texts[record_id, modality] = text
+            first[record_id, modality] = row.source
         if row.cells.get("generator"):
             generators.add(row.cells["generator"])
     problems.check()
@@ -123,11 +127,13 @@ def _texts(path: Path) -> tuple[dict[tuple[str, str], str], list[str]]:
 
 def _table(path: Path, problems: Problems) -> list[Row]:
     if path.suffix.lower() not in ENDINGS:
-        raise DataError(f"{path}: descriptions are in a file that ends in {', '.join(ENDINGS)} or .parquet: save it so")
+        raise DataError(
+            f"{path}: descriptions are read from {', '.join(ENDINGS)} and .parquet files: save it as one of these"
+        )
     rows = read_table(path, COLUMNS, problems)
     if path.suffix.lower() == ".jsonl":
         return rows
-    # What `export` wrote as CSV has apostrophes before what a spreadsheet would compute.
+    # CSV files of `export` have an apostrophe before texts that a spreadsheet would take for a formula.
     return [replace(row, cells={name: from_spreadsheets(cell) for name, cell in row.cells.items()}) for row in rows]
 
 
@@ -144,4 +150,4 @@ def _parquet(path: Path) -> Iterator[Row]:
                     values = {name: "" if value is None else str(value) for name, value in cells.items()}
                     yield Row(f"{path.name}, row {number}", number, values)
     except UNREADABLE as error:
-        raise DataError(f"{path} is not a Parquet file that can be read ({error}): write it again") from error
+        raise DataError(f"{path} cannot be read as a Parquet file ({error}): write it again") from error

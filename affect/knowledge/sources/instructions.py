@@ -1,4 +1,4 @@
-"""The instruction that asks for a description, shared by `mllm` and `server`. Pure: no model, no media."""
+"""The messages that ask for a description, shared by `mllm` and `server`. Pure: no model, no media."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -10,13 +10,13 @@ from affect.knowledge.protocol import request_hash
 
 
 def request(messages: list[dict]) -> str:
-    """See affect.knowledge.Source.request: what is asked, and the version of what decodes the clip, since other frames
-    or samples are another request too. How many frames of which size is in a generator's fingerprint."""
+    """See Describer.request: hash of the messages and the decoder's version, since other frames or samples are another
+    request too. Number and size of frames are in the generator's fingerprint."""
     return request_hash({"messages": messages, "decoder": DECODER})
 
 
 def instruction(modality: str, language: str, knowledge: KnowledgeConfig) -> str:
-    """What is asked about `modality` (a key of DESCRIPTIONS) in `language`, without the transcript."""
+    """The instruction for `modality` (a key of DESCRIPTIONS) in `language`, without the transcript."""
     text = _wording(modality, knowledge)[language]
     if knowledge.by_aspects:
         joint = "、" if language == "zh" else ", "
@@ -26,8 +26,8 @@ def instruction(modality: str, language: str, knowledge: KnowledgeConfig) -> str
 
 
 def messages(record: Record, modality: str, knowledge: KnowledgeConfig) -> list[dict]:
-    """One user's turn: the clip's video and audio, as far as `modality` tells of them, and the instruction in the
-    record's language. Its transcript is there only where knowledge.show_transcript says so, its labels never are."""
+    """One user turn: the media of `modality` and the instruction in the record's language. It has the transcript only
+    with knowledge.show_transcript, and never the labels."""
     letters = DESCRIPTIONS[modality]
     parts: list[dict] = [{"type": kind} for letter, kind in (("v", "video"), ("a", "audio")) if letter in letters]
     text = instruction(modality, record.language, knowledge)
@@ -37,7 +37,7 @@ def messages(record: Record, modality: str, knowledge: KnowledgeConfig) -> list[
 
 
 def fingerprinted(knowledge: KnowledgeConfig) -> dict[str, Any]:
-    """What of the wording and of the decoding changes a text, for the fingerprint of a generator."""
+    """The wording and generation settings that change a text, for a generator's fingerprint."""
     words: dict[str, Any] = {modality: _wording(modality, knowledge) for modality in DESCRIPTIONS}
     if knowledge.by_aspects:
         words["aspects"] = [knowledge.instruction_aspects, knowledge.aspects_audio, knowledge.aspects_video]
@@ -50,18 +50,14 @@ def fingerprinted(knowledge: KnowledgeConfig) -> dict[str, Any]:
 
 
 def check(knowledge: KnowledgeConfig, modalities: Sequence[str], languages: Iterable[str]) -> None:
-    """Raises ConfigError, a sentence for each, where wording for `modalities` in `languages` is absent or broken, and
-    where something cannot be decoded by."""
+    """Raises ConfigError, with a sentence for each mistake, where wording for `modalities` in `languages` is missing or
+    broken."""
     problems = list(_problems(knowledge, modalities, sorted(set(languages))))
     if problems:
         raise ConfigError("\n".join(problems))
 
 
 def _problems(knowledge: KnowledgeConfig, modalities: Sequence[str], languages: list[str]) -> Iterator[str]:
-    if knowledge.max_new_tokens < 1:
-        yield f"knowledge.max_new_tokens={knowledge.max_new_tokens} has to be at least 1"
-    if not knowledge.temperature >= 0:
-        yield f"knowledge.temperature={knowledge.temperature} must not be below 0"
     wanted: dict[str, dict[str, Any]] = {f"instruction_{m}": _wording(m, knowledge) for m in modalities}
     if knowledge.by_aspects:
         wanted["instruction_aspects"] = knowledge.instruction_aspects
@@ -74,7 +70,7 @@ def _problems(knowledge: KnowledgeConfig, modalities: Sequence[str], languages: 
         for language in languages:
             if language not in wording or not wording[language]:
                 yield (
-                    f"a dataset is in language '{language}', but knowledge.{key} has nothing in it: add"
+                    f"a dataset is in language '{language}', but knowledge.{key} has no text in it: add"
                     f" +knowledge.{key}.{language}=…"
                 )
     placeholders = (("instruction_aspects", "aspects"), ("instruction_transcript", "text"))
@@ -87,8 +83,7 @@ def _problems(knowledge: KnowledgeConfig, modalities: Sequence[str], languages: 
                 continue
             if "\0" not in filled:
                 yield (
-                    f"knowledge.{key}.{language} lacks its placeholder {{{placeholder}}}: what it should show would be"
-                    " left out"
+                    f"knowledge.{key}.{language} lacks its placeholder {{{placeholder}}}: add it where the text belongs"
                 )
 
 

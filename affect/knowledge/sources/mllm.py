@@ -1,11 +1,11 @@
 """The source `mllm`: zero-shot descriptions by a multimodal language model (the method of arXiv 2508.02429).
 
-A generator is any model of the framework as its checkpoint comes, or the fine-tuned model of a run. It is asked about
-the sound, the picture or both together of every clip, each with an instruction of its own (instructions.py). Several
-generators can be combined; what they say of the same clip then follows each other, a line each.
+A generator is any pretrained model of the framework, or the fine-tuned model of a run. It describes the audio, the
+video or both together of every clip, each with its own instruction (instructions.py). The texts of several generators
+about the same clip follow each other, a line each.
 
-Its fingerprint stands on the bytes of the checkpoint's files, which can be hashed without loading the model and are
-remembered (cache.content_hashes): a run that finds all descriptions in the store loads no generator.
+The fingerprint holds the hashes of the checkpoint's files, which are remembered (clip_checks.content_hashes), so a run
+that finds all descriptions in the store loads no generator.
 """
 
 import hashlib
@@ -38,8 +38,8 @@ from affect.config import (
     new_modalities,
 )
 from affect.data import Record
-from affect.data.clip_checks import content_hashes
 from affect.data.clip_parts import clips
+from affect.data.file_hashes import content_hashes
 from affect.data.media import Clip
 from affect.data.part import Part
 from affect.knowledge.protocol import Description, Failure
@@ -50,42 +50,41 @@ from affect.models.checkpoint import restore
 from affect.prompting import thoughts
 
 VERSION = 2
-"""To be raised when this module, or what it decodes and prompts with, starts to give other texts: what is in the store
-was then made by another generator."""
+"""Raise it when a change of this module, or of its decoding and prompts, changes the texts. Stored descriptions are
+then those of another generator."""
 
 LOADED_WITH = (
     *("language", "audio", "vision", "projector", "target"),
     *("method", "four_bit", "rank", "alpha", "targets"),
 )
-"""Keys of a run's finetuning that decide which model its checkpoint is loaded into; the others matter in training
-alone."""
+"""Keys of a run's finetuning that decide into which model its checkpoint is loaded."""
 
 WINDOW = 4
-"""Batches among which clips of like length are put together. Two such windows are in memory at a time, the one that is
-described and the one that is decoded meanwhile: some 400 MB for batches of 16 clips of 30 s."""
+"""Batches among which clips of similar length are grouped. Two windows are in memory at a time, one being described and
+one being decoded: about 400 MB for batches of 16 clips of 30 s."""
 
 Decoded = list[tuple[Record, dict[str, Clip | str]]]
-"""Records with what there is of their clips, by modality: the clip, or the sentence that says why there is none."""
+"""Records with, by modality, the clip or the reason why there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generator:
-    """One model that describes."""
+    """A model that describes."""
 
     name: str
     config: ModelConfig
     modalities: tuple[str, ...]
-    """What it describes: keys of DESCRIPTIONS."""
+    """Keys of DESCRIPTIONS."""
     run: Path | None = None
-    """The run folder whose fine-tuning it has."""
+    """Run folder of its fine-tuning."""
     finetuning: FinetuningConfig | None = None
     trained: str = ""
     """Letters of the modalities it was fine-tuned with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What one generator says about one modality of one clip."""
+class Answer:
+    """The text of one generator about one modality of one clip."""
 
     text: str
     tokens: int
@@ -95,52 +94,48 @@ class Said:
 def load(cfg: Config, parts: Sequence[Part]) -> "Mllm":
     """The source of this configuration; no model is loaded yet.
 
-    Raises ConfigError where nothing that is asked for can be described, where an encoder would be a new one, where
-    wording lacks, and where a checkpoint or run cannot be had; DataError where a file of it cannot be read.
+    Raises ConfigError where no wanted modality can be described, an encoder would be untrained, wording is missing, or
+    a checkpoint or run is not available; DataError where a file of it cannot be read.
     """
     languages = {record.language for part in parts for record in part.records}
     knowledge = cfg.knowledge
-    if knowledge.mllm_batch_size < 1:
-        raise ConfigError(f"knowledge.mllm_batch_size={knowledge.mllm_batch_size} has to be at least 1")
-    made = generators(cfg)
-    described = [m for m in knowledge.modalities if any(m in generator.modalities for generator in made)]
+    chosen = generators(cfg)
+    described = [m for m in knowledge.modalities if any(m in generator.modalities for generator in chosen)]
     if not described:
-        takes = "; ".join(f"{g.config.name} takes {_spell(g.config.modalities)}" for g in made)
+        takes = "; ".join(f"{g.config.name} takes {_spell(g.config.modalities)}" for g in chosen)
         raise ConfigError(
             f"knowledge.modalities={','.join(knowledge.modalities)}, but {takes}: choose a model that takes them,"
             " model@knowledge.mllm_models.main=…"
         )
     instructions.check(knowledge, described, languages)
-    return Mllm(cfg, made, tuple(described))
+    return Mllm(cfg, chosen, tuple(described))
 
 
 def generators(cfg: Config) -> list[Generator]:
-    """The generators that the configuration names, in the order of their names. Raises ConfigError where there is none,
-    and where an encoder would be a new one."""
+    """The generators of the configuration in the order of their names. Raises ConfigError where there is none, and
+    where an encoder would be untrained."""
     knowledge = cfg.knowledge
     if knowledge.mllm_run is not None:
-        made = [_of_run(Path(knowledge.mllm_run), knowledge, cfg.trainer)]
+        chosen = [_of_run(Path(knowledge.mllm_run), knowledge, cfg.trainer)]
     else:
-        made = [
+        chosen = [
             Generator(name=name, config=precision.settled(config, cfg.trainer), modalities=_takes(config, knowledge))
             for name, config in sorted(knowledge.mllm_models.items())
         ]
-    for generator in made:
+    for generator in chosen:
         if generator.config.media is Media.native:
             raise ConfigError(
-                f"knowledge.mllm_models.{generator.name} has media=native, but descriptions are made of evenly spaced"
-                " frames: leave it out, or describe with another model than a run that was trained so"
+                f"knowledge.mllm_models.{generator.name} has media=native, but descriptions are made from evenly"
+                " spaced frames: leave it out, or choose a model or run without it"
             )
         if not set("av") & set(generator.config.modalities):
             raise ConfigError(
-                f"{generator.config.name} takes only {_spell(generator.config.modalities)}, and knowledge is described"
-                f" from sound and picture: choose another model, model@knowledge.mllm_models.{generator.name}=…"
+                f"{generator.config.name} takes only {_spell(generator.config.modalities)}, and descriptions need"
+                f" audio or video: choose another model, model@knowledge.mllm_models.{generator.name}=…"
             )
-    if not made:
-        raise ConfigError(
-            "knowledge has the source mllm and no model: choose one, +model@knowledge.mllm_models.main=qwen2_5_omni_7b"
-        )
-    for generator in made:
+    if not chosen:
+        raise ConfigError("knowledge=mllm has no model: choose one, +model@knowledge.mllm_models.main=qwen2_5_omni_7b")
+    for generator in chosen:
         asked = {letter for modality in generator.modalities for letter in DESCRIPTIONS[modality]}
         for letter in sorted((asked & set(new_modalities(generator.config))) - set(generator.trained)):
             where = (
@@ -150,11 +145,11 @@ def generators(cfg: Config) -> list[Generator]:
                 f"{generator.config.name}"
             )
             raise ConfigError(
-                f"{where} is new and means nothing until it is trained: describe with a model whose encoders are"
-                f" pretrained, model@knowledge.mllm_models.{generator.name}=…, or with a run that was trained with"
+                f"{where} is untrained and its output random: choose a model whose encoders are"
+                f" pretrained, model@knowledge.mllm_models.{generator.name}=…, or a run that was trained with"
                 f" {MODALITIES[letter]}, knowledge.mllm_run=…"
             )
-    return made
+    return chosen
 
 
 def _takes(config: ModelConfig, knowledge: KnowledgeConfig) -> tuple[str, ...]:
@@ -181,11 +176,11 @@ def _spell(letters: str) -> str:
 
 
 class Mllm:
-    """See affect.knowledge.Source."""
+    """See affect.knowledge.Describer."""
 
-    def __init__(self, cfg: Config, made: list[Generator], modalities: tuple[str, ...]) -> None:
+    def __init__(self, cfg: Config, generators: list[Generator], modalities: tuple[str, ...]) -> None:
         self.modalities = modalities
-        self.generators = made
+        self.generators = generators
         self.knowledge = cfg.knowledge
         self.cache_root = Path(cfg.cache_root).expanduser()
         self.decoding_threads = cfg.trainer.check_workers
@@ -193,24 +188,24 @@ class Mllm:
         self.settings: dict[str, Any] = {
             "source": "mllm",
             "version": VERSION,
-            "generators": [self._identity(generator) for generator in made],
+            "generators": [self._identity(generator) for generator in generators],
             **instructions.fingerprinted(cfg.knowledge),
         }
-        """What the fingerprint is the hash of."""
+        """The fingerprint is the hash of these."""
         digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-        # 16 hexadecimal digits: with a thousand generators in a store, two are the same once in 10^13.
-        self.fingerprint = f"mllm-{'+'.join(generator.config.name for generator in made)}-{digest[:16]}"
+        # With 16 hexadecimal digits two of a thousand generators collide once in 10^13.
+        self.fingerprint = f"mllm-{'+'.join(generator.config.name for generator in generators)}-{digest[:16]}"
 
     def _identity(self, generator: Generator) -> dict[str, Any]:
-        """What distinguishes a generator from all that would say something else."""
+        """Everything that changes the generator's texts, beside wording and decoding."""
         if generator.run is None:
             return checkpoints.identity(generator.config, self.cache_root)
         from affect.models.checkpoint import BEST
 
         path = generator.run / BEST
-        if not path.is_file():  # before its model is looked for, which it may not have: an evaluation of a server
+        if not path.is_file():  # checked first, since an evaluation of a server has no model either
             raise ConfigError(
-                f"knowledge.mllm_run={generator.run} has no {BEST}: its training did not get as far as a"
+                f"knowledge.mllm_run={generator.run} has no {BEST}: its training stopped before its first"
                 " validation; name another run"
             )
         identity = checkpoints.identity(generator.config, self.cache_root)
@@ -221,26 +216,26 @@ class Mllm:
         return identity
 
     def request(self, record: Record, modality: str) -> str:
-        """See affect.knowledge.Source."""
+        """See affect.knowledge.Describer."""
         return request(instructions.messages(record, modality, self.knowledge))
 
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description | Failure]:
-        """See affect.knowledge.Source. Batches come in the order of `records`, but for clips of like length that are
-        put together within WINDOW batches."""
+        """See affect.knowledge.Describer. Within WINDOW batches clips of similar length are grouped; otherwise the
+        order is that of `records`."""
         last = {m: [g for g in self.generators if m in g.modalities][-1].name for m in self.modalities}
         loaded = {generator.name: self._load(generator) for generator in self.generators if generator.modalities}
-        said: dict[tuple[str, str], list[Said | str]] = {}
+        outcomes: dict[tuple[str, str], list[Answer | str]] = {}
         for generator, decoded in self._decoded(records):
             model, encoder = loaded[generator.name]
             for modality in generator.modalities:
                 for record, outcome in self._described(model, encoder, generator, modality, decoded, hashes):
-                    said.setdefault((record.id, modality), []).append(outcome)
+                    outcomes.setdefault((record.id, modality), []).append(outcome)
                     if last[modality] == generator.name:
-                        yield self._joined(record, modality, said.pop((record.id, modality)), hashes)
+                        yield self._joined(record, modality, outcomes.pop((record.id, modality)), hashes)
 
     def _load(self, generator: Generator) -> tuple[Any, Encoder]:
         letters = {letter for modality in generator.modalities for letter in DESCRIPTIONS[modality]}
-        # New towers of the training that may follow begin with the same weights whether or not anything was described.
+        # Loading must not change the random weights of a training that follows.
         with torch.random.fork_rng(devices=[]):  # loading is done on the CPU
             model, encoder = models.load(
                 generator.config,
@@ -253,7 +248,7 @@ class Mllm:
         return model.eval().requires_grad_(False).to(self.device), encoder
 
     def _decoded(self, records: Sequence[Record]) -> Iterator[tuple[Generator, Decoded]]:
-        """The clips of each window of records for each generator, one step ahead of what is asked for."""
+        """The clips of each window of records for each generator, decoded one step ahead."""
         size = WINDOW * self.knowledge.mllm_batch_size
         steps = (
             (generator, records[at : at + size])
@@ -289,8 +284,8 @@ class Mllm:
         modality: str,
         decoded: Decoded,
         hashes: Mapping[str, str],
-    ) -> Iterator[tuple[Record, Said | str]]:
-        """What `generator` says about `modality` of each clip, or the sentence that says why it says nothing."""
+    ) -> Iterator[tuple[Record, Answer | str]]:
+        """The text of `generator` about `modality` of each clip, or the reason why there is none."""
         usable: list[tuple[Record, Clip]] = []
         for record, by_modality in decoded:
             clip = by_modality[modality]
@@ -298,7 +293,7 @@ class Mllm:
                 yield record, clip
             else:
                 usable.append((record, clip))
-        # Longest first, so that too large a batch is met at once.
+        # Longest first, so that too large a batch fails at once.
         shown = self.knowledge.show_transcript
         usable.sort(key=lambda pair: (-pair[1].seconds, -len(pair[0].text) if shown else 0, pair[0].id))
         size = self.knowledge.mllm_batch_size
@@ -308,7 +303,7 @@ class Mllm:
             outcomes = self._say(model, encoder, generator, modality, batch, hashes)
             seconds = (time.perf_counter() - begin) / len(batch)
             for (record, _), outcome in zip(batch, outcomes, strict=True):
-                yield record, replace(outcome, seconds=seconds) if isinstance(outcome, Said) else outcome
+                yield record, replace(outcome, seconds=seconds) if isinstance(outcome, Answer) else outcome
 
     def _say(
         self,
@@ -318,7 +313,7 @@ class Mllm:
         modality: str,
         batch: list[tuple[Record, Clip]],
         hashes: Mapping[str, str],
-    ) -> list[Said | str]:
+    ) -> list[Answer | str]:
         letters = DESCRIPTIONS[modality]
         conversations = [
             Conversation(
@@ -334,59 +329,59 @@ class Mllm:
         except DataError as error:
             if len(batch) == 1:
                 return [f"{batch[0][0].media}: {generator.config.name} cannot take this clip ({error})"]
-            # One clip that the model cannot take does not take the others of its batch with it.
+            # The other clips of the batch are described all the same.
             alone = [self._say(model, encoder, generator, modality, [pair], hashes) for pair in batch]
             return [outcome for outcomes in alone for outcome in outcomes]
         tensors = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in tensors.items()}
         limit, temperature = self.knowledge.max_new_tokens, self.knowledge.temperature
         number = precision.dtype(generator.config)
-        # As in training and evaluation, where Lightning does it: features come in float32, weights may not be.
+        # As Lightning does in training and evaluation: features are float32, weights may not be.
         with torch.autocast(self.device.type, number, enabled=number is not torch.float32):
             if temperature > 0:
                 seeds = [_seed(self.knowledge.sampling_seed, hashes[record.id], modality) for record, _ in batch]
                 answers = sample(model, tensors, limit, temperature, seeds)
             else:
                 answers = model.generate(tensors, limit)
-        made: list[Said | str] = []
+        outcomes: list[Answer | str] = []
         for (record, _), ids in zip(batch, answers, strict=True):
             if isinstance(ids, Unanswered):
-                made.append(
+                outcomes.append(
                     f"{record.media}: {generator.config.name} has no description of it ({modality}): {ids.reason}"
                 )
                 continue
             within = thoughts.ends_within(encoder.render(instructions.messages(record, modality, self.knowledge)))
             text = thoughts.without(encoder.decode(ids), within)
             if text is None:
-                made.append(
-                    f"{record.media}: {generator.config.name} did not end its thoughts ({modality}): raise"
-                    " knowledge.max_new_tokens, or choose a model that does not think"
+                outcomes.append(
+                    f"{record.media}: the answer of {generator.config.name} ended within its thoughts ({modality}):"
+                    " raise knowledge.max_new_tokens, or choose a model that does not think"
                 )
             elif text := text.strip():
-                made.append(Said(text=text, tokens=len(ids), seconds=0.0))
+                outcomes.append(Answer(text=text, tokens=len(ids), seconds=0.0))
             else:
                 key = f"knowledge.instruction_{modality}.{record.language}"
-                made.append(
-                    f"{record.media}: {generator.config.name} said nothing about it ({modality}): word {key}"
-                    " differently, or choose another model"
+                outcomes.append(
+                    f"{record.media}: the answer of {generator.config.name} is empty ({modality}): change {key}, or"
+                    " choose another model"
                 )
-        return made
+        return outcomes
 
     def _joined(
-        self, record: Record, modality: str, outcomes: list[Said | str], hashes: Mapping[str, str]
+        self, record: Record, modality: str, outcomes: list[Answer | str], hashes: Mapping[str, str]
     ) -> Description | Failure:
-        """What all generators say, or, where one says nothing, why: half of a description is not the description."""
+        """The texts of all generators; a Failure where one of them has none."""
         for outcome in outcomes:
             if isinstance(outcome, str):
                 return Failure(id=record.id, modality=modality, reason=outcome)
-        said = [outcome for outcome in outcomes if isinstance(outcome, Said)]
+        answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
         return Description(
             id=record.id,
             sha256=hashes[record.id],
             modality=modality,
             generator=self.fingerprint,
-            text="\n".join(outcome.text for outcome in said),
-            tokens=sum(outcome.tokens for outcome in said),
-            seconds=sum(outcome.seconds for outcome in said),
+            text="\n".join(answer.text for answer in answers),
+            tokens=sum(answer.tokens for answer in answers),
+            seconds=sum(answer.seconds for answer in answers),
             time=datetime.now(UTC).isoformat(timespec="seconds"),
             request=self.request(record, modality),
         )
@@ -399,7 +394,7 @@ def _ready(
 
 
 def _seed(seed: int, sha256: str, modality: str) -> int:
-    """Of a clip's own draws, below 2^63, so that they do not depend on what else is in its batch."""
+    """The seed of a clip's draws, below 2^63, which does not depend on its batch."""
     return int.from_bytes(hashlib.sha256(f"{seed} {sha256} {modality}".encode()).digest()[:8], "big") >> 1
 
 
@@ -407,9 +402,8 @@ def _seed(seed: int, sha256: str, modality: str) -> int:
 def sample(
     model: Any, batch: dict[str, Any], max_new_tokens: int, temperature: float, seeds: list[int]
 ) -> list[list[int] | Unanswered]:
-    """Tokens drawn from softmax(logits / temperature), over and over, for every prompt of `batch`, up to and without
-    the end of its turn; Unanswered where the probabilities are not finite. Row i draws from a stream of its own that
-    begins with seeds[i]."""
+    """Tokens drawn from softmax(logits / temperature) for every prompt of `batch`, without the end of turn; Unanswered
+    where the probabilities are not finite. Row i draws from its own stream, seeded with seeds[i]."""
     prefix = model.prefill(batch)
     streams = [torch.Generator().manual_seed(seed) for seed in seeds]
     answers: list[list[int]] = [[] for _ in seeds]
@@ -419,9 +413,11 @@ def sample(
         for i, sound in enumerate(probabilities.isfinite().all(-1).tolist()):
             if not sound:
                 broken[i], going[i] = broken[i] or going[i], False
-                probabilities[i] = 1.0  # it runs along, whatever it draws
-        # On the CPU and in order, so that the draws of a seed are the same on every device.
-        drawn = [int(torch.multinomial(row, 1, generator=own)) for row, own in zip(probabilities, streams, strict=True)]
+                probabilities[i] = 1.0  # the row stays in the batch; its draws are ignored
+        # On the CPU, so that a seed gives the same draws on every device.
+        drawn = [
+            int(torch.multinomial(row, 1, generator=stream)) for row, stream in zip(probabilities, streams, strict=True)
+        ]
         for i, token in enumerate(drawn):
             going[i] = going[i] and token not in model.stops
             if going[i]:

@@ -1,7 +1,7 @@
 """The source `server`: descriptions by an OpenAI-compatible server, such as vLLM with an omni model.
 
-A server does not tell which weights it has, so the fingerprint stands on the name of the model and on
-knowledge.server_revision. The address is not in it, since the same model moves between machines.
+A server does not tell which weights it has, so the fingerprint is made of the model's name and
+knowledge.server_revision. The address is left out, since the same model moves between machines.
 """
 
 import hashlib
@@ -20,19 +20,20 @@ from affect.knowledge.protocol import Description, Failure
 from affect.knowledge.sources import instructions
 from affect.knowledge.sources.instructions import request
 from affect.models.chat import neutralise_messages
-from affect.models.endpoint import Client, Hope, Refused, each, parts
+from affect.models.endpoint import CircuitBreaker, Client, Refused, each
+from affect.models.server_media import with_media
 from affect.prompting import thoughts
 
 VERSION = 2
-"""To be raised when this module, or what it sends, starts to give other texts: what is in the store was then made by
-another generator."""
+"""To be raised when this module, or what it sends, starts to give other texts: they are then those of another
+generator in the store."""
 
 
 def load(cfg: Config, parts_of_run: Sequence[Part]) -> "Server":
-    """The source of this configuration. The server is not asked anything yet, and neither address nor key are needed by
-    a run that finds all descriptions in the store.
+    """The source of this configuration. Nothing is sent yet: a run that finds all descriptions in the store needs
+    neither address nor key.
 
-    Raises ConfigError where wording lacks.
+    Raises ConfigError where an instruction has no wording.
     """
     languages = {record.language for part in parts_of_run for record in part.records}
     instructions.check(cfg.knowledge, cfg.knowledge.modalities, languages)
@@ -40,7 +41,7 @@ def load(cfg: Config, parts_of_run: Sequence[Part]) -> "Server":
 
 
 class Server:
-    """See affect.knowledge.Source."""
+    """See affect.knowledge.Describer."""
 
     def __init__(self, knowledge: KnowledgeConfig) -> None:
         self.knowledge = knowledge
@@ -55,35 +56,35 @@ class Server:
             "frame_size": knowledge.server_frame_size,
             **instructions.fingerprinted(knowledge),
         }
-        """What the fingerprint is the hash of."""
+        """The fingerprint is their hash."""
         digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
         name = str(knowledge.server_model).rstrip("/").rsplit("/", 1)[-1]
-        # 16 hexadecimal digits: with a thousand generators in a store, two are the same once in 10^13.
+        # With 16 hexadecimal digits, two of a thousand generators in a store collide once in 10^13.
         self.fingerprint = f"server-{name}-{digest[:16]}"
 
     def request(self, record: Record, modality: str) -> str:
-        """See affect.knowledge.Source."""
+        """See affect.knowledge.Describer."""
         return request(instructions.messages(record, modality, self.knowledge))
 
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description | Failure]:
-        """See affect.knowledge.Source. Descriptions come as they are ready.
+        """See affect.knowledge.Describer. Descriptions come as they are ready.
 
         Raises ConfigError where the address or the key lacks, where the server is down, refuses the key or does not
-        have the model, and where the first endpoint.HOPELESS_AFTER requests all failed.
+        have the model, and where the first endpoint.MAX_FIRST_REFUSALS requests all failed.
         """
-        client, hope = Client(of_knowledge(self.knowledge)), Hope()
-        asked = ((record, modality) for record in records for modality in self.modalities)
+        client, breaker = Client(of_knowledge(self.knowledge)), CircuitBreaker()
+        tasks = ((record, modality) for record in records for modality in self.modalities)
 
         def one(task: tuple[Record, str]) -> Description | Failure:
             return self._one(client, *task, hashes[task[0].id])
 
         try:
-            for (record, modality), outcome in each(asked, one, self.knowledge.server_concurrency):
+            for (record, modality), outcome in each(tasks, one, self.knowledge.server_concurrency):
                 if isinstance(outcome, Refused):
                     yield Failure(id=record.id, modality=modality, reason=str(outcome))
-                    hope.refused(outcome)
+                    breaker.refused(outcome)
                 else:
-                    hope.answered = hope.answered or isinstance(outcome, Description)
+                    breaker.answered = breaker.answered or isinstance(outcome, Description)
                     yield outcome
         finally:
             client.close()
@@ -105,11 +106,11 @@ class Server:
         messages = neutralise_messages(instructions.messages(record, modality, knowledge), None)
         seed = None
         if knowledge.temperature > 0:
-            # Of a clip's own, below 2^31, which is what servers take.
+            # One for each clip, below 2^31, which is what servers take.
             text = f"{knowledge.sampling_seed} {sha256} {modality}"
             seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
         answer = client.complete(
-            parts(messages, clip, as_video=knowledge.server_video is ServerVideo.video),
+            with_media(messages, clip, as_video=knowledge.server_video is ServerVideo.video),
             max_tokens=knowledge.max_new_tokens,
             temperature=knowledge.temperature,
             seed=seed,

@@ -1,23 +1,21 @@
-"""Faces, smiles, movement, cuts and light of a clip, without a trained network.
+"""Faces, smiles, movement, cuts and light of a clip, without a neural network.
 
-What each cue works on, and what it does not:
+Scope and limits of each cue:
 
-- faces, framing: OpenCV's Haar cascade for frontal faces (Viola and Jones, CVPR 2001), from a fifth of the
-  picture's shorter side upwards. It misses profiles, tilted heads, hands before the face, dark pictures, and takes
-  patterned backgrounds for faces now and then; it finds darker skin less reliably. Plainly drawn faces, those of the
-  demo corpus, it finds nearly always. Where several people are in the picture, the largest face is meant, whoever
-  speaks.
-- smile: OpenCV's cascade for smiles, in the lower half of the largest face. It answers to a wide mouth with visible
-  teeth, laughter and some vowels included, and misses closed smiles; beards and low resolution deceive it.
-- head: how far that face moves between two frames. A camera that moves, or a cut to another person, moves it too.
-- movement, movement_low: change of the picture's brightness between frames, which everything causes that moves: mouth,
-  hands, passers-by, the camera, flicker. Works on drawings too.
-- cuts: sudden changes of the whole picture. A cut between like pictures, and a slow dissolve, are missed; a flash or a
-  whip of the camera counts as one.
-- brightness, contrast: of the picture as it is, borders and subtitles included.
+- faces, framing: OpenCV's Haar cascade for frontal faces (Viola and Jones, CVPR 2001), from a fifth of the picture's
+  shorter side upwards. It misses profiles, tilted heads, covered faces and dark pictures, sometimes takes patterned
+  backgrounds for faces, and finds darker skin less reliably. It nearly always finds plainly drawn faces, such as those
+  of the demo corpus. Of several people the largest face counts, whoever speaks.
+- smile: OpenCV's cascade for smiles in the lower half of the largest face. It detects a wide mouth with visible teeth,
+  also in laughter and some vowels, and misses closed smiles; beards and low resolution mislead it.
+- head: movement of that face between two frames. A moving camera or a cut to another person counts too.
+- movement, movement_low: change of brightness between frames, by anything that moves: mouth, hands, passers-by, the
+  camera, flicker. Works on drawings too.
+- cuts: sudden changes of the whole picture. Cuts between similar pictures and slow dissolves are missed; a flash or a
+  fast pan counts as a cut.
+- brightness, contrast: of the whole picture, with borders and subtitles.
 
-NUM_FRAMES are looked at, however long the clip is: in ten seconds one every 0.6 s, so that what is quicker is caught by
-chance.
+Every clip gives NUM_FRAMES frames, in ten seconds one every 0.6 s, so faster events are caught by chance.
 """
 
 import threading
@@ -28,13 +26,13 @@ import cv2
 import numpy as np
 
 VERSION = 3
-"""To be raised when a clip is measured differently; what was kept before is then not used."""
+"""Raise it when measurements change; those kept before are then not used."""
 
 NUM_FRAMES = 16
 """At the centres of equal parts of a clip: five a second in the 3.5 s that utterances last."""
 
 FACE_EVERY = 4
-"""Faces are looked for in every fourth of them, which takes longer than all else that is measured."""
+"""Faces are searched in every fourth frame only, since that takes longest."""
 
 FRAME_SIZE = 320
 """Pixels of the longest side: the smallest face then has 36 in a 16:9 picture, and the cascade was trained on 20."""
@@ -45,36 +43,35 @@ FACE_SHARE = 1 / 5
 FACE_SEARCH, FACE_SEARCH_SCALE = 22, 1.35
 FACE_MARGIN, FACE_SIZES = 0.4, (0.6, 1.6)
 FACE_SCALE, FACE_NEIGHBOURS = 1.15, 3
-"""Faces are searched for roughly and looked at closely where one may be. The search is in a picture so small that the
-smallest face has so many pixels, with so large a ratio between the sizes tried; a single find counts. Around it, with a
-margin of so much of its size, and from and up to so much of its size, a face has to be found at so many overlapping
-places, with a finer ratio.
+"""Coarse search, then a closer look. The search is in a picture in which the smallest face has FACE_SEARCH pixels, with
+a ratio of FACE_SEARCH_SCALE between sizes; a single detection counts. Around it, with FACE_MARGIN of its size and for
+FACE_SIZES times its size, a face needs FACE_NEIGHBOURS overlapping detections with the finer ratio FACE_SCALE.
 
 A hundred cut-out faces (LFW, 25 pixels) were enlarged to between a quarter and all of a picture's height (48 to 172 of
 180 pixels) and put at two places each into photographs without people and noise like landscapes: of the 1000 pictures
-the face is found in 935, and in 4 something else; in 231 pictures without a face none is. Looking closely everywhere
+the face is found in 935 and something else in 4; in 231 pictures without a face none is. Searching everywhere closely
 finds 912 and 0 with a ratio of 1.25, in 1.5 times the time (where there is no face 2.7 times), and 964 and 3 with a
 ratio of 1.1, in 3.7 times (6.7 times) the time."""
 
 SMILE_WIDTH, SMILE_SCALE, SMILE_NEIGHBOURS = 120, 1.2, 12
-"""Pixels that a face's width is brought to, ratio of the sizes tried, overlapping finds that make a smile. With fewer
-than ten, mouths at rest are found."""
+"""Pixels to which a face's width is scaled, ratio of the sizes tried, and overlapping detections that make a smile.
+With fewer than ten, mouths at rest are detected."""
 
 MOTION_WIDTH = 80
-"""Pixels of the picture's longest side in which movement is measured: shrinking averages noise of compression away."""
+"""Pixels of the longest side in which movement is measured: shrinking averages compression noise."""
 
 CUT_CHANGE = 27 / 255
 CUT_RATIO = 4.0
 CUT_HISTOGRAM = 0.2
-"""A cut: the mean change of brightness of a pixel is above the first (the threshold of PySceneDetect's content
-detector) and so many times the clip's median, and so large a share of the pixels is of another brightness, which things
-that only move leave as it is."""
+"""A cut: the mean change of a pixel's brightness is above CUT_CHANGE (the threshold of PySceneDetect's content
+detector) and CUT_RATIO times the clip's median, and the histogram of brightness changes by CUT_HISTOGRAM, which mere
+movement does not do."""
 
 CUES = ("faces", "smile", "framing", "head", "movement", "movement_low", "cuts", "brightness", "contrast")
-"""In the order in which they are told."""
+"""In the order of a description."""
 
 LIBRARY = f"opencv {cv2.__version__}"
-"""What detects: another version may find other faces."""
+"""The detector: another version may find other faces."""
 
 
 def measure(frames: np.ndarray, seconds: float) -> dict[str, float | None]:
@@ -127,12 +124,12 @@ def face_cues(
 ) -> dict[str, float | None]:
     """faces, smile, framing and head of pictures uint8[height, width] that are `spacing` seconds apart, with the face
     (left, top, width, height; pixels) of each."""
-    found = [(picture, face) for picture, face in zip(grey, faces, strict=True) if face is not None]
-    cues: dict[str, float | None] = {"faces": len(found) / len(faces), "smile": None, "framing": None, "head": None}
-    if not found:
+    with_face = [(picture, face) for picture, face in zip(grey, faces, strict=True) if face is not None]
+    cues: dict[str, float | None] = {"faces": len(with_face) / len(faces), "smile": None, "framing": None, "head": None}
+    if not with_face:
         return cues
-    cues["smile"] = float(np.mean([smiles(picture, face) for picture, face in found]))
-    cues["framing"] = float(np.median([face[3] for _, face in found]) / grey[0].shape[0])
+    cues["smile"] = float(np.mean([smiles(picture, face) for picture, face in with_face]))
+    cues["framing"] = float(np.median([face[3] for _, face in with_face]) / grey[0].shape[0])
     steps = [
         np.hypot(b[0] + b[2] / 2 - a[0] - a[2] / 2, b[1] + b[3] / 2 - a[1] - a[3] / 2) / ((a[2] + b[2]) / 2)
         for a, b in pairwise(faces)
@@ -153,7 +150,7 @@ def largest_face(grey: np.ndarray) -> tuple[int, int, int, int] | None:
     seen: list[tuple[float, float, float]] = []
     for x, y, size in _boxes(detector.detectMultiScale(small, FACE_SEARCH_SCALE, 0, minSize=(smallest, smallest))):
         across, down, size = (x + size / 2) * shrink, (y + size / 2) * shrink, size * shrink
-        # Around one face there are many finds; the largest stands for those in its middle.
+        # One face has many detections; the largest stands for those around its middle.
         if any(max(abs(across - a), abs(down - d)) <= s / 4 and size > 0.6 * s for a, d, s in seen):
             continue
         seen.append((across, down, size))
@@ -161,20 +158,22 @@ def largest_face(grey: np.ndarray) -> tuple[int, int, int, int] | None:
         left, top = max(0, round(across - reach)), max(0, round(down - reach))
         part = grey[top : round(down + reach), left : round(across + reach)]
         lowest, highest = max(least, round(FACE_SIZES[0] * size)), round(FACE_SIZES[1] * size)
-        found = _boxes(
+        faces = _boxes(
             detector.detectMultiScale(
                 part, FACE_SCALE, FACE_NEIGHBOURS, minSize=(lowest, lowest), maxSize=(highest, highest)
             )
         )
-        if found:
-            return left + found[0][0], top + found[0][1], found[0][2], found[0][2]
+        if faces:
+            return left + faces[0][0], top + faces[0][1], faces[0][2], faces[0][2]
     return None
 
 
-def _boxes(found: np.ndarray) -> list[tuple[int, int, int]]:
-    """Left, top and size of square finds, the largest first, and by place where sizes are equal: their order depends on
-    how OpenCV spreads its work."""
-    return sorted(((int(x), int(y), int(size)) for x, y, size, _ in found), key=lambda box: (-box[2], box[1], box[0]))
+def _boxes(detections: np.ndarray) -> list[tuple[int, int, int]]:
+    """Left, top and size of square detections, the largest first and by place where sizes are equal, since OpenCV's
+    order depends on its threads."""
+    return sorted(
+        ((int(x), int(y), int(size)) for x, y, size, _ in detections), key=lambda box: (-box[2], box[1], box[0])
+    )
 
 
 def smiles(grey: np.ndarray, face: tuple[int, int, int, int]) -> bool:
@@ -183,17 +182,17 @@ def smiles(grey: np.ndarray, face: tuple[int, int, int, int]) -> bool:
     lower = grey[top + height // 2 : top + height, left : left + width]
     scale = SMILE_WIDTH / width
     lower = cv2.resize(lower, (SMILE_WIDTH, max(1, round(lower.shape[0] * scale))))
-    found = _detector("haarcascade_smile.xml").detectMultiScale(
+    detections = _detector("haarcascade_smile.xml").detectMultiScale(
         lower, SMILE_SCALE, SMILE_NEIGHBOURS, minSize=(SMILE_WIDTH // 4, SMILE_WIDTH // 8)
     )
-    return len(found) > 0
+    return len(detections) > 0
 
 
 _own = threading.local()
 
 
 def _detector(name: str) -> cv2.CascadeClassifier:
-    """One for each thread: a cascade keeps the picture it is working on."""
+    """One for each thread, since a cascade keeps the picture it works on."""
     if not hasattr(_own, "detectors"):
         _own.detectors = {}
     if name not in _own.detectors:

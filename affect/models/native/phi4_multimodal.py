@@ -3,15 +3,14 @@
     <|user|><|audio|><|image|><|image|> … <|end|><|assistant|>
 
 One audio token stands for 80 ms. An image of up to 448 x 448 pixels is scaled to that and becomes up to 545 tokens,
-whatever its own size, so that a few frames are all that can be afforded; beyond 4,096 tokens the model uses other
-positions. Sound is projected in one way where there are images and in another where there are none.
+whatever its own size, so that only a few frames can be afforded; beyond 4,096 tokens the model uses other positions.
+Sound has one projector for conversations with images and another for those without.
 
-The checkpoint has LoRA adapters of its own beside its weights, one for sound alone and one for everything with images.
-That for the modalities the model is loaded with is merged into the weights.
+The checkpoint comes with LoRA adapters, one for sound alone and one for everything with images. The adapter for the
+modalities that the model is loaded with is merged into the weights.
 """
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -22,50 +21,16 @@ from transformers import Phi4MultimodalForCausalLM, Phi4MultimodalProcessor
 from transformers.utils import cached_file
 
 from affect.config import NativeConfig
-from affect.models.native import family, loading
+from affect.models.native.clip_tensors import one_by_one
+from affect.models.native.encoder import NativeEncoder
+from affect.models.native.model import NativeModel
+from affect.models.native.video import images
 from affect.models.protocol import Conversation
 
-ADAPTERS = {"v": "vision-lora", "a": "speech-lora"}
-"""Folder inside the checkpoint by modality; the first that a model has decides."""
 
-
-def load(
-    config: NativeConfig, *, modalities: str, cache_root: Path
-) -> tuple["Phi4Multimodal", "Phi4MultimodalEncoder"]:
-    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
-    extend = "embed_tokens_extend"
-    backbone, processor = loading.load(
-        config,
-        modalities,
-        types=("phi4_multimodal",),
-        model=Phi4MultimodalForCausalLM,
-        processor=Phi4MultimodalProcessor,
-        towers={"a": (f"{extend}.audio_embed",), "v": (f"{extend}.image_embed",)},
-        finish=lambda backbone: merge_own_adapter(backbone, config, modalities),
-    )
-    encoder = Phi4MultimodalEncoder(processor, config, modalities)
-    return Phi4Multimodal(backbone, stops=encoder.stops), encoder
-
-
-def merge_own_adapter(backbone: Phi4MultimodalForCausalLM, config: NativeConfig, modalities: str) -> None:
-    """Adds the checkpoint's adapter for these modalities to the weights. A checkpoint without adapters stays as it
-    is."""
-    folder = next((folder for letter, folder in ADAPTERS.items() if letter in modalities), None)
-    where = {"subfolder": folder, "revision": config.revision}
-    missing = {"_raise_exceptions_for_missing_entries": False}
-    if folder is None or cached_file(config.checkpoint, "adapter_config.json", **where, **missing) is None:
-        return
-    backbone.load_adapter(config.checkpoint, adapter_name="own", adapter_kwargs=where)
-    for name, layer in list(backbone.named_modules()):
-        if isinstance(layer, BaseTunerLayer):
-            layer.merge(adapter_names=["own"])
-            backbone.set_submodule(name, layer.get_base_layer())
-    backbone.requires_grad_(True)  # as a model without adapters comes
-
-
-class Phi4MultimodalEncoder(family.NativeEncoder):
-    """See `affect.models.Encoder`. Of each conversation with a video, `image_counts[V]` is how many images it has, and
-    `image_tokens[V]` how many tokens they are."""
+class Phi4MultimodalEncoder(NativeEncoder):
+    """See `affect.models.Encoder`. `image_counts[V]` and `image_tokens[V]` are the numbers of images of each
+    conversation with a video, and of their tokens."""
 
     KEYS = (
         "audio_input_features",
@@ -83,35 +48,36 @@ class Phi4MultimodalEncoder(family.NativeEncoder):
     TEXT_CONTENT = True
 
     def arranged(self, messages: list[dict]) -> list[dict]:
-        """With one string a message, and in it an image for a video."""
-        written = {"audio": self.processor.audio_token, "video": self.processor.image_token}
+        """Makes one string of each message, with an image in the place of a video."""
+        tokens = {"audio": self.processor.audio_token, "video": self.processor.image_token}
         return [
             {
                 "role": message["role"],
-                "content": "".join(part.get("text") or written[part["type"]] for part in message["content"]),
+                "content": "".join(part.get("text") or tokens[part["type"]] for part in message["content"]),
             }
             for message in messages
         ]
 
     def of_clip(self, conversation: Conversation) -> dict[str, Any]:
-        options: dict[str, Any] = {}
-        if conversation.waveform is not None:
-            options |= {"audio": [conversation.waveform], "audio_kwargs": {"sampling_rate": self.sampling_rate}}
         if conversation.frames is not None:
-            options |= {"images": list(conversation.frames), "images_kwargs": {"input_data_format": "channels_last"}}
-        return options
+            return images(conversation)
+        return {"audio": [conversation.waveform], "audio_kwargs": {"sampling_rate": self.sampling_rate}}
 
     def processed(self, conversation: Conversation) -> dict[str, Any]:
-        made = super().processed(conversation)
-        if "video_written" in made:
-            made["image_counts"] = torch.tensor([len(conversation.frames)])
-            made["image_tokens"] = torch.tensor([len(made["video_written"])])
-        return made
+        features = super().processed(conversation)
+        if "video_written" in features:
+            features["image_counts"] = torch.tensor([len(conversation.frames)])
+            features["image_tokens"] = torch.tensor([len(features["video_written"])])
+        return features
 
 
-class Phi4Multimodal(family.Native):
+class Phi4Multimodal(NativeModel):
     """See `affect.models.Model`."""
 
+    model_types = ("phi4_multimodal",)
+    backbone_class = Phi4MultimodalForCausalLM
+    processor_class = Phi4MultimodalProcessor
+    encoder_class = Phi4MultimodalEncoder
     LANGUAGE = ("model.embed_tokens", "model.layers", "model.norm", "lm_head")
     TOWERS: ClassVar = {
         "audio": ("model.embed_tokens_extend.audio_embed",),
@@ -125,42 +91,58 @@ class Phi4Multimodal(family.Native):
             "model.embed_tokens_extend.image_embed.img_projection_down",
         ),
     }
-
-    # Without the two projectors of sound: which of them it goes through depends on the rest of its conversation.
+    # Without the two projectors of sound: which one is used depends on the rest of the conversation.
     ENCODERS: ClassVar = {
         "audio": ("model.embed_tokens_extend.audio_embed.encoder",),
+        "video": ("model.embed_tokens_extend.image_embed",),
+    }
+    DROPPED: ClassVar = {
+        "audio": ("model.embed_tokens_extend.audio_embed",),
         "video": ("model.embed_tokens_extend.image_embed",),
     }
     CLIPS: ClassVar = {"audio": "audio_input_features", "video": "image_pixel_values"}
     TOKENS: ClassVar = {"audio": "audio_config.audio_token_id", "video": "vision_config.image_token_id"}
 
+    @classmethod
+    def finish(cls, backbone: Phi4MultimodalForCausalLM, config: NativeConfig, modalities: str) -> None:
+        """Merges the checkpoint's adapter for these modalities. A checkpoint without adapters stays as it is."""
+        folder = "vision-lora" if "v" in modalities else "speech-lora" if "a" in modalities else None
+        where = {"subfolder": folder, "revision": config.revision}
+        optional = {"_raise_exceptions_for_missing_entries": False}
+        if folder is None or cached_file(config.checkpoint, "adapter_config.json", **where, **optional) is None:
+            return
+        backbone.load_adapter(config.checkpoint, adapter_name="own", adapter_kwargs=where)
+        for name, layer in list(backbone.named_modules()):
+            if isinstance(layer, BaseTunerLayer):
+                layer.merge(adapter_names=["own"])
+                backbone.set_submodule(name, layer.get_base_layer())
+        backbone.requires_grad_(True)  # as a model without adapters comes
+
     def unused(self, towers: Collection[str]) -> set[str]:
-        """The vision tower's layers behind the one whose states are taken, its last norm and its pooling head; and of
-        the two projectors of sound, that for the other kind of conversation: in a run, all clips have the same
-        modalities, those the model was loaded with."""
+        """The vision tower's layers after the one whose states are used, its last norm and its pooling head; and the
+        projector of sound that is not used: in a run all clips have the modalities the model was loaded with."""
         embed, names = self.backbone.model.embed_tokens_extend, []
         if embed.image_embed is not None:
             tower, at = "model.embed_tokens_extend.image_embed.img_processor", embed.image_embed.layer_idx
             layers = len(embed.image_embed.img_processor.encoder.layers)
-            # States 0 are those before the first layer.
-            used = range(layers + 1)[at]
+            used = range(layers + 1)[at]  # states 0 are those before the first layer
             names += [f"{tower}.encoder.layers.{i}" for i in range(used, layers)]
             names += [f"{tower}.post_layernorm", f"{tower}.head"]
         other = "vision_speech" if embed.image_embed is None else "speech"
         names += [f"model.embed_tokens_extend.audio_embed.{way}_proj_for_{other}" for way in ("up", "down")]
-        return self._below(names)
+        return self._parameters_in(names)
 
-    def heard(self, batch: dict) -> dict[str, torch.Tensor]:
-        """Before the projector. Each alone: the audio tower looks at what a sound is padded with."""
+    def encode_audio(self, batch: dict) -> dict[str, torch.Tensor]:
+        """States before the projector. Each sound alone, since the audio tower looks at padding."""
         tower, states = self.backbone.model.embed_tokens_extend.audio_embed.encoder, []
-        sounds = family.one_by_one(batch, "audio_input_features")
+        sounds = one_by_one(batch, "audio_input_features")
         for (sound,), tokens in zip(sounds, batch["audio_embed_sizes"].tolist(), strict=True):
             states.append(tower(sound.to(tower.dtype), None)[0, :tokens])
         return {"states": torch.cat(states)}
 
-    def seen(self, batch: dict) -> dict[str, torch.Tensor]:
-        """The images of a conversation at a time, put in the places of nothing else, since that is what the class has a
-        method for."""
+    def encode_video(self, batch: dict) -> dict[str, torch.Tensor]:
+        """The images of one conversation at a time, through the class's method that puts them in the places of tokens:
+        it has no other."""
         embed, states, start = self.backbone.model.embed_tokens_extend.image_embed, [], 0
         token, width = self.backbone.config.vision_config.image_token_id, self.backbone.config.hidden_size
         counts, lengths = batch["image_counts"].tolist(), batch["image_tokens"].tolist()
@@ -168,34 +150,34 @@ class Phi4Multimodal(family.Native):
             at = slice(start, start + count)
             start += count
             sizes, pixels = batch["image_sizes"][at], batch["image_pixel_values"]
-            # The whole and its parts; what another conversation has more is padding here.
+            # An image is given as a whole and in crops; the rest is padding to the most crops in the batch.
             parts = int((sizes // self.backbone.config.vision_config.crop_size).prod(-1).max()) + 1
-            seen = embed(
+            encoded = embed(
                 sizes.new_full((1, tokens), token),
                 embed.global_img_feature_extensor.new_zeros(1, tokens, width),
                 image_pixel_values=pixels[at, :parts],
                 image_sizes=sizes,
                 image_attention_mask=batch["image_attention_mask"][at, :parts],
             )
-            states.append(seen[0])
+            states.append(encoded[0])
         return {"states": torch.cat(states)}
 
-    def _media(self, batch: dict) -> dict[str, Any]:
-        """Sound is projected in the one way in conversations with images, and in the other in those without. The class
-        would do so by whether there are images anywhere in the batch."""
+    def body_inputs(self, batch: dict) -> dict[str, Any]:
+        """Chooses the projector of sound conversation by conversation, by whether it has images. The class would choose
+        one by whether there are images anywhere in the batch."""
         if "audio_states" in batch:
             embed, states = self.backbone.model.embed_tokens_extend.audio_embed, batch["audio_states"]
-            pictures = self._here(batch, "video").any(1, keepdim=True).expand_as(batch["input_ids"])
-            beside = pictures[self._here(batch, "audio")]
+            has_images = self.places(batch, "video").any(1, keepdim=True).expand_as(batch["input_ids"])
+            with_images = has_images[self.places(batch, "audio")]
             projected = states.new_empty(len(states), self.backbone.config.hidden_size)
-            for own, up, down in (
-                (~beside, embed.up_proj_for_speech, embed.down_proj_for_speech),
-                (beside, embed.up_proj_for_vision_speech, embed.down_proj_for_vision_speech),
+            for rows, up, down in (
+                (~with_images, embed.up_proj_for_speech, embed.down_proj_for_speech),
+                (with_images, embed.up_proj_for_vision_speech, embed.down_proj_for_vision_speech),
             ):
-                if own.any():
-                    projected[own] = down(gelu(up(states[own]))).to(projected.dtype)
+                if rows.any():
+                    projected[rows] = down(gelu(up(states[rows]))).to(projected.dtype)
             batch = batch | {"audio_states": projected}
-        return super()._media(batch)
+        return super().body_inputs(batch)
 
-    def _body(self) -> nn.Module:
+    def body(self) -> nn.Module:
         return self.backbone.model

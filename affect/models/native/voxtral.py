@@ -1,12 +1,12 @@
-"""Voxtral (Mistral 2025, arXiv 2507.13264): text and sound in, text out. It has no picture.
+"""Voxtral (Mistral 2025, arXiv 2507.13264): text and sound in, text out. It takes no video.
 
     <s>[INST]…[BEGIN_AUDIO][AUDIO][AUDIO] … …[/INST]…</s>
 
-A sound is filled up with silence to windows of 30 s, each of which becomes 375 tokens, one for 80 ms. The model was
-taught no system turn: its text opens the first turn of the user.
+A sound is padded with silence to windows of 30 s, each of which becomes 375 tokens, one for 80 ms. The model knows no
+system turn: its text is put before that of the first turn of the user.
 
 The checkpoint has its tokenizer as Mistral's own file, tekken.json, which transformers reads without the package
-mistral-common, and no chat template: what that package writes is written here, and the tests hold the two together.
+mistral-common, and no chat template. The template here writes what that package writes, which the tests check.
 """
 
 from pathlib import Path
@@ -17,13 +17,13 @@ from transformers import AutoFeatureExtractor, VoxtralForConditionalGeneration, 
 from transformers.integrations.mistral import convert_tekken_tokenizer
 from transformers.utils import cached_file
 
-from affect.config import NativeConfig
-from affect.models.native import family, loading
+from affect.models.native.encoder import NativeEncoder
+from affect.models.native.model import NativeModel
 from affect.models.protocol import Conversation
 
 TOKENIZER = "tekken.json"
 FRAMES_A_TOKEN = 8
-"""Of 10 ms. The audio tower halves their number, and its projector takes four of the halves at once."""
+"""Frames of 10 ms. The audio tower halves their number, and its projector joins four of the rest."""
 TEMPLATE = """\
 {{- '<s>' -}}
 {%- for message in messages -%}
@@ -38,23 +38,9 @@ TEMPLATE = """\
 """
 
 
-def load(config: NativeConfig, *, modalities: str, cache_root: Path) -> tuple["Voxtral", "VoxtralEncoder"]:
-    """The model, on the CPU, and its encoder. Raises what `loading.load` raises."""
-    backbone, processor = loading.load(
-        config,
-        modalities,
-        types=("voxtral",),
-        model=VoxtralForConditionalGeneration,
-        processor=Processor,
-        towers={"a": ("audio_tower", "multi_modal_projector")},
-    )
-    encoder = VoxtralEncoder(processor, config, modalities)
-    return Voxtral(backbone, stops=encoder.stops), encoder
-
-
 class Processor(VoxtralProcessor):
-    """With the tokenizer that transformers makes of tekken.json, whether or not mistral-common is installed. It is read
-    and written as the released checkpoints have it."""
+    """Takes the tokenizer that transformers makes of tekken.json, whether or not mistral-common is installed, and
+    reads and writes it as the released checkpoints have it."""
 
     @classmethod
     def from_pretrained(cls, checkpoint: str, revision: str | None = None) -> "Processor":
@@ -67,14 +53,14 @@ class Processor(VoxtralProcessor):
         self.tokenizer.save_pretrained(folder, save_format="mistral")
 
 
-class VoxtralEncoder(family.NativeEncoder):
-    """See `affect.models.Encoder`. A window of a batch is a row of its features, and a clip has one or several."""
+class VoxtralEncoder(NativeEncoder):
+    """See `affect.models.Encoder`. A window is a row of a batch's features, and a clip has one or several."""
 
     KEYS = ("input_features",)
     TOKENS: ClassVar = {"audio": "audio_token_id"}
 
     def arranged(self, messages: list[dict]) -> list[dict]:
-        """With the text of a system turn at the beginning of the turn that follows."""
+        """Puts the text of a system turn at the beginning of the turn that follows."""
         if messages[0]["role"] != "system":
             return messages
         system, first, *others = messages
@@ -85,7 +71,7 @@ class VoxtralEncoder(family.NativeEncoder):
         if conversation.waveform is None:
             return {}
         extractor = self.processor.feature_extractor
-        [heard] = extractor(
+        [log_mel] = extractor(
             conversation.waveform,
             sampling_rate=self.sampling_rate,
             truncation=False,
@@ -94,17 +80,21 @@ class VoxtralEncoder(family.NativeEncoder):
             return_tensors="pt",
         ).input_features
         return {
-            "input_features": heard.reshape(len(heard), -1, extractor.nb_max_frames).transpose(0, 1),
-            "audio_written": torch.full((heard.shape[-1] // FRAMES_A_TOKEN,), self.media_ids["audio"]),
+            "input_features": log_mel.reshape(len(log_mel), -1, extractor.nb_max_frames).transpose(0, 1),
+            "audio_written": torch.full((log_mel.shape[-1] // FRAMES_A_TOKEN,), self.media_ids["audio"]),
         }
 
 
-class Voxtral(family.Native):
+class Voxtral(NativeModel):
     """See `affect.models.Model`."""
 
+    model_types = ("voxtral",)
+    backbone_class = VoxtralForConditionalGeneration
+    processor_class = Processor
+    encoder_class = VoxtralEncoder
     TOWERS: ClassVar = {"audio": ("model.audio_tower",), "projector": ("model.multi_modal_projector",)}
     ENCODERS: ClassVar = {"audio": ("model.audio_tower", "model.multi_modal_projector")}
 
-    def heard(self, batch: dict) -> dict[str, torch.Tensor]:
-        heard = self.backbone.model.get_audio_features(batch["input_features"], return_dict=True)
-        return {"states": heard.pooler_output}
+    def encode_audio(self, batch: dict) -> dict[str, torch.Tensor]:
+        features = batch["input_features"]
+        return {"states": self.backbone.model.get_audio_features(features, return_dict=True).pooler_output}

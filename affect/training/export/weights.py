@@ -13,7 +13,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedConfig
@@ -31,8 +30,8 @@ PREFIX = "base_model.model."
 
 @contextmanager
 def new_folder(target: Path, size: int) -> Iterator[Path]:
-    """A folder to be filled with `size` bytes of weights, which is at `target` when the block has ended well and
-    nowhere else. Raises ConfigError where it cannot be made, and where the disk is, or becomes, full."""
+    """A temporary folder for `size` bytes of weights that is renamed to `target` when the block succeeds, and removed
+    when it fails. Raises ConfigError where it cannot be written, and where the disk is, or becomes, full."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(target.parent).free
@@ -41,24 +40,24 @@ def new_folder(target: Path, size: int) -> Iterator[Path]:
                 f"export_folder={target} needs {_spelt(size)}, and there are {_spelt(free)} free: make room, or name a"
                 " folder on another disk, export_folder=…"
             )
-        made = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
         raise _unwritable(target, error) from error
     try:
-        yield made
-        made.chmod(0o777 & ~_umask())  # mkdtemp's is for its owner alone
-        os.rename(made, target)
+        yield folder
+        folder.chmod(0o777 & ~_umask())  # mkdtemp makes it readable for its owner alone
+        os.rename(folder, target)
     except (OSError, SafetensorError) as error:
         raise _unwritable(target, error) from error
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unwritable(target: Path, error: Exception) -> ConfigError:
-    why = getattr(error, "strerror", None) or str(error)
+    reason = getattr(error, "strerror", None) or str(error)
     return ConfigError(
-        f"export_folder={target} cannot be written ({why}): make room, or name another folder, export_folder=…; nothing"
-        " was left there"
+        f"export_folder={target} cannot be written ({reason}): make room, or name another folder, export_folder=…;"
+        " nothing was left there"
     )
 
 
@@ -73,30 +72,31 @@ def _spelt(size: int) -> str:
 
 
 def needed(model: Any, cfg: Config) -> int:
-    """Bytes that the export takes, nearly. Of what `merge` made, where the export is merged."""
-    trained = cfg.export_as is ExportAs.adapter
-    tensors = adapters.trained_state(model).values() if trained else model.parameters()
+    """Bytes that the export takes, nearly. A merged export has to be merged before."""
+    is_adapter = cfg.export_as is ExportAs.adapter
+    tensors = adapters.trained_state(model).values() if is_adapter else model.parameters()
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def is_native(model: Any) -> bool:
-    """Whether transformers has the model whole, as `backbone`."""
+    """Whether the model is one of transformers', in `backbone`, and not a composed one."""
     return hasattr(model, "backbone")
 
 
 def merge(model: Any, cfg: Config, modalities: str) -> None:
-    """Writes adapters into the weights of `model`, and gives a native one the towers that training did without, which
-    were not even loaded: others want it whole."""
+    """Merges adapters into the weights of `model`. A native one also gets the towers that training did not load, since
+    other programs expect a whole model."""
     adapters.merge(model)
     if is_native(model) and set(modalities) < set(cfg.model.modalities):
-        whole, _ = models.load(cfg.model, modalities=cfg.model.modalities, cache_root=Path(cfg.cache_root).expanduser())
-        unknown = whole.backbone.load_state_dict(model.backbone.state_dict(), strict=False).unexpected_keys
-        assert not unknown, f"the trained model has weights that the whole one has not: {unknown[:3]}"
-        model.backbone = whole.backbone
+        cache_root = Path(cfg.cache_root).expanduser()
+        complete, _ = models.load(cfg.model, modalities=cfg.model.modalities, cache_root=cache_root)
+        unknown = complete.backbone.load_state_dict(model.backbone.state_dict(), strict=False).unexpected_keys
+        assert not unknown, f"the trained model has weights that the complete one has not: {unknown[:3]}"
+        model.backbone = complete.backbone
 
 
 def write_merged(folder: Path, model: Any, encoder: Any, cfg: Config, modalities: str) -> None:
-    """The whole model, of which `merge` has made one without adapters."""
+    """Writes the model after `merge`."""
     if not is_native(model):
         model.language.save_pretrained(folder / LANGUAGE)
         encoder.tokenizer.save_pretrained(folder / LANGUAGE)
@@ -108,8 +108,8 @@ def write_merged(folder: Path, model: Any, encoder: Any, cfg: Config, modalities
 
 
 def _as_released(folder: Path, backbone: Any, cfg: Config) -> None:
-    """Puts a model that its checkpoint has as a part of a larger one (the thinker of Qwen's omni models) under the
-    name of that part: vLLM and the larger model's own class read no other layout."""
+    """Restores the checkpoint's layout where the model is a part of a larger one, such as the thinker of Qwen's omni
+    models: vLLM and the larger model's class read no other layout."""
     described, _ = PreTrainedConfig.get_config_dict(cfg.model.checkpoint, revision=cfg.model.revision)
     parts = [
         key
@@ -122,54 +122,54 @@ def _as_released(folder: Path, backbone: Any, cfg: Config) -> None:
         return
     [part] = parts
     prefix = part.removesuffix("config").removesuffix("_") + "."
-    # transformers saves weights under the names it has read, the prefix among them, and the configuration without.
+    # transformers keeps the prefix in the names of weights and drops it from the configuration.
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "pt") as file:
             bare = [name for name in file.keys() if not name.startswith(prefix)]  # noqa: SIM118
         assert not bare, f"{path.name} has {bare[:3]} and no {prefix} before them: transformers has changed its layout"
-    own = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    # What speaks is not exported, and whoever reads the configuration has to know that.
+    part_config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    # The talker is not exported.
     silent = {"enable_audio_output": False} if "enable_audio_output" in described else {}
-    (folder / "config.json").write_text(json.dumps(described | silent | {part: own}, indent=2), encoding="utf-8")
+    config = described | silent | {part: part_config}
+    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def write_adapter(folder: Path, model: Any, encoder: Any, cfg: Config, modalities: str) -> None:
-    """The adapter as a folder of peft, for the base that transformers loads. Raises ConfigError where what was trained
-    is no adapter."""
+    """Writes the adapter in peft's format, for the base that transformers loads. Raises ConfigError where the trained
+    weights are no adapter."""
     finetuning = cfg.finetuning
-    base = model.backbone if is_native(model) else model.language
-    whole = [
+    trained_whole = [
         tower
         for tower in model.towers
         if adapters.mode_of(tower, model, finetuning) is Tower.full
         and tower != adapters.HEAD
         and (is_native(model) or tower == "language")
     ]
-    if whole:
+    if trained_whole:
         raise ConfigError(
-            f"export_as=adapter, but finetuning trained {' and '.join(whole)} whole, which no adapter holds: export it"
-            " with export_as=merged"
+            f"export_as=adapter, but finetuning trained {' and '.join(trained_whole)} whole, which no adapter holds:"
+            " export it with export_as=merged"
         )
     if finetuning.four_bit and not is_native(model):
         raise ConfigError(
             "export_as=adapter, but this adapter was trained on a composed model in 4 bits, and belongs to those"
             " rounded weights: export it with export_as=merged"
         )
-    tensors = _adapter_tensors(base)
+    tensors = adapters.adapter_state(model, "backbone" if is_native(model) else "language")
     if not tensors:
         raise ConfigError(
             "export_as=adapter, but finetuning gave no LoRA to the"
             f" {'model' if is_native(model) else 'language model'}: export it with export_as=merged"
         )
-    names = sorted({name.removeprefix(PREFIX).rsplit(".lora_", 1)[0] for name in tensors})
+    names = sorted({name.rsplit(".lora_", 1)[0] for name in tensors})
     config = adapters.lora_config(finetuning, names)
     if finetuning.method is LoraMethod.pissa:
-        # Twice the rank at the same scaling, alpha / rank.
+        # Twice the rank, with the same scaling alpha / rank.
         config.r, config.lora_alpha = 2 * config.r, 2 * config.lora_alpha
     config.base_model_name_or_path = cfg.model.checkpoint if is_native(model) else cfg.model.language
     config.inference_mode = True
     config.save_pretrained(folder)
-    save_file(tensors, folder / ADAPTER, metadata={"format": "pt"})
+    save_file({PREFIX + name: tensor for name, tensor in tensors.items()}, folder / ADAPTER, metadata={"format": "pt"})
     if is_native(model):
         encoder.processor.save_pretrained(folder)
     else:
@@ -178,14 +178,14 @@ def write_adapter(folder: Path, model: Any, encoder: Any, cfg: Config, modalitie
 
 
 def serving_in_words(model: Any, cfg: Config) -> str | None:
-    """A sentence about what vLLM would not serve of the adapter of a native `model`; None where it serves all."""
+    """A sentence about the parts of a native model's adapter that vLLM would not serve; None where it serves all."""
     if cfg.export_as is not ExportAs.adapter or not is_native(model):
         return None
     names: dict[str, Counter[str]] = {}
     for name, module in model.named_modules():
         tower = adapters.tower_of(name, model.towers) if hasattr(module, "lora_A") else "language"
         if tower != "language":
-            # Layers differ in their number alone.
+            # One kind for all layers.
             kind = re.sub(r"\.\d+(?=\.|$)", ".*", name.removeprefix("backbone."))
             names.setdefault(tower, Counter())[kind] += 1
     remedy = "To serve this model, export it merged: export_as=merged"
@@ -196,28 +196,11 @@ def serving_in_words(model: Any, cfg: Config) -> str | None:
         )
         return (
             "vLLM serves adapters of the language model alone and leaves out all others, with no more than a warning:"
-            f" {listed}. What it answered would not be what this model answers. {remedy}"
+            f" {listed}. Its answers would differ from this model's. {remedy}"
         )
     if cfg.finetuning.method is LoraMethod.dora:
         return f"vLLM refuses adapters that were trained with DoRA. {remedy}"
     return None
-
-
-def _adapter_tensors(base: Any) -> dict[str, torch.Tensor]:
-    """What `base` has of LoRA, under the names that peft saves. PiSSA's start, which is subtracted, becomes more ranks
-    of it: [A; A₀] and [B, -B₀]."""
-    tensors = {}
-    for name, layer in base.named_modules():
-        if not hasattr(layer, "lora_A"):
-            continue
-        adapter = [a for a in (adapters.TRAINED, adapters.START) if a in layer.lora_A]
-        down = torch.cat([layer.lora_A[a].weight.detach() for a in adapter])
-        up = torch.cat([layer.lora_B[a].weight.detach() for a in adapter], dim=1)
-        tensors[f"{PREFIX}{name}.lora_A.weight"], tensors[f"{PREFIX}{name}.lora_B.weight"] = down, up
-        if adapters.TRAINED in layer.lora_magnitude_vector:
-            length = layer.lora_magnitude_vector[adapters.TRAINED].weight.detach()
-            tensors[f"{PREFIX}{name}.lora_magnitude_vector"] = length
-    return {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
 
 
 def _write_towers(folder: Path, model: Any, cfg: Config, modalities: str) -> None:
@@ -231,7 +214,7 @@ def _write_towers(folder: Path, model: Any, cfg: Config, modalities: str) -> Non
     }
     save_file(tensors, folder / TOWERS, metadata={"format": "pt"})
     config = {key: value.value if isinstance(value, Enum) else value for key, value in asdict(cfg.model).items()}
-    # Of this machine and its memory; the model is the same without.
+    # Settings of this machine, which do not change the model.
     for key in ("precision", "attention", "gradient_checkpointing"):
         del config[key]
     described = {"model": config, "modalities": modalities}
@@ -239,7 +222,7 @@ def _write_towers(folder: Path, model: Any, cfg: Config, modalities: str) -> Non
 
 
 def write_heads(folder: Path, model: Any, tasks: Iterable[Task]) -> None:
-    """The heads' weights, and beside them what the rows of each mean."""
+    """Writes the heads' weights, and the meaning of their rows."""
     save_file({k: v.detach().contiguous().cpu() for k, v in model.heads.state_dict().items()}, folder / HEADS)
     meaning = {
         heads.key(task): {

@@ -1,11 +1,11 @@
-"""Collates examples into a batch, decoding clips as they are asked for."""
+"""Batches of examples, and making them: clips are decoded and encoded as they are asked for."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from affect.data import clips
+from affect.data.clips import ClipSource
 from affect.data.media import SAMPLING_RATE, MediaError, Sampling
 from affect.models import Conversation, Encoder
 from affect.prompting.messages import Example
@@ -31,9 +31,19 @@ class Batch:
             return self
         return replace(self, tensors={k: _pinned(v) for k, v in self.tensors.items()})
 
+    def to(self, device: torch.device) -> "Batch":
+        """The batch with its tensors on a device."""
+        if self.tensors is None or device.type == "cpu":  # where they are made
+            return self
+        return replace(self, tensors={k: _moved(v, device) for k, v in self.tensors.items()})
+
 
 def _pinned(value: Any) -> Any:
     return value.pin_memory() if isinstance(value, torch.Tensor) else value
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
 
 
 class Collate:
@@ -44,14 +54,14 @@ class Collate:
         encoder: Encoder,
         wanted: Sampling,
         with_answers: bool,
-        source: clips.Source | None = None,
+        source: ClipSource | None = None,
         outputs: "Outputs | None" = None,
     ) -> None:
         """Without a `source` every clip is decoded; with `outputs`, what encoders made of the clips takes their
         place."""
         assert encoder.sampling_rate == SAMPLING_RATE, f"clips are decoded at {SAMPLING_RATE} Hz"
         self.encoder, self.wanted, self.with_answers = encoder, wanted, with_answers
-        self.source = clips.Source(None, {}) if source is None else source
+        self.source = ClipSource() if source is None else source
         self.outputs = outputs
 
     def __call__(self, asked: list[Example]) -> Batch:

@@ -1,4 +1,4 @@
-"""Linear modules whose large products are oneDNN's give what nn.Linear gives."""
+"""The faster layers on CPUs give what the layers give that they replace."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from affect import models
 from affect.config import Config
 from affect.models import adapters, kernels
-from affect.models.kernels import MIN_ROWS, MIN_WORK, OneDnnLinear
+from affect.models.kernels import MIN_ROWS, MIN_WORK, OneDnnLinear, PatchConv3d
 
 
 @pytest.fixture
@@ -115,3 +115,48 @@ def test_a_loaded_model_is_fine_tuned_and_merged_with_it(
     adapters.merge(model)  # of adapters that add nothing yet
     assert before.keys() == model.state_dict().keys()
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("slow", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_patch_convolution_has_the_values_and_gradients_of_a_convolution(
+    slow: bool, bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "mkl_is_slow", lambda: slow)
+    torch.manual_seed(0)
+    module = nn.Conv3d(3, 64, (2, 14, 14), (2, 14, 14), bias=bias)
+    found = []
+    for kind in (nn.Conv3d, PatchConv3d):
+        module.__class__ = kind
+        module.zero_grad()
+        x = torch.randn(240, 3, 2, 14, 14, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        given = module(x)
+        given.square().sum().backward()
+        found.append([given, x.grad, *(parameter.grad for parameter in module.parameters())])
+    assert found[0][0].shape == (240, 64, 1, 1, 1)
+    for one, two in zip(*found, strict=True):
+        assert one.shape == two.shape and torch.allclose(one, two, rtol=1e-5, atol=1e-4), (one - two).abs().max()
+
+
+@pytest.mark.parametrize(
+    ("how", "shape"),
+    [
+        ({}, (2, 4, 4, 4, 4)),  # larger than the kernel
+        ({}, (4, 2, 2, 2)),  # no batch
+        ({"padding": 1}, (2, 4, 2, 2, 2)),
+        ({"dilation": 2}, (2, 4, 3, 3, 3)),
+        ({"groups": 2}, (2, 4, 2, 2, 2)),
+    ],
+)
+def test_every_other_convolution_stays_as_it_was(how: dict, shape: tuple[int, ...]) -> None:
+    module = nn.Conv3d(4, 4, 2, **how)
+    x = torch.randn(shape)
+    expected = module(x)
+    kernels.use(module)
+    assert type(module) is PatchConv3d and torch.equal(module(x), expected)
+
+
+def test_the_vision_towers_of_qwen_have_them(loaded: Callable) -> None:
+    for name in ("qwen_omni", "qwen3_omni", "qwen3_vl"):
+        visual = loaded(name).model.backbone.model.visual
+        assert type(visual.patch_embed.proj) is PatchConv3d

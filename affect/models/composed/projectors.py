@@ -1,0 +1,52 @@
+"""Projectors of composed models: an encoder's states in, soft tokens of the language model out."""
+
+import torch
+from torch import nn
+
+
+class QFormer(nn.Module):
+    """steps[B, S, width] to tokens[B, num_tokens, width]: learned queries that attend to each other and to the steps,
+    as in BLIP-2 (Li et al. 2023, arXiv 2301.12597). The order of the steps is given by fixed sines and cosines."""
+
+    def __init__(self, width: int, num_tokens: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(num_tokens, width) * 0.02)
+        self.norm = nn.LayerNorm(width)
+        self.layers = nn.ModuleList(
+            nn.TransformerDecoderLayer(
+                width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(layers)
+        )
+
+    def forward(self, steps: torch.Tensor) -> torch.Tensor:
+        steps = steps.to(self.queries.dtype)
+        memory = self.norm(steps) + _sinusoids(steps.shape[1], steps.shape[2], steps)
+        queries = self.queries.expand(len(steps), -1, -1)
+        for layer in self.layers:
+            queries = layer(queries, memory)
+        return queries
+
+
+def _sinusoids(count: int, width: int, like: torch.Tensor) -> torch.Tensor:
+    """Sines and cosines [count, width] of the positions 0 … count - 1, at wavelengths from 2π to 10,000 · 2π."""
+    rates = 10_000.0 ** (-torch.arange(0, width, 2, device=like.device) / width)
+    angles = torch.arange(count, device=like.device)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width].to(like.dtype)
+
+
+class Projector(nn.Module):
+    """States to soft tokens in the language model's embedding space, as large as its own embeddings are (`scale`, their
+    root mean square), so that an untrained soft token does not outweigh the words around it."""
+
+    def __init__(self, width: int, target: int, scale: float, queries: QFormer | None = None) -> None:
+        """`queries` is applied to the states first, where it is given."""
+        super().__init__()
+        self.queries = queries
+        self.layers = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, target), nn.GELU(), nn.Linear(target, target))
+        self.norm = nn.LayerNorm(target)
+        nn.init.constant_(self.norm.weight, scale)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.to(self.norm.weight.dtype)
+        return self.norm(self.layers(x if self.queries is None else self.queries(x)))

@@ -1,7 +1,7 @@
 """Explains the keys of a configuration group: affect config GROUP
 
     affect config                 lists the groups
-    affect config finetuning      prints each key with its type, default and meaning
+    affect config finetuning      prints each key with its type, range, default and meaning
     affect config model composed  the same for one family of models
 
 Keys marked [runtime], [location] and the like change no number.
@@ -30,7 +30,7 @@ from affect.config import (
     TrainerConfig,
     near,
 )
-from affect.config.fields import Role
+from affect.config.fields import LIMITS, Role
 
 SCHEMAS = {
     "run": Config,
@@ -84,7 +84,9 @@ def _lines(schema: type, prefix: str) -> list[str]:
             continue
         role = field.metadata.get("role", Role.result)
         use = "" if role is Role.result else f"  [{role.value.replace('_', ' ')}]"
-        lines.append(f"{prefix}{field.name}  ({_type(kind)}, default {_default(field)}){use}")
+        limits = [f"{LIMITS[name][1]} {limit}" for name, limit in field.metadata.get("limits", {}).items()]
+        facts = ", ".join([_type(kind), *limits, f"default {_default(field)}"])
+        lines.append(f"{prefix}{field.name}  ({facts}){use}")
         lines += textwrap.wrap(meanings.get(field.name, ""), 96, initial_indent="    ", subsequent_indent="    ")
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
             for member, meaning in docstrings(kind).items():

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from affect.config import ConfigError
-from affect.runs.sweeps import jobs, print_table, write_table
+from affect.runs.jobs import jobs, print_table, write_table
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from affect.config.tasks import Task
 
 @dataclass(slots=True, kw_only=True)
 class SubsetConfig:
-    """How many records of each split are used; null is all. Stratified by the first task, nested, drawn by
-    `subset_seed`."""
+    """Number of records used of each split; null is all. Drawn by `subset_seed`, stratified by the first task; a
+    smaller subset lies inside a larger one."""
 
     train: int | None = field(None, least=1)
     val: int | None = field(None, least=1)
@@ -21,7 +21,7 @@ class SubsetConfig:
 
 
 class OnBadRows(str, Enum):
-    """What is done where single rows of the annotations are wrong."""
+    """How wrong rows of the annotations are handled."""
 
     refuse = "refuse"
     exclude = "exclude"
@@ -36,7 +36,7 @@ class CrossSplitDuplicates(str, Enum):
 @dataclass(slots=True, kw_only=True)
 class DatasetConfig:
     reader: str = MISSING
-    """Module of affect/data/readers that reads it."""
+    """Module of affect/data/readers that reads the dataset."""
     root: str = field(MISSING, role="data_location")
     """Folder (or, for a manifest, file) the reader is given."""
     modalities: str = field("tav", role="check")
@@ -52,16 +52,16 @@ class DatasetConfig:
     options: dict[str, Any] = field(default_factory=dict)
     """The keyword-only parameters of the reader's `records` function."""
     audio_track: int | None = field(None, least=0)
-    """Which audio track is heard of files that have several (another language, a commentary), counted from 0; null is
-    the one that each file marks as its default, or else the first. A file without that track is excluded."""
+    """Audio track of files with several (another language, a commentary), counted from 0; null is the file's default
+    track, or else the first. Files without that track are excluded."""
     subset: SubsetConfig = field(default_factory=SubsetConfig)
     """Records that are used of each split."""
     fraction: float | None = None
-    """Share of the training clips that is used, above 0 and up to 1, or their number, from 2; null is all. Whole groups
-    (video, dialogue, speaker) are drawn by `subset_seed`, so it is met as nearly as they allow; a smaller one lies
-    inside a larger one."""
+    """Share of the training clips used, above 0 and up to 1, or their number, from 2; null is all. Whole groups (video,
+    dialogue, speaker) are drawn by `subset_seed`, so the number is approximate; a smaller fraction lies inside a larger
+    one."""
     subset_seed: int = 0
-    """Seed by which the subset or fraction is drawn."""
+    """Seed for drawing the subset or fraction."""
     exclude_overlap_with: list[str] = field(default_factory=list)
     """Names of datasets, of this run or of the one in run=…, whose clips are left out of this one in every split."""
     on_bad_rows: OnBadRows = OnBadRows.refuse

@@ -53,21 +53,21 @@ class EvaluationConfig:
     by their likelihoods; constrained generates one of that grid; head is the layer that finetuning.target=head has
     trained."""
     calibration: Calibration = field(Calibration.none, used_by=("score",))
-    """score: contextual subtracts what the model says to a prompt without content (the transcript N/A, [MASK] and
-    nothing, silence, a grey picture) from the score of every label, so that a label that it likes to say whatever is
-    shown loses that advantage (Zhao et al., Calibrate Before Use, ICML 2021, arXiv 2102.09690)."""
+    """score: contextual subtracts from the score of every label its score for a prompt without content (the transcripts
+    N/A, [MASK] and nothing; silence; a grey picture), which removes the model's prior preference for some labels (Zhao
+    et al., Calibrate Before Use, ICML 2021, arXiv 2102.09690)."""
     length_normalised: bool = field(False, used_by=("score",))
     """score: divide a label's log-likelihood by its number of tokens."""
     logit_adjustment: float = field(0.0, used_by=("score",), least=0)
-    """score, classification: τ of post-hoc logit adjustment. Answered is the label with the greatest score - τ · log of
-    its share of the training examples; 0 is off, 1 makes up for the shares. The scores that are kept are not adjusted.
-    After balanced sampling or label weights it makes up for the shares a second time."""
+    """score, classification: τ of post-hoc logit adjustment. The answer is the label with the greatest score - τ · log
+    of its share of the training examples; 0 is off, 1 corrects for class frequency. The stored scores are not adjusted.
+    After balanced sampling or label weights it corrects for class frequency a second time."""
     reader: Reader = Reader.lenient
     """The reader whose values the headline is computed from; the numbers of both are reported."""
     max_new_tokens: int = field(8, used_by=("generate",), least=1)
-    """generate: tokens of an answer, at the most."""
+    """generate: maximum number of tokens of an answer."""
     batch_size: int = field(16, role="rounding", least=1)
     """Clips of a batch of each process in evaluation."""
     selection: Selection = Selection.mean_headline
-    """What a checkpoint is chosen by: the mean or the smallest of all tasks' headline metrics on the validation split,
-    each brought to [0, 1] with 1 the best."""
+    """Criterion for choosing the checkpoint: the mean or the minimum of all tasks' headline metrics on the validation
+    split, each scaled to [0, 1] with 1 the best."""

@@ -18,7 +18,7 @@ class Tower(str, Enum):
 
 
 class LoraMethod(str, Enum):
-    """What is made of low-rank adaptation (Hu et al., LoRA, ICLR 2022, arXiv 2106.09685)."""
+    """Variant of low-rank adaptation (Hu et al., LoRA, ICLR 2022, arXiv 2106.09685)."""
 
     lora = "lora"
     """W + alpha / rank · B A, with B zero at the start."""
@@ -26,24 +26,24 @@ class LoraMethod(str, Enum):
     """Scaled by alpha / √rank, so that large ranks learn too (Kalajdzievski 2023, arXiv 2312.03732). At the same alpha
     the update is √rank times that of lora."""
     dora = "dora"
-    """The length of every row of the weight is trained beside its direction (Liu et al., ICML 2024, arXiv 2402.09353).
-    About a third slower."""
+    """Trains magnitude and direction of the weight's rows separately (Liu et al., ICML 2024, arXiv 2402.09353). About a
+    third slower."""
     pissa = "pissa"
-    """B A starts from the greatest singular values of W, which are taken out of the frozen part: W is unchanged at the
-    start (Meng et al., NeurIPS 2024, arXiv 2404.02948). It wants a smaller learning rate."""
+    """B A starts from the largest singular values of W, which are removed from the frozen part, so W is unchanged at
+    the start (Meng et al., NeurIPS 2024, arXiv 2404.02948). Needs a smaller learning rate."""
 
 
 class Target(str, Enum):
     """What is learnt."""
 
     answer = "answer"
-    """The words of the answer."""
+    """The text of the answer."""
     head = "head"
-    """A linear layer of its own for every task on the state of the prompt's last position; no words."""
+    """A linear layer per task on the hidden state of the prompt's last position."""
 
 
 class ClassSampling(str, Enum):
-    """How often a training clip is drawn, by how many of its class there are."""
+    """Class-balanced sampling strategy."""
 
     natural = "natural"
     balanced = "balanced"
@@ -51,7 +51,7 @@ class ClassSampling(str, Enum):
 
 
 class LabelWeights(str, Enum):
-    """How much an answer weighs in the loss, by how many of its class there are."""
+    """Class-balanced weighting of the loss."""
 
     none = "none"
     balanced = "balanced"
@@ -74,7 +74,7 @@ class FinetuningConfig:
     """answer: the words of the label, read by score, constrained and generate. head: a linear layer a task, read by
     evaluation=head."""
     method: LoraMethod = LoraMethod.lora
-    """Of every tower that gets LoRA."""
+    """LoRA variant, for every tower that uses LoRA."""
     four_bit: bool = False
     """Keep the frozen weights of the language model's linear modules in 4 bits (NF4 with double quantisation: Dettmers
     et al., QLoRA, NeurIPS 2023, arXiv 2305.14314): a quarter of bfloat16's memory, and slower. Needs bitsandbytes."""
@@ -83,38 +83,37 @@ class FinetuningConfig:
     alpha: int = field(32, least=1)
     """LoRA's update is scaled by alpha / rank."""
     dropout: float = field(0.0, least=0, below=1)
-    """On the input of the LoRA update. Drawing its random numbers takes a fifth of a training step on a CPU."""
+    """Dropout on the input of the LoRA update. Drawing the random numbers takes a fifth of a training step on a CPU."""
     targets: list[str] = field(default_factory=list)
     """Last parts of the names of the linear modules that get LoRA (q_proj, …); empty is all but the output
     embedding."""
     learning_rate: float = field(5e-4, above=0)
-    """Of LoRA, and of pretrained towers trained in full."""
+    """Learning rate of LoRA, and of pretrained towers trained in full."""
     new_learning_rate: float = field(2e-4, above=0)
-    """Of towers whose weights are new, once they are aligned, and of heads. Without alignment they need several times
+    """Learning rate of heads, and of towers with new weights after alignment. Without alignment they need several times
     that."""
     language_learning_rate: float | None = field(None, above=0)
-    """Of this tower alone; null is learning_rate, or new_learning_rate where its weights are new."""
+    """Learning rate of the language model; null is learning_rate, or new_learning_rate if its weights are new."""
     audio_learning_rate: float | None = field(None, above=0)
-    """Of the audio encoder; null as for language_learning_rate."""
+    """Learning rate of the audio encoder; null as for language_learning_rate."""
     vision_learning_rate: float | None = field(None, above=0)
-    """Of the vision encoder; null as for language_learning_rate."""
+    """Learning rate of the vision encoder; null as for language_learning_rate."""
     projector_learning_rate: float | None = field(None, above=0)
-    """Of the projectors; null as for language_learning_rate."""
+    """Learning rate of the projectors; null as for language_learning_rate."""
     weight_decay: float = field(0.01, least=0)
     """AdamW's decoupled weight decay."""
     warmup: float = field(0.1, least=0, below=1)
     """Share of the steps over which the learning rate rises linearly; then it falls along a cosine to zero."""
     alignment_epochs: int = field(8, least=0)
-    """Epochs in which new towers are first fitted alone against the training answers, with the language model left out:
-    cheap, and it spares the language model the epochs in which soft tokens are noise. Without new towers there is
-    nothing to align."""
+    """Epochs in which new towers are first trained alone to predict the training answers, without the language model.
+    Cheap; the language model then never sees soft tokens that are noise. No effect without new towers."""
     alignment_learning_rate: float = field(1e-3, above=0)
-    """Of new towers while they are aligned."""
+    """Learning rate of new towers during alignment."""
     sampling: ClassSampling = ClassSampling.natural
-    """natural: every training example once an epoch. balanced and square_root draw as many examples as there are with
-    replacement, of a class of n with probability proportional to 1/n each, so that all classes come equally often, or
-    to 1/√n. Only classification tasks have classes; every task keeps its share of the epoch. The alignment sees every
-    clip once an epoch in any case."""
+    """natural: every training example once an epoch. balanced and square_root draw with replacement as many examples as
+    there are, each example of a class of size n with probability proportional to 1/n (all classes equally often) or
+    1/√n. Classification tasks only; every task keeps its share of the epoch. Alignment sees every clip once an
+    epoch."""
     label_weights: LabelWeights = LabelWeights.none
-    """balanced and square_root multiply the loss of an answer of a class of n training examples by what is proportional
-    to 1/n or 1/√n, with a mean of 1 over the examples of the task. Only classification tasks have classes."""
+    """balanced and square_root weight the loss of an answer whose class has n training examples proportionally to 1/n
+    or 1/√n, with a mean weight of 1 over the examples of the task. Classification tasks only."""

@@ -1,5 +1,6 @@
 """How this process was started, and its rank. Reads environment variables; imports no torch."""
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -31,16 +32,12 @@ class Place:
     """host:port where the processes find each other."""
 
     def as_variable(self) -> str:
-        return ",".join(str(value) for value in asdict(self).values())
+        return json.dumps(asdict(self))
 
 
 def place() -> Place:
     """The place of this process: alone, unless affect.training.distributed has set it."""
-    if PLACE not in os.environ:
-        return Place()
-    *numbers, by, store = os.environ[PLACE].split(",")
-    rank, size, local_rank, local_size = map(int, numbers)
-    return Place(rank=rank, size=size, local_rank=local_rank, local_size=local_size, started_by=by, store=store)
+    return Place(**json.loads(os.environ.get(PLACE, "{}")))
 
 
 def cores() -> int:

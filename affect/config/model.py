@@ -23,20 +23,20 @@ class Attention(str, Enum):
 
 
 class Media(str, Enum):
-    """What of a clip's picture a model is given, and how its sound stands beside it."""
+    """How the frames and audio of a clip are given to a model."""
 
     uniform = "uniform"
     """`num_frames` frames, evenly spaced, with `frame_size` pixels on their longest side at the most; sound and picture
     one after the other. The same for every model, so that ablations compare."""
     native = "native"
-    """What the checkpoint's own processor takes when it is called as its model card does: its frames a second, its
-    bounds on frames and pixels, the frames in their own size, and where the model can (Qwen2.5-Omni, Qwen3-Omni) the
-    sound interleaved with the picture. For numbers to be put beside published ones."""
+    """The checkpoint's own processor, called as its model card does: its frame rate, its limits on frames and pixels,
+    frames in their original size, and audio interleaved with video where the model can (Qwen2.5-Omni, Qwen3-Omni). For
+    comparison with published numbers."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ModelConfig:
-    """What every family needs. A family's own settings are in its subclass."""
+    """Settings of every family. A family's own settings are in its subclass."""
 
     family: str = MISSING
     """Module of affect/models that loads it."""
@@ -51,8 +51,8 @@ class ModelConfig:
     max_seconds: float = field(30.0, above=0)
     """Longer clips are excluded and listed."""
     media: Media = Media.uniform
-    """uniform: `num_frames` and `frame_size` decide what is taken of a picture. native: the checkpoint's own processor
-    does, and the two are not used. Numbers differ, and so do memory and time: frames keep the size of the file."""
+    """uniform: frames are sampled by `num_frames` and `frame_size`. native: by the checkpoint's own processor, and the
+    two are not used. Numbers, memory and time differ: native frames keep the size of the file."""
     num_frames: int = field(8, least=1)
     """Frames sampled uniformly from a clip (media=uniform)."""
     frame_size: int = field(64, least=1)
@@ -83,29 +83,28 @@ class ComposedConfig(ModelConfig):
     vision: str | None = "conv"
     """`conv` (small, a frame at a time, trained from scratch), a folder or hub name of an encoder, or null for none."""
     audio_tokens: int = field(8, least=1)
-    """Soft tokens that stand for a clip's audio."""
+    """Number of soft tokens for a clip's audio."""
     video_tokens: int = field(8, least=1)
-    """Soft tokens that stand for a clip's frames together."""
+    """Number of soft tokens for all frames of a clip."""
     encoder_width: int = field(128, least=1)
     """Channels of the `conv` encoders."""
     projector: ProjectorKind = ProjectorKind.mlp
     """mlp: each soft token is made of its own part of the clip. qformer: learned queries, one a soft token, attend over
     `qformer_steps` parts of the clip."""
     qformer_steps: int = field(64, least=1)
-    """qformer: equal parts of a clip the queries attend over."""
+    """qformer: number of equal parts of a clip that the queries attend over."""
     qformer_layers: int = field(2, least=1)
-    """qformer: layers of the projector."""
+    """qformer: number of layers."""
     qformer_heads: int = field(8, least=1)
-    """qformer: attention heads of a layer."""
+    """qformer: attention heads per layer."""
     trust_remote_code: bool = False
-    """Run the Python code that comes with the checkpoints of language, audio and vision, which can do whatever you can
-    do on this machine. For models whose code is not in transformers."""
+    """Run the Python code that comes with the checkpoints of language, audio and vision, with all your permissions on
+    this machine. For models whose code is not in transformers."""
 
 
 @dataclass(slots=True, kw_only=True)
 class NativeConfig(ModelConfig):
-    """A model that transformers has whole. Most families have no settings beyond these; the model's file names which
-    one it is."""
+    """A multimodal model of transformers. Most families have no further settings; the model's file names the family."""
 
     checkpoint: str = MISSING
     """A folder or a model hub's name."""
@@ -114,10 +113,10 @@ class NativeConfig(ModelConfig):
 
 
 class ServerVideo(str, Enum):
-    """How a server is sent the picture of a clip."""
+    """How the frames of a clip are sent to a server."""
 
     frames = "frames"
-    """As still pictures, which every server of a vision model takes."""
+    """As images, which every server of a vision model takes."""
     video = "video"
     """As one silent video made of the sampled frames, `video_url`, which vLLM takes beside OpenAI's interface."""
 
@@ -128,21 +127,21 @@ CONCURRENCY, TIMEOUT, RETRIES, BACKOFF = 8, 120.0, 4, 1.0
 
 @dataclass(slots=True, kw_only=True)
 class ServerConfig(ModelConfig):
-    """A model behind a server with OpenAI's interface, such as vLLM: asked in words, never trained."""
+    """A model behind a server with OpenAI's interface, such as vLLM. Evaluated only, never trained."""
 
     family: str = "server"
     url: str | None = field(None, role="server")
-    """Where its interface begins, http://localhost:8000/v1. Not where it is, but which model it is decides a number."""
+    """Base address of its interface, http://localhost:8000/v1."""
     served: str | None = None
     """The name under which it serves the model; tables show it."""
     revision: str = ""
-    """Which weights those are, in words of your own: a server does not tell."""
+    """Which weights these are, in your own words: a server does not tell."""
     key_variable: str | None = field(None, role="server")
     """Environment variable that holds the API key; null sends none. The key itself is written nowhere."""
     video: ServerVideo = ServerVideo.frames
-    """How the picture is sent."""
+    """How frames are sent."""
     concurrency: int = field(CONCURRENCY, role="server", least=1)
-    """Requests at a time, of a batch of evaluation.batch_size clips."""
+    """Concurrent requests, of a batch of evaluation.batch_size clips."""
     timeout: float = field(TIMEOUT, role="server", above=0)
     """Seconds after which a request is given up."""
     retries: int = field(RETRIES, role="server", least=0)
@@ -192,7 +191,7 @@ LACKING = {
 """Letters of the modalities that no checkpoint of a family takes."""
 
 PACKAGES = {"gemma3n": "timm"}
-"""What a family needs that is not installed with affect. The extra that installs it has the family's name."""
+"""Packages that a family needs and affect does not install by default. The extra has the family's name."""
 
 
 MODALITIES = {"t": "text", "a": "audio", "v": "video"}

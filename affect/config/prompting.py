@@ -14,7 +14,7 @@ class TooLong(str, Enum):
 
 
 DESCRIPTIONS = {"audio": "a", "video": "v", "audio_video": "av"}
-"""What a generated description can be of, with the letters of the modalities it tells of."""
+"""Kinds of generated descriptions, with the letters of the modalities that they describe."""
 
 
 class DescriptionsPosition(str, Enum):
@@ -38,13 +38,13 @@ class FewshotConfig:
     """similar takes the training clips whose text is nearest by the cosine of TF-IDF, the nearest last; random draws
     them for every clip."""
     seed: int = field(0, least=0)
-    """Of random, and of the choice between equally similar ones. Not the run's seed, so that runs over several seeds
-    have the same prompts."""
+    """Seed of random, and of ties in similarity. Not the run's seed, so that runs with other seeds have the same
+    prompts."""
     example: dict[str, str] = field(default_factory=dict)
     """One example; `{clip}` is replaced by its transcript and descriptions in their own wording, `{answer}` by its
     label."""
     clip: dict[str, str] = field(default_factory=dict)
-    """Stands between the examples and the clip that is asked about."""
+    """Text between the examples and the clip in question."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,19 +56,19 @@ class PromptingConfig:
     system: dict[str, str] = field(default_factory=dict)
     """The system turn."""
     context: dict[str, str] = field(default_factory=dict)
-    """Stands before the transcript when a record has earlier turns; `{turns}` is replaced by them, one a line."""
+    """Text before the transcript when a record has earlier turns; `{turns}` is replaced by them, one a line."""
     transcript: dict[str, str] = field(default_factory=dict)
-    """Stands in the prompt when modalities has t; `{text}` is replaced by the transcript."""
+    """Text for the transcript, when modalities has t; `{text}` is replaced by it."""
     descriptions: list[str] = field(default_factory=list)
-    """Which generated descriptions stand in the prompt, in this order: audio, video, audio_video (one text about
-    both). They come from the group `knowledge`."""
+    """Generated descriptions in the prompt, in this order: audio, video, audio_video (one text about both). They come
+    from the group `knowledge`."""
     descriptions_without_media: bool = False
-    """Show a description although `modalities` leaves out what it tells of, so that a model is told in words what it is
-    not given. Otherwise an ablation of audio leaves out the description of the audio too."""
+    """Keep the description of a modality that `modalities` leaves out. Otherwise an ablation of audio also removes the
+    description of the audio."""
     descriptions_position: DescriptionsPosition = DescriptionsPosition.after
-    """Whether they stand before or after the transcript."""
+    """Descriptions before or after the transcript."""
     max_description_words: int | None = field(None, least=1)
-    """Words of each description that are shown, from its beginning; null is all. Chinese characters count one by
+    """Maximum number of words of each description, from its beginning; null is all. Each Chinese character counts as
     one."""
     audio_description: dict[str, str] = field(default_factory=dict)
     """Wording around the description of the audio; `{text}` is replaced by it."""
@@ -77,16 +77,16 @@ class PromptingConfig:
     audio_video_description: dict[str, str] = field(default_factory=dict)
     """Wording around the description of both together; `{text}` is replaced by it."""
     cot: bool = False
-    """Ask for reasons before the answer (chain of thought); what is read is what stands after the last
-    `answer_marker`. There are no reasons to learn from, so the target of fine-tuning is the marker and the answer."""
+    """Ask for reasons before the answer (chain of thought); the answer is read after the last `answer_marker`. Datasets
+    have no reasons, so the target of fine-tuning is the marker and the answer."""
     cot_instruction: dict[str, str] = field(default_factory=dict)
     """Follows the question; `{marker}` is replaced by `answer_marker`."""
     answer_marker: dict[str, str] = field(default_factory=dict)
-    """Stands before the final answer."""
+    """Text before the final answer."""
     fewshot: FewshotConfig = field(default_factory=FewshotConfig)
     """Labelled training examples in the prompt."""
     max_text_tokens: int = field(1024, least=1)
-    """Budget for the prompt without the tokens of audio and video."""
+    """Maximum length of the prompt, without the tokens of audio and video."""
     too_long: TooLong = TooLong.shorten
     """Over the budget: shorten drops the least similar example first, then the oldest context turn, then the last words
     of the descriptions, then the transcript's first words, and counts it; refuse stops with the list of the

@@ -31,16 +31,16 @@ class TrainerConfig:
     name: str = field(MISSING, role="name", phase="training")
     """The choice of the group, for names of runs and for tables."""
     accelerator: Accelerator = Accelerator.auto
-    """The device: cpu or cuda; auto is CUDA where there is a device."""
+    """Device: cpu or cuda; auto is CUDA if there is a device."""
     max_epochs: int = field(3, phase="training", least=1)
-    """Epochs of training."""
+    """Number of training epochs."""
     max_batches: int | None = field(None, least=1)
-    """Batches an epoch, and batches of an evaluation, at the most; null is all. For trying things out: what is left out
-    is not scored."""
+    """Maximum number of batches of an epoch and of an evaluation; null is all. For trying things out: the rest is not
+    scored."""
     batch_size: int = field(8, phase="training", least=1)
-    """Clips of a batch of each process."""
+    """Clips per batch and process."""
     accumulate: int = field(1, phase="training", least=1)
-    """Batches whose gradients are added up for one optimiser step."""
+    """Batches whose gradients are accumulated for one optimiser step."""
     max_grad_norm: float = field(1.0, phase="training", above=0)
     """Norm to which gradients are clipped before an optimiser step."""
     devices: int = field(1, least=1)
@@ -48,34 +48,32 @@ class TrainerConfig:
     optimiser step then sees batch_size × accumulate × devices clips. Where srun or torchrun starts the processes, it is
     their number."""
     try_longest_batch: Switch = field(Switch.auto, role="runtime")
-    """Whether the longest clips are put into one batch, forward and backward, before anything else, so that too large a
-    batch is met at once. Changes no number. auto is on a GPU."""
+    """Run the longest clips forward and backward as one batch before training, so that running out of memory shows at
+    once. auto: on a GPU."""
     num_workers: str = field("auto", role="runtime")
-    """A number or auto. Processes that decode and encode clips beside each training one; 0 does it in the training
-    process. auto is 0 without a GPU, and otherwise up to 4, as far as there are cores."""
+    """Processes that decode and encode clips for each training process, a number or auto; 0 does it in the training
+    process. auto is 0 without a GPU, otherwise up to 4, limited by the cores."""
     prefetch: int = field(1, role="runtime", least=0)
-    """Batches that a thread has ready ahead of the model; 0 makes each when it is asked for. With num_workers the
-    workers do that."""
+    """Batches that a thread prepares ahead of the model; 0 is none. With num_workers the workers do that."""
     check_workers: int = field(2, role="runtime", least=1)
-    """Threads that decode every clip once at the start to find those that cannot be used."""
+    """Threads that decode every clip once at the start to find unusable ones."""
     clip_cache_gb: float = field(10.0, role="runtime", least=0)
-    """Gigabytes of decoded clips that are kept under cache_root, for all runs together; 0 decodes each clip each time.
-    What was last used longest ago goes first."""
+    """Size limit in GB of the cache of decoded clips under cache_root, which all runs share; 0 is no cache. The least
+    recently used clips are evicted."""
     encoder_cache: EncoderCache = field(EncoderCache.auto, role="rounding")
-    """What pretrained encoders that are not trained make of a clip is computed once and kept under cache_root, for all
-    epochs and runs. auto does so where it can: not with max_batches, and not beyond encoder_cache_gb or what the disk
-    has left. on refuses the run where it cannot."""
+    """Cache the outputs of frozen encoders under cache_root, for all epochs and runs. auto does so where possible: not
+    with max_batches, and not beyond encoder_cache_gb or the free disk space. on refuses the run where it is not."""
     encoder_cache_gb: float = field(50.0, role="runtime", least=0)
-    """Gigabytes of that, for all runs together. What was last used longest ago goes first."""
+    """Size limit in GB of that cache, which all runs share. The least recently used outputs are evicted."""
     log_every: int = field(5, role="logging", least=1)
-    """Optimiser steps between two rows of the log."""
+    """Optimiser steps between two logged rows."""
     save_every_steps: int | None = field(None, role="runtime", least=1)
-    """Optimiser steps between two savings of what resume=… continues from; null is by time alone. The end of an epoch
-    is always saved."""
+    """Optimiser steps between two checkpoints for resume=…; null is by time alone. The end of an epoch is always
+    saved."""
     save_every_minutes: float | None = field(10.0, role="runtime", above=0)
-    """Minutes between two savings; null is by steps alone."""
+    """Minutes between two checkpoints for resume=…; null is by steps alone."""
     compile: bool = field(False, phase="training")
-    """Train through torch.compile of the language model's layers: a minute or more at the start, faster steps after.
-    Worth it for long trainings on a GPU; on a CPU it needs a C++ compiler."""
+    """Train with torch.compile on the language model's layers: a minute or more at the start, then faster steps. Worth
+    it for long training on a GPU; on a CPU it needs a C++ compiler."""
     progress: bool = field(True, role="runtime")
-    """Progress bars."""
+    """Show progress bars."""

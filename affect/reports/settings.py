@@ -1,4 +1,4 @@
-"""Which settings of a run a number depends on, which must agree in a column, and selecting runs by them."""
+"""Settings that a result depends on: what must agree in a column, and selecting runs by them."""
 
 import shlex
 from collections import Counter
@@ -23,7 +23,7 @@ NAMES = {
 }
 
 CONTROL = "knowledge.control"
-"""Whoever reads of knowledge takes it for what was said of the clips: where it is not, no other key hides this one."""
+"""Key of the control. Readers take descriptions to be of the clip; where they are not, no other key may hide it."""
 
 # What of these has an effect is told by the keys that `_shown` gives in their place.
 RAW = ("prompting.descriptions", "prompting.descriptions_without_media", CONTROL, "knowledge.control_split")
@@ -38,10 +38,10 @@ SCORED_WITH, GENERATED_WITH = keys_used_by(Readout.score.value), keys_used_by(Re
 """Keys that one readout alone uses: the others have no value of it that could differ."""
 
 _OF_TRAINING = tuple({f"{key.split('.')[0]}." for key in keys_of(Phase.training)})
-"""How the keys of groups begin that say how a model is trained."""
+"""Prefixes of the groups that have keys for training alone."""
 
 LEADING = ("model.name", "tuning", "modalities")
-"""What a reader looks for first: leading columns where it varies, part of the heading where it does not."""
+"""Keys shown first: as leading columns where they vary, in the heading where they do not."""
 
 HEADLINE, ALL = "headline", "all"
 """What `metrics` may be beside names of metrics."""
@@ -49,7 +49,7 @@ HEADLINE, ALL = "headline", "all"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run folder, and what its numbers belong to."""
+    """A run folder, and the training that its results belong to."""
 
     summary: RunSummary
     state: str
@@ -64,7 +64,7 @@ class Run:
 
     @property
     def counts(self) -> bool:
-        """Whether it has numbers that will not change any more."""
+        """Whether it has final results."""
         return self.state == "finished" and self.summary.metrics is not None
 
     @property
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """The seed that made the model, which that of a later evaluation does not change."""
+        """The seed of the training, or of the run itself where there was none."""
         return (self.summary.config if self.training is None else self.training)["seed"]
 
     @property

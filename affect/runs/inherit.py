@@ -27,11 +27,11 @@ from affect.config.roles import MAY_DIFFER_IN_EVALUATION, MAY_DIFFER_ON_RESUME, 
 from affect.runs.run_folder import check_same_code, program_of, read
 
 LOCKED = (*groups_of(Phase.model, Phase.training), "experiment")
-"""What a run brings with it: a trained model is only itself with the wording and the towers it was trained with. An
-experiment may name any of them."""
+"""Groups that come with a run: a trained model needs the prompts and towers that it was trained with. An experiment may
+set any of them."""
 
 ENVIRONMENT = {"data_root": "AFFECT_DATA", "cache_root": "AFFECT_CACHE"}
-"""Environment variables that give ROOTS where no word does."""
+"""Environment variables for ROOTS, which words override."""
 
 
 def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
@@ -61,15 +61,7 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
         merged.datasets = {
             name: merged.datasets[name] if name in merged.datasets else raw.datasets[name] for name in raw.datasets
         }
-    absent = [key for key in keys if key.startswith("datasets.") and key.split(".")[1] not in merged.datasets]
-    if absent:
-        raise ConfigError(
-            "\n".join(
-                f"{key}: run={folder} is on {' and '.join(merged.datasets)}: to evaluate on another dataset choose it,"
-                f" dataset={key.split('.')[1]}"
-                for key in absent
-            )
-        )
+    _check_datasets(keys, merged, folder)
     for key in keys:
         if key not in ("dataset", "sweep", "hydra") and not key.startswith("hydra."):
             OmegaConf.update(merged, key, OmegaConf.select(raw, key), merge=False)
@@ -106,7 +98,7 @@ def _root(key: str, raw: DictConfig, run_cfg: DictConfig, given: list[str]) -> s
 
 
 def _move_datasets(cfg: DictConfig, data_root: str, cache_root: str) -> None:
-    """Sets the two places, and the roots of the datasets that lie in them."""
+    """Sets data_root and cache_root, and moves the roots of the datasets inside them."""
     for place, new in (("data_root", data_root), ("cache_root", cache_root)):
         for dataset in cfg.datasets.values():
             if Path(dataset.root).is_relative_to(cfg[place]):
@@ -161,12 +153,14 @@ def with_resume(raw: DictConfig, given: list[str]) -> DictConfig:
     return run_cfg
 
 
-def _check_datasets(keys: list[str], run_cfg: DictConfig, folder: Path) -> None:
-    absent = [key for key in keys if key.startswith("datasets.") and key.split(".")[1] not in run_cfg.datasets]
+def _check_datasets(keys: list[str], cfg: DictConfig, folder: Path) -> None:
+    """Raises ConfigError for keys of datasets that the configuration has not."""
+    absent = [key for key in keys if key.startswith("datasets.") and key.split(".")[1] not in cfg.datasets]
     if absent:
         raise ConfigError(
             "\n".join(
-                f"{key}: run={folder} is on {' and '.join(run_cfg.datasets)}, and has no dataset {key.split('.')[1]}"
+                f"{key}: run={folder} is on {' and '.join(cfg.datasets)}, and has no dataset {key.split('.')[1]}: to"
+                f" evaluate on another dataset choose it, dataset={key.split('.')[1]}"
                 for key in absent
             )
         )

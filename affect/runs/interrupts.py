@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import Any, TextIO
 
 BROKEN = (errno.EPIPE, errno.EIO, errno.EBADF)
-"""Of a stream that will never be read again: its reader has ended, its terminal has gone, it was closed."""
+"""Errors of a stream that nobody will read again: its reader ended, its terminal is gone, or it was closed."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM while no run was going on."""
+    """Ctrl-C or SIGTERM outside of a run."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -26,7 +26,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 asked: int | None = None
-"""The signal that was met last while no run was going on, in this call of `taken`."""
+"""The last signal outside of a run, in this call of `taken`."""
 
 
 def _interrupt(signum: int, _: Any) -> None:
@@ -37,8 +37,8 @@ def _interrupt(signum: int, _: Any) -> None:
 
 @contextlib.contextmanager
 def taken() -> Iterator[None]:
-    """While the block runs, Ctrl-C and SIGTERM raise Interrupted, and what is printed where nobody reads it is lost
-    instead of raising an error. A run takes the signals over from here and gives them back."""
+    """While the block runs, Ctrl-C and SIGTERM raise Interrupted, and printing to a closed stream is ignored. A run
+    takes over the signals and gives them back."""
     global asked
     asked = None
     before: dict[int, Any] = {}
@@ -58,8 +58,8 @@ def taken() -> Iterator[None]:
 
 
 class Lasting:
-    """A text stream to which one can go on writing when its reader has ended (`… | tee log`, of which Ctrl-C ends tee
-    first) or its disk is full. What then is written is lost."""
+    """A text stream that ignores writing after its reader has ended (`… | tee log`, where Ctrl-C ends tee first) or its
+    disk is full."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -17,7 +17,7 @@ from affect.config.logs import LOG, is_first
 from affect.data.files import write_json
 
 LOG_LINES = 20
-"""Last lines of the log that a failed run's status.json repeats."""
+"""Number of last lines of the log that status.json of a failed run repeats."""
 
 HEARTBEAT = 10.0
 """Seconds between two heartbeats."""
@@ -28,8 +28,8 @@ slow."""
 
 
 class Stopped(BaseException):
-    """The user or the machine asked the run to end (Ctrl-C, SIGTERM). Not an Exception: nothing between here and the
-    program's end may take it for a failure of one job and go on with the next."""
+    """The run was asked to end (Ctrl-C, SIGTERM). Not an Exception, so that it is not handled as the failure of one
+    job, after which the next one starts."""
 
     def __init__(self, signum: int, folder: Path) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -37,8 +37,8 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """What became of Ctrl-C and SIGTERM. They raise Stopped where they arrive, unless somebody has promised, with
-    `deferred`, to look at `requested` before long; a second one does not wait for it."""
+    """Handler of Ctrl-C and SIGTERM. They raise Stopped at once, or, while `deferred` is set, only set `requested`,
+    which training looks at after every step; a second signal raises in any case."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,8 +61,8 @@ class Stop:
             print("\nStopping after this step; once more stops at once.", file=sys.stderr, flush=True)
 
     def take_signals(self) -> dict[int, Any]:
-        """Makes this what Ctrl-C and SIGTERM call; returns what they called before. Nothing in a thread that is not the
-        main one, where Python does not allow it."""
+        """Makes this the handler of Ctrl-C and SIGTERM and returns the previous ones. Does nothing outside of the main
+        thread, where Python does not allow it."""
         if threading.current_thread() is not threading.main_thread():
             return {}
         asked = [signal.SIGINT, signal.SIGTERM]
@@ -79,8 +79,8 @@ class Stop:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Stop]:
-    """Keeps status.json true while the block runs: running, then finished, stopped or failed with the reason; and keeps
-    what is said in log/run.log."""
+    """Keeps status.json up to date while the block runs: running, then finished, stopped or failed with the reason; and
+    writes messages to log/run.log."""
     stop = Stop(folder)
     if not is_first():
         with _signals(stop):
@@ -139,7 +139,7 @@ def running(folder: Path) -> Iterator[Stop]:
 
 
 class _RunLog(logging.FileHandler):
-    """A full disk is met, and reported, by those who have a result to write: not with a stack trace for every line."""
+    """Log file that ignores a full disk, which is reported where results are written."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exception(), OSError):
@@ -186,7 +186,7 @@ def now() -> str:
 
 
 def _boot_id() -> str | None:
-    """What distinguishes this start of the machine from others; None where the system does not say."""
+    """Identifier of this boot of the machine; None where the system has none."""
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.is_file() else None
 

@@ -3,20 +3,20 @@
 A folder explains itself:
 
     config.yaml        the resolved configuration; `evaluate.py run=…` composes from it
-    status.json        running (with a heartbeat), finished, stopped or failed, and why
+    status.json        running (with a heartbeat), finished, stopped or failed, and the reason
     environment.json   command, commit and whether the tree was clean, versions, machine
     data.json          per dataset and split: expected, excluded, used, hash of the ids
     clips.json.gz      of a training: ids, windows and hashes of its clips, which later runs compare theirs with
-    priors.json        training examples of each class, by task; an evaluation has those its answers are adjusted by
+    priors.json        number of training examples of each class by task; in an evaluation, those used for adjustment
     exclusions.csv     every record that was left out, with the reason
     log/metrics.csv    what was logged during training
-    log/run.log        what was said, warnings and the stack trace of a failure
+    log/run.log        messages, warnings and the stack trace of a failure
     checkpoints/       best.ckpt and last.ckpt: trained weights, buffers and optimiser
     predictions.jsonl  one prediction a line; every number can be computed again from it
-    content_free.json  with evaluation.calibration=contextual, what the model answers when nothing is shown
-    metrics.json       the numbers, with how many rows they stand on
-    knowledge.json     where prompts show descriptions: who made them, and what they cost
-    leak.json          the same: what they give away
+    content_free.json  with evaluation.calibration=contextual, the answers to prompts without content
+    metrics.json       the results, with the number of rows behind each
+    knowledge.json     if prompts show descriptions: who generated them, and their cost
+    leak.json          likewise: what they reveal about the label
 """
 
 import contextlib
@@ -70,20 +70,20 @@ OUTPUTS = (
     *("metrics.json", "predictions.jsonl", "data.json", "exclusions.csv", "priors.json", "content_free.json"),
     *("knowledge.json", "leak.json", "log/metrics.csv", "log/run.log"),
 )
-"""What a run writes beside config.yaml, environment.json, status.json and its checkpoints."""
+"""Outputs of a run beside config.yaml, environment.json, status.json and checkpoints."""
 
 NAMED = 4
-"""Keys that a sentence about two configurations names."""
+"""Number of keys that a message about two configurations names."""
 
 
 def create(cfg: Config, program: str, job_folder: str | None) -> Path:
-    """Makes the folder of a new run and writes what is known at its start.
+    """Makes the folder of a new run and writes config.yaml and environment.json.
 
-    With resume=… it is that folder, and environment.json tells of it; its config.yaml gets the places and the settings
-    without effect on numbers that are given now. A process that follows another one is given that one's, and writes
-    nothing. `job_folder` is the one a multirun gave this job (`check_unused` says when it is refused); otherwise the
-    name says when, what and on what, and a number is added where that name is taken: making the folder is what decides
-    between two runs of the same second.
+    With resume=… it is that folder: environment.json gets an entry, and config.yaml the places and the settings without
+    effect on results that are given now. A process that follows another one gets that one's folder and writes nothing.
+    `job_folder` is the folder of this job of a multirun (`check_unused` says when it is refused). Otherwise the name
+    has time, program, data and model, and a number where that name is taken; making the folder decides between two runs
+    of the same second.
     """
     if not is_first():
         return Path(os.environ[FOLLOWED])
@@ -110,8 +110,8 @@ def create(cfg: Config, program: str, job_folder: str | None) -> Path:
 
 
 def check_unused(folder: Path, cfg: Config) -> None:
-    """Raises ConfigError where `folder` is that of a run whose place a new run of `cfg` must not take: one of another
-    configuration, one that is finished or running, and one that has saved a training."""
+    """Raises ConfigError where `folder` belongs to a run that a new run of `cfg` must not replace: one with another
+    configuration, a finished or running one, and one with checkpoints."""
     if not (folder / "config.yaml").is_file():
         return
     remedy = "choose another folder (hydra.sweep.dir), or delete this one"
@@ -139,8 +139,8 @@ def check_unused(folder: Path, cfg: Config) -> None:
 
 
 def is_done(folder: Path, cfg: Config) -> bool:
-    """Whether `folder` has the numbers of a finished run of just this configuration, made by the code that is there
-    now: a multirun that is started again does not run it a second time."""
+    """Whether `folder` has the results of a finished run of this configuration and the present code, so that a repeated
+    multirun skips it."""
     try:
         return (
             (folder / "metrics.json").is_file()
@@ -161,7 +161,7 @@ def _differences(folder: Path, cfg: Config) -> dict[str, tuple[Any, Any]]:
 
 
 def was_resumed(folder: Path) -> bool:
-    """Whether the run of `folder` is being continued by resume=…: only then is what it has saved taken up."""
+    """Whether the run of `folder` is continued by resume=…: only then are its checkpoints used."""
     return bool(_read_json(folder / "environment.json")["resumed"])
 
 
@@ -182,7 +182,7 @@ def _make_new(root: Path, stem: str) -> Path:
 
 
 def environment(program: str) -> dict[str, Any]:
-    """What a number depends on beside the configuration."""
+    """Program, versions, commit and machine: what results depend on beside the configuration."""
     versions = {}
     for name in LIBRARIES:
         try:
@@ -216,8 +216,8 @@ def _commit() -> dict[str, Any]:
 
 @cache
 def code_sha256() -> str:
-    """Of affect's own source, when it was first asked for: whether two runs had the same code, also where there is no
-    git or the tree was dirty."""
+    """Hash of affect's source when first called. It tells whether two runs had the same code, also without git and with
+    a modified tree."""
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -226,7 +226,7 @@ def code_sha256() -> str:
 
 
 def expected(parts: list[Part], split: str) -> dict[str, int]:
-    """Rows that the annotations of a split have, by dataset."""
+    """Number of rows in the annotations of a split, by dataset."""
     return {part.dataset: part.expected for part in parts if part.split == split}
 
 
@@ -245,7 +245,7 @@ def write_results(
     lost: dict[str, str],
     validation: dict[str, Any] | None = None,
 ) -> None:
-    """Writes what a run found: predictions, numbers, and what they stand on.
+    """Writes the results of a run: predictions, metrics, and the counts behind them.
 
     `summary` is that of affect.evaluation.metrics.summary, to which every task gets the counts of its dataset's
     evaluated split (`bad_rows` where rows of the annotations are wrong and left out). `validation` is what a training
@@ -358,16 +358,16 @@ def check_same_data(folder: Path, parts: list[Part], contents: Contents) -> None
 
 
 SHOWN = 3
-"""Changed clips that a message names."""
+"""Number of changed clips that a message names."""
 
 
 def program_of(folder: Path) -> str:
-    """train or evaluate: what made the run folder."""
+    """train or evaluate: the program that made the run folder."""
     return _read_json(folder / "environment.json")["program"]
 
 
 def check_same_code(folder: Path) -> list[str]:
-    """What of code and libraries is not as it was when the run of `folder` was begun, a phrase each."""
+    """A phrase for each difference in code and libraries since the run of `folder` began."""
     then = _read_json(folder / "environment.json")
     now = environment(then["program"])
     changed = []
@@ -417,7 +417,7 @@ def read_predictions(folder: Path) -> list[Prediction]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What tables need of a run folder."""
+    """The contents of a run folder that tables need."""
 
     folder: Path
     config: dict[str, Any]
@@ -426,7 +426,7 @@ class RunSummary:
 
     @property
     def model(self) -> str:
-        """The name of the model; of one that is served also the name it has there, which is what tells it apart."""
+        """The name of the model, for a server with the name of the served model."""
         model = self.config["model"]
         return f"{model['name']} {model['served']}" if "served" in model else model["name"]
 
@@ -459,7 +459,7 @@ def read(folder: Path) -> RunSummary:
 
 
 KEYS = frozenset(field.name for field in fields(Config) if field.default is MISSING)
-"""What the configuration of every run has: the groups. A key that came later has its default in an older run."""
+"""Keys that the configuration of every run has: the groups. Older runs have the default of a newer key."""
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -154,18 +154,8 @@ def _unresolved(node: DictConfig) -> Any:
     return OmegaConf.to_container(node, resolve=False)
 
 
-def points(words: Sequence[str]) -> list[list[str]]:
-    """The jobs of a multirun of these words of a command line, each as the list of its own words: Hydra's expansion of
-    a,b, choice(), range() and glob(), of hydra.sweeper.params in a sweep= file too.
-
-    Raises ConfigError where a word has no values, and what Hydra raises for words that no job could have.
-    """
-    return Composer(words).points()
-
-
 def values_of(override: Override) -> list[Any]:
-    """The values of a word that can be counted, as Hydra's grammar has them. Raises ConfigError where there are
-    none."""
+    """The values of a swept word, as Hydra's grammar has them. Raises ConfigError where there are none."""
     assert override.input_line is not None
     try:
         values = list(override.sweep_iterator())
@@ -178,7 +168,7 @@ def values_of(override: Override) -> list[Any]:
 
 @contextlib.contextmanager
 def _empty_choice_named() -> Iterator[None]:
-    """Hydra cannot read a choice() of nothing, and says so as it does of brackets that are not closed."""
+    """Hydra reports choice() without values as a syntax error; this gives the reason."""
     try:
         yield
     except OverrideParseException as error:
@@ -193,7 +183,7 @@ def no_values(word: str) -> str:
 
 
 def distinct(all_points: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Of every point the words that not all of them have: what it is told from the others by."""
+    """The words of every point that not all points have."""
     common = set.intersection(*map(set, all_points)) if len(all_points) > 1 else set()
     return [[word for word in point if word not in common] for point in all_points]
 
@@ -248,7 +238,7 @@ def check_deltas(given: Sequence[str]) -> None:
 
 
 NAMED = 5
-"""Points a sentence names with their words; more are named by their numbers."""
+"""Number of points that a message names with their words; more are named by number."""
 
 
 def check(all_points: Sequence[list[str]], sound: Callable[[list[str]], T], given: Sequence[str]) -> list[T]:

@@ -1,35 +1,26 @@
-"""The jobs of a multirun, and the table of their results."""
+"""Running the jobs of a multirun."""
 
 import contextlib
-import csv
 import gc
-import io
-import json
 import os
-import re
-import shlex
 import signal
 import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-from affect.config import ConfigError, NothingAnswered, WriteError
+from affect.config import ConfigError
 from affect.config.hydra_errors import REFUSALS, refusal
-from affect.config.roles import NEUTRAL, is_one_of
-from affect.data.files import write_atomic, write_json
-from affect.data.tables import for_spreadsheets
+from affect.data.files import write_json
 from affect.runs import interrupts
 from affect.runs.interrupts import Interrupted
-from affect.runs.lifecycle import state
-from affect.runs.sweep_points import distinct
+from affect.runs.jobs import jobs, print_table, read_note, write_table
 
 
 @dataclass(slots=True)
@@ -45,8 +36,8 @@ class Sweep:
 
 
 class JobFailed(Exception):
-    """What the launcher is given instead of a job's own exception: it keeps it until the last job has ended, and that
-    one would keep the model and everything else its stack trace can reach."""
+    """Raised to the launcher in place of a job's own exception. The launcher keeps it until the last job has ended, and
+    the original would keep the model and everything else that its stack trace reaches."""
 
 
 def launch(sweep: Sweep, start: Callable[[], None]) -> None:
@@ -75,8 +66,8 @@ def launch(sweep: Sweep, start: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def _checked_once() -> Iterator[None]:
-    """Keeps Hydra's own sweeper from composing every point before the first job, a third of a second each: the check of
-    sweep_points has done that, and more."""
+    """Keeps Hydra's sweeper from composing every point before the first job, a third of a second each: sweep_points has
+    checked them already."""
     theirs = BasicSweeper.validate_batch_is_legal
     BasicSweeper.validate_batch_is_legal = lambda *_: None  # type: ignore[method-assign]
     try:
@@ -94,11 +85,11 @@ def run_job(
     given: Sequence[str],
     claim: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Runs one job in its run folder, so that the table and status.json are true whatever becomes of it.
+    """Runs one job in its run folder, and keeps the table and status.json up to date however it ends.
 
-    `do` may raise anything. What it could not do is printed, and raised as JobFailed; what is no Exception (Ctrl-C)
-    is handed on, and ends the multirun. `claim` raises ConfigError where the folder is that of another run, which is
-    left as it is, and says whether the job is done already.
+    `do` may raise anything. Exceptions are printed and raised as JobFailed; others (Ctrl-C) are passed on and end the
+    multirun. `claim` returns whether the job is done already, and raises ConfigError where the folder belongs to
+    another run, which stays as it is.
     """
     process = {"started": datetime.now(UTC).isoformat(timespec="seconds"), "pid": os.getpid()}
     try:
@@ -114,7 +105,7 @@ def run_job(
     note = {"number": number, "words": words, **process, "host": socket.gethostname()}
     if done:
         print(f"#{number}: {folder} is finished, with this configuration and code: its numbers are kept", flush=True)
-        before = _read(folder / "job.json") if (folder / "job.json").is_file() else {}
+        before = read_note(folder / "job.json") if (folder / "job.json").is_file() else {}
         write_json(folder / "job.json", note | before | {"number": number, "words": words})
         write_table(jobs(sweep.folder, sweep.points), sweep.folder)
         return
@@ -147,13 +138,13 @@ def run_job(
 
 
 def _end(folder: Path, status: dict[str, Any]) -> None:
-    """Writes status.json where the program has not done so itself: it ended before it had begun its run."""
+    """Writes status.json for a program that ended before its run had begun."""
     if not (folder / "status.json").is_file():
         write_json(folder / "status.json", status | {"ended": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
 def _free_memory() -> None:
-    """The next job needs what this one held: a model and its optimiser refer to each other in circles."""
+    """Frees the memory of the previous job: a model and its optimiser refer to each other in circles."""
     gc.collect()
     # What is left is libraries and what jobs share; going through all of it again after every job took a third of a
     # second. It is still freed when nothing refers to it any more: pretrained models hold no circles.
@@ -161,279 +152,3 @@ def _free_memory() -> None:
     torch = sys.modules.get("torch")  # a job that never came as far as importing it has nothing there
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    number: int
-    state: str
-    """finished, failed, refused (configuration or data), stopped, killed, running, not begun."""
-    words: list[str]
-    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By task, as `meld.emotion`: the headline's `metric` and its `value`, None where that is undefined."""
-    split: str | None = None
-    """What `metrics` are of."""
-    validation: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The same of the validation that a training has chosen its checkpoint by."""
-    selection: float | None = None
-    """All of that validation in one number, of which more is better."""
-    best: bool = False
-    """Whether it is one of the runs of the best setting, by `selection` (`choice`)."""
-    seconds: float | None = None
-    folder: str | None = None
-    """Inside the multirun's."""
-    error: str | None = None
-    """Its first line."""
-
-
-def jobs(folder: Path, all_points: Sequence[list[str]]) -> list[Job]:
-    """The jobs of the multirun in `folder` by number: those that have a run folder, and of `all_points` the rest."""
-    folders = _begun(folder)
-    planned = dict(enumerate(all_points))
-    all_jobs = []
-    for number in sorted(planned.keys() | folders.keys()):
-        words = planned.get(number, [])  # a sweeper that chooses as it goes has planned none
-        if number in folders:
-            try:
-                all_jobs.append(_job(number, words, folder, folders[number]))
-            except ConfigError as error:
-                # One damaged folder must not end the other jobs, each of which has the table written.
-                name = str(folders[number].relative_to(folder))
-                all_jobs.append(Job(number=number, state="failed", words=words, folder=name, error=str(error)))
-        else:
-            all_jobs.append(Job(number=number, state="not begun", words=words))
-    best = _best(all_jobs)
-    return [replace(job, best=True) if job.number in best else job for job in all_jobs]
-
-
-def _setting(job: Job) -> tuple[str, ...]:
-    """The words of a job that may have changed its numbers, but for the seed."""
-    keys = {word: word.lstrip("+~").split("=", 1)[0] for word in job.words}
-    return tuple(w for w, key in keys.items() if key not in ("seed", "sweep") and not is_one_of(key, NEUTRAL))
-
-
-def _settings(all_jobs: Sequence[Job]) -> dict[tuple[str, ...], list[Job]]:
-    """The finished jobs by the words of their setting that not all jobs have."""
-    settings: dict[tuple[str, ...], list[Job]] = {}
-    for job, words in zip(all_jobs, distinct([_setting(job) for job in all_jobs]), strict=True):
-        if job.state == "finished":
-            settings.setdefault(tuple(words), []).append(job)
-    return settings
-
-
-def _best(all_jobs: Sequence[Job]) -> set[int]:
-    """The numbers of the jobs of the best setting: the one with the greatest mean of `selection` over its seeds. None
-    where only seeds differ, and where validations are of different tasks or data and cannot be compared."""
-    settings = _settings(all_jobs)
-    tasks = {
-        tuple((task, numbers["metric"]) for task, numbers in job.validation.items())
-        for job in all_jobs
-        if job.validation
-    }
-    about_data = any(
-        word.lstrip("+~").startswith(("dataset=", "datasets.", "evaluation.selection="))
-        for words in settings
-        for word in words
-    )
-    if len(settings) < 2 or len(tasks) != 1 or about_data:
-        return set()
-    means = {
-        words: fmean(job.selection for job in those)
-        for words, those in settings.items()
-        if all(job.selection is not None for job in those)
-    }
-    return {job.number for job in settings[max(means, key=means.__getitem__)]} if means else set()
-
-
-def choice(all_jobs: Sequence[Job]) -> list[str]:
-    """What is said of choosing a setting by these jobs: which number may be used, and the best one by it. Nothing where
-    only seeds differ."""
-    settings = _settings(all_jobs)
-    if len(settings) < 2:
-        return []
-    keys = ", ".join(dict.fromkeys(word.split("=", 1)[0] for words in settings for word in words))
-    splits = " and ".join(sorted({str(job.split) for job in all_jobs if job.split is not None}))
-    if not any(job.validation for job in all_jobs):
-        if splits == "val":
-            return [
-                f"Points differ in {keys}. A point may be chosen by these numbers: they are of the validation split."
-            ]
-        return [
-            f"Points differ in {keys}, and all numbers are of the {splits or 'test'} split: who chooses a point by them"
-            " chooses on the test data. For numbers to choose by give evaluation.split=val."
-        ]
-    lines = [
-        f"Points differ in {keys}: choose one by its validation numbers (val) alone; those of the {splits} split are"
-        " for the point that was chosen."
-    ]
-    best = [job for job in all_jobs if job.best]
-    if not best:
-        return [*lines, "No best point is named: their validations are of different data or tasks, or there are none."]
-    mean = fmean(job.selection for job in best if job.selection is not None)
-    [words] = [words for words, those in settings.items() if best[0] in those]
-    numbers = [
-        f"{split} {task} {metric} {_mean(best, column)}"
-        for column in _metric_columns(best)
-        for split, task, metric in [column]
-    ]
-    seeds = f", means over {len(best)} runs" if len(best) > 1 else ""
-    which = ", ".join(f"#{job.number}" for job in best)
-    return [
-        *lines,
-        f"Best by validation: {' '.join(words) or 'what all points have'} ({which}), selection {mean:.4f}:"
-        f" {', '.join(numbers)}{seeds}",
-    ]
-
-
-def _mean(those: Sequence[Job], column: tuple[str, str, str]) -> str:
-    values = [_value(job, *column) for job in those]
-    numbers = [value for value in values if isinstance(value, float | int)]
-    return f"{fmean(numbers):.4f}" if len(numbers) == len(values) else "undefined"
-
-
-def _begun(folder: Path) -> dict[int, Path]:
-    """The run folders by the numbers of their jobs: as their job.json says, wherever hydra.sweep.subdir has put them,
-    and as their names do."""
-    named = [(int(match[1]), path) for path in folder.glob("*/") if (match := re.match(r"(\d+)_", path.name))]
-    noted = [(_read(path)["number"], path.parent) for path in folder.rglob("job.json")]
-    # Where one number has been given twice, to jobs of two multiruns into one folder, the later one counts.
-    return dict(sorted([*named, *noted], key=lambda entry: entry[1].stat().st_mtime))
-
-
-def _job(number: int, words: list[str], sweep: Path, folder: Path) -> Job:
-    note = _read(folder / "job.json") if (folder / "job.json").is_file() else None
-    if (folder / "status.json").is_file():
-        status = _read(folder / "status.json")
-        now = state(status)
-    else:
-        status = {}
-        now = "running" if note is not None and _is_alive(note) else "killed"
-    error = None
-    if now == "failed":
-        error = (status["error"].splitlines() or [""])[0]
-        if error.split(":", 1)[0] in _refusal_names():
-            now = "refused"
-    seconds = None
-    if "ended" in status and "started" in status:
-        # The run's own beginning is later than the job's: it comes after annotations were read and libraries imported.
-        # Of a run that was stopped, and continued by another process, it is the time of the latter.
-        same = note is not None and note["pid"] == status["pid"]
-        began = (note if same else status)["started"]
-        seconds = (datetime.fromisoformat(status["ended"]) - datetime.fromisoformat(began)).total_seconds()
-    results: dict[str, Any] = {}
-    if now == "finished" and (folder / "metrics.json").is_file():
-        results = _read(folder / "metrics.json")
-    validation = results.get("validation") or {}
-    return Job(
-        number=number,
-        state=now,
-        words=words if note is None else note["words"],
-        metrics=_headlines(results),
-        split=results.get("split"),
-        validation=_headlines(validation),
-        selection=validation.get("selection"),
-        seconds=seconds,
-        folder=str(folder.relative_to(sweep)),
-        error=error,
-    )
-
-
-def _headlines(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    tasks = results.get("tasks", {}).items()
-    return {task: {"metric": numbers["headline"], "value": numbers["value"]} for task, numbers in tasks}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}): restore the file, or delete {path.parent}") from error
-
-
-def _is_alive(note: dict[str, Any]) -> bool:
-    """Whether the process of a job that has not yet begun its run is there; one on another machine is believed to."""
-    if note["host"] != socket.gethostname():
-        return True
-    try:
-        os.kill(note["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # of another user, but there
-    return True
-
-
-def _refusal_names() -> set[str]:
-    """Names of the exceptions that say that configuration or data cannot be used."""
-    kinds = [kind for kind in REFUSALS if kind not in (WriteError, NothingAnswered)]
-    for kind in kinds:
-        kinds += kind.__subclasses__()
-    return {kind.__name__ for kind in kinds}
-
-
-def write_table(all_jobs: Sequence[Job], folder: Path) -> None:
-    """Writes jobs.json and jobs.csv. In the latter `words` are quoted for a shell, `best` marks the runs of the setting
-    that is best by validation, and every headline metric of a task has a column, those of the validation first, e.g.
-    `val meld.emotion weighted_f1` and `test meld.emotion weighted_f1`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    columns = _metric_columns(all_jobs)
-    out = io.StringIO()
-    writer = csv.writer(out)
-    headings = [" ".join(column) for column in columns]
-    writer.writerow(["number", "state", "words", "best", "val selection", *headings, "seconds", "folder", "error"])
-    for job in all_jobs:
-        numbers = [job.selection, *(_value(job, *column) for column in columns)]
-        first = [job.number, job.state, shlex.join(job.words), "best" if job.best else ""]
-        writer.writerow(map(for_spreadsheets, [*first, *numbers, job.seconds, job.folder, job.error]))
-    write_json(folder / "jobs.json", [asdict(job) for job in all_jobs])
-    write_atomic(folder / "jobs.csv", out.getvalue())
-
-
-def _metric_columns(all_jobs: Sequence[Job]) -> list[tuple[str, str, str]]:
-    """(split, task, metric) of all jobs, the validation first: a point may have a task, or a headline, that others have
-    not."""
-    validation = [("val", task, numbers["metric"]) for job in all_jobs for task, numbers in job.validation.items()]
-    results = [
-        (job.split or "test", task, numbers["metric"]) for job in all_jobs for task, numbers in job.metrics.items()
-    ]
-    return list(dict.fromkeys([*validation, *sorted(results, key=lambda column: column[0] != "val")]))
-
-
-def _value(job: Job, split: str, task: str, metric: str) -> float | str | None:
-    numbers = (
-        job.metrics if split == (job.split or "test") and job.metrics else job.validation if split == "val" else {}
-    )
-    if task not in numbers or numbers[task]["metric"] != metric:
-        return None
-    value = numbers[task]["value"]
-    return "undefined" if value is None else value
-
-
-def print_table(all_jobs: Sequence[Job], folder: Path) -> None:
-    """Prints the table. Of every job's words it shows those that not all jobs have; the best setting has a star."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    columns = _metric_columns(all_jobs)
-    table = Table(title="Jobs")
-    for heading in ("#", "state", "words", *(" ".join(column) for column in columns), "seconds", "error"):
-        right = heading in ("#", "seconds") or " " in heading
-        table.add_column(heading, justify="right" if right else "left", overflow="fold")
-    for job, own_words in zip(all_jobs, distinct([job.words for job in all_jobs]), strict=True):
-        numbers = [_value(job, *column) for column in columns]
-        cells = [
-            f"{'* ' if job.best else ''}{job.number}",
-            job.state,
-            " ".join(own_words),
-            *("" if n is None else n if isinstance(n, str) else f"{n:.4f}" for n in numbers),
-            "" if job.seconds is None else f"{job.seconds:.0f}",
-            job.error or "",
-        ]
-        # Text, since rich takes [a,b] of a list for a style.
-        table.add_row(*(Text(cell) for cell in cells))
-    # Where there is no terminal, rich assumes 80 columns and would break every number in two.
-    console = Console() if Console().is_terminal else Console(width=140)
-    console.print(table)
-    for line in (*choice(all_jobs), f"{folder / 'jobs.csv'}"):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -57,20 +57,20 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where a training stands."""
+    """Progress of a training."""
 
     epoch: int
     batches: int
-    """Of `epoch`, that are done."""
+    """Finished batches of `epoch`."""
     step: int
-    """Optimiser steps that are done."""
+    """Finished optimiser steps."""
 
 
 START = Position(epoch=0, batches=0, step=0)
 
 
 def position(folder: Path) -> Position:
-    """Where the run in `folder` can go on; START where it was stopped before anything was saved.
+    """Where the run in `folder` can be continued; START where nothing was saved.
 
     Raises ConfigError where what was saved cannot be read.
     """
@@ -90,7 +90,7 @@ def position(folder: Path) -> Position:
 
 
 def random_states() -> dict[str, Any]:
-    """The states of every generator that training draws from, in types that a restricted unpickler reads."""
+    """The states of all random generators of training, in types that a restricted unpickler reads."""
     name, keys, *rest = np.random.get_state()
     version, numbers, gauss = random.getstate()
     return {
@@ -123,7 +123,7 @@ class SaveState(L.Callback):
         self.done: dict[str, int] = {}
         self.leaving = False
         self.states: list[dict[str, Any]] | None = None
-        """To be put back, by process, at the first batch after a resume."""
+        """Random states by process, restored at the first batch after a resume."""
 
     @property
     def state_key(self) -> str:
@@ -189,7 +189,7 @@ class SaveState(L.Callback):
         return by_steps or (minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes)
 
     def _agreed(self, trainer: L.Trainer, wish: bool) -> bool:
-        """What the processes do together: saving waits for all of them, and their clocks differ."""
+        """Whether any process wants it: all have to save together, and their clocks differ."""
         return trainer.strategy.reduce_boolean_decision(wish, all=False) if trainer.world_size > 1 else wish
 
     def _save(self, trainer: L.Trainer, epoch: int, batches: int) -> None:

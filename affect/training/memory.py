@@ -22,8 +22,8 @@ from affect.prompting.messages import Example
 from affect.training.checkpointing import random_states, set_random_states
 
 SAFE = 0.8
-"""Share of the free memory that estimated activations may take. The rest is for what the estimate leaves out: towers,
-logits, fragmentation."""
+"""Share of the free memory that the estimated activations may take. The rest is for towers, logits and fragmentation,
+which the estimate leaves out."""
 
 GIGABYTE = 1e9
 
@@ -64,7 +64,7 @@ def _layer_bytes(config: Any, width: int, dropout: bool, eager_tokens: int) -> f
 
 
 def language_part(model: nn.Module, cfg: Config) -> PreTrainedModel:
-    """The module whose layers gradient checkpointing is about."""
+    """The module whose layers are checkpointed."""
     return model.language if isinstance(cfg.model, ComposedConfig) else model.backbone
 
 
@@ -79,7 +79,7 @@ def checkpoint_layers(part: PreTrainedModel, on: bool) -> None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory of a GPU that nobody uses, and that torch has reserved and does not use."""
+    """Free memory of a GPU, with what torch has reserved and does not use."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
@@ -159,7 +159,7 @@ def _try(learner: Learner, batch: Batch, cfg: Config, device: torch.device) -> N
 
 
 def _fits(learner: Learner, batch: Batch, cfg: Config, device: torch.device) -> bool:
-    """Whether the memory suffices for a step of this batch."""
+    """Whether a training step of this batch fits into memory."""
     model = learner.module
     modes = {module: module.training for module in model.modules()}
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
@@ -212,7 +212,7 @@ def _free(device: torch.device) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is no memory left, on a GPU or for the CPU."""
+    """Whether an error means out of memory, on a GPU or a CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error)
@@ -226,7 +226,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def explained(cfg: Config) -> Iterator[None]:
-    """Makes a ConfigError, with what to set, of running out of memory in the block."""
+    """Turns running out of memory in the block into a ConfigError that says what to set."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -54,7 +54,7 @@ lost: list[str] = []
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """What a process needs to know to take part in a run."""
+    """What a follower needs to take part in a run."""
 
     folder: str
     host: str
@@ -62,7 +62,7 @@ class Call:
     """Where the first process listens."""
     store_port: int
     token: str
-    """Shows that a connection is from one of the run's processes."""
+    """Proves that a connection comes from a process of the run."""
 
 
 class Watch(threading.Thread):
@@ -98,7 +98,7 @@ class Watch(threading.Thread):
 
 
 class Followers(Watch):
-    """What the first process knows of the others."""
+    """The first process's view of the others."""
 
     def __init__(
         self, listening: socket.socket, call: Call, place: Place, children: dict[int, subprocess.Popen]
@@ -199,7 +199,7 @@ class Followers(Watch):
         os._exit(128 + number)
 
     def _ended(self, rank: int, how: str = "is gone without a word") -> None:
-        """Notes that a process is gone that had not said that it would go."""
+        """Notes that a process has ended without a report."""
         self.done.add(rank)
         last = ""
         if self.place.started_by != "affect":
@@ -216,7 +216,7 @@ class Followers(Watch):
         self.reports.append({"rank": rank, "failed": f"{how}{last}", "log": str(log), "symptom": False})
 
     def _worst(self) -> Exception:
-        """The reason to be told, of all reports: one that is not the consequence of another process's end."""
+        """The cause among all reports: one that is not the consequence of another process's end."""
         report = next((report for report in self.reports if not report["symptom"]), self.reports[0])
         if report.get("refused"):
             return ConfigError(report["failed"])
@@ -254,7 +254,7 @@ class Followers(Watch):
             connection.close()
 
     def last_words(self, reason: str, state: str = "failed", **more: str) -> None:
-        """Leaves the run folder as it would be had the main thread been able to."""
+        """Writes status.json in place of the main thread, which cannot."""
         super().last_words(reason)
         more = more or {"error": reason}
         path = Path(self.call.folder) / "status.json"
@@ -271,7 +271,7 @@ def is_symptom(error: BaseException) -> bool:
 
 
 class Leader(Watch):
-    """What a follower knows of the first process: whether it is there."""
+    """A follower's view of the first process: whether it is there."""
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__()

@@ -73,7 +73,7 @@ def test_families_and_mistakes() -> None:
     assert "finetuning.method  (lora|rslora|dora|pissa, default lora)" in explain("finetuning")
     assert "Scaled by alpha / √rank" in explain("finetuning")
     assert "knowledge.also  (list[none|cues|mllm|server|file], default [])" in explain("knowledge")
-    assert "trainer.max_batches  (int | null, default null)" in explain("trainer")
+    assert "trainer.max_batches  (int | null, at least 1, default null)" in explain("trainer")
     assert "trainer.progress  (bool, default true)  [runtime]" in explain("trainer")
     assert "  [location]" in explain("run") and "  [data location]" in explain("dataset")
     for family, schema in FAMILIES.items():

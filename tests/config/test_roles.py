@@ -83,7 +83,13 @@ OF_TRAINERS = (
     "compile",
 )
 MAY_CHANGE_NUMBERS = {
-    *("modalities", "seed", *(f"model.{key}" for key in OF_MODELS), *(f"datasets.*.{key}" for key in OF_DATASETS)),
+    *(
+        "modalities",
+        "intervention",
+        "seed",
+        *(f"model.{key}" for key in OF_MODELS),
+        *(f"datasets.*.{key}" for key in OF_DATASETS),
+    ),
     *(f"prompting.{key}" for key in OF_PROMPTING),
     *(f"finetuning.{key}" for key in OF_FINETUNING),
     *(f"knowledge.{key}" for key in OF_KNOWLEDGE),

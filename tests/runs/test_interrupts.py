@@ -16,7 +16,7 @@ from tiny_models import tiny_manifest, tiny_words
 
 from affect.cli.program import entry
 from affect.config import logs
-from affect.runs import interrupts, lifecycle, run_folder, sweeps
+from affect.runs import interrupts, jobs, lifecycle, run_folder, sweeps
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -243,7 +243,7 @@ def test_the_jobs_table_is_written_before_it_is_printed(monkeypatch, tmp_path):
     written = []
     monkeypatch.setattr(sweeps, "write_table", lambda *_: written.append("written"))
     monkeypatch.setattr(sweeps, "print_table", lambda *_: written.append("printed"))
-    job = sweeps.Job(number=0, state="finished", words=["seed=1"])
+    job = jobs.Job(number=0, state="finished", words=["seed=1"])
     monkeypatch.setattr(sweeps, "jobs", lambda *_: [job])
     sweeps.launch(sweeps.Sweep(tmp_path, [["seed=1"]]), lambda: None)
     assert written == ["written", "printed"]

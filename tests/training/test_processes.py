@@ -313,8 +313,8 @@ def test_results_are_gathered_before_the_module_leaves_its_device(
 # ---------------------------------------------------------------- one of the processes ends
 
 HOOK = """
-import os, signal, time
-rank = os.environ.get("AFFECT_PLACE", "0,").split(",")[0] if "AFFECT_CALL" in os.environ else "0"
+import json, os, signal, time
+rank = str(json.loads(os.environ["AFFECT_PLACE"])["rank"]) if "AFFECT_CALL" in os.environ else "0"
 plan = os.environ.get("PLAN_OF_" + rank)
 if plan:
     from affect.training.module import Supervised

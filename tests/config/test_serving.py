@@ -157,8 +157,8 @@ BROKEN = [
     ),
     (
         ["modalities=t", "knowledge=mllm", "model@knowledge.mllm_models.main=server"],
-        "knowledge.mllm_models.main=server, but knowledge=mllm loads the weights of its models: to have a server"
-        " describe, choose knowledge=server",
+        "knowledge.mllm_models.main=server, but knowledge=mllm loads the weights of its models: for descriptions"
+        " by a server, choose knowledge=server",
     ),
     (
         ["modalities=t", "knowledge=cues", "knowledge.cues_audio=[picth]"],

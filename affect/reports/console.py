@@ -65,7 +65,7 @@ def print_results(folder: Path) -> None:
     run = with_results(folder)
     tables = [table([run], task) for task in tasks([run])]
     notes = [note for each in tables for note in each.notes]
-    notes += [f"1 {line}" for line in (*bad_rows(run.summary), *unanswered(run.summary))]
+    notes += [f"1 {line}" for line in (*unlabelled(run.summary), *bad_rows(run.summary), *unanswered(run.summary))]
     console = _console()
     for each in tables:
         if each.rows:
@@ -93,6 +93,13 @@ def recalls(run: RunSummary) -> Iterator[Section]:
                 ],
                 runs=Column(heading="runs", cells=["1"] * len(labels), kind="word"),
             )
+
+
+def unlabelled(run: RunSummary) -> Iterator[str]:
+    """A sentence for every task that was predicted for clips without labels."""
+    for name, numbers in ({} if run.metrics is None else run.metrics["tasks"]).items():
+        if numbers["used"] and not numbers["n_scored"]:
+            yield f"{name}: {numbers['used']:,} clips without labels are predicted, in predictions.jsonl of the run"
 
 
 def bad_rows(run: RunSummary) -> Iterator[str]:

@@ -311,7 +311,7 @@ RULES = [
     ),
     (
         ["prompting.transcript.en='They speak.'"],
-        "prompting.transcript.en lacks its placeholder {text}: what it should show",
+        "prompting.transcript.en lacks its placeholder {text}: add it where the text belongs",
     ),
     (["prompting.context.en='Before: {turns'"], "prompting.context.en has a placeholder that is not {turns}"),
     (

@@ -56,6 +56,8 @@ def to_train(
         if fresh and model.new and cfg.finetuning.alignment_epochs:
             splits = examples["train"], examples["val"]
             print_alignment(alignment.align(model, encoder, *splits, cfg, source, learner.outputs))
+        if cfg.finetuning.freeze_aligned:
+            adapters.freeze_new(model)
         yield learner, examples
 
 

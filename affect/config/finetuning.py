@@ -87,6 +87,9 @@ class FinetuningConfig:
     targets: list[str] = field(default_factory=list)
     """Last parts of the names of the linear modules that get LoRA (q_proj, …); empty is all but the output
     embedding."""
+    last_layers: int | None = field(None, least=1)
+    """Number of layers of the language model, counted from the last, that get LoRA; null is all. With freeze_aligned
+    the backward pass ends at the first of them."""
     learning_rate: float = field(5e-4, above=0)
     """Learning rate of LoRA, and of pretrained towers trained in full."""
     new_learning_rate: float = field(2e-4, above=0)
@@ -109,6 +112,9 @@ class FinetuningConfig:
     Cheap; the language model then never sees soft tokens that are noise. No effect without new towers."""
     alignment_learning_rate: float = field(1e-3, above=0)
     """Learning rate of new towers during alignment."""
+    freeze_aligned: bool = False
+    """Leave new towers as alignment has made them, so that the language model alone is trained on. Faster, and with few
+    clips more accurate."""
     sampling: ClassSampling = ClassSampling.natural
     """natural: every training example once an epoch. balanced and square_root draw with replacement as many examples as
     there are, each example of a class of size n with probability proportional to 1/n (all classes equally often) or

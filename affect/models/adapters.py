@@ -1,5 +1,6 @@
 """Fine-tuning of the towers of a model: LoRA and its variants by peft, or all weights."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -63,12 +64,12 @@ def apply(
     read, unused = reach.read_directly(model), _unused(model, trained)
     not_called = read | {name.removesuffix(".weight") for name in unused}
     targets = {
-        tower: list(_targets(model, tower, config.targets, not_called))
+        tower: list(_targets(model, tower, config.targets, not_called | _early_layers(model, tower, config)))
         for tower, mode in modes.items()
         if mode is Tower.lora
     }
     _check_targets(model, targets, config, not_called)
-    model.base_sample = base_sample(model)
+    model.base_sample, model.aligned = base_sample(model), frozenset()
     if config.four_bit:
         from affect.models import quantization
 
@@ -276,6 +277,28 @@ def adapter_state(model: nn.Module, part: str) -> dict[str, torch.Tensor]:
     }
 
 
+def _early_layers(model: nn.Module, tower: str, config: FinetuningConfig) -> set[str]:
+    """Names of the linear modules of the language model that lie before its last `config.last_layers` layers, or in no
+    layer."""
+    if tower != "language" or config.last_layers is None:
+        return set()
+    layer_of = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and tower_of(name, model.towers) == tower:
+            number = re.search(r"\.layers\.(\d+)\.", name)
+            layer_of[name] = -1 if number is None else int(number[1])
+    first = max(layer_of.values()) + 1 - config.last_layers
+    return {name for name, layer in layer_of.items() if layer < max(first, 0)}
+
+
+def freeze_new(model: nn.Module) -> None:
+    """Stops training the towers whose weights are new. Checkpoints still hold them, since nothing else does."""
+    new = {n: p for n, p in model.named_parameters() if p.requires_grad and tower_of(n, model.towers) in model.new}
+    model.aligned = frozenset(new)
+    for parameter in new.values():
+        parameter.requires_grad_(False)
+
+
 def _targets(model: nn.Module, tower: str, last_names: list[str], without: set[str]) -> Iterator[str]:
     """Names of the linear modules of a tower, except those in `without` and the output embedding, which is as large as
     the vocabulary. An empty `last_names` allows every name."""
@@ -330,9 +353,14 @@ def without_gradient(model: nn.Module, loss: torch.Tensor) -> str | None:
 
 
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint: trained parameters; the buffers of a tower trained whole, whose running statistics
-    change too; and the start of PiSSA, since the sign of singular vectors depends on the machine."""
-    kept = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad or _is_start(name)}
+    """The tensors of a checkpoint: trained parameters, also those that alignment alone has trained; the buffers of a
+    tower trained whole, whose running statistics change too; and the start of PiSSA, since the sign of singular vectors
+    depends on the machine."""
+    kept = {
+        name: parameter.detach()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad or _is_start(name) or name in model.aligned
+    }
     whole = {tower_of(name, model.towers) for name in kept if ADAPTER_MARK not in name}
     if whole:  # otherwise skip this, which takes longer than the rest of a checkpoint
         parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}

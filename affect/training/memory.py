@@ -18,6 +18,7 @@ from affect.config.logs import LOG
 from affect.evaluation.learner import Learner
 from affect.models import precision
 from affect.models.collate import Batch
+from affect.models.pretrained import recompute_activations
 from affect.prompting.messages import Example
 from affect.training.checkpointing import random_states, set_random_states
 
@@ -68,16 +69,6 @@ def language_part(model: nn.Module, cfg: Config) -> PreTrainedModel:
     return model.language if isinstance(cfg.model, ComposedConfig) else model.backbone
 
 
-def checkpoint_layers(part: PreTrainedModel, on: bool) -> None:
-    """Turns gradient checkpointing on or off."""
-    if not on:
-        part.activation_checkpointing_disable()
-        return
-    part.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    # The call above makes the outputs of embeddings require a gradient, which only the reentrant kind needs.
-    part.disable_input_require_grads()
-
-
 def free_bytes(device: torch.device) -> int:
     """Free memory of a GPU, with what torch has reserved and does not use."""
     free, _ = torch.cuda.mem_get_info(device)
@@ -87,7 +78,7 @@ def free_bytes(device: torch.device) -> int:
 def settle_checkpointing(model: nn.Module, tensors: dict[str, Any], cfg: Config, device: torch.device) -> None:
     """Turns gradient checkpointing on where the activations of this batch are estimated not to fit."""
     part = language_part(model, cfg)
-    checkpoint_layers(part, False)  # an earlier job of a multirun may have had it
+    recompute_activations(part, False)  # an earlier job of a multirun may have had it
     rows, length = tensors["input_ids"].shape
     width = 4 if precision.dtype(precision.settled(cfg.model, cfg.trainer)) == torch.float32 else 2
     eager = length if precision.attention(cfg.model) == "eager" else 0
@@ -100,7 +91,7 @@ def settle_checkpointing(model: nn.Module, tensors: dict[str, Any], cfg: Config,
         return
     if not part.supports_gradient_checkpointing:
         return
-    checkpoint_layers(part, True)
+    recompute_activations(part, True)
     LOG.info(
         f"model.gradient_checkpointing=auto is on: activations of {rows} × {length} tokens are estimated at"
         f" {needed / GIGABYTE:.1f} GB, and {free / GIGABYTE:.1f} GB are free"
@@ -142,7 +133,7 @@ def _try(learner: Learner, batch: Batch, cfg: Config, device: torch.device) -> N
     part = language_part(learner.module, cfg)
     may_checkpoint = cfg.model.gradient_checkpointing == "auto" and part.supports_gradient_checkpointing
     if may_checkpoint and not part.is_activation_checkpointing:
-        checkpoint_layers(part, True)
+        recompute_activations(part, True)
         if _fits(learner, batch, cfg, device):
             LOG.info("model.gradient_checkpointing=auto is on: without it the longest batch does not fit")
             return

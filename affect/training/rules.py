@@ -65,6 +65,17 @@ def method_conflicts(cfg: Config) -> Iterator[str]:
             f"finetuning.method={finetuning.method.value} is a kind of LoRA, and no tower gets any: set"
             " finetuning.language=lora, or finetuning.method=lora"
         )
+    if finetuning.last_layers is not None and finetuning.language is not Tower.lora:
+        yield (
+            f"finetuning.last_layers={finetuning.last_layers} says which layers of the language model get LoRA, but"
+            f" finetuning.language={finetuning.language.value} gives it none: set finetuning.language=lora, or leave"
+            " last_layers out"
+        )
+    if finetuning.freeze_aligned and not finetuning.alignment_epochs:
+        yield (
+            "finetuning.freeze_aligned=true leaves new towers as alignment has made them, but"
+            " finetuning.alignment_epochs=0 leaves them random: set one of them to its default (false, 8)"
+        )
     if finetuning.four_bit and finetuning.language is Tower.full:
         yield (
             "finetuning.four_bit=true keeps frozen weights in 4 bits, but finetuning.language=full trains them all: set"

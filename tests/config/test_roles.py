@@ -42,6 +42,8 @@ OF_FINETUNING = (
         "target",
         "method",
         "four_bit",
+        "last_layers",
+        "freeze_aligned",
         "rank",
         "alpha",
         "dropout",

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import sys
 import weakref
@@ -565,6 +566,29 @@ def test_a_frozen_tower_stays_bit_identical(start: Start) -> None:
     model_checkpoint.load_best(partial(model_checkpoint.load, model), folder)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, fresh[name]) == name.startswith("language."), name
+
+
+def test_aligned_towers_can_stay_as_they_are_while_the_last_layers_are_trained(start: Start) -> None:
+    words = (
+        "modalities=ta",
+        "finetuning.alignment_epochs=2",
+        "finetuning.freeze_aligned=true",
+        "finetuning.last_layers=1",
+        "trainer.batch_size=4",
+    )
+    one, two = (start("train", *words, f"trainer.max_epochs={epochs}") for epochs in (1, 2))
+    first, second = weights(one), weights(two)
+    layers = {re.search(r"layers\.(\d+)", name)[1] for name in first if name.startswith("language.")}
+    assert layers == {"1"}, "the tiny model has two layers"
+    towers = [name for name in first if not name.startswith("language.")]
+    assert {name.split(".")[0] for name in towers} >= {"audio"}
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in towers)
+    assert not any(torch.equal(first[name], second[name]) for name in first if "lora_B" in name)
+    # A checkpoint has the aligned towers, which nothing else has.
+    again = start("evaluate", f"run={one}", family=None)
+    assert [p.scores for p in run_folder.read_predictions(again)] == [
+        p.scores for p in run_folder.read_predictions(one)
+    ]
 
 
 # --- The module by itself ---

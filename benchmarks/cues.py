@@ -23,6 +23,7 @@ from hydra import compose, initialize_config_dir
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from affect.cli import program
+from affect.cli.validate import conflicts
 from affect.config import Config, register
 from affect.config import compose as entry
 from affect.data import loading
@@ -104,7 +105,7 @@ def main() -> None:
                 *(f"knowledge.modalities=[{modalities}]", "trainer.progress=false"),
                 f"cache_root={folder}/cache_{modalities.replace(',', '_')}",
             ]
-            cfg = entry.load(compose("config", overrides=words), "knowledge")
+            cfg = entry.load(compose("config", overrides=words), "knowledge", conflicts)
             texts = []
             for name in ("first run", "second run"):
                 with redirect_stdout(None):

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from tiny_models import tiny_manifest, tiny_qwen_omni
 
 from affect.cli import program
+from affect.cli.validate import conflicts
 from affect.config import Config, register
 from affect.config import compose as entry
 from affect.data import loading
@@ -41,7 +42,7 @@ def configured(root: Path, batch_size: int, tokens: int, threads: int) -> tuple[
         *("trainer.accelerator=cpu", f"trainer.check_workers={threads}", f"cache_root={root / 'cache'}"),
     ]
     with initialize_config_dir(str(program.CONF), version_base="1.3"):
-        cfg = entry.load(compose("config", overrides=words), "evaluate")
+        cfg = entry.load(compose("config", overrides=words), "evaluate", conflicts)
     return cfg, loading.read(cfg, ["test"])
 
 

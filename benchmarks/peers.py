@@ -116,6 +116,7 @@ def configuration(folder: Path, cache: Path, words: list[str]) -> Any:
     from hydra import compose, initialize_config_dir
 
     from affect.cli import program
+    from affect.cli.validate import conflicts
     from affect.config import compose as entry
     from affect.config import register
 
@@ -129,7 +130,7 @@ def configuration(folder: Path, cache: Path, words: list[str]) -> Any:
         *("trainer.progress=false", *words),
     ]
     with initialize_config_dir(str(program.CONF), version_base="1.3"):
-        return entry.load(compose("config", overrides=given), "train")
+        return entry.load(compose("config", overrides=given), "train", conflicts)
 
 
 @contextmanager

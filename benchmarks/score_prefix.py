@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from affect import models
 from affect.cli import program
+from affect.cli.validate import conflicts
 from affect.config import compose as entry
 from affect.config import register
 from affect.data import Record
@@ -76,7 +77,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     register()
     with initialize_config_dir(str(program.CONF), version_base="1.3"):
-        cfg = entry.load(compose("config", overrides=["experiment=meld_text"]), "train")
+        cfg = entry.load(compose("config", overrides=["experiment=meld_text"]), "train", conflicts)
     model, encoder = models.load(cfg.model, modalities="t", cache_root=Path(cfg.cache_root).expanduser())
     model.eval()
     task = cfg.datasets["meld"].task_definitions["emotion"]

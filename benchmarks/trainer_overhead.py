@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tiny_models import qwen_processor, qwen_thinker_config
 
 from affect.cli import program
+from affect.cli.validate import conflicts
 from affect.config import Config, QwenOmniConfig, Task, register
 from affect.config import compose as entry
 from affect.data import Record
@@ -156,7 +157,7 @@ def main() -> None:
     register()
     words = ["model=qwen2_5_omni_3b", "trainer.accelerator=cpu", "trainer.max_epochs=1", *options.overrides]
     with initialize_config_dir(str(program.CONF), version_base="1.3"):
-        cfg = entry.load(compose("config", overrides=words), "train")
+        cfg = entry.load(compose("config", overrides=words), "train", conflicts)
     model, encoder = build_model()
     adapters.apply(model, cfg.finetuning)
     learner = LanguageLearner(model, encoder, cfg.finetuning, cfg.evaluation, sampling(cfg))

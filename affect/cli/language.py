@@ -56,8 +56,12 @@ def to_train(
         if fresh and model.new and cfg.finetuning.alignment_epochs:
             splits = examples["train"], examples["val"]
             print_alignment(alignment.align(model, encoder, *splits, cfg, source, learner.outputs))
-        if cfg.finetuning.freeze_aligned:
+        if cfg.finetuning.freeze_aligned and model.new:
             adapters.freeze_new(model)
+            if is_first():
+                LOG.info(
+                    f"finetuning.freeze_aligned=true: {', '.join(sorted(model.new))} stay as alignment has made them"
+                )
         yield learner, examples
 
 

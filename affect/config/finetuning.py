@@ -113,8 +113,8 @@ class FinetuningConfig:
     alignment_learning_rate: float = field(1e-3, above=0)
     """Learning rate of new towers during alignment."""
     freeze_aligned: bool = False
-    """Leave new towers as alignment has made them, so that the language model alone is trained on. Faster, and with few
-    clips more accurate."""
+    """Keep new towers as alignment has made them: after it only the language model is trained, in less time. No effect
+    without new towers."""
     sampling: ClassSampling = ClassSampling.natural
     """natural: every training example once an epoch. balanced and square_root draw with replacement as many examples as
     there are, each example of a class of size n with probability proportional to 1/n (all classes equally often) or

@@ -59,19 +59,6 @@ def records(tmp_path) -> list[Record]:
     ]
 
 
-@pytest.fixture
-def decoded(monkeypatch) -> list[str]:
-    """Names of the files that were decoded since."""
-    names: list[str] = []
-
-    def counting(path, *rest, decode=clips_module.decode):
-        names.append(Path(path).name)
-        return decode(path, *rest)
-
-    monkeypatch.setattr(clips_module, "decode", counting)
-    return names
-
-
 def test_outcomes(records, tmp_path):
     done = []
     checks = check_clips(records, AUDIO, tmp_path / "cache", num_workers=2, progress=done.append)

@@ -11,6 +11,7 @@ from affect.config.model import (
     LACKING,
     MODALITIES,
     PACKAGES,
+    WHEELS,
     Attention,
     ComposedConfig,
     Media,

@@ -13,7 +13,7 @@ from typing import Any
 
 from affect.config.fields import Phase, Role, walk
 from affect.config.knowledge import Source
-from affect.config.model import FAMILIES, ComposedConfig, ModelConfig, NativeConfig
+from affect.config.model import FAMILIES, WHEELS, ComposedConfig, ModelConfig, NativeConfig
 from affect.config.prompting import DESCRIPTIONS
 from affect.config.schema import Config
 
@@ -199,7 +199,7 @@ def _weights_absolute(model: ModelConfig) -> None:
     keys = ("language", "audio", "vision") if isinstance(model, ComposedConfig) else ("checkpoint",)
     for key in keys if isinstance(model, ComposedConfig | NativeConfig) else ():
         name = getattr(model, key)
-        if name not in (None, "conv", "smollm2-wheel") and Path(name).is_dir():
+        if name not in (None, "conv", *WHEELS) and Path(name).is_dir():
             setattr(model, key, os.path.abspath(name))
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 
 from affect.config import ConfigError
-from affect.models.composed import smollm2
 from affect.models.pretrained import refusals
+from affect.models.wheels.checkpoints import resolved
 
 NEW_WEIGHTS, OLD_WEIGHTS = ("*.safetensors",), ("*.bin", "*.pt", "*.pth", "*.gguf")
 """transformers loads the first where a checkpoint has both."""
@@ -30,12 +30,12 @@ SETTINGS = (
 
 def files(key: str, name: str, revision: str | None, cache_root: Path) -> Mapping[str, Path]:
     """The files that a model is loaded from, all in one folder, by their names. `name`, the value of the `key` of the
-    configuration, is a folder, a name on the hub, or `smollm2-wheel`.
+    configuration, is a folder, a name on the hub, or one of affect.config.WHEELS.
 
     Raises ConfigError where the checkpoint is neither on this machine nor on the hub, or has no weights.
     """
     with refusals(key, name, "a checkpoint"):
-        folder = _folder(name, revision, cache_root)
+        folder = _folder(resolved(key, name, cache_root), revision)
         weights = _matching(folder, NEW_WEIGHTS) or _matching(folder, OLD_WEIGHTS)
     if not weights:
         raise ConfigError(
@@ -45,9 +45,7 @@ def files(key: str, name: str, revision: str | None, cache_root: Path) -> Mappin
     return {path.name: path for path in [*weights, *_matching(folder, SETTINGS)]}
 
 
-def _folder(name: str, revision: str | None, cache_root: Path) -> Path:
-    if name == "smollm2-wheel":
-        return smollm2.prepare(cache_root)
+def _folder(name: str, revision: str | None) -> Path:
     if Path(name).is_dir():
         return Path(name)
     folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*NEW_WEIGHTS, *SETTINGS]))

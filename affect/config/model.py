@@ -79,7 +79,8 @@ class ComposedConfig(ModelConfig):
     language: str = MISSING
     """`smollm2-wheel` (comes from the package index), a folder, or a model hub's name."""
     audio: str | None = "conv"
-    """`conv` (small, log-mel, trained from scratch), a folder or hub name of an encoder, or null for none."""
+    """`conv` (small, log-mel, trained from scratch), `whisper-base-wheel` (comes from the package index), a folder or
+    hub name of an encoder, or null for none."""
     vision: str | None = "conv"
     """`conv` (small, a frame at a time, trained from scratch), a folder or hub name of an encoder, or null for none."""
     audio_tokens: int = field(8, least=1)
@@ -158,40 +159,13 @@ class QwenOmniConfig(NativeConfig):
     family: str = "qwen_omni"
 
 
+WHEELS = ("smollm2-wheel", "whisper-base-wheel")
+"""Names of models that come in wheels from the package index: neither folders nor names on the hub."""
+
+
 def is_true(value: str) -> bool:
     """Of a key that takes true, false or auto: whether it is true, however YAML spells it."""
     return str(value).lower() == "true"
-
-
-FAMILIES = {
-    "composed": ComposedConfig,
-    "qwen_omni": QwenOmniConfig,
-    "qwen3_omni": NativeConfig,
-    "gemma3n": NativeConfig,
-    "gemma4": NativeConfig,
-    "phi4_multimodal": NativeConfig,
-    "qwen2_audio": NativeConfig,
-    "audio_flamingo3": NativeConfig,
-    "voxtral": NativeConfig,
-    "qwen3_vl": NativeConfig,
-    "video_llama3": NativeConfig,
-    "nemotron_h_omni": NativeConfig,
-    "server": ServerConfig,
-}
-"""The schema of each model family."""
-
-LACKING = {
-    "qwen2_audio": "v",
-    "audio_flamingo3": "v",
-    "voxtral": "v",
-    "nemotron_h_omni": "v",
-    "qwen3_vl": "a",
-    "video_llama3": "a",
-}
-"""Letters of the modalities that no checkpoint of a family takes."""
-
-PACKAGES = {"gemma3n": "timm"}
-"""Packages that a family needs and affect does not install by default. The extra has the family's name."""
 
 
 MODALITIES = {"t": "text", "a": "audio", "v": "video"}

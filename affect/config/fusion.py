@@ -6,11 +6,12 @@ The names in the descriptions' brackets are those of the papers, or of MMSA's co
 
 from dataclasses import dataclass
 
+from affect.config.baselines import NetworkConfig
 from affect.config.fields import field
 
 
 @dataclass(slots=True, kw_only=True)
-class SubnetworksConfig:
+class SubnetworksConfig(NetworkConfig):
     """The subnetworks of single modalities, which TFN and LMF share."""
 
     text_hidden: int = field(128, least=1)
@@ -33,6 +34,7 @@ class SubnetworksConfig:
 class TfnConfig(SubnetworksConfig):
     """Tensor Fusion Network (Zadeh et al., EMNLP 2017, arXiv 1707.07250)."""
 
+    family: str = "tfn"
     fusion_hidden: int = field(64, least=1)
     """Width of each of the two layers on the fused tensor (post_fusion_dim; the paper has 128)."""
     fusion_dropout: float = field(0.2, least=0, below=1)
@@ -43,6 +45,7 @@ class TfnConfig(SubnetworksConfig):
 class LmfConfig(SubnetworksConfig):
     """Low-rank Multimodal Fusion (Liu et al., ACL 2018, arXiv 1806.00064)."""
 
+    family: str = "lmf"
     text_out: int = field(64, least=1)
     """Width of the linear layer after the LSTM: length of z_l. MMSA takes half of text_hidden."""
     rank: int = field(4, least=1)
@@ -53,9 +56,10 @@ class LmfConfig(SubnetworksConfig):
 
 
 @dataclass(slots=True, kw_only=True)
-class MultConfig:
+class MultConfig(NetworkConfig):
     """Multimodal Transformer (Tsai et al., ACL 2019, arXiv 1906.00295)."""
 
+    family: str = "mult"
     hidden: int = field(40, least=1)
     """Width of every modality after its convolution (d)."""
     heads: int = field(10, least=1)

@@ -1,5 +1,5 @@
-"""Published networks that fuse the feature sequences of text, audio and video.
+"""The field's fusion networks on feature sequences, one file each.
 
-One file a method. A network is pure torch: it takes the padded sequences of a batch and gives the vector that the
-tasks' linear output layers read (`Fused`). Those layers, losses and predictions are not here.
+A network is built from the widths of the features and its settings, and makes the states that the output layers of the
+tasks read (`Fused`). Those layers, losses and predictions are not here.
 """

@@ -206,7 +206,7 @@ class PlainTransformer:
 
     def __call__(self, x: Tensor, source: Tensor) -> Tensor:
         x, source = (s * s.shape[-1] ** 0.5 + positions(*s.shape[1:]) for s in (x, source))
-        memory = len(self.stack.layers) and x.shape == source.shape and torch.equal(x, source)
+        memory = torch.equal(x, source) if x.shape == source.shape else False
         mask = torch.ones(x.shape[1], source.shape[1], dtype=torch.bool)
         mask = mask.triu(1 + abs(x.shape[1] - source.shape[1]))
         for layer in self.stack.layers:
@@ -215,8 +215,8 @@ class PlainTransformer:
             attend = nn.MultiheadAttention(width, layer.heads, batch_first=True)
             attend.load_state_dict(
                 {
-                    "in_proj_weight": of["attention_in.weight"],
-                    "in_proj_bias": of["attention_in.bias"],
+                    "in_proj_weight": torch.cat([of["queries.weight"], of["keys_values.weight"]]),
+                    "in_proj_bias": torch.cat([of["queries.bias"], of["keys_values.bias"]]),
                     "out_proj.weight": of["attention_out.weight"],
                     "out_proj.bias": of["attention_out.bias"],
                 }

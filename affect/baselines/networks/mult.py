@@ -149,9 +149,10 @@ class StackedTransformer(nn.Module):
 
     A layer, before its number g (public names of a TransformerEncoderLayer; pre-norm, the same norm for queries and
     keys):
-        x + W_o attention(norm_0(x), norm_0(source)) + b_o    attention_norm (layer_norms[0]), attention_in (self_attn.
-                                                              in_proj_weight and _bias: queries, keys, values),
-                                                              attention_out (self_attn.out_proj)
+        x + W_o attention(norm_0(x), norm_0(source)) + b_o    attention_norm (layer_norms[0]), queries and keys_values
+                                                              (the first w and the other 2 w rows of self_attn.
+                                                              in_proj_weight and _bias), attention_out (self_attn.
+                                                              out_proj)
         x + W_2 dropout(ReLU(W_1 norm_1(x) + b_1)) + b_2      feedforward_norm (layer_norms[1]), feedforward_in (fc1),
                                                               feedforward_out (fc2); W_1 is 4 times as wide
     After all layers: norm (layer_norm). Before them x and source are multiplied by the root of their width, and the
@@ -228,7 +229,8 @@ class StackedLayer(nn.Module):
         count = len(attention_dropout)
         self.heads, self.attention_dropout = config.heads, attention_dropout
         self.attention_norm = StackedNorm(count, width)
-        self.attention_in = StackedLinear(count, width, 3 * width)
+        self.queries = StackedLinear(count, width, width, part_of=3 * width)
+        self.keys_values = StackedLinear(count, width, 2 * width, part_of=3 * width)
         self.attention_out = StackedLinear(count, width, width)
         self.feedforward_norm = StackedNorm(count, width)
         self.feedforward_in = StackedLinear(count, width, 4 * width)
@@ -244,12 +246,10 @@ class StackedLayer(nn.Module):
 
     def _attention(self, x: Tensor, source: Tensor, mask: Tensor, group: slice) -> Tensor:
         count, batch, steps, width = x.shape
-        if x is source:
-            queries, keys, values = self.attention_in(self.attention_norm(x, group), group).chunk(3, -1)
-        else:
-            queries = self.attention_in(self.attention_norm(x, group), group, 0, width)
-            both = self.attention_in(self.attention_norm(source, group), group, width, 3 * width)
-            keys, values = both.chunk(2, -1)
+        normed = self.attention_norm(x, group)
+        queries = self.queries(normed, group)
+        both = self.keys_values(normed if x is source else self.attention_norm(source, group), group)
+        keys, values = both.chunk(2, -1)
         queries, keys, values = (
             part.reshape(count * batch, -1, self.heads, width // self.heads).transpose(1, 2)
             for part in (queries, keys, values)
@@ -279,17 +279,18 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, rate:
 class StackedLinear(nn.Module):
     """G linear layers of one shape: weight[G, outputs, inputs], bias[G, outputs], initialised as in the public code."""
 
-    def __init__(self, count: int, inputs: int, outputs: int) -> None:
+    def __init__(self, count: int, inputs: int, outputs: int, part_of: int | None = None) -> None:
+        """part_of: the outputs of the layer that this one is a part of in the public code; initial weights depend on
+        it."""
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(count, outputs, inputs))
+        bound = math.sqrt(6 / (inputs + (part_of or outputs)))  # Glorot and Bengio's
+        self.weight = nn.Parameter(torch.empty(count, outputs, inputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(count, outputs))
-        for weight in self.weight.data:
-            nn.init.xavier_uniform_(weight)
 
-    def forward(self, x: Tensor, group: slice, start: int = 0, end: int | None = None) -> Tensor:
-        """[G, B, T, outputs] of x[G, B, T, inputs] by the layers in `group`; with start and end only those outputs."""
-        weight, bias = self.weight[group, start:end], self.bias[group, None, start:end]
-        return torch.baddbmm(bias, x.flatten(1, 2), weight.mT).view(*x.shape[:3], -1)
+    def forward(self, x: Tensor, group: slice) -> Tensor:
+        """[G, B, T, outputs] of x[G, B, T, inputs] by the layers in `group`."""
+        weight, bias = of_group(self.weight, group), of_group(self.bias, group)
+        return torch.baddbmm(bias[:, None], x.flatten(1, 2), weight.mT).view(*x.shape[:3], -1)
 
 
 class StackedNorm(nn.Module):
@@ -302,5 +303,10 @@ class StackedNorm(nn.Module):
 
     def forward(self, x: Tensor, group: slice) -> Tensor:
         """x[G, B, T, width], normalised over its last dimension."""
-        weight, bias = (parameter[group, None, None] for parameter in (self.weight, self.bias))
-        return torch.addcmul(bias, F.layer_norm(x, x.shape[-1:]), weight)
+        weight, bias = of_group(self.weight, group), of_group(self.bias, group)
+        return torch.addcmul(bias[:, None, None], F.layer_norm(x, x.shape[-1:]), weight[:, None, None])
+
+
+def of_group(parameter: Tensor, group: slice) -> Tensor:
+    """parameter[group]; itself where that is all of it, since the backward pass of a slice makes a copy."""
+    return parameter if group == slice(0, len(parameter)) else parameter[group]

@@ -1,7 +1,7 @@
 """The families of `model=`, and the schema of each."""
 
 from affect.config.baselines import PriorConfig, TfidfConfig, VectorsConfig
-from affect.config.fusion import LmfConfig, MultConfig, TfnConfig
+from affect.config.fusion import LmfConfig, MisaConfig, MultConfig, TfnConfig
 from affect.config.model import ComposedConfig, NativeConfig, QwenOmniConfig, ServerConfig
 
 FAMILIES = {
@@ -24,6 +24,7 @@ FAMILIES = {
     "tfn": TfnConfig,
     "lmf": LmfConfig,
     "mult": MultConfig,
+    "misa": MisaConfig,
 }
 """The schema of each model family."""
 

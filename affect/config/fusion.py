@@ -5,6 +5,7 @@ The names in the descriptions' brackets are those of the papers, or of MMSA's co
 """
 
 from dataclasses import dataclass
+from enum import Enum
 
 from affect.config.baselines import NetworkConfig
 from affect.config.fields import field
@@ -93,3 +94,31 @@ class MultConfig(NetworkConfig):
     """Dropout of what attention and feed-forward layers add to the residual stream (res_dropout)."""
     output_dropout: float = field(0.1, least=0, below=1)
     """Dropout in the last residual block (out_dropout, output_dropout)."""
+
+
+class TextEncoder(str, Enum):
+    mean = "mean"
+    """The mean over the text's steps, as MISA takes BERT's states."""
+    lstm = "lstm"
+    """The recurrent encoder that audio and video have, as MISA has it for word vectors."""
+
+
+@dataclass(slots=True, kw_only=True)
+class MisaConfig(NetworkConfig):
+    """MISA (Hazarika et al., ACM MM 2020, arXiv 2005.03545)."""
+
+    family: str = "misa"
+    hidden: int = field(128, least=2)
+    """Width of every representation (d_h, hidden_size); even, since the fusion has two attention heads."""
+    text_encoder: TextEncoder = TextEncoder.mean
+    """How the text's steps become one vector."""
+    recurrent_width: int | None = field(None, least=1)
+    """Hidden width of the recurrent encoders in each direction; null: that of their features, as published."""
+    dropout: float = field(0.2, least=0, below=1)
+    """Dropout in the fusion network."""
+    similarity_weight: float = field(0.3, least=0)
+    """Weight of the similarity loss (alpha, sim_weight)."""
+    difference_weight: float = field(0.1, least=0)
+    """Weight of the difference loss (beta, diff_weight)."""
+    reconstruction_weight: float = field(1.0, least=0)
+    """Weight of the reconstruction loss (gamma, recon_weight)."""

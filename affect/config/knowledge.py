@@ -83,10 +83,10 @@ class KnowledgeConfig:
     of the same speaker in the same split, so that a test clip's words depend on the speaker's other test clips."""
     cues_audio: list[str] = field(default_factory=list)
     """cues: what is told of the sound, of pitch, intonation, range, contour, loudness, dynamics, pace, pauses, length,
-    brightness, voicing, clarity (affect/knowledge/sources/acoustic.py says what they are); empty is all."""
+    brightness, voicing, clarity (affect/data/cues/acoustic.py says what they are); empty is all."""
     cues_video: list[str] = field(default_factory=list)
     """cues: what is told of the picture, of faces, smile, framing, head, movement, movement_low, cuts, brightness,
-    contrast (affect/knowledge/sources/visual.py says what they work on); empty is all."""
+    contrast (affect/data/cues/visual.py says what they work on); empty is all."""
     instruction_audio: dict[str, str] = field(default_factory=dict, used_by=("mllm", "server"))
     """mllm, server: what is asked about the sound, by language."""
     instruction_video: dict[str, str] = field(default_factory=dict, used_by=("mllm", "server"))

@@ -37,4 +37,10 @@ def learner(cfg: Config, source: FeatureSource | None) -> Learner:
 
 def _network(model: NetworkConfig, widths: Mapping[str, int]) -> "nn.Module":
     """The network of a configuration on features of these widths."""
-    raise NotImplementedError(model.family)
+    from affect.baselines.networks.lmf import LMF
+    from affect.baselines.networks.misa import MISA
+    from affect.baselines.networks.mult import MulT
+    from affect.baselines.networks.tfn import TFN
+
+    networks = {"tfn": TFN, "lmf": LMF, "mult": MulT, "misa": MISA}
+    return networks[model.family](widths, model)

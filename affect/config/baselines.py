@@ -77,10 +77,10 @@ class IntensityLoss(str, Enum):
 class NetworkConfig(BaselineConfig):
     """A network on feature sequences, trained by gradients from random weights."""
 
-    learning_rate: float = field(1e-3, above=0, phase="training")
+    learning_rate: float = field(1e-3, above=0)
     """AdamW's learning rate, after warm-up (finetuning.warmup)."""
-    weight_decay: float = field(0.0, least=0, phase="training")
+    weight_decay: float = field(0.0, least=0)
     """AdamW's decoupled weight decay."""
-    intensity_loss: IntensityLoss = field(IntensityLoss.l1, phase="training")
+    intensity_loss: IntensityLoss = field(IntensityLoss.l1)
     """Loss of an intensity in units of the task: l1 is the absolute error, l2 the squared one. Other tasks have
     cross-entropy."""

@@ -17,20 +17,19 @@ from affect.config.fields import Phase
 from affect.reports.collect import load
 from affect.reports.settings import grouped_by, settings
 
+BASELINES = [schema for schema in FAMILIES.values() if issubclass(schema, BaselineConfig)]
+
+
+def names(schema: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(schema)}
+
+
 OF_MODELS = (
     *("family", "precision", "attention", "max_seconds", "num_frames", "frame_size", "language", "audio", "vision"),
     *("audio_tokens", "video_tokens", "encoder_width", "projector", "qformer_steps", "qformer_layers", "qformer_heads"),
     *("trust_remote_code", "checkpoint", "revision", "served", "video", "media"),
     # Every setting that a baseline adds is one of the method itself.
-    *sorted(
-        {
-            field.name
-            for schema in FAMILIES.values()
-            if issubclass(schema, BaselineConfig)
-            for field in dataclasses.fields(schema)
-        }
-        - {field.name for field in dataclasses.fields(ModelConfig)}
-    ),
+    *sorted({key for schema in BASELINES for key in names(schema)} - names(ModelConfig)),
 )
 OF_FEATURES = (
     *("kind", "text", "text_layer", "audio", "audio_layer", "video", "video_layer", "max_steps", "file"),

@@ -23,7 +23,7 @@ class FeatureSource(Protocol):
 
     def of(self, record: Record) -> "dict[str, torch.Tensor]":
         """By modality: float32 [steps >= 1, width]; an empty sequence is one step of zeros. Raises DataError, naming
-        the record, where there are none."""
+        the record, where there are none, and MediaError where its clip can no longer be read."""
         ...
 
     def identity(self) -> dict[str, Any]:

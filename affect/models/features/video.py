@@ -64,6 +64,7 @@ class Faces:
     threads = True
 
     def __init__(self, max_steps: int) -> None:
+        cv2.setNumThreads(1)  # clips are looked at in parallel already
         self.max_steps = max_steps
         self.hog = cv2.HOGDescriptor((CROP, CROP), (BLOCK, BLOCK), (CELL, CELL), (CELL, CELL), DIRECTIONS)
         self.width = len(FRAME) + self.hog.getDescriptorSize()

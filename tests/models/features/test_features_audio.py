@@ -126,7 +126,5 @@ def test_a_speech_encoder_is_told_from_others_and_refused_where_it_cannot_serve(
     assert all(identities.count(each) == 1 for each in identities)
     with pytest.raises(ConfigError, match=r"model.max_seconds=60 and the processor of features.audio=.* takes 30 s"):
         speech(folder, max_seconds=60.0)
-    with pytest.raises(
-        ConfigError, match=r"features.audio_layer=weighted is no layer of features.audio=.* to 1 .after"
-    ):
+    with pytest.raises(ConfigError, match=r"features.audio_layer=weighted is no layer of .*: give .* to 1 .after"):
         speech(folder, "weighted")

@@ -13,6 +13,11 @@ class BaselineConfig(ModelConfig):
 
     precision: Precision = Precision.float32
     """Type of the weights. These methods are small, and computed in float32 everywhere."""
+    num_frames: int = field(16, least=1)
+    """Frames of a clip of which features=computed makes its video features, a step each."""
+    frame_size: int = field(320, least=1)
+    """Longest side of these frames in pixels; smaller frames are not enlarged. Faces are found from a fifth of the
+    shorter side upwards, if they have 20 pixels."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -157,7 +157,7 @@ def test_a_resumed_run_may_differ_in_what_changes_no_digit_of_it():
     assert set(roles.MAY_DIFFER_ON_RESUME) == FOR_ONE_START | PLACES | SERVERS | CHECKS | {
         *("model.gradient_checkpointing", "knowledge.mllm_models.*.gradient_checkpointing", "trainer.progress"),
         *("trainer.try_longest_batch", "trainer.num_workers", "trainer.prefetch", "trainer.clip_cache_gb"),
-        *("trainer.encoder_cache_gb", "trainer.check_workers", "trainer.save_every_steps"),
+        *("trainer.encoder_cache_gb", "trainer.check_workers", "trainer.save_every_steps", "features.cache_gb"),
         "trainer.save_every_minutes",
     }
 
@@ -169,6 +169,7 @@ def test_an_evaluation_may_differ_from_the_training_of_its_model_in_what_is_not_
     assert free == {key for key in PLACES | SERVERS | CHECKS if key.split(".")[0] in locked} | {
         *("knowledge.missing", "knowledge.control", "knowledge.control_split", "knowledge.mllm_batch_size"),
         *("model.gradient_checkpointing", "knowledge.mllm_models.*.gradient_checkpointing"),
+        "features.cache_gb",
     }
 
 

@@ -166,8 +166,8 @@ class MmsaFeatures:
         LOG.info(f"{name}: {len(used):,} of {len(part.records):,} clips have features in {self.path}")
         if reasons:
             LOG.info(
-                f"{name}: {len(reasons):,} of {len(part.records):,} clips are left out, since they have no features there,"
-                f" {len(elsewhere):,} of them because the file has them in another split ({_first(reasons)};"
+                f"{name}: {len(reasons):,} of {len(part.records):,} clips are left out, since they have no features"
+                f" there, {len(elsewhere):,} of them because the file has them in another split ({_first(reasons)};"
                 " exclusions.csv of a run lists them)"
             )
         if surplus := [spelled for spelled in split.rows if spelled not in known]:
@@ -196,8 +196,8 @@ class MmsaFeatures:
                     differing.append(f"{record.id}: {ours:g} and {theirs:g}")
             if differing:
                 LOG.warning(
-                    f"{name}: {len(differing):,} of {len(used):,} clips have another label for {task} in the annotations"
-                    f" than in {self.path.name} ({_first(differing)}): that of the annotations is used"
+                    f"{name}: {len(differing):,} of {len(used):,} clips have another label for {task} in the"
+                    f" annotations than in {self.path.name} ({_first(differing)}): that of the annotations is used"
                 )
 
     def _id(self, identifier: str) -> str:

@@ -45,6 +45,8 @@ OF_FINETUNING = (
         "vision",
         "projector",
         "target",
+        "head_fit",
+        "head_strength",
         "method",
         "four_bit",
         "last_layers",

@@ -165,10 +165,10 @@ class MmsaFeatures:
         used = [record for record in part.records if record.id not in reasons]
         LOG.info(f"{name}: {len(used):,} of {len(part.records):,} clips have features in {self.path}")
         if reasons:
+            splits = f", {len(elsewhere):,} of them because they are in another split of it" if elsewhere else ""
             LOG.info(
-                f"{name}: {len(reasons):,} of {len(part.records):,} clips are left out, since they have no features"
-                f" there, {len(elsewhere):,} of them because the file has them in another split ({_first(reasons)};"
-                " exclusions.csv of a run lists them)"
+                f"{name}: {len(reasons):,} of {len(part.records):,} clips are left out, since the file has no features"
+                f" of them in this split{splits} ({_first(reasons)}; exclusions.csv of a run lists them)"
             )
         if surplus := [spelled for spelled in split.rows if spelled not in known]:
             outside = f"; records outside of the subset: {part.outside_subset:,}" if part.outside_subset else ""

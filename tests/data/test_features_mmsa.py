@@ -221,8 +221,8 @@ def test_records_and_features_that_have_no_counterpart(read, capsys):
     assert f"mosi train: 2 of 4 clips have features in {features.path}\n" in said
     assert (
         "mosi train: 2 of 4 clips are left out, since the file has no features of them in this split, 1 of them because"
-        " they are in another split of it (mosi/train/nowhere/1, mosi/train/101787/3; exclusions.csv of a run lists them)"
-        in said
+        " they are in another split of it (mosi/train/nowhere/1, mosi/train/101787/3; exclusions.csv of a run lists"
+        " them)" in said
     )
     assert (
         "mosi train: 1 of the 3 clips of this split of the file are not used, since no record has them"

@@ -180,7 +180,7 @@ def _split(path: Path, name: str, fields: Mapping[Any, Any]) -> Split:
         ids=ids,
         labels={task: _labels(where, key, values[key], ids) for task, key in LABELS.items() if key in values},
         arrays=arrays,
-        windows=_windows(where, values, arrays, counts),
+        windows=_windows(where, values, arrays, ids, counts),
         counts=counts,
     )
 
@@ -271,10 +271,13 @@ def _labels(where: str, key: str, values: Any, ids: Sequence[str]) -> list[float
 
 
 def _windows(
-    where: str, values: Mapping[Any, Any], arrays: Mapping[str, np.ndarray], counts: Mapping[str, Counts]
+    where: str,
+    values: Mapping[Any, Any],
+    arrays: Mapping[str, np.ndarray],
+    ids: Sequence[str],
+    counts: Mapping[str, Counts],
 ) -> dict[str, np.ndarray]:
-    """First step and number of steps by modality; see the module for the rules."""
-    ids = _ids(where, values["id"])
+    """First step and number of steps by modality; see the module for the rules. Counts what is odd about lengths."""
     windows = {}
     if "text" in arrays:
         windows["text"] = _window_of_text(where, values.get("text_bert"), arrays["text"], ids)

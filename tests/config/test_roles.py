@@ -1,6 +1,7 @@
 """Every key of the configuration either may change a number or does not, and the report groups by those that may."""
 
 import copy
+import dataclasses
 import doctest
 import os
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from made_runs import make_run
 
-from affect.config import FAMILIES, Config, ModelConfig, fields, roles, schema
+from affect.config import FAMILIES, BaselineConfig, Config, ModelConfig, fields, roles, schema
 from affect.config.fields import Phase
 from affect.reports.collect import load
 from affect.reports.settings import grouped_by, settings
@@ -20,7 +21,16 @@ OF_MODELS = (
     *("family", "precision", "attention", "max_seconds", "num_frames", "frame_size", "language", "audio", "vision"),
     *("audio_tokens", "video_tokens", "encoder_width", "projector", "qformer_steps", "qformer_layers", "qformer_heads"),
     *("trust_remote_code", "checkpoint", "revision", "served", "video", "media"),
-    *("draw", "analyser", "ngrams", "max_terms", "strength", "fusion", "pooling"),
+    # Every setting that a baseline adds is one of the method itself.
+    *sorted(
+        {
+            field.name
+            for schema in FAMILIES.values()
+            if issubclass(schema, BaselineConfig)
+            for field in dataclasses.fields(schema)
+        }
+        - {field.name for field in dataclasses.fields(ModelConfig)}
+    ),
 )
 OF_FEATURES = (
     *("kind", "text", "text_layer", "audio", "audio_layer", "video", "video_layer", "max_steps", "file"),
@@ -45,6 +55,8 @@ OF_FINETUNING = (
         "vision",
         "projector",
         "target",
+        "head_fit",
+        "head_strength",
         "method",
         "four_bit",
         "last_layers",

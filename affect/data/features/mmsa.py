@@ -82,6 +82,9 @@ class MmsaFeatures:
         index = _index(folder)
         if index is None:
             index = _convert(path, folder)
+            if _sha256(path, cache_root) != self.sha256:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise DataError(f"{path} changed while it was read: start the run again when it is complete")
         wanted = [modality for modality in FIELDS if modality in set(modalities)]
         if lacking := [modality for modality in wanted if modality not in index["widths"]]:
             fields = [", ".join(FIELDS[modality] for modality in names) for names in (lacking, index["widths"])]
@@ -260,6 +263,8 @@ def _convert(path: Path, folder: Path) -> dict[str, Any]:
                     for sequence in split.sequences(modality):
                         file.write(sequence.data)
                         lengths[modality].append(len(sequence))
+                    file.flush()
+                    os.fsync(file.fileno())  # else a machine that loses power may have the name without the content
             index["splits"][name] = {
                 "ids": split.ids,
                 "labels": split.labels,

@@ -18,7 +18,7 @@ class UnimodalLabels(nn.Module):
     All numbers are distances from the middle of the task's range, so that their signs are the two classes. With y_m the
     clip's gold number and F_i its representation of all modalities (i = m) or of one (i = s):
 
-        C_i^p, C_i^n = mean F_i of the clips with positive and with negative labels y_i, after the last epoch
+        C_i^p, C_i^n = mean F_i of the clips with positive and with negative labels y_i, as each was last seen
         D_i^p = ||F_i - C_i^p||² / √width, D_i^n alike     (`squared`; else ||F_i - C_i^p||, as in the public code)
         r_i = (D_i^n - D_i^p) / (D_i^p + ε)
         y_s = (y_m r_s / r_m) / 2 + (y_m + r_s - r_m) / 2, cut to ±bound        (r is the paper's alpha)
@@ -26,8 +26,8 @@ class UnimodalLabels(nn.Module):
 
     The cut is the public code's. In the loss a label weighs tanh(|y_s - y_m|): nothing in the first epoch.
 
-    Labels by people take the place of generated ones and stay as they are. A modality keeps its labels for an epoch
-    before which a class was empty. Clips that were not seen yet are in no centre.
+    Labels by people take the place of generated ones and stay as they are. While a class is empty, no labels
+    are generated. Clips that were not seen yet are in no centre.
 
     All state is in buffers, by the clip's place among the training clips, so that a checkpoint holds it; nothing is
     random.
@@ -51,7 +51,6 @@ class UnimodalLabels(nn.Module):
         self.register_buffer("gold", gold.clone())
         for name, width in widths.items():
             self.register_buffer(f"{name}_representations", torch.zeros(len(gold), width))
-            self.register_buffer(f"{name}_centres", torch.full((2, width), torch.nan))
         for modality in self.modalities:
             known = (by_people or {}).get(modality, torch.full_like(gold, torch.nan))
             self.register_buffer(f"{modality}_by_people", ~known.isnan())
@@ -66,23 +65,20 @@ class UnimodalLabels(nn.Module):
         return (self.labels(modality)[places] - self.gold[places]).abs().tanh()
 
     def begin_epoch(self, epoch: int) -> None:
-        """Sets the class centres from the epoch before. epoch: counted from 1; the one that is under way changes
-        nothing."""
-        if epoch == self.epoch:
-            return
-        for name in (FUSED, *self.modalities):
-            labels = self.gold if name == FUSED else self.labels(name)
-            centres, representations = (self.get_buffer(f"{name}_{part}") for part in ("centres", "representations"))
-            # The mean of no clips is NaN: the class has no centre.
-            centres[0] = representations[self.seen & (labels > 0)].mean(0)
-            centres[1] = representations[self.seen & (labels < 0)].mean(0)
+        """epoch: counted from 1."""
         self.epoch.fill_(epoch)
+
+    def centres(self, name: str) -> Tensor:
+        """C_i^p and C_i^n [2, width]; NaN where a class is empty."""
+        labels = self.gold if name == FUSED else self.labels(name)
+        members = (torch.stack([labels > 0, labels < 0]) & self.seen).float()
+        return members @ self.get_buffer(f"{name}_representations") / members.sum(1, keepdim=True)
 
     @torch.no_grad()
     def update(self, places: Tensor, representations: Mapping[str, Tensor]) -> None:
         """Generates the labels of the clips at these places from the representations [B, width] they have just had,
-        and keeps those for the centres of the next epoch. Before the first epoch, when a batch is only tried, nothing
-        changes."""
+        and keeps those for the centres. Nothing changes before the first epoch, when a batch is only tried.
+        """
         if self.epoch == 0:
             return
         if self.epoch > 1:
@@ -97,7 +93,7 @@ class UnimodalLabels(nn.Module):
     def _relative_distance(self, name: str, representations: Tensor) -> Tensor:
         """r_i [B]."""
         positive, negative = (
-            torch.linalg.vector_norm(representations - centre, dim=1) for centre in self.get_buffer(f"{name}_centres")
+            torch.linalg.vector_norm(representations - centre, dim=1) for centre in self.centres(name)
         )
         if self.squared:
             root = representations.shape[1] ** 0.5

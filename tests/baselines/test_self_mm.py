@@ -3,7 +3,6 @@
 from copy import deepcopy
 from dataclasses import replace
 
-import pytest
 import torch
 from fake_features import EMOTION, SENTIMENT, planted
 
@@ -37,7 +36,7 @@ def test_generated_labels_on_a_case_computed_by_hand() -> None:
     torch.testing.assert_close(labels.weights("text", torch.tensor([2])), torch.tensor([4 / 3]).tanh())
     labels.begin_epoch(3)
     # Text centres are now the means of (1, 1) and of (0): clips 0 and 2 have new representations.
-    torch.testing.assert_close(labels.get_buffer("text_centres"), torch.tensor([[1.0], [0.0]]))
+    torch.testing.assert_close(labels.centres("text"), torch.tensor([[1.0], [0.0]]))
     labels.update(torch.tensor([2]), {FUSED: torch.tensor([[1.0, 2.0]]), "text": torch.tensor([[0.5]])})
     # Text r_t = 0 (half-way). Fused centres ((2, 1) + (0, 4))/2 = (1, 2.5) and (1, 2): r_m = (0 - 0.25)/0.25 = -1, so
     # y = 0 + (-1 + 0 + 1)/2 = 0, with weights 2/4 and 2/4.
@@ -177,15 +176,3 @@ def test_encoders_have_their_own_rates() -> None:
     assert (audio["lr"], audio["weight_decay"]) == (5e-3, 0.02)
     assert len(others["params"]) + len(audio["params"]) == len(list(made.module.parameters()))
     assert made.rates() == {"model.learning_rate": 1e-3, "model.audio_learning_rate": 5e-3}
-
-
-@pytest.mark.parametrize("epoch", [1, 2])
-def test_the_epoch_under_way_can_be_begun_again(epoch: int) -> None:
-    labels = UnimodalLabels(torch.tensor([1.0, -1.0]), {FUSED: 1, "text": 1}, 1.0)
-    for each in range(1, epoch + 1):
-        labels.begin_epoch(each)
-        labels.update(torch.arange(2), {FUSED: torch.randn(2, 1), "text": torch.randn(2, 1)})
-    before = {name: x.clone() for name, x in labels.state_dict().items()}
-    labels.begin_epoch(epoch)
-    for name, x in labels.state_dict().items():
-        torch.testing.assert_close(x, before[name], equal_nan=True)

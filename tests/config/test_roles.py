@@ -17,20 +17,19 @@ from affect.config.fields import Phase
 from affect.reports.collect import load
 from affect.reports.settings import grouped_by, settings
 
+BASELINES = [schema for schema in FAMILIES.values() if issubclass(schema, BaselineConfig)]
+
+
+def names(schema: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(schema)}
+
+
 OF_MODELS = (
     *("family", "precision", "attention", "max_seconds", "num_frames", "frame_size", "language", "audio", "vision"),
     *("audio_tokens", "video_tokens", "encoder_width", "projector", "qformer_steps", "qformer_layers", "qformer_heads"),
     *("trust_remote_code", "checkpoint", "revision", "served", "video", "media"),
     # Every setting that a baseline adds is one of the method itself.
-    *sorted(
-        {
-            field.name
-            for schema in FAMILIES.values()
-            if issubclass(schema, BaselineConfig)
-            for field in dataclasses.fields(schema)
-        }
-        - {field.name for field in dataclasses.fields(ModelConfig)}
-    ),
+    *sorted({key for schema in BASELINES for key in names(schema)} - names(ModelConfig)),
 )
 OF_FEATURES = (
     *("kind", "text", "text_layer", "audio", "audio_layer", "video", "video_layer", "max_steps", "file"),
@@ -158,7 +157,7 @@ def test_a_resumed_run_may_differ_in_what_changes_no_digit_of_it():
     assert set(roles.MAY_DIFFER_ON_RESUME) == FOR_ONE_START | PLACES | SERVERS | CHECKS | {
         *("model.gradient_checkpointing", "knowledge.mllm_models.*.gradient_checkpointing", "trainer.progress"),
         *("trainer.try_longest_batch", "trainer.num_workers", "trainer.prefetch", "trainer.clip_cache_gb"),
-        *("trainer.encoder_cache_gb", "trainer.check_workers", "trainer.save_every_steps"),
+        *("trainer.encoder_cache_gb", "trainer.check_workers", "trainer.save_every_steps", "features.cache_gb"),
         "trainer.save_every_minutes",
     }
 
@@ -170,6 +169,7 @@ def test_an_evaluation_may_differ_from_the_training_of_its_model_in_what_is_not_
     assert free == {key for key in PLACES | SERVERS | CHECKS if key.split(".")[0] in locked} | {
         *("knowledge.missing", "knowledge.control", "knowledge.control_split", "knowledge.mllm_batch_size"),
         *("model.gradient_checkpointing", "knowledge.mllm_models.*.gradient_checkpointing"),
+        "features.cache_gb",
     }
 
 

@@ -2,20 +2,27 @@
 
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from torch import nn
 
-from affect.config import ConfigError
+from affect.config import ComposedConfig, ConfigError
 from affect.data.cues import acoustic
 from affect.data.media import SAMPLING_RATE, Clip
-from affect.models.composed.features import LogMel
+from affect.models.composed.features import LogMel, PretrainedFeatures
+from affect.models.features.frozen import Frozen
 from affect.models.features.steps import to_steps
 
 VERSION = 1
 """Raise it when a clip gets other features."""
+
+KEY = "features.audio"
+WANTED = "acoustic, egemaps, whisper-base-wheel, or an encoder of the Whisper or wav2vec 2.0 kind"
 
 PROSODY = ("level", "speech", "voiced", "pitch", "clarity", "brightness", "change")
 """What stands behind the mel bands in a step of `Acoustic`."""
@@ -112,6 +119,58 @@ class Egemaps:
         known = torch.isfinite(frames)
         frames = torch.where(known, frames, 0.0)
         return to_steps(frames, self.max_steps, known & (~self.voiced | (frames != 0)))
+
+
+BATCH_CLIPS = 8
+"""Clips that go through a Whisper encoder together, which takes 30 s of each."""
+
+
+class SpeechStates:
+    """The states of a speech encoder of the Whisper or wav2vec 2.0 kind. Whisper's are those of the clip's own length
+    in its 30 s."""
+
+    threads = False
+
+    def __init__(
+        self, name: str, layer: str, max_steps: int, max_seconds: float, cache_root: Path, device: torch.device
+    ) -> None:
+        """Raises ConfigError where the encoder cannot be loaded, has no such layer, or takes shorter clips than
+        max_seconds."""
+        self.frozen = Frozen(KEY, name, layer, WANTED, cache_root, device)
+        self.width, self.max_steps = self.frozen.width, max_steps
+        folder = ComposedConfig(
+            name="features", modalities="a", language="", audio=self.frozen.folder, max_seconds=max_seconds
+        )
+        self.features = PretrainedFeatures(folder, KEY)
+        self.identity: dict[str, Any] = {
+            "kind": f"speech states {VERSION}",
+            **self.frozen.identity,
+            "max_steps": max_steps,
+        }
+
+    @cached_property
+    def _encoder(self) -> nn.Module:
+        return self.frozen.load()
+
+    def of(self, clips: Sequence[Clip]) -> list[torch.Tensor]:
+        # Encoders of the wav2vec 2.0 kind normalise and attend over all that they are given, padding included.
+        size = BATCH_CLIPS if self.features.whisper else 1
+        return [
+            to_steps(states, self.max_steps)
+            for at in range(0, len(clips), size)
+            for states in self._states([_waveform(clip) for clip in clips[at : at + size]])
+        ]
+
+    def _states(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
+        """float32[T, width] of each waveform, on the CPU."""
+        batch = self.features(waveforms)
+        features, lengths = batch["audio_features"], batch["audio_lengths"]
+        states = self.frozen.states(self._encoder, features.to(self.frozen.device)).cpu()
+        if not self.features.whisper:
+            return list(states)
+        longest = features.shape[-1]
+        ends = (lengths * states.shape[1] + longest - 1) // longest  # rounded up
+        return [row[:end] for row, end in zip(states, ends.tolist(), strict=True)]
 
 
 def _waveform(clip: Clip) -> np.ndarray:

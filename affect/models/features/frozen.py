@@ -1,7 +1,6 @@
 """A frozen pretrained encoder whose states are features."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -42,8 +41,8 @@ class Frozen:
             )
         if layer != LAST and not (layer.isdecimal() and int(layer) <= num_layers):
             raise ConfigError(
-                f"{key}_layer={layer} is no layer of {key}={name}, which has {num_layers} blocks: give a number from 0"
-                f" (before the first block) to {num_layers}, or {LAST}"
+                f"{key}_layer={layer} is no layer of {key}={name}: give a number from 0 (before the first block) to"
+                f" {num_layers} (after the last), or {LAST}"
             )
         self.layer = None if layer == LAST else int(layer)
         hashes = content_hashes([str(path) for path in files.values()], cache_root, num_workers=2)
@@ -75,9 +74,9 @@ class Frozen:
         encoder = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, part, model)
         return encoder.eval().requires_grad_(False).to(self.device)
 
-    def states(self, encoder: nn.Module, **inputs: Any) -> torch.Tensor:
+    def states(self, encoder: nn.Module, *features: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
         """The states of the chosen layer, [B, T, width]: of the last one as the encoder ends (most normalise them), of
         layer k as transformers' `hidden_states[k]`."""
         with torch.no_grad():
-            output = encoder(**inputs, output_hidden_states=self.layer is not None)
+            output = encoder(*features, **inputs, output_hidden_states=self.layer is not None)
         return output.last_hidden_state if self.layer is None else output.hidden_states[self.layer]

@@ -2,18 +2,29 @@
 
 import threading
 from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from torch import nn
+from transformers import AutoImageProcessor
 
 from affect.data.cues import visual
 from affect.data.media import Clip
+from affect.models.features.frozen import Frozen
 from affect.models.features.steps import to_steps
+from affect.models.pretrained import refusals
 
 VERSION = 1
 """Raise it when a clip gets other features."""
+
+KEY, WANTED = "features.video", "faces, or an image encoder of the kind of CLIP, SigLIP or ViT"
+
+BATCH_FRAMES = 64
+"""Frames that go through an image encoder together."""
 
 Box = tuple[int, int, int, int]
 """Left, top, width and height in pixels."""
@@ -53,6 +64,7 @@ class Faces:
     threads = True
 
     def __init__(self, max_steps: int) -> None:
+        cv2.setNumThreads(1)  # clips are looked at in parallel already
         self.max_steps = max_steps
         self.hog = cv2.HOGDescriptor((CROP, CROP), (BLOCK, BLOCK), (CELL, CELL), (CELL, CELL), DIRECTIONS)
         self.width = len(FRAME) + self.hog.getDescriptorSize()
@@ -95,6 +107,46 @@ class Faces:
     def _picture(self, grey: np.ndarray, box: Box | None) -> np.ndarray:
         face = cv2.resize(cropped(grey, box), (CROP, CROP), interpolation=cv2.INTER_AREA)
         return self.hog.compute(face).ravel()
+
+
+class FaceStates:
+    """The states of an image encoder that is given the largest face of every frame, averaged over its patches. Where no
+    face is found it is given the whole frame, and `count` tells how often."""
+
+    threads = False
+
+    def __init__(self, name: str, layer: str, max_steps: int, cache_root: Path, device: torch.device) -> None:
+        """Raises ConfigError where the encoder or its image processor cannot be loaded, or has no such layer."""
+        self.frozen = Frozen(KEY, name, layer, WANTED, cache_root, device)
+        self.width, self.max_steps, self.count = self.frozen.width, max_steps, FaceCount()
+        with refusals(KEY, name, WANTED):
+            self.processor = AutoImageProcessor.from_pretrained(self.frozen.folder, trust_remote_code=False)
+        self.identity: dict[str, Any] = {
+            "kind": f"face states {VERSION}",
+            "cues": visual.VERSION,
+            **self.frozen.identity,
+            "max_steps": max_steps,
+            "opencv": cv2.__version__,
+        }
+
+    @cached_property
+    def _encoder(self) -> nn.Module:
+        return self.frozen.load()
+
+    def of(self, clips: Sequence[Clip]) -> list[torch.Tensor]:
+        return [self._one(_frames(clip)) for clip in clips]
+
+    def _one(self, frames: np.ndarray) -> torch.Tensor:
+        boxes = [visual.largest_face(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)) for frame in frames]
+        self.count.add(boxes)
+        faces = [cropped(frame, box) for frame, box in zip(frames, boxes, strict=True)]
+        # Where height and width are not told apart by their place, a face three pixels high is one of three colours.
+        pixels = self.processor(faces, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+        states = [
+            self.frozen.states(self._encoder, pixel_values=part.to(self.frozen.device)).mean(1).cpu()
+            for part in pixels.split(BATCH_FRAMES)
+        ]
+        return to_steps(torch.cat(states), self.max_steps)
 
 
 def cropped(frame: np.ndarray, box: Box | None) -> np.ndarray:

@@ -1,15 +1,19 @@
 """Features of sound: a tone has its pitch, silence has numbers, and a long clip as many steps as a short one."""
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny_models import tiny_hubert, tiny_wav2vec2, tiny_whisper
+from transformers import AutoFeatureExtractor, AutoModel
 
 from affect.config import ConfigError
 from affect.data.media import SAMPLING_RATE, Clip
 from affect.models.composed.features import LogMel
-from affect.models.features.audio import PROSODY, Acoustic, Egemaps
+from affect.models.features.audio import PROSODY, Acoustic, Egemaps, SpeechStates
 from affect.models.features.steps import to_steps
 
 AT = {name: LogMel.NUM_MELS + i for i, name in enumerate(PROSODY)}
@@ -87,3 +91,40 @@ def test_egemaps_has_the_pitch_of_a_tone() -> None:
     assert all(torch.isfinite(features).all() for features in (tone, silence, short))
     pitch = tone[2:-2, names.index("F0semitoneFrom27.5Hz_sma3nz")].numpy()
     assert 27.5 * 2 ** (pitch / 12) == pytest.approx(np.full(46, 220.0), rel=0.01)
+
+
+def speech(folder: Path, layer: str = "last", max_steps: int = 50, max_seconds: float = 30.0) -> SpeechStates:
+    return SpeechStates(str(folder), layer, max_steps, max_seconds, folder.parent, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("make", [tiny_whisper, tiny_wav2vec2, tiny_hubert])
+@pytest.mark.parametrize("layer", ["0", "1", "last"])
+def test_a_layer_of_a_speech_encoder_is_that_of_transformers(
+    make: Callable[[Path], Path], layer: str, tmp_path: Path
+) -> None:
+    folder = make(tmp_path / "model")
+    waveform = voice(180, 0.4).astype(np.float32)
+    extractor = speech(folder, layer)
+    states = extractor.of([clip(waveform)])[0]
+    inputs = AutoFeatureExtractor.from_pretrained(folder)(waveform, sampling_rate=SAMPLING_RATE, return_tensors="pt")
+    model = AutoModel.from_pretrained(folder).eval()
+    encoder = model.encoder if model.config.is_encoder_decoder else model
+    with torch.no_grad():
+        output = encoder(next(iter(inputs.values())), output_hidden_states=True)
+    expected = output.last_hidden_state if layer == "last" else output.hidden_states[int(layer)]
+    expected = expected[0, :20] if make is tiny_whisper else expected[0]  # Whisper has 50 states a second, of 30 s
+    torch.testing.assert_close(states, expected, atol=1e-5, rtol=0)
+    others = [clip(voice(300, 0.9)), clip(waveform), clip(np.zeros(SAMPLING_RATE // 10))]
+    together = extractor.of(others)
+    torch.testing.assert_close(together[1], states, atol=1e-5, rtol=0)
+    assert len(together[0]) <= 50 and all(torch.isfinite(features).all() for features in together)
+
+
+def test_a_speech_encoder_is_told_from_others_and_refused_where_it_cannot_serve(tmp_path: Path) -> None:
+    folder = tiny_whisper(tmp_path / "model")
+    identities = [speech(folder).identity, speech(folder, "0").identity, speech(folder, max_steps=10).identity]
+    assert all(identities.count(each) == 1 for each in identities)
+    with pytest.raises(ConfigError, match=r"model.max_seconds=60 and the processor of features.audio=.* takes 30 s"):
+        speech(folder, max_seconds=60.0)
+    with pytest.raises(ConfigError, match=r"features.audio_layer=weighted is no layer of .*: give .* to 1 .after"):
+        speech(folder, "weighted")

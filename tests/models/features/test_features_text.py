@@ -89,7 +89,7 @@ def test_steps_are_means_over_equal_parts_of_the_whole_text(folder: Path, cache:
     words = "one two three"
     whole = made(folder, cache).of([words])[0]
     short = made(folder, cache, max_steps=4).of([words])[0]
-    edges = [i * len(whole) // 4 for i in range(5)]
+    edges = [-(-i * len(whole) // 4) for i in range(5)]  # step k is in part floor(4 k / length)
     expected = torch.stack([whole[a:b].mean(0) for a, b in pairwise(edges)])
     torch.testing.assert_close(short, expected, atol=1e-5, rtol=0)
 
@@ -129,7 +129,7 @@ def test_the_identity_tells_what_changes_the_numbers(folder: Path, cache: Path, 
 
 def test_what_cannot_be_used_is_refused(folder: Path, cache: Path, tmp_path: Path) -> None:
     for layer in ("3", "-1", "1.5", "first"):
-        with pytest.raises(ConfigError, match=rf"features.text_layer={layer} is no layer of .* has 2 blocks"):
+        with pytest.raises(ConfigError, match=rf"features.text_layer={layer} is no layer of .* to 2 .after the last"):
             made(folder, cache, layer)
     with pytest.raises(ConfigError, match=r"features.text=.* cannot be loaded"):
         made(tmp_path / "nowhere", cache)

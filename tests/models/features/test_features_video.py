@@ -1,12 +1,19 @@
 """Features of frames: the face is where it was drawn, and frames without one are counted."""
 
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 import torch
+from tiny_models import tiny_clip, tiny_siglip
+from transformers import AutoImageProcessor, AutoModel
 
+from affect.data.cues import visual
 from affect.data.demo_corpus.render import render_face
 from affect.data.media import Clip
-from affect.models.features.video import FRAME, Faces
+from affect.models.features.video import FRAME, Faces, FaceStates
 
 AT = {name: i for i, name in enumerate(FRAME)}
 
@@ -56,3 +63,25 @@ def test_a_single_black_frame_and_more_frames_than_steps() -> None:
 
 def test_the_identity_tells_what_changes_the_numbers() -> None:
     assert Faces(50).identity == Faces(50).identity != Faces(49).identity
+
+
+@pytest.mark.parametrize("make", [tiny_clip, tiny_siglip])
+@pytest.mark.parametrize("layer", ["0", "1", "last"])
+def test_an_image_encoder_is_given_the_face_and_otherwise_the_frame(
+    make: Callable[[Path], Path], layer: str, tmp_path: Path
+) -> None:
+    folder = make(tmp_path / "model")
+    frames = np.concatenate([drawn(1), np.full((1, 96, 96, 3), 90, dtype=np.uint8)])
+    extractor = FaceStates(str(folder), layer, 50, tmp_path, torch.device("cpu"))
+    features = extractor.of([clip(frames)])[0]
+    assert (extractor.count.frames, extractor.count.without) == (2, 1)
+    left, top, width, height = visual.largest_face(cv2.cvtColor(frames[0], cv2.COLOR_RGB2GRAY))
+    given = [frames[0, top : top + height, left : left + width], frames[1]]
+    pixels = AutoImageProcessor.from_pretrained(folder)(given, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        output = AutoModel.from_pretrained(folder).eval().vision_model(pixel_values=pixels, output_hidden_states=True)
+    states = output.last_hidden_state if layer == "last" else output.hidden_states[int(layer)]
+    torch.testing.assert_close(features, states.mean(1), atol=1e-5, rtol=0)
+    other = FaceStates(str(folder), layer, 1, tmp_path, torch.device("cpu"))
+    torch.testing.assert_close(other.of([clip(frames)])[0], features.mean(0, keepdim=True), atol=1e-5, rtol=0)
+    assert other.identity != extractor.identity

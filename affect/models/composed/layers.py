@@ -38,30 +38,29 @@ class Blocks:
     count: int
 
 
-def blocks(encoder: PreTrainedModel, name: str) -> Blocks:
-    """Raises ConfigError for an encoder, of model.audio=`name`, whose blocks are elsewhere than in those of the Whisper
-    and the wav2vec 2.0 kind."""
+def blocks(encoder: PreTrainedModel, name: str, key: str = "model.audio") -> Blocks:
+    """Raises ConfigError for an encoder, of `key`=`name` in the configuration, whose blocks are elsewhere than in those
+    of the Whisper and the wav2vec 2.0 kind."""
     count = getattr(encoder.config, "num_hidden_layers", None)
     for module in encoder.modules():
         layers = getattr(module, "layers", None)
         if isinstance(layers, nn.ModuleList) and len(layers) == count:
             return Blocks(module, count)
     raise ConfigError(
-        f"model.audio={name} is a {type(encoder).__name__}, whose hidden states cannot be told apart: set"
-        " model.audio_layer=last, or name an encoder of the Whisper or wav2vec 2.0 kind"
+        f"{key}={name} is a {type(encoder).__name__}, whose hidden states cannot be told apart: set"
+        f" {key}_layer=last, or name an encoder of the Whisper or wav2vec 2.0 kind"
     )
 
 
-def cut(encoder: PreTrainedModel, layer: int, name: str) -> PreTrainedModel:
+def cut(encoder: PreTrainedModel, layer: int, name: str, key: str = "model.audio") -> PreTrainedModel:
     """The encoder, changed in place to end with hidden state `layer`: later blocks are neither kept nor computed.
 
-    Raises ConfigError where model.audio=`name` has fewer layers, and as `blocks` does.
+    Raises ConfigError where `key`=`name` has fewer layers, and as `blocks` does.
     """
-    found = blocks(encoder, name)
+    found = blocks(encoder, name, key)
     if layer > found.count:
         raise ConfigError(
-            f"model.audio_layer={layer}, but model.audio={name} has {found.count} layers: give 0 to {found.count}, last"
-            " or weighted"
+            f"{key}_layer={layer}, but {key}={name} has {found.count} layers: give 0 to {found.count}, last or weighted"
         )
     if layer < found.count:
         found.owner.layers = nn.ModuleList([*found.owner.layers[:layer], _End()])

@@ -15,7 +15,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     import lightning as L
 
-    from affect.cli import language, steps
+    from affect.cli import steps
     from affect.config.logs import is_first
     from affect.data.duplicates import compare_contents
     from affect.knowledge import attach
@@ -36,7 +36,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
         with (
             distributed.spread(cfg, folder),
             memory.explained(cfg),
-            language.to_evaluate(cfg, folder, parts, source, described, classes) as (learner, examples),
+            steps.method(cfg).to_evaluate(cfg, folder, parts, source, described, classes) as (learner, examples),
         ):
             clips = datamodule.ClipData(examples, learner, cfg)
             module = steps.module(learner, cfg, classes)

@@ -3,18 +3,26 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from affect.config import Config
+from affect.config import BaselineConfig, Config
 from affect.config.schema import intervention_of, media_of
 from affect.data.class_balance import Classes
 from affect.data.files import write_json
 from affect.data.part import Part
-from affect.evaluation.learner import Learner
 from affect.evaluation.metrics.summary import summarise
+from affect.models.learner import Learner
 from affect.reports.console import print_results
 from affect.runs import run_folder
 from affect.training.module import Supervised
+
+
+def method(cfg: Config) -> ModuleType:
+    """The module that makes the method of a run ready: `to_train` and `to_evaluate` give its learner and examples."""
+    from affect.cli import baselines, language
+
+    return baselines if isinstance(cfg.model, BaselineConfig) else language
 
 
 def module(learner: Learner, cfg: Config, classes: Classes) -> Supervised:

@@ -1,4 +1,4 @@
-"""Fine-tunes a multimodal language model on one or several datasets, then evaluates the best checkpoint."""
+"""Trains a multimodal language model, or a baseline, on one or several datasets, then evaluates the best checkpoint."""
 
 from affect.cli.program import entry
 from affect.config import Config
@@ -13,7 +13,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     import lightning as L
 
-    from affect.cli import language, steps
+    from affect.cli import steps
     from affect.config.logs import is_first
     from affect.data import class_balance
     from affect.data.duplicates import compare_contents
@@ -41,7 +41,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
         with (
             distributed.spread(cfg, folder),
             memory.explained(cfg),
-            language.to_train(cfg, folder, parts, source, described, classes, begin) as (learner, examples),
+            steps.method(cfg).to_train(cfg, folder, parts, source, described, classes, begin) as (learner, examples),
         ):
             clips = datamodule.ClipData(examples, learner, cfg, begin.epoch, begin.batches, classes.sampling)
             module = steps.module(learner, cfg, classes)

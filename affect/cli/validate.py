@@ -5,12 +5,14 @@ import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from affect.baselines.rules import baseline_conflicts
 from affect.cli.programs import PROGRAMS
 from affect.config import (
     FAMILIES,
     LACKING,
     MODALITIES,
     PACKAGES,
+    BaselineConfig,
     ComposedConfig,
     Config,
     LoggerKind,
@@ -49,6 +51,12 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
         yield from modality_conflicts(cfg, program)
     for name, dataset in cfg.datasets.items():
         yield from dataset_conflicts(name, dataset, cfg.prompting)
+    if isinstance(cfg.model, BaselineConfig):
+        yield from baseline_conflicts(cfg, program)
+        if named.makes_runs:
+            yield from _tracking_conflicts(cfg)
+        yield from imbalance_conflicts(cfg, program)
+        return
     yield from wording_conflicts(cfg.prompting)
     if named.shows_prompts:
         yield from prompting_conflicts(cfg, program)

@@ -11,9 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from affect.config.baselines import BaselineConfig
+from affect.config.evaluation import EvaluationConfig
+from affect.config.families import FAMILIES
+from affect.config.features import FeatureKind
 from affect.config.fields import Phase, Role, walk
 from affect.config.knowledge import Source
-from affect.config.model import FAMILIES, ComposedConfig, ModelConfig, NativeConfig
+from affect.config.model import ComposedConfig, ModelConfig, NativeConfig
 from affect.config.prompting import DESCRIPTIONS
 from affect.config.schema import Config
 
@@ -124,7 +128,7 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
 
     Keys that a configuration of an older version lacks switch nothing off.
     """
-    idle: list[str] = []
+    idle = _idle_by_method(config)
     knowledge, prompting, finetuning = config["knowledge"], config["prompting"], config["finetuning"]
     sources = {knowledge["source"], *knowledge.get("also", ())} if "source" in knowledge else set()
     if sources:
@@ -164,6 +168,24 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
     return lambda key: key.startswith(prefixes)
 
 
+_OF_TRAINING_ANY = ("finetuning.sampling", "finetuning.label_weights", "finetuning.warmup")
+"""Keys of fine-tuning that hold for every method that is trained."""
+
+
+def _idle_by_method(config: Mapping[str, Any]) -> list[str]:
+    """Prefixes of the keys that are about language models, or about other methods, whichever the run has not."""
+    schema = FAMILIES.get(config["model"]["family"])
+    if schema is None or not issubclass(schema, BaselineConfig):
+        return ["features."]
+    of_language = [key for key in keys_of(Phase.training) if key.startswith("finetuning.")]
+    idle = ["prompting.", "knowledge.", "evaluation.readout", "evaluation.intensity_readout"]
+    idle += [key for key in of_language if key not in _OF_TRAINING_ANY]
+    idle += [f"evaluation.{field.name}" for field in fields(EvaluationConfig) if field.metadata.get("used_by")]
+    chosen = config["features"]["kind"]
+    idle += [key for kind in FeatureKind if kind.value != chosen for key in keys_used_by(kind.value)]
+    return idle
+
+
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The values of two plain configurations, by key, where they may have different numbers."""
     ours, theirs = dict(leaves(one)), dict(leaves(other))
@@ -186,6 +208,7 @@ def make_absolute(cfg: Config) -> None:
     for key in ("store", "file_path", "mllm_run"):
         if (path := getattr(knowledge, key)) is not None:
             setattr(knowledge, key, _absolute(path))
+    _folders_absolute(cfg.features, ("text", "audio", "video"))
     for model in (cfg.model, *knowledge.mllm_models.values()):
         _weights_absolute(model)
 
@@ -197,10 +220,19 @@ def _absolute(path: str) -> str:
 def _weights_absolute(model: ModelConfig) -> None:
     """A model may be named by a folder, or by its name on the hub, which is no path."""
     keys = ("language", "audio", "vision") if isinstance(model, ComposedConfig) else ("checkpoint",)
-    for key in keys if isinstance(model, ComposedConfig | NativeConfig) else ():
-        name = getattr(model, key)
-        if name not in (None, "conv", "smollm2-wheel") and Path(name).is_dir():
-            setattr(model, key, os.path.abspath(name))
+    if isinstance(model, ComposedConfig | NativeConfig):
+        _folders_absolute(model, keys)
+
+
+BUILT_IN = ("conv", "acoustic", "egemaps", "faces", "smollm2-wheel", "whisper-base-wheel")
+"""Names that stand for no folder, whatever lies in the folder that a run starts from."""
+
+
+def _folders_absolute(config: Any, keys: tuple[str, ...]) -> None:
+    for key in keys:
+        name = getattr(config, key)
+        if name not in (None, *BUILT_IN) and Path(name).is_dir():
+            setattr(config, key, os.path.abspath(name))
 
 
 def kept(cfg: Config) -> Config:

@@ -14,11 +14,13 @@ from yaml import YAMLError
 from affect.config.dataset import DatasetConfig
 from affect.config.errors import ConfigError
 from affect.config.evaluation import EvaluationConfig
+from affect.config.families import FAMILIES
+from affect.config.features import FeaturesConfig
 from affect.config.fields import field
 from affect.config.finetuning import FinetuningConfig
 from affect.config.knowledge import KnowledgeConfig
 from affect.config.logger import LoggerConfig
-from affect.config.model import FAMILIES, ModelConfig
+from affect.config.model import ModelConfig
 from affect.config.prompting import PromptingConfig
 from affect.config.tasks import Kind, Task
 from affect.config.trainer import TrainerConfig
@@ -46,6 +48,8 @@ class Config:
     datasets: dict[str, DatasetConfig] = field(default_factory=dict)
     """By name; filled by the group `dataset`, of which several can be named: dataset=[meld,demo]."""
     prompting: PromptingConfig = field(MISSING, phase="model")
+    features: FeaturesConfig = field(default_factory=FeaturesConfig, phase="model", describes=False)
+    """What a method that is no language model reads."""
     finetuning: FinetuningConfig = field(MISSING, phase="training", describes=False)
     knowledge: KnowledgeConfig = field(MISSING, phase="model")
     evaluation: EvaluationConfig = field(MISSING, describes=False)
@@ -99,7 +103,7 @@ class Config:
 NATIVE_VIDEO = ("qwen_omni", "qwen3_omni", "qwen3_vl", "video_llama3", "gemma4")
 """Families whose checkpoints have a processor of videos, which media=native asks."""
 
-GROUPS = ("model", "dataset", "prompting", "finetuning", "knowledge", "evaluation", "trainer", "logger")
+GROUPS = ("model", "dataset", "features", "prompting", "finetuning", "knowledge", "evaluation", "trainer", "logger")
 """The groups every run has one choice of; experiment and sweep are deltas over them."""
 
 
@@ -109,6 +113,7 @@ def register() -> None:
     store.store(name="schema", node=Config)
     for group, node in {
         **FAMILIES,
+        "features": FeaturesConfig,
         "prompting": PromptingConfig,
         "finetuning": FinetuningConfig,
         "knowledge": KnowledgeConfig,

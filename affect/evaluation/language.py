@@ -11,11 +11,11 @@ from affect.data.clips import ClipSource
 from affect.data.media import Sampling
 from affect.evaluation import predict
 from affect.evaluation.content_free import ContentFree
-from affect.evaluation.learner import Learner
 from affect.models import Encoder, Model, adapters, heads
 from affect.models import checkpoint as checkpoints
 from affect.models.base_sample import BaseSample
 from affect.models.collate import Batch, Collate
+from affect.models.learner import Learner
 from affect.models.losses import answer_loss
 from affect.models.parameter_groups import parameter_groups
 from affect.prompting.messages import Example, prompt_length
@@ -74,6 +74,10 @@ class LanguageLearner(Learner):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module, self.finetuning)
+
+    def rates(self) -> dict[str, float]:
+        keys = ("learning_rate", "new_learning_rate")
+        return {f"finetuning.{key}": getattr(self.finetuning, key) for key in keys}
 
     def loss(self, batch: Batch, weights: Sequence[float] | None = None, over: float | None = None) -> torch.Tensor:
         if self.has_heads:

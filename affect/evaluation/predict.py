@@ -14,6 +14,7 @@ from affect.evaluation import parsing
 from affect.evaluation.content_free import ContentFree
 from affect.models import NOT_FINITE, Encoder, Model, Unanswered, heads
 from affect.models.generation import Branches, Prefix
+from affect.models.predictions import failed, of_output, prediction_of
 from affect.prompting import messages, thoughts
 from affect.prompting.messages import Example
 
@@ -138,7 +139,7 @@ def predict(
         ]
     if how == Readout.head.value:
         found = heads.outputs(model, batch, task).cpu()
-        return [_by_head(e, row) for e, row in zip(examples, found, strict=True)]
+        return [of_output(e, row) for e, row in zip(examples, found, strict=True)]
     values = possible(task)
     texts = [examples[0].marker + task.answer(value, language) for value in values]
     candidates = [encoder.answer_ids(text) for text in texts]
@@ -146,7 +147,7 @@ def predict(
         return [
             failed(e, "constrained", NOT_FINITE)
             if k is None
-            else _prediction(
+            else prediction_of(
                 e, answer=texts[k], exact=values[k], lenient=values[k], outcome="valid", readout="constrained"
             )
             for e, k in zip(examples, constrained(model, batch, candidates), strict=True)
@@ -228,7 +229,7 @@ def _generated(example: Example, text: str, in_thoughts: bool = False) -> Predic
         # Without its marker there is no final answer; the lenient reader still takes what names one answer anywhere.
         exact = parsing.exact(final or "", example.task, example.language)
         lenient = parsing.lenient(answer if final is None else final, example.task, example.language)
-    return _prediction(
+    return prediction_of(
         example,
         answer=text,
         exact=exact.value,
@@ -249,21 +250,6 @@ def possible(task: Task) -> list[Any]:
     return [tuple(sorted(some)) for size in sizes for some in combinations(task.labels, size)]
 
 
-def _by_head(example: Example, output: torch.Tensor) -> Prediction:
-    task = example.task
-    scores = None
-    if not output.isfinite().all():
-        return failed(example, "head", NOT_FINITE)
-    if task.kind is Kind.classification:
-        value: Any = task.labels[int(output.argmax())]
-        scores = dict(zip(task.labels, output.log_softmax(-1).tolist(), strict=True))
-    elif task.kind is Kind.multi_label:
-        value = tuple(sorted(label for label, logit in zip(task.labels, output, strict=True) if logit > 0))
-    else:
-        value = float(heads.number(output[0], task))
-    return _prediction(example, answer=None, exact=value, lenient=value, outcome="valid", readout="head", scores=scores)
-
-
 def _scored(example: Example, values: list[Any], scores: torch.Tensor) -> Prediction:
     readout = "score" if example.task.kind is Kind.classification else "expectation"
     if not scores.isfinite().all():
@@ -274,22 +260,6 @@ def _scored(example: Example, values: list[Any], scores: torch.Tensor) -> Predic
         value = values[int(scores.argmax())]
     else:
         value = float((scores.double().softmax(-1) * torch.tensor(values, dtype=torch.float64)).sum())
-    return _prediction(example, answer=None, exact=value, lenient=value, outcome="valid", readout=readout, scores=kept)
-
-
-def failed(example: Example, readout: str, error: str) -> Prediction:
-    """The prediction for an example that could not be put to the model, or got no answer from it."""
-    return _prediction(example, answer=None, exact=None, lenient=None, outcome="error", readout=readout, error=error)
-
-
-def _prediction(example: Example, **what: Any) -> Prediction:
-    record = example.record
-    return Prediction(
-        id=record.id,
-        dataset=record.dataset,
-        split=record.split,
-        task=example.task.name,
-        group=record.group,
-        target=record.labels.get(example.task.name),
-        **what,
+    return prediction_of(
+        example, answer=None, exact=value, lenient=value, outcome="valid", readout=readout, scores=kept
     )

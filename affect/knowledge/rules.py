@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from affect.config import DESCRIPTIONS, Config, Control, ServerConfig, Source, endpoint, near
+from affect.config import DESCRIPTIONS, BaselineConfig, Config, Control, ServerConfig, Source, endpoint, near
 from affect.config.model import spell
 from affect.data import SPLITS
 from affect.knowledge.sources import cue_words
@@ -48,6 +48,11 @@ def knowledge_conflicts(cfg: Config, program: str) -> Iterator[str]:
             yield (
                 f"knowledge.mllm_models.{name}={generator.name}, but knowledge=mllm loads the weights of its models:"
                 " for descriptions by a server, choose knowledge=server knowledge.server_url=… knowledge.server_model=…"
+            )
+        if Source.mllm in sources and isinstance(generator, BaselineConfig):
+            yield (
+                f"knowledge.mllm_models.{name}={generator.name} is no language model and writes no descriptions:"
+                " choose one that does, model@knowledge.mllm_models.main=qwen2_5_omni_7b"
             )
     for split in knowledge.splits:
         if split not in SPLITS:

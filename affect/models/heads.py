@@ -20,16 +20,18 @@ class Heads(nn.Module):
     """Linear layers by `key`: a logit for each label in alphabetical order for a classification or multi-label task; a
     number from -1 (low end of the range) to 1 (high end) for an intensity.
 
-    Initialised at zero, where all labels are equally likely and a number is in the middle of its range.
+    Initialised at zero, where all labels are equally likely and a number is in the middle of its range; without `zero`
+    as torch does it, which networks that are trained from random weights need.
     """
 
-    def __init__(self, width: int, tasks: Iterable[Task]) -> None:
+    def __init__(self, width: int, tasks: Iterable[Task], zero: bool = True) -> None:
         super().__init__()
         self.layers = nn.ModuleDict()
         for task in tasks:
             layer = nn.Linear(width, max(1, len(task.labels)))
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if zero:
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
             self.layers[key(task)] = layer
 
 
@@ -96,7 +98,11 @@ def outputs(model: Any, tensors: dict[str, Any], task: Task) -> torch.Tensor:
     """The head's outputs [B, labels in the task's order], or [B, 1] of an intensity, for a batch of one task."""
     states = last_states(model, tensors)
     with _in_float32(states):
-        values = model.heads.layers[key(task)](states)
+        return in_task_order(model.heads.layers[key(task)](states), task)
+
+
+def in_task_order(values: torch.Tensor, task: Task) -> torch.Tensor:
+    """A layer's outputs [B, labels] with the labels in the task's order instead of the alphabet's."""
     order = sorted(task.labels)
     return values[:, [order.index(label) for label in task.labels]] if task.labels else values
 

@@ -10,6 +10,18 @@ from affect.prompting import fewshot, messages
 from affect.prompting.messages import Example
 
 
+def without_prompts(parts: list[Part], split: str, cfg: Config, labelled_only: bool) -> list[Example]:
+    """An example for every task of every record of a split, for methods that are given no prompt."""
+    return [
+        Example(record=record, task=task, language=record.language, messages=[], answer=None)
+        for part in parts
+        if part.split == split
+        for record in part.records
+        for task in map(cfg.datasets[part.dataset].task_definitions.__getitem__, cfg.datasets[part.dataset].tasks)
+        if not labelled_only or task.name in record.labels
+    ]
+
+
 def examples(
     parts: list[Part], split: str, cfg: Config, count_text: Callable[[list[dict]], int], labelled_only: bool
 ) -> list[Example]:

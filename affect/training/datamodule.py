@@ -9,9 +9,9 @@ from torch.utils.data import DataLoader
 from affect.config import Config, ServerConfig, TrainerConfig, launch
 from affect.config.logs import LOG, is_first
 from affect.data import class_balance
-from affect.evaluation.learner import Learner
 from affect.models import precision
 from affect.models.collate import Batch
+from affect.models.learner import Learner
 from affect.prompting.messages import Example
 from affect.training import class_weights
 from affect.training.prefetch import Prefetching

@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 from affect.config import ComposedConfig, Config, ConfigError, Switch, is_true
 from affect.config.launch import place
 from affect.config.logs import LOG
-from affect.evaluation.learner import Learner
 from affect.models import precision
 from affect.models.collate import Batch
+from affect.models.learner import Learner
 from affect.models.pretrained import recompute_activations
 from affect.prompting.messages import Example
 from affect.training.checkpointing import random_states, set_random_states

@@ -12,10 +12,10 @@ from affect.config import FinetuningConfig
 from affect.config.logs import LOG
 from affect.data import Prediction
 from affect.data.class_balance import UNTOUCHED, Classes
-from affect.evaluation.learner import Learner
 from affect.evaluation.metrics.summary import brief
 from affect.evaluation.predict import failed
 from affect.models.collate import Batch
+from affect.models.learner import Learner
 from affect.training.class_weights import example_weights
 
 
@@ -95,8 +95,7 @@ class Supervised(L.LightningModule):
             over = self.trainer.datamodule.step_total(index) / parts
         loss = self.learner.loss(batch, weights, over)
         if not torch.isfinite(loss):
-            rates = (f"{key} (={getattr(self.finetuning, key)})" for key in ("learning_rate", "new_learning_rate"))
-            remedy = " or ".join(f"finetuning.{rate}" for rate in rates)
+            remedy = " or ".join(f"{key} (={rate})" for key, rate in self.learner.rates().items())
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}: lower {remedy}")
         if self.global_step == 0 and index == 0 and (sentence := self.learner.unused_parameters(loss)):
             LOG.info(sentence)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from affect.baselines.features import exclude_without_features
+from affect.baselines.reads import reads_feature_files
 from affect.config import Config, Intervention
 from affect.config.logs import LOG, is_first
 from affect.data import clip_cache
@@ -17,8 +19,14 @@ from affect.models.sampling import sampling
 
 def exclude_unusable(parts: list[Part], cfg: Config) -> ClipSource:
     """Decodes every clip once (the result is kept under cache_root) and moves the records whose clip cannot be used to
-    their part's exclusions. Returns the source of the other clips. Raises DataError if a part is left empty."""
+    their part's exclusions. Returns the source of the other clips. Raises DataError if a part is left empty.
+
+    Where features come from a file, clips are not needed: the records that it lacks are excluded.
+    """
     wanted = sampling(cfg)
+    if reads_feature_files(cfg):
+        exclude_without_features(parts, cfg)
+        return ClipSource()
     if not (wanted.audio or wanted.video):
         return ClipSource()
     cache_root = Path(cfg.cache_root).expanduser()

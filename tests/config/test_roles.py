@@ -20,6 +20,11 @@ OF_MODELS = (
     *("family", "precision", "attention", "max_seconds", "num_frames", "frame_size", "language", "audio", "vision"),
     *("audio_tokens", "video_tokens", "encoder_width", "projector", "qformer_steps", "qformer_layers", "qformer_heads"),
     *("trust_remote_code", "checkpoint", "revision", "served", "video", "media"),
+    *("draw", "analyser", "ngrams", "max_terms", "strength", "fusion", "pooling"),
+)
+OF_FEATURES = (
+    *("kind", "text", "text_layer", "audio", "audio_layer", "video", "video_layer", "max_steps", "file"),
+    "standardise",
 )
 OF_TASKS = ("name", "kind", "labels", "low", "high", "step", "headline", "dialects", "question", "words", "none")
 OF_DATASETS = (
@@ -92,6 +97,7 @@ MAY_CHANGE_NUMBERS = {
         *(f"model.{key}" for key in OF_MODELS),
         *(f"datasets.*.{key}" for key in OF_DATASETS),
     ),
+    *(f"features.{key}" for key in OF_FEATURES),
     *(f"prompting.{key}" for key in OF_PROMPTING),
     *(f"finetuning.{key}" for key in OF_FINETUNING),
     *(f"knowledge.{key}" for key in OF_KNOWLEDGE),
@@ -147,7 +153,7 @@ def test_a_resumed_run_may_differ_in_what_changes_no_digit_of_it():
 
 def test_an_evaluation_may_differ_from_the_training_of_its_model_in_what_is_not_part_of_that_model():
     locked = roles.groups_of(Phase.model, Phase.training)
-    assert set(locked) == {"model", "prompting", "finetuning", "knowledge"}
+    assert set(locked) == {"model", "features", "prompting", "finetuning", "knowledge"}
     free = {key for key in roles.MAY_DIFFER_IN_EVALUATION if key.split(".")[0] in locked}
     assert free == {key for key in PLACES | SERVERS | CHECKS if key.split(".")[0] in locked} | {
         *("knowledge.missing", "knowledge.control", "knowledge.control_split", "knowledge.mllm_batch_size"),

@@ -12,10 +12,10 @@ from torch import nn
 
 from affect.config import Config
 from affect.data import Prediction, loading
-from affect.evaluation.learner import Learner
 from affect.evaluation.metrics.summary import summarise
 from affect.models import checkpoint
 from affect.models.collate import Batch
+from affect.models.learner import Learner
 from affect.prompting import examples
 from affect.prompting.messages import Example
 from affect.runs.lifecycle import Stop

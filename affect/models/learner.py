@@ -47,6 +47,10 @@ class Learner(Protocol):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameter groups for AdamW, each with `params`, `lr` and `weight_decay`."""
 
+    def rates(self) -> dict[str, float]:
+        """The learning rates by their key in the configuration, for messages."""
+        return {}
+
     def loss(self, batch: "Batch", weights: Sequence[float] | None = None, over: float | None = None) -> "torch.Tensor":
         """Mean loss of a batch; with `weights`, every example's terms times its weight. `over` is what the sum is
         divided by in place of the number of terms, where a step has several batches."""

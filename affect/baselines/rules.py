@@ -1,0 +1,62 @@
+"""Rules for methods that are no language models."""
+
+from collections.abc import Iterator
+
+from affect.baselines.reads import reads_features
+from affect.config import Calibration, Config, FeatureKind, Intervention, Source
+
+MMSA_READERS = ("mosei", "mosi", "sims", "simsv2")
+"""Readers of the datasets that MMSA has feature files of."""
+
+OF_LANGUAGE_MODELS = {
+    "show": "there is no prompt to show",
+    "export": "there is nothing that transformers or vLLM could load",
+}
+"""Commands that need a language model, and why."""
+
+
+def baseline_conflicts(cfg: Config, program: str) -> Iterator[str]:
+    """What is asked of a baseline that only language models have."""
+    name = cfg.model.name
+    if program in OF_LANGUAGE_MODELS:
+        yield (
+            f"model={name} is no language model: {OF_LANGUAGE_MODELS[program]}; name a language model, or a run of one"
+        )
+        return
+    if program == "evaluate" and cfg.run is None:
+        yield f"model={name} knows nothing before it is trained: train it, python train.py, or name a trained run=…"
+    if cfg.knowledge.source is not Source.none:
+        yield (
+            f"knowledge={cfg.knowledge.source.value} puts descriptions into prompts, and model={name} has none: set"
+            " knowledge=none, or choose a language model"
+        )
+    if cfg.evaluation.calibration is not Calibration.none or cfg.evaluation.logit_adjustment:
+        yield (
+            "evaluation.calibration and evaluation.logit_adjustment correct the likelihoods of words, and"
+            f" model={name} answers without words: leave them out"
+        )
+    if cfg.trainer.compile:
+        yield f"trainer.compile=true compiles the layers of a language model, and model={name} has none: leave it out"
+    if reads_features(cfg):
+        yield from _feature_conflicts(cfg)
+
+
+def _feature_conflicts(cfg: Config) -> Iterator[str]:
+    features = cfg.features
+    if features.kind is FeatureKind.computed:
+        for key in ("text_layer", "audio_layer", "video_layer"):
+            value = getattr(features, key)
+            if value != "last" and not value.isdecimal():
+                yield f"features.{key}={value} has to be a number from 0 on, or last"
+        return
+    for name, dataset in cfg.datasets.items():
+        if dataset.reader not in MMSA_READERS:
+            yield (
+                f"features={features.name} reads MMSA's feature files, and there are none of dataset={name}: set"
+                f" features=computed, or choose of {', '.join(MMSA_READERS)}"
+            )
+    if cfg.intervention is not Intervention.none:
+        yield (
+            f"intervention={cfg.intervention.value} changes clips, and features={features.name} does not read them: set"
+            " features=computed, or leave the intervention out"
+        )

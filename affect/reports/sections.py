@@ -11,6 +11,7 @@ NOT_APPLICABLE = "-"
 
 SHORT = {
     "model.name": "model",
+    "features.name": "features",
     "prompting.name": "prompting",
     "finetuning.name": "finetuning",
     "trainer.name": "trainer",

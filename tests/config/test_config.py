@@ -842,6 +842,12 @@ def test_help_lists_every_group_and_choice(tmp_path):
         assert f"usage: {name} " in out
 
 
+def test_help_does_not_wait_for_hydra(tmp_path):
+    _, out, errors, _ = process("-X", "importtime", str(ROOT / "train.py"), "--help", cwd=tmp_path)
+    imported = {line.rsplit("|", 1)[1].strip() for line in errors.splitlines()}
+    assert "usage: python train.py" in out and "omegaconf" in imported and "hydra" not in imported
+
+
 def test_a_dry_run_of_the_real_program(tmp_path):
     code, out, errors, _ = process(str(ROOT / "train.py"), "experiment=demo", "dry_run=true", cwd=tmp_path)
     assert (code, errors) == (0, "")

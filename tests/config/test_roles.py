@@ -247,7 +247,7 @@ def changed(value: Any) -> Any:
 def trained(configure, tmp_path, monkeypatch):
     monkeypatch.setattr("affect.cli.validate.conflicts", lambda *_: iter(()))
     monkeypatch.setattr(
-        "affect.cli.program.conflicts", lambda *_: iter(())
+        "affect.cli.checked.conflicts", lambda *_: iter(())
     )  # as many as possible, never mind which fit
     make = partial(make_run, configure, tmp_path / "out")
     [run], damaged = load([make("a", *ALL_ON)])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from affect.baselines.collate import in_words
 from affect.config import Config, NetworkConfig, PriorConfig, TfidfConfig, VectorsConfig, chosen_tasks
+from affect.config.fusion import SelfMmConfig
 from affect.data.features import FeatureSource
 from affect.models.learner import Learner
 
@@ -30,9 +31,11 @@ def learner(cfg: Config, source: FeatureSource | None) -> Learner:
 
         return Vectors(model, source, modalities)
     from affect.baselines.network_learner import NetworkLearner
+    from affect.baselines.self_mm import SelfMmLearner
 
     assert isinstance(model, NetworkConfig), f"{model.family} is no baseline"
-    return NetworkLearner(partial(_network, model), model, source, modalities, chosen_tasks(cfg))
+    kind = SelfMmLearner if isinstance(model, SelfMmConfig) else NetworkLearner
+    return kind(partial(_network, model), model, source, modalities, chosen_tasks(cfg))
 
 
 def _network(model: NetworkConfig, widths: Mapping[str, int]) -> "nn.Module":
@@ -40,7 +43,8 @@ def _network(model: NetworkConfig, widths: Mapping[str, int]) -> "nn.Module":
     from affect.baselines.networks.lmf import LMF
     from affect.baselines.networks.misa import MISA
     from affect.baselines.networks.mult import MulT
+    from affect.baselines.networks.self_mm import SelfMM
     from affect.baselines.networks.tfn import TFN
 
-    networks = {"tfn": TFN, "lmf": LMF, "mult": MulT, "misa": MISA}
+    networks = {"tfn": TFN, "lmf": LMF, "mult": MulT, "misa": MISA, "self_mm": SelfMM}
     return networks[model.family](widths, model)

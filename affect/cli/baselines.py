@@ -34,6 +34,8 @@ def to_train(
     learner = build.learner(cfg, features.prepare(parts, cfg, source))
     if isinstance(learner, NetworkLearner) and cfg.features.standardise and begin == checkpointing.START:
         learner.measure(examples["train"])
+    if isinstance(learner, NetworkLearner):
+        learner.begin_training(examples["train"])
     yield learner, examples
 
 

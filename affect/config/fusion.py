@@ -122,3 +122,57 @@ class MisaConfig(NetworkConfig):
     """Weight of the difference loss (beta, diff_weight)."""
     reconstruction_weight: float = field(1.0, least=0)
     """Weight of the reconstruction loss (gamma, recon_weight)."""
+
+
+class TextVector(str, Enum):
+    first = "first"
+    """The first step, which is BERT's [CLS] in MMSA's feature files."""
+    mean = "mean"
+    """The mean over the text's steps."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SelfMmConfig(NetworkConfig):
+    """Self-MM (Yu et al., AAAI 2021, arXiv 2102.04830)."""
+
+    family: str = "self_mm"
+    text_vector: TextVector = TextVector.mean
+    """Which vector of the text's steps is F_t."""
+    audio_hidden: int = field(16, least=1)
+    """Width of the LSTM over the audio's steps (a_lstm_hidden_size)."""
+    video_hidden: int = field(32, least=1)
+    """Width of the LSTM over the video's steps (v_lstm_hidden_size)."""
+    audio_out: int = field(16, least=1)
+    """Width of the linear layer after the audio's LSTM: length of F_a (audio_out)."""
+    video_out: int = field(32, least=1)
+    """Width of the linear layer after the video's LSTM: length of F_v (video_out)."""
+    fused_width: int = field(128, least=1)
+    """Length of the fused representation F_m* (post_fusion_dim)."""
+    text_width: int = field(32, least=1)
+    """Length of the text's own representation F_t* (post_text_dim)."""
+    audio_width: int = field(16, least=1)
+    """Length of the audio's own representation F_a* (post_audio_dim)."""
+    video_width: int = field(32, least=1)
+    """Length of the video's own representation F_v* (post_video_dim)."""
+    second_layer: bool = True
+    """Whether another hidden layer lies between a representation and its output layer, as in the public code; the
+    paper's equations have none."""
+    fused_dropout: float = field(0.0, least=0, below=1)
+    """Dropout of the joined vectors (post_fusion_dropout)."""
+    text_dropout: float = field(0.1, least=0, below=1)
+    """Dropout of F_t (post_text_dropout)."""
+    audio_dropout: float = field(0.1, least=0, below=1)
+    """Dropout of F_a (post_audio_dropout)."""
+    video_dropout: float = field(0.0, least=0, below=1)
+    """Dropout of F_v (post_video_dropout)."""
+    audio_learning_rate: float | None = field(None, above=0)
+    """AdamW's learning rate of the audio's LSTM; null: learning_rate (learning_rate_audio)."""
+    video_learning_rate: float | None = field(None, above=0)
+    """AdamW's learning rate of the video's LSTM; null: learning_rate (learning_rate_video)."""
+    audio_weight_decay: float | None = field(None, least=0)
+    """Weight decay of the audio's LSTM; null: weight_decay (weight_decay_audio)."""
+    video_weight_decay: float | None = field(None, least=0)
+    """Weight decay of the video's LSTM; null: weight_decay (weight_decay_video)."""
+    squared_distance: bool = field(True)
+    """Distance to a class centre, from which labels of single modalities are made. true: squared and divided by the
+    root of the width, as in the paper. false: Euclidean, as in the public code."""

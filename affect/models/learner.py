@@ -45,6 +45,10 @@ class Learner(Protocol):
         """Called once before the first step."""
         self.module.train()
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Called at the start of each training epoch, counted from 1; not where a run is taken up in the middle of
+        one."""
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameter groups for AdamW, each with `params`, `lr` and `weight_decay`."""
 

@@ -100,6 +100,22 @@ class Row:
     audits: list[Audit] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What a publication reports for the task of a table."""
+
+    method: str
+    inputs: str
+    """Modalities, features or language model; empty where the source says nothing of them."""
+    dialect: str | None
+    """None for plain metrics."""
+    clips: int | None
+    """In the test split, where the source says so."""
+    numbers: dict[str, str]
+    """By column of Table.metrics, with the digits of the source; columns that it has no number for are absent."""
+    source: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Table:
     """All that is known of one task."""
@@ -114,6 +130,8 @@ class Table:
     each: bool
     """One row a run, instead of one a setting."""
     rows: list[Row]
+    published: list[Published] = field(default_factory=list)
+    """Shown in a block of their own."""
     compared: str | None = None
     """The metric of the rows' differences; None where nothing is compared."""
     footnotes: dict[str, str]

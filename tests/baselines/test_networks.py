@@ -12,9 +12,9 @@ from affect.baselines.networks.dropout import dropped
 from affect.baselines.networks.lmf import LMF
 from affect.baselines.networks.misa import MISA, difference, moment_discrepancy
 from affect.baselines.networks.mult import MulT, positions
+from affect.baselines.networks.self_mm import FUSED, SelfMM
 from affect.baselines.networks.tfn import TFN
-from affect.config import ConfigError
-from affect.config.fusion import LmfConfig, MisaConfig, MultConfig, TextEncoder, TfnConfig
+from affect.config.fusion import LmfConfig, MisaConfig, MultConfig, SelfMmConfig, TextEncoder, TextVector, TfnConfig
 
 WIDTHS = {"text": 7, "audio": 5, "video": 6}
 MOSI = {"text": 768, "audio": 5, "video": 20}
@@ -26,6 +26,8 @@ SMALL = {
     "mult": lambda widths: MulT(widths, MultConfig(hidden=8, heads=2, layers=2)),
     "misa": lambda widths: MISA(widths, MisaConfig(hidden=16)),
     "misa-lstm": lambda widths: MISA(widths, MisaConfig(hidden=16, text_encoder=TextEncoder.lstm, recurrent_width=4)),
+    "self_mm": lambda widths: SelfMM(widths, SelfMmConfig(fused_width=16)),
+    "self_mm-paper": lambda widths: SelfMM(widths, SelfMmConfig(second_layer=False, text_vector=TextVector.first)),
 }
 SUBSETS = [("text",), ("audio", "video"), ("text", "video"), ("text", "audio", "video")]
 
@@ -79,12 +81,15 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     torch.manual_seed(0)
     network = SMALL[name](WIDTHS)
     fused = network(batch_of(WIDTHS, LENGTHS))
-    loss = nn.Linear(network.width, 1)(fused.states).sum()
+    states = [fused.states, *fused.unimodal.values()]
+    loss = sum(nn.Linear(x.shape[1], 1)(x).sum() for x in states)
     (loss if fused.loss is None else loss + fused.loss.sum()).backward()
     assert not [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
 
 
-@pytest.mark.parametrize(("name", "rate"), [("tfn", 0.01), ("lmf", 0.01), ("mult", 0.01), ("misa", 0.002)])
+@pytest.mark.parametrize(
+    ("name", "rate"), [("tfn", 0.01), ("lmf", 0.01), ("mult", 0.01), ("misa", 0.002), ("self_mm", 0.01)]
+)
 def test_a_planted_signal_is_learnt(name: str, rate: float) -> None:
     torch.manual_seed(0)
     network = SMALL[name](WIDTHS)
@@ -146,6 +151,13 @@ def test_parameters_of_the_published_settings() -> None:
     expected = recurrent + projections + 7 * 129 * 128 + transformer + (768 + 1) * 384 + 385
     assert count(misa, misa.width) == expected
     assert f"{expected:,}" in MISA.__doc__
+    # MMSA: self_mm, mosi. The output layers of the modalities count too.
+    self_mm = SelfMM(MOSI, SelfMmConfig())
+    encoders = lstm(5, 16) + 17 * 16 + lstm(20, 32) + 33 * 32
+    own = sum((n + 1) * width + (width + 1) * width for n, width in ((768, 32), (16, 16), (32, 32)))
+    expected = encoders + own + (768 + 16 + 32 + 1) * 128 + 129 * 128 + 129 + 33 + 17 + 33
+    assert count(self_mm, self_mm.width) + sum(width + 1 for width in self_mm.unimodal_widths.values()) == expected
+    assert f"{expected:,}" in SelfMM.__doc__
 
 
 @pytest.mark.parametrize(
@@ -287,11 +299,6 @@ def test_positions() -> None:
     assert (positions(3, 5)[:, 4] == 0).all()
 
 
-def test_heads_that_do_not_divide_the_width_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"model.heads=3 does not divide model.hidden=40"):
-        MulT(WIDTHS, MultConfig(hidden=40, heads=3))
-
-
 def test_dropout_drops_at_its_rate_and_keeps_the_mean() -> None:
     torch.manual_seed(0)
     ones = torch.ones(1001, 1003)
@@ -345,3 +352,26 @@ def test_the_auxiliary_loss_of_misa_is_their_weighted_sum() -> None:
     network.train()
     network(batch_of(WIDTHS, {m: [3] for m in WIDTHS})).loss.sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_self_mm_is_its_formula() -> None:
+    torch.manual_seed(0)
+    network = SMALL["self_mm"](WIDTHS).eval()
+    batch = batch_of(WIDTHS, LENGTHS)
+    with torch.no_grad():
+        out = network(batch)
+        f = {"text": torch.stack([x[:n].mean(0) for x, n in zip(batch["text"], LENGTHS["text"], strict=True)])}
+        for m in ("audio", "video"):
+            encoder = network.encoders[m]
+            last = [encoder.lstm(x[None, :n])[0][:, -1] for x, n in zip(batch[m], LENGTHS[m], strict=True)]
+            f[m] = encoder.linear(torch.cat(last))
+        f[FUSED] = torch.cat([f["text"], f["audio"], f["video"]], 1)
+        for name in (FUSED, *WIDTHS):
+            representation = F.relu(network.representers[name](f[name]))
+            torch.testing.assert_close(out.representations[name], representation)
+            states = out.states if name == FUSED else out.unimodal[name]
+            torch.testing.assert_close(states, F.relu(network.second[name](representation)))
+            assert representation.shape[1] == network.representation_widths[name]
+    assert {m: x.shape[1] for m, x in out.unimodal.items()} == network.unimodal_widths
+    paper = SMALL["self_mm-paper"](WIDTHS).eval()(batch)
+    assert paper.states is paper.representations[FUSED]

@@ -30,7 +30,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
-from affect.cli import program, sweep, wandb_sweep
+from affect.cli import sweep, wandb_sweep
+from affect.cli.checked import checked
+from affect.cli.entry import entry
 from affect.config import Config, ConfigError, DataError, groups
 from affect.data import Prediction
 from affect.data import files as atomic
@@ -49,7 +51,7 @@ def own_conf(tmp_path, monkeypatch):
     """A copy of conf that a test can write into, in use in its place."""
     copy = tmp_path / "conf"
     shutil.copytree(ROOT / "conf", copy)
-    monkeypatch.setattr(program, "CONF", copy)
+    monkeypatch.setattr("affect.cli.program.CONF", copy)
     monkeypatch.setattr(groups, "CONF", copy)
     return copy
 
@@ -83,7 +85,7 @@ def test_every_point_of_every_committed_sweep_is_sound(name, configure):
     assert len(found) > 1
     composer = sweep_points.Composer([f"sweep={name}"])
     for cfg, point in zip(
-        sweep_points.check(found, lambda p: program.checked(composer.compose(p), p, "train"), []), found, strict=True
+        sweep_points.check(found, lambda p: checked(composer.compose(p), p, "train"), []), found, strict=True
     ):
         for key, value in (word.split("=") for word in point if not word.startswith("sweep=")):
             if key == "experiment":
@@ -211,7 +213,7 @@ def multirun(monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "argv", ["train.py", "-m", *words, f"output_root={tmp_path / 'out'}"])
         code: str | int | None = None
         try:
-            program.entry("train", "About.")(main)()
+            entry("train", "About.")(main)()
         except SystemExit as end:
             code = end.code
         assert (tmp_path / "out").exists(), code
@@ -403,7 +405,7 @@ def test_a_run_that_is_told_to_stop_ends_the_whole_multirun(multirun):
 
 KILLED = """
 import os, signal, sys
-from affect.cli import program
+from affect.cli.entry import entry
 from affect.runs import run_folder
 
 def main(cfg, job_folder):
@@ -411,7 +413,7 @@ def main(cfg, job_folder):
         run_folder.create(cfg, "train", job_folder)
         os.kill(os.getpid(), signal.SIGKILL)
 
-program.entry("train", "About.")(main)()
+entry("train", "About.")(main)()
 """
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from affect.baselines.networks.fused import Fused
-from affect.baselines.networks.sequences import check_heads, in_order, mean_over_time
+from affect.baselines.networks.sequences import in_order, mean_over_time
 from affect.config.fusion import MisaConfig, TextEncoder
 
 FUSION_ORDER = ("text", "video", "audio")
@@ -57,9 +57,9 @@ class MISA(nn.Module):
     """
 
     def __init__(self, widths: Mapping[str, int], config: MisaConfig) -> None:
-        """widths: numbers a step, by modality. Raises ConfigError where `hidden` is odd."""
+        """widths: numbers a step, by modality."""
         super().__init__()
-        check_heads("model.hidden", config.hidden, HEADS)
+        assert config.hidden % HEADS == 0, "refused before"
         self.config, d = config, config.hidden
         self.modalities = sorted(in_order(widths), key=FUSION_ORDER.index)
         self.encoders = nn.ModuleDict()

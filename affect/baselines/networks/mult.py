@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from affect.baselines.networks.dropout import Dropout, dropped
 from affect.baselines.networks.fused import Fused
-from affect.baselines.networks.sequences import check_heads, in_order, last_step, real_steps
+from affect.baselines.networks.sequences import in_order, last_step, real_steps
 from affect.config.fusion import MultConfig
 
 LEAST_MEMORY_LAYERS = 3
@@ -51,11 +51,11 @@ class MulT(nn.Module):
     """
 
     def __init__(self, widths: Mapping[str, int], config: MultConfig) -> None:
-        """widths: numbers a step, by modality. Raises ConfigError where heads do not divide widths."""
+        """widths: numbers a step, by modality."""
         super().__init__()
         self.modalities = in_order(widths)
         d, sources = config.hidden, max(1, len(self.modalities) - 1)
-        check_heads("model.hidden", d, config.heads)
+        assert d % config.heads == 0, "refused before"
         self.pairs = [(m, s) for m in self.modalities for s in self.modalities if s != m]
         self.kernels = {"text": config.text_kernel, "audio": config.audio_kernel, "video": config.video_kernel}
         self.convolutions = nn.ModuleDict(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from affect.config import MODALITIES, ConfigError
+from affect.config import MODALITIES
 
 
 def in_order(modalities: Collection[str]) -> list[str]:
@@ -39,12 +39,3 @@ def last_hidden(lstm: nn.LSTM, sequence: Tensor, lengths: Tensor) -> Tensor:
     """[B, hidden]: the last layer's hidden state after the clip's last own step, of an LSTM that runs forward."""
     packed = pack_padded_sequence(sequence, lengths.cpu(), batch_first=True, enforce_sorted=False)
     return lstm(packed)[1][0][-1]
-
-
-def check_heads(name: str, width: int, heads: int) -> None:
-    """Raises ConfigError where attention heads do not divide the width they share."""
-    if width % heads:
-        raise ConfigError(
-            f"model.heads={heads} does not divide {name}={width}, and each head gets an equal part of it: choose"
-            " another number of heads or another width"
-        )

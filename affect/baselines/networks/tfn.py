@@ -24,7 +24,8 @@ class TFN(nn.Module):
         the task's output layer             its decision layer (post_fusion_layer_3)
     Column (a · (V + 1) + v) · (T + 1) + t of layers[0].weight belongs to the product of numbers a, v, t of the three
     vectors, where 0 is the constant; so it is in the public implementations, while the paper writes the 1 last and the
-    language first. The paper's own subnetworks have no batch normalisation.
+    language first. The paper's own subnetworks have no batch normalisation. There a sigmoid bounds an intensity to its
+    range; here the output layer is linear, and predictions are cut to the range.
 
     With one or two modalities the product is over those.
 

@@ -29,10 +29,8 @@ Citation: Castro, Hazarika, Pérez-Rosas, Zimmermann, Mihalcea, Poria: Towards M
 Perfect Paper), ACL 2019. Obtain: https://github.com/soujanyaporia/MUStARD. MUStARD++ has 688 of these clips.
 """
 
-import hashlib
 import json
 import operator
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,7 +41,7 @@ from affect.data import pickles
 from affect.data.facts import TRAINING, Finding, Published, Records, Severity
 from affect.data.problems import Problems, did_you_mean
 from affect.data.readers.places import check_context, clips_folder, last, table_path
-from affect.data.readers.scenes import grouped, long_lines, one_line
+from affect.data.readers.scenes import TEST_SHOW, grouped, long_lines, one_line, shuffled, speaker_of
 from affect.data.record import SPLITS, Record
 from affect.data.tables import read_text
 
@@ -53,11 +51,8 @@ CLIPS = "utterances_final"
 FIELDS = {"utterance": str, "speaker": str, "context": list, "context_speakers": list, "show": str, "sarcasm": bool}
 KINDS = {str: "a string", list: "a list of strings", bool: "true or false"}
 NUM_FOLDS = 5
-TEST_SHOW = "FRIENDS"
 VALIDATION = 0.2
 """Share of the scenes of the training part that are held out."""
-UNNAMED = re.compile(r"PERSON\d*")
-"""Whoever is not of the cast: not one person, so not a speaker to tell apart."""
 
 
 def _published(splits: tuple[str, ...], sarcastic: int, sincere: int, **options: str) -> Published:
@@ -104,10 +99,7 @@ def records(
         problems.check()
     folder = clips_folder(root, CLIPS)
     scenes = grouped(
-        {
-            clip: [f"{entry['show']} {line}" for line in long_lines((entry["utterance"], *entry["context"]))]
-            for clip, entry in entries.items()
-        }
+        {clip: long_lines(entry["show"], (entry["utterance"], *entry["context"])) for clip, entry in entries.items()}
     )
     try:
         test = _test(root, clips, fold) if protocol == "five_fold" else _of_show(entries, TEST_SHOW)
@@ -131,7 +123,7 @@ def records(
             text=one_line(entry["utterance"]),
             labels={"sarcasm": "sarcastic" if entry["sarcasm"] else "sincere"},
             context=last(turns, context),
-            speaker=None if UNNAMED.fullmatch(entry["speaker"]) else f"{entry['show']}/{entry['speaker']}",
+            speaker=speaker_of(entry["show"], entry["speaker"]),
             group=f"{entry['show']}/{scenes[clip]}",
             media=None if folder is None else str(folder / f"{clip}.mp4"),
             source=f"{ANNOTATIONS}, id '{clip}'",
@@ -237,8 +229,7 @@ def _held_out(entries: Mapping[str, Any], scenes: Mapping[str, str], test: set[s
             strata[entries[clip]["show"], entries[scenes[clip]]["sarcasm"]].add(scenes[clip])
     held_out: set[str] = set()
     for together in strata.values():
-        ranked = sorted(together, key=lambda scene: hashlib.sha256(f"mustard/{scene}".encode()).digest())
-        held_out.update(ranked[: round(VALIDATION * len(ranked))])
+        held_out.update(shuffled("mustard", together)[: round(VALIDATION * len(together))])
     return held_out
 
 

@@ -14,6 +14,9 @@ from affect.data.features import FeatureSource
 from affect.data.features.mmsa import MmsaFeatures
 from affect.data.part import Part
 from affect.data.record import Record
+from affect.models import precision
+from affect.models.features import computed
+from affect.models.sampling import sampling
 
 
 class FilesOfDatasets:
@@ -59,4 +62,14 @@ def prepare(parts: Sequence[Part], cfg: Config, source: ClipSource) -> FeatureSo
         return None
     if reads_feature_files(cfg):
         return FilesOfDatasets(files(cfg))
-    raise NotImplementedError
+    return computed.prepare(
+        parts,
+        in_words(cfg.modalities),
+        cfg.features,
+        source,
+        sampling(cfg),
+        Path(cfg.cache_root).expanduser(),
+        precision.device(cfg.trainer),
+        num_threads=cfg.trainer.check_workers,
+        bar=cfg.trainer.progress,
+    )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from affect.baselines.reads import reads_features
 from affect.config import Calibration, Config, FeatureKind, Intervention, Source
+from affect.config.fusion import MisaConfig, MultConfig, SelfMmConfig
 
 MMSA_READERS = ("mosei", "mosi", "sims", "simsv2")
 """Readers of the datasets that MMSA has feature files of."""
@@ -38,7 +39,24 @@ def baseline_conflicts(cfg: Config, program: str) -> Iterator[str]:
     if cfg.trainer.compile:
         yield f"trainer.compile=true compiles the layers of a language model, and model={name} has none: leave it out"
     if reads_features(cfg):
+        yield from _network_conflicts(cfg)
         yield from _feature_conflicts(cfg)
+
+
+def _network_conflicts(cfg: Config) -> Iterator[str]:
+    model = cfg.model
+    if isinstance(model, MultConfig) and model.hidden % model.heads:
+        yield (
+            f"model.heads={model.heads} does not divide model.hidden={model.hidden}, and each head gets an equal part:"
+            " choose another number of heads or another width"
+        )
+    if isinstance(model, MisaConfig) and model.hidden % 2:
+        yield f"model.hidden={model.hidden} is odd, and MISA's two attention heads share it: choose an even number"
+    if isinstance(model, SelfMmConfig) and cfg.trainer.devices > 1:
+        yield (
+            f"trainer.devices={cfg.trainer.devices} spreads training clips over processes, and model={model.name} makes"
+            " labels from all of them in one: set trainer.devices=1"
+        )
 
 
 def _feature_conflicts(cfg: Config) -> Iterator[str]:

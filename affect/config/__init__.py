@@ -6,11 +6,12 @@ from affect.config.errors import ConfigError, DataError, NothingAnswered, WriteE
 from affect.config.evaluation import Calibration, EvaluationConfig, IntensityReadout, Reader, Readout
 from affect.config.families import FAMILIES, LACKING, PACKAGES
 from affect.config.features import FeatureKind, FeaturesConfig
-from affect.config.finetuning import ClassSampling, FinetuningConfig, LabelWeights, LoraMethod, Target, Tower
+from affect.config.finetuning import ClassSampling, FinetuningConfig, HeadFit, LabelWeights, LoraMethod, Target, Tower
 from affect.config.knowledge import Control, ControlSplit, CuesReference, KnowledgeConfig, Missing, Source
 from affect.config.logger import LoggerConfig, LoggerKind, WandbMode
 from affect.config.model import (
     MODALITIES,
+    WHEELS,
     Attention,
     ComposedConfig,
     Media,

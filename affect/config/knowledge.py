@@ -84,10 +84,10 @@ class KnowledgeConfig:
     the same speaker in the same split, so that the words of a test clip depend on the speaker's other test clips."""
     cues_audio: list[str] = field(default_factory=list)
     """cues: acoustic cues to describe: pitch, intonation, range, contour, loudness, dynamics, pace, pauses, length,
-    brightness, voicing, clarity (defined in affect/knowledge/sources/acoustic.py); empty: all."""
+    brightness, voicing, clarity (defined in affect/data/cues/acoustic.py); empty: all."""
     cues_video: list[str] = field(default_factory=list)
     """cues: visual cues to describe: faces, smile, framing, head, movement, movement_low, cuts, brightness, contrast
-    (defined in affect/knowledge/sources/visual.py); empty: all."""
+    (defined in affect/data/cues/visual.py); empty: all."""
     instruction_audio: dict[str, str] = field(default_factory=dict, used_by=("mllm", "server"))
     """mllm, server: instruction for audio, by language."""
     instruction_video: dict[str, str] = field(default_factory=dict, used_by=("mllm", "server"))

@@ -11,13 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from affect.config.baselines import BaselineConfig
+from affect.config.baselines import BaselineConfig, NetworkConfig, VectorsConfig
 from affect.config.evaluation import EvaluationConfig
 from affect.config.families import FAMILIES
 from affect.config.features import FeatureKind
 from affect.config.fields import Phase, Role, walk
 from affect.config.knowledge import Source
-from affect.config.model import ComposedConfig, ModelConfig, NativeConfig
+from affect.config.model import WHEELS, ComposedConfig, ModelConfig, NativeConfig
 from affect.config.prompting import DESCRIPTIONS
 from affect.config.schema import Config
 
@@ -181,6 +181,11 @@ def _idle_by_method(config: Mapping[str, Any]) -> list[str]:
     idle = ["prompting.", "knowledge.", "evaluation.readout", "evaluation.intensity_readout"]
     idle += [key for key in of_language if key not in _OF_TRAINING_ANY]
     idle += [f"evaluation.{field.name}" for field in fields(EvaluationConfig) if field.metadata.get("used_by")]
+    if not issubclass(schema, NetworkConfig):
+        idle += ["finetuning.warmup", *(f"trainer.{key}" for key in ("max_epochs", "batch_size", "accumulate"))]
+        idle.append("trainer.max_grad_norm")
+    if not issubclass(schema, NetworkConfig | VectorsConfig):
+        idle.append("features.")
     chosen = config["features"]["kind"]
     idle += [key for kind in FeatureKind if kind.value != chosen for key in keys_used_by(kind.value)]
     return idle
@@ -224,7 +229,7 @@ def _weights_absolute(model: ModelConfig) -> None:
         _folders_absolute(model, keys)
 
 
-BUILT_IN = ("conv", "acoustic", "egemaps", "faces", "smollm2-wheel", "whisper-base-wheel")
+BUILT_IN = ("conv", "acoustic", "egemaps", "faces", *WHEELS)
 """Names that stand for no folder, whatever lies in the folder that a run starts from."""
 
 

@@ -29,6 +29,7 @@ def files(group: str) -> list[str]:
 
 # Words that a choice needs so that it stands for a possible run.
 NEEDED = {
+    ("finetuning", "probe"): ["modalities=t", "evaluation=head"],
     ("model", "tfidf"): ["modalities=t"],
     ("dataset", "manifest"): ["datasets.manifest.root=clips.csv"],
     ("dataset", "mer2023"): ["modalities=av"],

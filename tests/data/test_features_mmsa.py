@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from dataset_fixtures import MMSA_ROWS, mmsa_tree
 from feature_files import pickled, split_of, write
 
 from affect.config import DataError, WriteError
-from affect.data import Record
-from affect.data.features import pooled
+from affect.data import Record, loading
+from affect.data.features import mmsa_pickle, pooled
 from affect.data.features.mmsa import MmsaFeatures
 from affect.data.part import Part
 
@@ -219,12 +220,13 @@ def test_records_and_features_that_have_no_counterpart(read, capsys):
     said = capsys.readouterr().out
     assert f"mosi train: 2 of 4 clips have features in {features.path}\n" in said
     assert (
-        "mosi train: 2 clips without features are left out, 1 of them because the file has them in another split"
-        " (mosi/train/nowhere/1, mosi/train/101787/3; exclusions.csv of a run lists them)" in said
+        "mosi train: 2 of 4 clips are left out, since the file has no features of them in this split, 1 of them because"
+        " they are in another split of it (mosi/train/nowhere/1, mosi/train/101787/3; exclusions.csv of a run lists"
+        " them)" in said
     )
     assert (
         "mosi train: 1 of the 3 clips of this split of the file are not used, since no record has them"
-        " (_dI--eQ6qVU$_$1; 1 records are outside of the subset)" in said
+        " (_dI--eQ6qVU$_$1; records outside of the subset: 1)" in said
     )
 
 
@@ -237,6 +239,25 @@ def test_what_fits_is_said_in_one_line(read, capsys):
     assert len(ours.records) == 2 and not ours.excluded
 
 
+@pytest.mark.parametrize("name", ["mosi", "mosei", "sims", "simsv2"])
+def test_the_records_of_the_readers_find_their_features(configure, tmp_path, capsys, name):
+    cfg = configure(f"dataset={name}", f"datasets.{name}.root={mmsa_tree(tmp_path / name, name)}", "modalities=t")
+    rows = [line.split(",") for line in MMSA_ROWS[name][1:]]
+    content: dict[str, Any] = {}
+    for split in ("train", "valid", "test"):
+        of_split = [row for row in rows if split in row]
+        labels = [float(next(cell for cell in row[3:] if cell.strip("-.0123456789") == "" != cell)) for row in of_split]
+        content[split] = split_of([f"{row[0]}$_${row[1]}" for row in of_split], labels)
+    features = MmsaFeatures(write(tmp_path / name / "Processed" / "f.pkl", content), tmp_path / "cache", ALL)
+    capsys.readouterr()
+    for ours, count in zip(loading.read(cfg, ["train", "val", "test"]), (2, 1, 1), strict=True):
+        features.join(ours)
+        assert len(ours.records) == count and not ours.excluded
+        assert [len(features.of(record)["audio"]) for record in ours.records] == [5, 6][:count]
+        said = capsys.readouterr().out
+        assert said == f"{name} {ours.split}: {count} of {count} clips have features in {features.path}\n", said
+
+
 def test_labels_that_differ_are_counted_and_said(read, capsys):
     content = mosi()
     content["train"]["regression_labels"] = [-2.4, -0.8001, np.nan]
@@ -246,9 +267,9 @@ def test_labels_that_differ_are_counted_and_said(read, capsys):
     for split in ("train", "val"):
         features.join(part(split))
     said = capsys.readouterr().out
-    assert "mosi train: 1 clips" not in said
+    assert "mosi train: 1 of 3 clips have another label" not in said
     assert (
-        "mosi val: 1 clips have another label for sentiment in the annotations than in unaligned_50.pkl"
+        "mosi val: 1 of 2 clips have another label for sentiment in the annotations than in unaligned_50.pkl"
         " (mosi/val/101787/3: 0 and 1): that of the annotations is used" in said
     )
 
@@ -456,6 +477,31 @@ def test_a_converted_file_that_is_damaged(read, tmp_path, capsys):
         read(mosi())
     with pytest.raises(DataError, match=r"train.audio.f32 was cut short while it was in use: delete"):
         again.of(part().records[2])
+
+
+def test_a_file_that_changes_while_it_is_read(read, tmp_path, monkeypatch):
+    convert = mmsa_pickle.read
+
+    def copied_late(path: Path) -> Any:
+        splits = convert(path)
+        path.write_bytes(path.read_bytes() + b" ")
+        return splits
+
+    monkeypatch.setattr(mmsa_pickle, "read", copied_late)
+    with pytest.raises(DataError, match=r"unaligned_50.pkl changed while it was read: start the run again"):
+        read(mosi())
+    monkeypatch.undo()
+    assert len(read(mosi()).of(part().records[0])["audio"]) == 5
+
+
+def test_workers_of_a_data_loader_read_at_once(read):
+    features = read(mosi())
+    records = [record for split in ("train", "val", "test") for record in part(split).records] * 20
+    expected = [features.of(record)["video"] for record in records]  # the file is open before the workers are made
+    loader = torch.utils.data.DataLoader(
+        records, batch_size=None, num_workers=2, collate_fn=lambda record: features.of(record)["video"]
+    )
+    assert all(torch.equal(first, second) for first, second in zip(loader, expected, strict=True))
 
 
 def test_a_cache_that_cannot_be_written(read, tmp_path):

@@ -15,11 +15,12 @@ import pytest
 from affect.config import Config, ConfigError, DataError, Kind, Task
 from affect.data import clips, loading
 from affect.data import part as splits
+from affect.data.cues import acoustic, visual
 from affect.data.media import SAMPLING_RATE, write_clip
 from affect.knowledge import Description, Failure, controls
 from affect.knowledge.fill import clip_hashes
 from affect.knowledge.naming import Vocabulary, namings
-from affect.knowledge.sources import acoustic, cue_words, cues, load, visual
+from affect.knowledge.sources import cue_words, cues, load
 
 # ---------------------------------------------------------------- sound
 

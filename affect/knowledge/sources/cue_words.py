@@ -1,4 +1,4 @@
-"""Words for the measurements of acoustic.py and visual.py, in English and Chinese (cue_words.yaml).
+"""Words for the measurements of affect/data/cues, in English and Chinese (cue_words.yaml).
 
 A cue that is told by its place in a population has five phrases, from lowest to highest. Cues that are counted are told
 as they are: the share of frames with a face, the number of cuts.

@@ -1,6 +1,6 @@
 """The source `cues`: measured signals in words, without a model or a download.
 
-Acoustic cues (acoustic.py) and visual cues (visual.py) are measured and told in one of five phrases (cue_words.py), one
+Acoustic and visual cues (affect/data/cues) are measured and told in one of five phrases (cue_words.py), one
 for each fifth of a population, since no level means the same in two recordings. knowledge.cues_reference chooses the
 population:
 
@@ -34,13 +34,14 @@ from affect.data import SPLITS, Record, loading
 from affect.data.annotations import Annotations
 from affect.data.clip_checks import TRANSIENT, measure_clips
 from affect.data.clips import ClipSource
+from affect.data.cues import acoustic, visual
 from affect.data.file_hashes import content_hashes
 from affect.data.media import VERSION as DECODE_VERSION
 from affect.data.media import MediaError, Sampling
 from affect.data.part import Part
 from affect.data.progress import progress
 from affect.knowledge.protocol import Description, Failure, request_hash
-from affect.knowledge.sources import acoustic, cue_words, visual
+from affect.knowledge.sources import cue_words
 
 VERSION = 2
 """Raise it when the words or the levels change."""

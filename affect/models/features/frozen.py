@@ -14,6 +14,13 @@ from affect.models.pretrained import UNUSED, complete_weights, refusals
 
 LAST = "last"
 
+INPUTS = {
+    "features.text": ("input_ids",),
+    "features.audio": ("input_features", "input_values"),
+    "features.video": ("pixel_values",),
+}
+"""What an encoder is given, in transformers' words, by the key of the configuration that names it."""
+
 
 class Frozen:
     """An encoder that is known by its files, and loaded when it is first used: not at all where every feature is in the
@@ -72,6 +79,11 @@ class Frozen:
             )
         part = "vision_model" if self.key == "features.video" else "language_model"
         encoder = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, part, model)
+        if encoder.main_input_name not in INPUTS[self.key]:
+            raise ConfigError(
+                f"{self.key}={self.name} is a model of the type {model.config.model_type}, which is given"
+                f" {encoder.main_input_name}, and not {' or '.join(INPUTS[self.key])}: give {self.wanted}"
+            )
         return encoder.eval().requires_grad_(False).to(self.device)
 
     def states(self, encoder: nn.Module, **inputs: torch.Tensor) -> torch.Tensor:

@@ -39,8 +39,8 @@ from affect.data.features.store import CachedFeatures, open_files
 EPOCHS = 3
 WIDTHS = {"text": 576, "audio": 512, "video": 64}
 STEPS = 50
-MOSEI = {"text": (50, 768), "audio": (500, 74), "vision": (375, 35)}
-"""Steps and width, https://github.com/thuiar/MMSA, src/MMSA/config/config_regression.json."""
+MOSEI = {"text": (50, 768), "audio": (500, 74), "vision": (500, 35)}
+"""Steps and width in unaligned_50.pkl."""
 PROTOCOL = 4
 """MMSA's data/getLengths.py writes MOSEI's with it."""
 

@@ -165,14 +165,14 @@ class SelfMmConfig(NetworkConfig):
     """Dropout of F_a (post_audio_dropout)."""
     video_dropout: float = field(0.0, least=0, below=1)
     """Dropout of F_v (post_video_dropout)."""
-    audio_learning_rate: float | None = field(None, above=0, phase="training")
+    audio_learning_rate: float | None = field(None, above=0)
     """AdamW's learning rate of the audio's LSTM; null: learning_rate (learning_rate_audio)."""
-    video_learning_rate: float | None = field(None, above=0, phase="training")
+    video_learning_rate: float | None = field(None, above=0)
     """AdamW's learning rate of the video's LSTM; null: learning_rate (learning_rate_video)."""
-    audio_weight_decay: float | None = field(None, least=0, phase="training")
+    audio_weight_decay: float | None = field(None, least=0)
     """Weight decay of the audio's LSTM; null: weight_decay (weight_decay_audio)."""
-    video_weight_decay: float | None = field(None, least=0, phase="training")
+    video_weight_decay: float | None = field(None, least=0)
     """Weight decay of the video's LSTM; null: weight_decay (weight_decay_video)."""
-    squared_distance: bool = field(True, phase="training")
+    squared_distance: bool = field(True)
     """Distance to a class centre, from which labels of single modalities are made. true: squared and divided by the
     root of the width, as in the paper. false: Euclidean, as in the public code."""

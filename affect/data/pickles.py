@@ -65,8 +65,8 @@ def load_mapped(path: Path) -> object:
 
     Each array is an `ArrayOfFile`. Its numbers stay in the file where the file has them as bytes, as in protocols 3 to
     5: then this takes no memory but for the other values, whatever the size of the file, and the file has to stay as it
-    is for as long as the arrays are used. Protocol 2, which has bytes as text, takes three times the size of the
-    arrays. Arrays of objects, such as pandas' strings, are lists, if they have one axis.
+    is for as long as the arrays are used. Protocol 2, which has bytes as text, takes twice the size of the arrays.
+    Arrays of objects, such as pandas' strings, are lists, if they have one axis.
     """
 
     def read(encoding: str) -> object:

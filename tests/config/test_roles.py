@@ -27,7 +27,7 @@ def names(schema: type) -> set[str]:
 OF_MODELS = (
     *("family", "precision", "attention", "max_seconds", "num_frames", "frame_size", "language", "audio", "vision"),
     *("audio_tokens", "video_tokens", "encoder_width", "projector", "qformer_steps", "qformer_layers", "qformer_heads"),
-    *("trust_remote_code", "checkpoint", "revision", "served", "video", "media"),
+    *("audio_layer", "trust_remote_code", "checkpoint", "revision", "served", "video", "media"),
     # Every setting that a baseline adds is one of the method itself.
     *sorted({key for schema in BASELINES for key in names(schema)} - names(ModelConfig)),
 )
@@ -247,7 +247,7 @@ def changed(value: Any) -> Any:
 def trained(configure, tmp_path, monkeypatch):
     monkeypatch.setattr("affect.cli.validate.conflicts", lambda *_: iter(()))
     monkeypatch.setattr(
-        "affect.cli.program.conflicts", lambda *_: iter(())
+        "affect.cli.checked.conflicts", lambda *_: iter(())
     )  # as many as possible, never mind which fit
     make = partial(make_run, configure, tmp_path / "out")
     [run], damaged = load([make("a", *ALL_ON)])

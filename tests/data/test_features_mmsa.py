@@ -220,12 +220,13 @@ def test_records_and_features_that_have_no_counterpart(read, capsys):
     said = capsys.readouterr().out
     assert f"mosi train: 2 of 4 clips have features in {features.path}\n" in said
     assert (
-        "mosi train: 2 clips without features are left out, 1 of them because the file has them in another split"
-        " (mosi/train/nowhere/1, mosi/train/101787/3; exclusions.csv of a run lists them)" in said
+        "mosi train: 2 of 4 clips are left out, since the file has no features of them in this split, 1 of them because"
+        " they are in another split of it (mosi/train/nowhere/1, mosi/train/101787/3; exclusions.csv of a run lists"
+        " them)" in said
     )
     assert (
         "mosi train: 1 of the 3 clips of this split of the file are not used, since no record has them"
-        " (_dI--eQ6qVU$_$1; 1 records are outside of the subset)" in said
+        " (_dI--eQ6qVU$_$1; records outside of the subset: 1)" in said
     )
 
 
@@ -266,9 +267,9 @@ def test_labels_that_differ_are_counted_and_said(read, capsys):
     for split in ("train", "val"):
         features.join(part(split))
     said = capsys.readouterr().out
-    assert "mosi train: 1 clips" not in said
+    assert "mosi train: 1 of 3 clips have another label" not in said
     assert (
-        "mosi val: 1 clips have another label for sentiment in the annotations than in unaligned_50.pkl"
+        "mosi val: 1 of 2 clips have another label for sentiment in the annotations than in unaligned_50.pkl"
         " (mosi/val/101787/3: 0 and 1): that of the annotations is used" in said
     )
 

@@ -165,12 +165,13 @@ class MmsaFeatures:
         used = [record for record in part.records if record.id not in reasons]
         LOG.info(f"{name}: {len(used):,} of {len(part.records):,} clips have features in {self.path}")
         if reasons:
+            splits = f", {len(elsewhere):,} of them because they are in another split of it" if elsewhere else ""
             LOG.info(
-                f"{name}: {len(reasons):,} clips without features are left out, {len(elsewhere):,} of them because the"
-                f" file has them in another split ({_first(reasons)}; exclusions.csv of a run lists them)"
+                f"{name}: {len(reasons):,} of {len(part.records):,} clips are left out, since the file has no features"
+                f" of them in this split{splits} ({_first(reasons)}; exclusions.csv of a run lists them)"
             )
         if surplus := [spelled for spelled in split.rows if spelled not in known]:
-            outside = f"; {part.outside_subset:,} records are outside of the subset" if part.outside_subset else ""
+            outside = f"; records outside of the subset: {part.outside_subset:,}" if part.outside_subset else ""
             LOG.info(
                 f"{name}: {len(surplus):,} of the {len(split.rows):,} clips of this split of the file are not used,"
                 f" since no record has them ({_first(surplus)}{outside})"
@@ -195,8 +196,8 @@ class MmsaFeatures:
                     differing.append(f"{record.id}: {ours:g} and {theirs:g}")
             if differing:
                 LOG.warning(
-                    f"{name}: {len(differing):,} clips have another label for {task} in the annotations than in"
-                    f" {self.path.name} ({_first(differing)}): that of the annotations is used"
+                    f"{name}: {len(differing):,} of {len(used):,} clips have another label for {task} in the"
+                    f" annotations than in {self.path.name} ({_first(differing)}): that of the annotations is used"
                 )
 
     def _id(self, identifier: str) -> str:

@@ -9,15 +9,16 @@ https://github.com/thuiar/MMSA-FET, src/MSA_FET/dataset.py). Of N clips in T ste
     audio_lengths, vision_lengths N numbers of steps; only where modalities are not aligned
     regression_labels             N numbers; in CH-SIMS also regression_labels_T, _A and _V, of one modality
 
-Of the rest (raw_text, annotations, classification_labels) nothing is read. Steps and widths according to MMSA's
-src/MMSA/config/config_regression.json, which are not checked, since files differ:
+Of the rest (raw_text, annotations, classification_labels) nothing is read. Steps and widths as found in public reports
+on these files and in the configurations of MMSA and https://github.com/thuiar/ch-sims-v2; whatever a file has is taken:
 
                           text     audio    vision
     MOSI aligned          50 768   50  5    50  20
-    MOSI unaligned        50 768   500 5    375 20
+    MOSI unaligned        50 768   375 5    500 20
     MOSEI aligned         50 768   50  74   50  35
-    MOSEI unaligned       50 768   500 74   375 35
+    MOSEI unaligned       50 768   500 74   500 35
     CH-SIMS unaligned     39 768   400 33   55  709
+    CH-SIMS v2            50 768   925 25   232 177
 
 Which steps are a clip's own:
 
@@ -179,7 +180,7 @@ def _split(path: Path, name: str, fields: Mapping[Any, Any]) -> Split:
         ids=ids,
         labels={task: _labels(where, key, values[key], ids) for task, key in LABELS.items() if key in values},
         arrays=arrays,
-        windows=_windows(where, values, arrays, counts),
+        windows=_windows(where, values, arrays, ids, counts),
         counts=counts,
     )
 
@@ -270,10 +271,13 @@ def _labels(where: str, key: str, values: Any, ids: Sequence[str]) -> list[float
 
 
 def _windows(
-    where: str, values: Mapping[Any, Any], arrays: Mapping[str, np.ndarray], counts: Mapping[str, Counts]
+    where: str,
+    values: Mapping[Any, Any],
+    arrays: Mapping[str, np.ndarray],
+    ids: Sequence[str],
+    counts: Mapping[str, Counts],
 ) -> dict[str, np.ndarray]:
-    """First step and number of steps by modality; see the module for the rules."""
-    ids = _ids(where, values["id"])
+    """First step and number of steps by modality; see the module for the rules. Counts what is odd about lengths."""
     windows = {}
     if "text" in arrays:
         windows["text"] = _window_of_text(where, values.get("text_bert"), arrays["text"], ids)

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from affect.config import ComposedConfig, ConfigError
+from affect.config import WITHOUT_OPENSMILE, ComposedConfig, ConfigError
 from affect.data.cues import acoustic
 from affect.data.media import SAMPLING_RATE, Clip
+from affect.models.composed import layers
 from affect.models.composed.features import LogMel, PretrainedFeatures
 from affect.models.features.frozen import Frozen
 from affect.models.features.steps import to_steps
@@ -89,11 +90,7 @@ class Egemaps:
         try:
             import opensmile
         except ImportError as error:
-            raise ConfigError(
-                "features.audio=egemaps needs the package opensmile, which is not installed. Its licence allows"
-                " research and other non-commercial use, and forbids commercial use: if you may use it, run"
-                " `pip install 'affect[opensmile]'`; otherwise set features.audio=acoustic"
-            ) from error
+            raise ConfigError(WITHOUT_OPENSMILE) from error
         self.smile = opensmile.Smile(
             feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.LowLevelDescriptors
         )
@@ -127,7 +124,7 @@ BATCH_CLIPS = 8
 
 class SpeechStates:
     """The states of a speech encoder of the Whisper or wav2vec 2.0 kind. Whisper's are those of the clip's own length
-    in its 30 s."""
+    in its 30 s. Blocks after the chosen layer are not computed."""
 
     threads = False
 
@@ -150,7 +147,8 @@ class SpeechStates:
 
     @cached_property
     def _encoder(self) -> nn.Module:
-        return self.frozen.load()
+        encoder, layer = self.frozen.load(), self.frozen.layer
+        return encoder if layer is None else layers.cut(encoder, layer, self.frozen.name, KEY)
 
     def of(self, clips: Sequence[Clip]) -> list[torch.Tensor]:
         # Encoders of the wav2vec 2.0 kind normalise and attend over all that they are given, padding included.
@@ -165,7 +163,8 @@ class SpeechStates:
         """float32[T, width] of each waveform, on the CPU."""
         batch = self.features(waveforms)
         features, lengths = batch["audio_features"], batch["audio_lengths"]
-        states = self.frozen.states(self._encoder, features.to(self.frozen.device)).cpu()
+        with torch.no_grad():
+            states = layers.output(self._encoder, features.to(self.frozen.device)).cpu()
         if not self.features.whisper:
             return list(states)
         longest = features.shape[-1]

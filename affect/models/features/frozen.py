@@ -74,9 +74,9 @@ class Frozen:
         encoder = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, part, model)
         return encoder.eval().requires_grad_(False).to(self.device)
 
-    def states(self, encoder: nn.Module, *features: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
+    def states(self, encoder: nn.Module, **inputs: torch.Tensor) -> torch.Tensor:
         """The states of the chosen layer, [B, T, width]: of the last one as the encoder ends (most normalise them), of
         layer k as transformers' `hidden_states[k]`."""
         with torch.no_grad():
-            output = encoder(*features, **inputs, output_hidden_states=self.layer is not None)
+            output = encoder(**inputs, output_hidden_states=self.layer is not None)
         return output.last_hidden_state if self.layer is None else output.hidden_states[self.layer]

@@ -1,5 +1,7 @@
 """A frozen pretrained encoder whose states are features."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -13,6 +15,20 @@ from affect.models import checkpoint_files
 from affect.models.pretrained import UNUSED, complete_weights, refusals
 
 LAST = "last"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps transformers from listing weights that features do not need, such as those of a pooler, and from asking to
+    train them. `complete_weights` refuses checkpoints that lack others."""
+    logging = transformers.utils.logging
+    logging.disable_progress_bar()  # it breaks up our own output
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 class Frozen:
@@ -59,9 +75,8 @@ class Frozen:
     def load(self) -> nn.Module:
         """The encoder on its device; for models with a decoder the encoder alone, for those of several modalities that
         of pictures or the language model. Raises ConfigError."""
-        transformers.utils.logging.disable_progress_bar()  # it breaks up our own output
         # A new model draws random weights before it is given its own.
-        with torch.random.fork_rng(devices=[]), refusals(self.key, self.name, self.wanted):
+        with quiet(), torch.random.fork_rng(devices=[]), refusals(self.key, self.name, self.wanted):
             model = complete_weights(
                 AutoModel,
                 self.key,

@@ -1,9 +1,10 @@
 """Rules for methods that are no language models."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from affect.baselines.reads import reads_features
-from affect.config import Calibration, Config, FeatureKind, Intervention, Source
+from affect.config import WITHOUT_OPENSMILE, Calibration, Config, FeatureKind, Intervention, Source
 from affect.config.fusion import MisaConfig, MultConfig, SelfMmConfig
 
 MMSA_READERS = ("mosei", "mosi", "sims", "simsv2")
@@ -66,6 +67,8 @@ def _feature_conflicts(cfg: Config) -> Iterator[str]:
             value = getattr(features, key)
             if value != "last" and not value.isdecimal():
                 yield f"features.{key}={value} has to be a number from 0 on, or last"
+        if "a" in cfg.modalities and features.audio == "egemaps" and find_spec("opensmile") is None:
+            yield WITHOUT_OPENSMILE
         return
     for name, dataset in cfg.datasets.items():
         if dataset.reader not in MMSA_READERS:

@@ -5,6 +5,13 @@ from enum import Enum
 
 from affect.config.fields import field
 
+WITHOUT_OPENSMILE = (
+    "features.audio=egemaps needs the package opensmile, which is not installed. Its licence allows research and other"
+    " non-commercial use, and forbids commercial use: if you may use it, pip install -e '.[opensmile]'; otherwise set"
+    " features.audio=acoustic"
+)
+"""openSMILE is in no other extra, so that nobody installs it without having read this."""
+
 
 class FeatureKind(str, Enum):
     """Where features come from."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from affect.config import ComposedConfig, ConfigError
+from affect.config import WITHOUT_OPENSMILE, ComposedConfig, ConfigError
 from affect.data.cues import acoustic
 from affect.data.media import SAMPLING_RATE, Clip
 from affect.models.composed import layers
@@ -90,11 +90,7 @@ class Egemaps:
         try:
             import opensmile
         except ImportError as error:
-            raise ConfigError(
-                "features.audio=egemaps needs the package opensmile, which is not installed. Its licence allows"
-                " research and other non-commercial use, and forbids commercial use: if you may use it, run"
-                " `pip install 'affect[opensmile]'`; otherwise set features.audio=acoustic"
-            ) from error
+            raise ConfigError(WITHOUT_OPENSMILE) from error
         self.smile = opensmile.Smile(
             feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.LowLevelDescriptors
         )

@@ -10,7 +10,8 @@ import torch
 from tiny_models import tiny_hubert, tiny_wav2vec2, tiny_whisper
 from transformers import AutoFeatureExtractor, AutoModel
 
-from affect.config import ConfigError
+from affect.baselines import rules
+from affect.config import Config, ConfigError
 from affect.data.media import SAMPLING_RATE, Clip
 from affect.models.composed.features import LogMel
 from affect.models.features.audio import PROSODY, Acoustic, Egemaps, SpeechStates
@@ -76,10 +77,17 @@ def test_means_count_what_means_something() -> None:
     torch.testing.assert_close(to_steps(frames, 6), frames)
 
 
-def test_egemaps_without_the_package_is_refused_with_its_licence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_egemaps_without_the_package_is_refused_with_its_licence(
+    monkeypatch: pytest.MonkeyPatch, configure: Callable[..., Config]
+) -> None:
+    said = r"licence allows research .* forbids commercial use: .*pip install -e '.\[opensmile\]'"
     monkeypatch.setitem(sys.modules, "opensmile", None)
-    with pytest.raises(ConfigError, match=r"licence allows research .* forbids commercial use: .*affect\[opensmile\]"):
+    with pytest.raises(ConfigError, match=said):
         Egemaps(50)
+    monkeypatch.setattr(rules, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=said):
+        configure("model=vectors", "features.audio=egemaps")
+    assert configure("model=vectors", "features.audio=egemaps", "modalities=tv").features.audio == "egemaps"
 
 
 def test_egemaps_has_the_pitch_of_a_tone() -> None:

@@ -78,6 +78,7 @@ OF_KNOWLEDGE = (
         "control_split",
         "file_path",
         "cues_reference",
+        "cues_form",
         "cues_audio",
         "cues_video",
     ),

@@ -103,7 +103,7 @@ def records(
     )
     try:
         test = _test(root, clips, fold) if protocol == "five_fold" else _of_show(entries, TEST_SHOW)
-    except DataError:  # for which faulty entries may be the reason
+    except DataError:  # faulty entries may be the cause
         _report(faults, None, problems)
         problems.check()
         raise
@@ -152,7 +152,7 @@ def audit(root: Path, by_split: Records) -> Iterator[Finding]:
 
 
 class _Object(dict[str, Any]):
-    """An object of the file, with the keys that it has more than once. Which of their values holds is not known."""
+    """A JSON object, with its repeated keys: which of their values is right is unknown."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -160,14 +160,14 @@ class _Object(dict[str, Any]):
 
 
 class _Repeated:
-    """Stands for the entries of an id that the file has more than once."""
+    """The entries of an id that the file has more than once."""
 
     def __init__(self, count: int, last: object) -> None:
         self.count, self.last = count, last
 
 
 def _entries(path: Path) -> tuple[list[str], dict[str, Any]]:
-    """All ids, in the order of the file, and the entries by id, which can be anything that JSON has."""
+    """All ids, in the order of the file, and the entries by id, which can be any JSON value."""
     try:
         entries = json.loads(read_text(path), object_pairs_hook=_Object)
     except json.JSONDecodeError as error:
@@ -185,8 +185,8 @@ def _entries(path: Path) -> tuple[list[str], dict[str, Any]]:
 
 
 def _report(faults: Mapping[str, Sequence[str]], test: set[str] | None, problems: Problems) -> None:
-    """Adds what is wrong with entries. One that is not in `test` may belong to train or val: its scene is unknown.
-    `test` is None where it is unknown."""
+    """Adds the faults of entries to `problems`. An entry that is not in `test` may belong to train or val, since its
+    scene is unknown; `test` is None if the test part is unknown too."""
     for clip, sentences in faults.items():
         splits = SPLITS if test is None else ("test",) if clip in test else TRAINING
         for sentence in sentences:
@@ -221,7 +221,7 @@ def _faults(entry: object) -> Iterator[str]:
 
 
 def _held_out(entries: Mapping[str, Any], scenes: Mapping[str, str], test: set[str]) -> set[str]:
-    """The scenes of the training part that are its validation part."""
+    """Scenes of the training part that form the validation split."""
     strata: dict[tuple[str, bool], set[str]] = defaultdict(set)
     for clip in entries:
         if clip not in test:
@@ -245,7 +245,7 @@ def _of_show(entries: Mapping[str, Any], show: str) -> set[str]:
 
 
 def _test(root: Path, clips: Sequence[str], fold: int) -> set[str]:
-    """The clips that a fold of split_indices.p tests on: positions in the JSON's order."""
+    """Test clips of a fold of split_indices.p, which has positions in the order of the JSON."""
     if not 0 <= fold < NUM_FOLDS:
         raise DataError(f"options.fold={fold} of MUStARD is not one of its folds: choose from 0 to {NUM_FOLDS - 1}")
     if not (root / FOLDS).exists():
@@ -256,7 +256,7 @@ def _test(root: Path, clips: Sequence[str], fold: int) -> set[str]:
     path = root / FOLDS
     folds = pickles.load(path)
     try:
-        # Of numpy integers too, but not of numbers with decimals.
+        # Accepts numpy integers, but no floats.
         train, test = ([operator.index(position) for position in part] for part in folds[fold])
         num_folds = len(folds)
     except (TypeError, ValueError, LookupError) as error:

@@ -47,7 +47,7 @@ LABELS = {
     "valence": "Valence",
     "arousal": "Arousal",
 }
-"""Column by task, of those whose cells are labels as they stand."""
+"""Column by task, for tasks whose cells are the labels."""
 COLUMNS = ("SCENE", "KEY", "SENTENCE", "SPEAKER", "SHOW", "Sarcasm", *LABELS.values())
 SARCASM = {"0": "sincere", "1": "sarcastic"}
 MISNAMED = ("1_S11E03_067", "Disgust")
@@ -134,7 +134,7 @@ def _spoken(row: Row) -> str:
 
 
 def _links(utterance: Row, context: Iterable[Row]) -> Iterator[str]:
-    """What puts a scene together with others of its show: the episode, and the longer lines in one spelling."""
+    """What joins a scene to others of its show: the episode and the longer lines."""
     show = utterance.cells["SHOW"]
     if episode := EPISODE.match(utterance.cells["SCENE"].strip()):
         yield f"{show} {episode[0]}"
@@ -142,13 +142,13 @@ def _links(utterance: Row, context: Iterable[Row]) -> Iterator[str]:
 
 
 def _splits(shows: Mapping[str, str], groups: Mapping[str, str], protocol: str) -> dict[str, str]:
-    """Split by scene. `shows` and `groups` are those of the scenes."""
+    """Split by scene; `shows` and `groups` are by scene too."""
     sizes: dict[str, Counter[str]] = defaultdict(Counter)
     for scene, show in shows.items():
         sizes[show][groups[scene]] += 1
     split_of: dict[str, str] = {}
     for show, counts in sizes.items():
-        # Where, of all clips of the show, the test part and the validation part end.
+        # Shares of the show's clips at which the test part and the validation part end.
         if protocol == "grouped":
             test_end, val_end = 0.2, 0.3
         else:

@@ -85,8 +85,13 @@ class Frozen:
                 dtype=torch.float32,
                 trust_remote_code=False,
             )
-        part = "vision_model" if self.key == "features.video" else "language_model"
-        encoder = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, part, model)
+        names = ("vision_model",) if self.key == "features.video" else ("language_model", "text_model")
+        parts = [getattr(model, name) for name in names if hasattr(model, name)]
+        encoder = model.get_encoder() if model.config.is_encoder_decoder else [*parts, model][0]
+        if self.key == "features.text" and getattr(encoder, "main_input_name", "input_ids") != "input_ids":
+            raise ConfigError(
+                f"{self.key}={self.name} does not take text but {encoder.main_input_name}: give {self.wanted}"
+            )
         return encoder.eval().requires_grad_(False).to(self.device)
 
     def states(self, encoder: nn.Module, **inputs: torch.Tensor) -> torch.Tensor:

@@ -56,12 +56,25 @@ def exclude_without_features(parts: Sequence[Part], cfg: Config) -> None:
         of_datasets[part.dataset].join(part)
 
 
+def check_transcripts(parts: Sequence[Part]) -> None:
+    """Raises DataError where no clip of a dataset has a transcript, so that its text features would all be zeros."""
+    for name in dict.fromkeys(part.dataset for part in parts):
+        records = [record for part in parts if part.dataset == name for record in part.records]
+        if not any(record.text.strip() for record in records):
+            raise DataError(
+                f"none of the {len(records):,} clips of {name} has a transcript, and features.text are made of them:"
+                " leave t out of the modalities, or give the clips transcripts"
+            )
+
+
 def prepare(parts: Sequence[Part], cfg: Config, source: ClipSource) -> FeatureSource | None:
     """The features of all records of `parts`, None where the method reads none."""
     if not reads_features(cfg):
         return None
     if reads_feature_files(cfg):
         return FilesOfDatasets(files(cfg))
+    if "t" in cfg.modalities:
+        check_transcripts(parts)
     return computed.prepare(
         parts,
         in_words(cfg.modalities),

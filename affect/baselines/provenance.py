@@ -5,7 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from affect.config import ConfigError
+from affect.config.roles import leaves
 from affect.data.features import FeatureSource
+
+NAMED = 3
+"""Differences that a message names."""
 
 
 def provenance(source: FeatureSource | None, modalities: tuple[str, ...]) -> str:
@@ -20,9 +24,17 @@ def check(checkpoint: Mapping[str, Any], expected: str, path: str) -> None:
         then, now = json.loads(checkpoint["base"]), json.loads(expected)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is no checkpoint of this method: name a run that was trained with it") from error
-    for name in now:
-        if then.get(name) != now[name]:
-            raise ConfigError(
-                f"{path} was trained on the {name} {json.dumps(then.get(name))}, and is now given"
-                f" {json.dumps(now[name])}: evaluate it with those of its training, or train again"
-            )
+    remedy = "evaluate it with those of its training, or train again"
+    if then.get("modalities") != now["modalities"]:
+        raise ConfigError(
+            f"{path} was trained on the modalities {', '.join(then.get('modalities', ()))}, and is now given"
+            f" {', '.join(now['modalities'])}: {remedy}"
+        )
+    before, after = (dict(leaves({"features": each.get("features")})) for each in (then, now))
+    differing = [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
+    if differing:
+        raise ConfigError(
+            f"{path} was trained on other features than it is now given ("
+            + "; ".join(f"{key} was {before.get(key)} and is {after.get(key)}" for key in differing[:NAMED])
+            + f"): {remedy}"
+        )

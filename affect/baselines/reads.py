@@ -1,6 +1,6 @@
 """What a method reads. Imports no torch."""
 
-from affect.config import Config, FeatureKind, NetworkConfig, VectorsConfig
+from affect.config import MODALITIES, Config, FeatureKind, NetworkConfig, TfidfConfig, VectorsConfig
 
 
 def reads_features(cfg: Config) -> bool:
@@ -11,3 +11,19 @@ def reads_features(cfg: Config) -> bool:
 def reads_feature_files(cfg: Config) -> bool:
     """Whether the method of a run reads features that come from a file."""
     return reads_features(cfg) and cfg.features.kind is FeatureKind.mmsa
+
+
+def in_words(cfg: Config) -> str:
+    """What the method of a run reads, for messages."""
+    if not reads_features(cfg):
+        return "transcripts" if isinstance(cfg.model, TfidfConfig) else "labels alone"
+    features = cfg.features
+    if features.kind is FeatureKind.mmsa:
+        return f"features={features.name}, {features.file}"
+    chosen = [
+        f"{name} {getattr(features, name)}"
+        + (f" (layer {layer})" if (layer := getattr(features, f"{name}_layer")) != "last" else "")
+        for letter, name in MODALITIES.items()
+        if letter in cfg.modalities
+    ]
+    return f"features={features.name}: {', '.join(chosen)}"

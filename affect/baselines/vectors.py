@@ -9,7 +9,7 @@ from affect.baselines.collate import FeatureCollate, lengths_of
 from affect.baselines.fitted import FittedLearner
 from affect.baselines.linear import fit_linear
 from affect.baselines.targets import targets
-from affect.config import Kind, Task, VectorsConfig
+from affect.config import DataError, Kind, Task, VectorsConfig
 from affect.config.baselines import Fusion, Pooling
 from affect.data.features import FeatureSource
 from affect.models.collate import Batch
@@ -49,6 +49,13 @@ class Vectors(FittedLearner):
         self, task: Task, examples: Sequence[Example], inputs: Any, weights: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         gold = targets(examples, task)
+        for modality, x in inputs.items():
+            if wrong := [e.record.id for e, row in zip(examples, x, strict=True) if not row.isfinite().all()]:
+                raise DataError(
+                    f"the {modality} features of {len(wrong):,} of {len(examples):,} training clips are too large to be"
+                    f" averaged, the first those of {wrong[0]}: choose other features, or leave {modality} out of the"
+                    " modalities"
+                )
         return {
             f"{block}_{part}": tensor
             for block, x in self._blocks(inputs).items()

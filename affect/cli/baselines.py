@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from affect.baselines import build, features
+from affect.baselines import build, features, reads
 from affect.baselines.network_learner import NetworkLearner
-from affect.config import Config
+from affect.baselines.targets import by_task
+from affect.config import Config, NetworkConfig
+from affect.config.logs import LOG, is_first
 from affect.data.class_balance import Classes
 from affect.data.clips import ClipSource
 from affect.data.part import Part
@@ -31,7 +33,8 @@ def to_train(
     """The learner, and the examples of all splits. `begin` is where training goes on."""
     splits = dict.fromkeys(part.split for part in parts)
     examples = {split: without_prompts(parts, split, cfg, labelled_only=split == "train") for split in splits}
-    learner = build.learner(cfg, features.prepare(parts, cfg, source))
+    learner = _learner(parts, cfg, source)
+    _warn_of_one_label(examples["train"])
     if isinstance(learner, NetworkLearner) and cfg.features.standardise and begin == checkpointing.START:
         learner.measure(examples["train"])
     if isinstance(learner, NetworkLearner):
@@ -51,6 +54,31 @@ def to_evaluate(
     """The learner as `cfg.run` has trained it, and the examples of the evaluated split."""
     assert cfg.run is not None, "refused before"
     split = cfg.evaluation.split
-    learner = build.learner(cfg, features.prepare(parts, cfg, source))
+    learner = _learner(parts, cfg, source)
     checkpoint.load_best(learner.load, Path(cfg.run))
     yield learner, {split: without_prompts(parts, split, cfg, labelled_only=False)}
+
+
+def _learner(parts: Sequence[Part], cfg: Config, source: ClipSource) -> Learner:
+    """An untrained learner; says what it reads, and how large it is."""
+    found = features.prepare(parts, cfg, source)
+    learner = build.learner(cfg, found)
+    if is_first():
+        widths = "" if found is None else ", ".join(f"{name} {width}" for name, width in found.widths.items())
+        LOG.info(
+            f"model={cfg.model.name} reads {reads.in_words(cfg)}" + (f"; numbers a step: {widths}" if widths else "")
+        )
+        if isinstance(cfg.model, NetworkConfig):
+            count = sum(parameter.numel() for parameter in learner.module.parameters())
+            LOG.info(f"model={cfg.model.name} has {count:,} parameters; all are trained from random weights")
+    return learner
+
+
+def _warn_of_one_label(train: Sequence[Example]) -> None:
+    for name, (task, places) in by_task(train).items():
+        labels = {train[place].record.labels[task.name] for place in places}
+        if len(labels) == 1 and is_first():
+            LOG.warning(
+                f"{name}: all {len(places):,} training clips have the label {labels.pop()}: a method that learns from"
+                " them alone can hardly predict another"
+            )

@@ -4,13 +4,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from affect.cli.validate import conflicts
-from affect.config import Config, ConfigError, Media, launch, text_for_null
+from affect.config import GROUPS, BaselineConfig, Config, ConfigError, Media, NetworkConfig, launch, text_for_null
 from affect.config.compose import load
 from affect.config.logs import FOLLOWED, is_first
-from affect.config.roles import has_key, make_absolute
+from affect.config.roles import OF_ANY_TRAINING, has_key, leaves, make_absolute, unused
 from affect.data.readers import check_options
 
 
@@ -54,3 +54,25 @@ def check_uniform_settings(words: Sequence[str], cfg: Config) -> None:
                 for key in unused
             )
         )
+
+
+def words_without_effect(words: Sequence[str], cfg: Config) -> str | None:
+    """A sentence that names the words which say something to language models, or to other methods, where the run's
+    method is no language model; None where there are none. A multirun over methods of both kinds may give them."""
+    if not isinstance(cfg.model, BaselineConfig):
+        return None
+    plain = OmegaConf.to_container(OmegaConf.structured(cfg), enum_to_str=True)
+    assert isinstance(plain, dict)
+    idle = unused(plain)
+
+    def says_nothing(key: str) -> bool:
+        if key in GROUPS and isinstance(plain.get(key), dict):
+            return all(idle(each) or each in OF_ANY_TRAINING for each, _ in leaves(plain[key], f"{key}."))
+        return idle(key)
+
+    keys = dict.fromkeys(word.lstrip("+~").split("=", 1)[0] for word in words if word != "knowledge=none")
+    if not (found := [key for key in keys if says_nothing(key)]):
+        return None
+    own = ", whose learning rate is model.learning_rate" if isinstance(cfg.model, NetworkConfig) else ""
+    verb = "has" if len(found) == 1 else "have"
+    return f"{' and '.join(found)} {verb} no effect on model={cfg.model.name}{own}"

@@ -140,8 +140,6 @@ def _default(field: Field) -> str:
         return str(value.value)
     if value == "???":
         return "required"
-    return (
-        {None: "null", True: "true", False: "false"}.get(value, str(value))
-        if not isinstance(value, (list, dict))
-        else str(value)
-    )
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,6 +1,7 @@
 """What a run of a configuration would do, for dry_run=true."""
 
-from affect.config import Config
+from affect.baselines.reads import in_words
+from affect.config import BaselineConfig, Config, NetworkConfig
 
 
 def plan(cfg: Config, program: str) -> str:
@@ -25,6 +26,11 @@ def _plan_export(cfg: Config) -> str:
 
 def _plan_run(cfg: Config) -> str:
     tasks = ", ".join(f"{name} ({', '.join(dataset.tasks)})" for name, dataset in cfg.datasets.items())
+    if isinstance(cfg.model, BaselineConfig):
+        return (
+            f"{cfg.model.name} on {tasks}, modalities={cfg.modalities}, seed={cfg.seed}; it reads {in_words(cfg)}\n"
+            f"evaluation on {cfg.evaluation.split}"
+        )
     return (
         f"{cfg.model.name} on {tasks}, modalities={cfg.modalities}, prompting={cfg.prompting.name},"
         f" knowledge={cfg.knowledge.source.value}, seed={cfg.seed}\n"
@@ -33,14 +39,18 @@ def _plan_run(cfg: Config) -> str:
 
 
 def _plan_training(cfg: Config) -> str:
-    modes = ", ".join(
-        f"{tower} {getattr(cfg.finetuning, tower).value}" for tower in ("language", "audio", "vision", "projector")
-    )
     run, evaluation = _plan_run(cfg).split("\n")
-    return (
-        f"{run}\nfinetuning={cfg.finetuning.name}: {modes}; {cfg.trainer.max_epochs} epochs of batches of"
-        f" {cfg.trainer.batch_size} × {cfg.trainer.accumulate}\n{evaluation}"
-    )
+    epochs = f"{cfg.trainer.max_epochs} epochs of batches of {cfg.trainer.batch_size} × {cfg.trainer.accumulate}"
+    if isinstance(cfg.model, NetworkConfig):
+        trained = f"training of the whole network, learning rate {cfg.model.learning_rate:g}; {epochs}"
+    elif isinstance(cfg.model, BaselineConfig):
+        trained = "fitted once on all training clips"
+    else:
+        modes = ", ".join(
+            f"{tower} {getattr(cfg.finetuning, tower).value}" for tower in ("language", "audio", "vision", "projector")
+        )
+        trained = f"finetuning={cfg.finetuning.name}: {modes}; {epochs}"
+    return f"{run}\n{trained}\n{evaluation}"
 
 
 PLANS = {"train": _plan_training, "doctor": _plan_doctor, "knowledge": _plan_knowledge, "export": _plan_export}

@@ -28,7 +28,7 @@ from affect.cli.programs import PROGRAMS
 from affect.config import GROUPS, Config, ConfigError, launch, register
 from affect.config.groups import CONF, DELTAS, datasets_chosen, own_words
 from affect.config.hydra_errors import REFUSALS, refusal
-from affect.config.logs import is_first
+from affect.config.logs import LOG, is_first
 from affect.config.roles import has_key
 from affect.runs import interrupts, sweep_points
 from affect.runs.lifecycle import Stopped
@@ -82,9 +82,11 @@ def execute(program: str, main: Callable[[Config, str | None], None], given: lis
         return False
 
     def checked_main(raw: DictConfig, words: list[str], job_folder: str | None) -> None:
-        from affect.cli.checked import checked
+        from affect.cli.checked import checked, words_without_effect
 
         cfg = checked(raw, words, program)
+        if is_first() and (sentence := words_without_effect(words, cfg)) is not None:
+            LOG.warning(sentence)
         if cfg.dry_run:
             from affect.cli.plan import plan
 

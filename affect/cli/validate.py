@@ -52,6 +52,9 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
         yield from modality_conflicts(cfg, program)
     for name, dataset in cfg.datasets.items():
         yield from dataset_conflicts(name, dataset, cfg.prompting)
+    if cfg.resume_with_other_code and cfg.resume is None:
+        yield "resume_with_other_code=true says something about resume=…, which is not given: leave it out"
+    yield from intervention_conflicts(cfg)
     if isinstance(cfg.model, BaselineConfig):
         yield from baseline_conflicts(cfg, program)
         if named.makes_runs:
@@ -62,7 +65,6 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
     if named.shows_prompts:
         yield from prompting_conflicts(cfg, program)
     yield from imbalance_conflicts(cfg, program)
-    yield from intervention_conflicts(cfg)
     yield from knowledge_conflicts(cfg, program)
     if named.makes_runs:
         yield from _tracking_conflicts(cfg)
@@ -70,8 +72,6 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
     yield from learning_conflicts(cfg, program)
     if isinstance(cfg.model, ServerConfig):
         yield from server_conflicts(cfg, cfg.model, program)
-    if cfg.resume_with_other_code and cfg.resume is None:
-        yield "resume_with_other_code=true says something about resume=…, which is not given: leave it out"
 
 
 def _family_conflicts(cfg: Config) -> Iterator[str]:
@@ -142,6 +142,8 @@ def _media_conflicts(model: ModelConfig, modalities: str) -> Iterator[str]:
         return
     if isinstance(model, ComposedConfig):
         why = "is put together of parts here, so that no processor and no model card is its own"
+    elif isinstance(model, BaselineConfig):
+        why = "is no language model, and has no processor"
     elif isinstance(model, ServerConfig):
         why = "is at a server, whose processor is given the frames that are sent"
     elif "v" in modalities and model.family not in NATIVE_VIDEO:

@@ -96,6 +96,9 @@ def explain(error: Exception, given: Sequence[str] | None) -> str:
     named = re.search(r"(?:Environment variable|Interpolation key) '([^']+)' not found", text)
     place = _place(text, named[1] if named else key.rsplit(".", 1)[-1], given)
     if match := re.search(r"Key '[^']+' (?:not in '(\w+)'|is not in struct)", text):
+        beside = next((word for word in given or () if word.startswith(("run=", "resume="))), None)
+        if key.startswith("model.") and beside is not None:
+            return f"{key} cannot be given beside {beside}: a run brings its own model; leave it out"
         return f"{place}the key '{key}' {_unknown(key, match[1], place)}"
     return place + _unfit_value(key, text)
 

@@ -168,7 +168,7 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
     return lambda key: key.startswith(prefixes)
 
 
-_OF_TRAINING_ANY = ("finetuning.sampling", "finetuning.label_weights", "finetuning.warmup")
+OF_ANY_TRAINING = ("finetuning.sampling", "finetuning.label_weights", "finetuning.warmup")
 """Keys of fine-tuning that hold for every method that is trained."""
 
 
@@ -179,7 +179,7 @@ def _idle_by_method(config: Mapping[str, Any]) -> list[str]:
         return ["features."]
     of_language = [key for key in keys_of(Phase.training) if key.startswith("finetuning.")]
     idle = ["prompting.", "knowledge.", "evaluation.readout", "evaluation.intensity_readout"]
-    idle += [key for key in of_language if key not in _OF_TRAINING_ANY]
+    idle += [key for key in of_language if key not in OF_ANY_TRAINING]
     idle += [f"evaluation.{field.name}" for field in fields(EvaluationConfig) if field.metadata.get("used_by")]
     if not issubclass(schema, NetworkConfig):
         idle += ["finetuning.warmup", *(f"trainer.{key}" for key in ("max_epochs", "batch_size", "accumulate"))]

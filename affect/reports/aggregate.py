@@ -15,13 +15,13 @@ from affect.reports.rows import COUNTS, Number, Row, Table
 from affect.reports.settings import (
     ALL,
     CONTROL,
-    FINE_TUNED,
     GENERATED_WITH,
     HEADLINE,
     LEADING,
     NAMES,
     READOUTS,
     SCORED_WITH,
+    ZERO_SHOT,
     Run,
     generates,
     grouped_by,
@@ -101,7 +101,7 @@ def _columns(runs: Sequence[Run], settings_by_run: Sequence[Mapping[str, str]]) 
             return False
         if key in (*SCORED_WITH, *GENERATED_WITH):
             return key in each
-        return each["tuning"] == FINE_TUNED or not learns(key)
+        return each["tuning"] != ZERO_SHOT or not learns(key)
 
     def value(key: str, each: Mapping[str, str]) -> str | None:
         return each.get(key)

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from affect.config import ConfigError, Control, ControlSplit, PromptingConfig, Readout, near
+from affect.config import FAMILIES, BaselineConfig, ConfigError, Control, ControlSplit, PromptingConfig, Readout, near
 from affect.config.fields import Phase, Role
 from affect.config.roles import NEUTRAL, is_one_of, keys_of, keys_used_by, keys_with, leaves, unused
 from affect.prompting.messages import descriptions_shown
 from affect.runs.run_folder import RunSummary
 
-ZERO_SHOT, FINE_TUNED = "zero-shot", "fine-tuned"
+ZERO_SHOT, FINE_TUNED, TRAINED = "zero-shot", "fine-tuned", "trained"
+"""What may be said of a run: its model as it came, fine-tuned, or, where it is no language model, trained from nothing.
+"""
 
 _GROUPS = dict.fromkeys(key.split(".")[0] for phase in (Phase.model, Phase.training) for key in keys_of(phase))
 """Groups that a model or its training has keys of."""
@@ -68,7 +70,10 @@ class Run:
 
     @property
     def tuning(self) -> str:
-        return ZERO_SHOT if self.training is None else FINE_TUNED
+        if self.training is None:
+            return ZERO_SHOT
+        schema = FAMILIES.get(self.training["model"]["family"])
+        return TRAINED if schema is not None and issubclass(schema, BaselineConfig) else FINE_TUNED
 
     @property
     def seed(self) -> int:

@@ -99,6 +99,8 @@ class Supervised(L.LightningModule):
         loss = self.learner.loss(batch, weights, over)
         if not torch.isfinite(loss):
             remedy = " or ".join(f"{key} (={rate})" for key, rate in self.learner.rates().items())
+            if self.global_step == 0:
+                remedy += ", or, since nothing has been learnt yet, look for a number that is too large in the inputs"
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}: lower {remedy}")
         if self.global_step == 0 and index == 0 and (sentence := self.learner.unused_parameters(loss)):
             LOG.info(sentence)

@@ -62,17 +62,16 @@ class PretrainedFeatures:
     always of 30 s, with lengths[B] in frames; for encoders of the wav2vec 2.0 kind the waveforms[B, T], zero-padded,
     with lengths[B] in samples."""
 
-    def __init__(self, config: ComposedConfig, key: str = "model.audio") -> None:
-        """`key` names the encoder in messages. Raises ConfigError where the extractor cannot be loaded, is of another
-        kind, or takes shorter clips."""
+    def __init__(self, config: ComposedConfig, key: str = "model.audio", wanted: str = AUDIO_WANTED) -> None:
+        """`key` names the encoder in messages, and `wanted` says what it may be. Raises ConfigError where the extractor
+        cannot be loaded, is of another kind, or takes shorter clips."""
         name = config.audio
-        with refusals(key, name, AUDIO_WANTED):
+        with refusals(key, name, wanted):
             self.extractor = AutoFeatureExtractor.from_pretrained(name, trust_remote_code=config.trust_remote_code)
         self.whisper = isinstance(self.extractor, WhisperFeatureExtractor)
         if not isinstance(self.extractor, WhisperFeatureExtractor | Wav2Vec2FeatureExtractor):
             raise ConfigError(
-                f"{key}={name} has a {type(self.extractor).__name__}, whose features affect cannot use: give"
-                f" {AUDIO_WANTED}"
+                f"{key}={name} has a {type(self.extractor).__name__}, whose features affect cannot use: give {wanted}"
             )
         if self.whisper:
             check_longest(config, self.extractor.chunk_length, f"{key}={name}")

@@ -138,7 +138,7 @@ class SpeechStates:
         folder = ComposedConfig(
             name="features", modalities="a", language="", audio=self.frozen.folder, max_seconds=max_seconds
         )
-        self.features = PretrainedFeatures(folder, KEY)
+        self.features = PretrainedFeatures(folder, KEY, WANTED)
         self.identity: dict[str, Any] = {
             "kind": f"speech states {VERSION}",
             **self.frozen.identity,

@@ -16,6 +16,13 @@ from affect.models.pretrained import UNUSED, complete_weights, refusals
 
 LAST = "last"
 
+INPUTS = {
+    "features.text": ("input_ids",),
+    "features.audio": ("input_features", "input_values"),
+    "features.video": ("pixel_values",),
+}
+"""What an encoder is given, in transformers' words, by the key of the configuration that names it."""
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -88,9 +95,10 @@ class Frozen:
         names = ("vision_model",) if self.key == "features.video" else ("language_model", "text_model")
         parts = [getattr(model, name) for name in names if hasattr(model, name)]
         encoder = model.get_encoder() if model.config.is_encoder_decoder else [*parts, model][0]
-        if self.key == "features.text" and getattr(encoder, "main_input_name", "input_ids") != "input_ids":
+        if encoder.main_input_name not in INPUTS[self.key]:
             raise ConfigError(
-                f"{self.key}={self.name} does not take text but {encoder.main_input_name}: give {self.wanted}"
+                f"{self.key}={self.name} is a model of the type {model.config.model_type}, which is given"
+                f" {encoder.main_input_name}, and not {' or '.join(INPUTS[self.key])}: give {self.wanted}"
             )
         return encoder.eval().requires_grad_(False).to(self.device)
 

@@ -11,6 +11,7 @@ from affect.config.knowledge import Control, ControlSplit, CuesReference, Knowle
 from affect.config.logger import LoggerConfig, LoggerKind, WandbMode
 from affect.config.model import (
     MODALITIES,
+    WHEELS,
     Attention,
     ComposedConfig,
     Media,

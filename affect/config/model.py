@@ -79,7 +79,8 @@ class ComposedConfig(ModelConfig):
     language: str = MISSING
     """`smollm2-wheel` (comes from the package index), a folder, or a model hub's name."""
     audio: str | None = "conv"
-    """`conv` (small, log-mel, trained from scratch), a folder or hub name of an encoder, or null for none."""
+    """`conv` (small, log-mel, trained from scratch), `whisper-base-wheel` (comes from the package index), a folder or
+    hub name of an encoder, or null for none."""
     vision: str | None = "conv"
     """`conv` (small, a frame at a time, trained from scratch), a folder or hub name of an encoder, or null for none."""
     audio_tokens: int = field(8, least=1)
@@ -156,6 +157,10 @@ class QwenOmniConfig(NativeConfig):
     """Qwen2.5-Omni, thinker only: text out, no speech."""
 
     family: str = "qwen_omni"
+
+
+WHEELS = ("smollm2-wheel", "whisper-base-wheel")
+"""Names of models that come in wheels from the package index: neither folders nor names on the hub."""
 
 
 def is_true(value: str) -> bool:

@@ -17,7 +17,7 @@ from affect.config.families import FAMILIES
 from affect.config.features import FeatureKind
 from affect.config.fields import Phase, Role, walk
 from affect.config.knowledge import Source
-from affect.config.model import ComposedConfig, ModelConfig, NativeConfig
+from affect.config.model import WHEELS, ComposedConfig, ModelConfig, NativeConfig
 from affect.config.prompting import DESCRIPTIONS
 from affect.config.schema import Config
 
@@ -224,7 +224,7 @@ def _weights_absolute(model: ModelConfig) -> None:
         _folders_absolute(model, keys)
 
 
-BUILT_IN = ("conv", "acoustic", "egemaps", "faces", "smollm2-wheel", "whisper-base-wheel")
+BUILT_IN = ("conv", "acoustic", "egemaps", "faces", *WHEELS)
 """Names that stand for no folder, whatever lies in the folder that a run starts from."""
 
 

@@ -37,8 +37,8 @@ from affect.evaluation.metrics.summary import summarise
 from affect.knowledge import attach
 from affect.models import adapters, collate, sampling
 from affect.models import checkpoint as model_checkpoint
-from affect.models.composed import smollm2
 from affect.models.losses import answer_loss
+from affect.models.wheels import smollm2
 from affect.prompting import examples
 from affect.prompting.messages import prompt_length
 from affect.runs import inherit, lifecycle, run_folder
@@ -161,7 +161,7 @@ def test_converting_smollm2_draws_no_random_numbers(tmp_path: Path, monkeypatch:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    smollm2._convert(tmp_path / "weights.gguf", tmp_path / "made")
+    smollm2.convert({"weights": tmp_path / "weights.gguf"}, tmp_path / "made")
     assert torch.equal(torch.rand(3), expected) and (tmp_path / "made" / "model.safetensors").is_file()
 
 

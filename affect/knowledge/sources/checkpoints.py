@@ -68,22 +68,31 @@ def files(config: ModelConfig, cache_root: Path) -> Mapping[str, Path]:
         name = getattr(config, key)
         if name is None or name == "conv":
             continue
-        with refusals(f"model.{key}", name, "a checkpoint"):
-            folder = _folder(resolved(f"model.{key}", name, cache_root), getattr(config, "revision", None))
-            weights = _matching(folder, NEW_WEIGHTS) or _matching(folder, OLD_WEIGHTS)
-        if not weights:
-            raise ConfigError(
-                f"model.{key}={name} has no weights ({', '.join((*NEW_WEIGHTS, *OLD_WEIGHTS))}) in {folder}: give a"
-                " complete folder, or download it again"
-            )
-        paths |= {f"{key}/{path.name}": path for path in [*weights, *_matching(folder, SETTINGS)]}
+        _, of_key = of_name(f"model.{key}", name, getattr(config, "revision", None), cache_root)
+        paths |= {f"{key}/{path.name}": path for path in of_key}
     return paths
 
 
-def _folder(name: str, revision: str | None) -> Path:
+def of_name(
+    key: str, name: str, revision: str | None, cache_root: Path, settings: tuple[str, ...] = SETTINGS
+) -> tuple[Path, list[Path]]:
+    """The folder of the checkpoint that `key` of the configuration names, and the files in it that a model is loaded
+    from: weights, and `settings`. Raises ConfigError as `files` does."""
+    with refusals(key, name, "a checkpoint"):
+        folder = _folder(resolved(key, name, cache_root), revision, settings)
+        weights = _matching(folder, NEW_WEIGHTS) or _matching(folder, OLD_WEIGHTS)
+    if not weights:
+        raise ConfigError(
+            f"{key}={name} has no weights ({', '.join((*NEW_WEIGHTS, *OLD_WEIGHTS))}) in {folder}: give a complete"
+            " folder, or download it again"
+        )
+    return folder, [*weights, *_matching(folder, settings)]
+
+
+def _folder(name: str, revision: str | None, settings: tuple[str, ...]) -> Path:
     if Path(name).is_dir():
         return Path(name)
-    folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*NEW_WEIGHTS, *SETTINGS]))
+    folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*NEW_WEIGHTS, *settings]))
     if not _matching(folder, NEW_WEIGHTS):
         snapshot_download(name, revision=revision, allow_patterns=list(OLD_WEIGHTS))
     return folder

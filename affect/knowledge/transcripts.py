@@ -24,7 +24,7 @@ from affect.data.clip_checks import check_clips, exclude_failed
 from affect.data.clips import ClipSource
 from affect.data.file_hashes import content_hashes
 from affect.data.files import write_json
-from affect.data.media import MediaError, Sampling
+from affect.data.media import OUTCOMES, MediaError, Sampling
 from affect.data.part import Part
 from affect.data.trained_on import trained_models
 from affect.knowledge import store
@@ -42,6 +42,12 @@ SETTINGS = (*checkpoints.SETTINGS, "generation_config.json")
 
 FILE = "transcripts.json"
 """In a run folder: who made the transcripts, and what of."""
+
+REMEDIES = {
+    "no_audio": "give the clip its sound, or write its transcript into the table",
+    "too_long": "raise transcription.max_seconds or cut the clip",
+}
+"""What to do about a clip that cannot be transcribed, where a model's remedy would be another."""
 
 MAX_IDS = 3
 """Ids that a message lists."""
@@ -220,7 +226,13 @@ def check(part: Part, cfg: Config) -> None:
         Path(cfg.cache_root).expanduser(),
         num_workers=cfg.trainer.check_workers,
     )
-    exclude_failed(part, checks, "transcribed")
+    remedied = {
+        key: replace(check, detail=check.detail.replace(OUTCOMES[check.outcome], REMEDIES[check.outcome]))
+        if check.outcome in REMEDIES
+        else check
+        for key, check in checks.items()
+    }
+    exclude_failed(part, remedied, "transcribed")
 
 
 def transcribe(

@@ -132,7 +132,14 @@ class Recogniser:
         spoken = (no_speech <= NO_SPEECH).nonzero().flatten()
         if len(spoken):
             encoded = BaseModelOutput(hidden[spoken])
-            ids = self.model.generate(encoder_outputs=encoded, return_timestamps=False, **self._told(language))
+            # One call: should Whisper write a time all the same, what follows it would be decoded once more, for which
+            # transformers needs the features.
+            ids = self.model.generate(
+                encoder_outputs=encoded,
+                return_timestamps=False,
+                force_unique_generate_call=True,
+                **self._told(language),
+            )
             yield from zip(spoken.tolist(), ids.tolist(), strict=True)
 
     def _longer(self, waveforms: list[np.ndarray], language: str) -> Iterator[tuple[int, list[int]]]:
@@ -162,9 +169,8 @@ class Recogniser:
         return {"num_beams": 1, "task": "transcribe", "language": None if language == DETECTED else language}
 
     def _transcript(self, ids: list[int]) -> Transcript:
-        no_text = {*self.tokenizer.all_special_ids}
-        times = self.model.generation_config.no_timestamps_token_id
-        words = [token for token in ids if token not in no_text and token <= times]
+        # All other tokens, those for languages, tasks and times, come after the one for the end.
+        words = [token for token in ids if token < self.model.config.eos_token_id]
         return Transcript(text=self.tokenizer.decode(words).strip(), tokens=len(words))
 
 

@@ -1,6 +1,7 @@
 # Needs Python >= 3.11 with its venv module, make, and a Python package index.
 #   make demo              the whole way on synthetic clips: zero-shot, with knowledge, fine-tuning, one table of all
 #   make knowledge_grid    whether knowledge helps there: zero-shot and fine-tuned, with a control, over three seeds
+#   make methods           traditional methods beside the language model, over three seeds; with DATA=/data on RAVDESS too
 #   make test              the tests
 #   make gpu_check         what only a GPU can show, on one of them, in at most eight minutes
 #   make lint              style
@@ -16,11 +17,12 @@ INSTALLED := $(VENV)/installed
 NOW := $(shell date +%Y-%m-%d_%H-%M-%S)
 DEMO := outputs/demo/$(NOW)
 GRID := outputs/knowledge_grid/$(NOW)
+METHODS := outputs/methods/$(NOW)
 # The encoders for sound and picture are new, so that an untrained model can only be told in words what is heard and seen.
 IN_WORDS := modalities=t prompting.descriptions_without_media=true
 
 .DELETE_ON_ERROR:
-.PHONY: environment demo knowledge_grid test gpu_check lint wheel docs clean
+.PHONY: environment demo knowledge_grid methods test gpu_check lint wheel docs clean
 
 environment: $(INSTALLED)
 
@@ -55,6 +57,23 @@ knowledge_grid: environment
 	$(BIN)/python train.py -m sweep=knowledge_grid output_root=$(GRID)
 	@echo "3 of 3: the differences that descriptions make"
 	$(BIN)/affect report $(GRID) --against prompting=plain
+
+# Networks on features need more epochs than a pretrained language model; the best one is chosen by validation.
+FEATURES := sweep=baselines trainer.max_epochs=30 trainer.batch_size=16
+RAVDESS := dataset=[ravdess] modalities=a data_root=$(DATA) output_root=$(METHODS)
+
+methods: environment
+	@echo "On the clips of make demo: the transcript alone, features of text, audio and video, and the language model"
+	$(BIN)/python train.py experiment=quick model=tfidf modalities=t output_root=$(METHODS)
+	$(BIN)/python train.py -m experiment=quick $(FEATURES) output_root=$(METHODS)
+	$(BIN)/python train.py -m experiment=[quick,plain],[quick,cues] seed=1,2,3 output_root=$(METHODS)
+ifdef DATA
+	@echo "On RAVDESS, from the sound: log-mel and prosody, the states of Whisper, and the language model that hears with it"
+	$(BIN)/python train.py -m $(FEATURES) $(RAVDESS)
+	$(BIN)/python train.py -m $(FEATURES) features.audio=whisper-base-wheel features.audio_layer=3 $(RAVDESS)
+	$(BIN)/python train.py -m experiment=[ravdess_audio,plain],[ravdess_audio,cues] seed=1,2,3 $(RAVDESS)
+endif
+	$(BIN)/affect report $(METHODS)
 
 test: environment
 	$(BIN)/python -m pytest

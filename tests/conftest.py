@@ -19,14 +19,15 @@ import pytest
 from fake_server import Fake
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from affect.cli import program as entry
+from affect.cli.entry import entry
 from affect.cli.validate import conflicts
 from affect.config import GROUPS, Config, register
 from affect.config import compose as composing
+from affect.config.groups import CONF, DELTAS
+from affect.data.readers import check_options
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -42,15 +43,6 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     monkeypatch.delenv("AFFECT_STAMP", raising=False)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def composed_once() -> Iterator[None]:
-    """Hydra composes the whole configuration a first time to see whether hydra.mode is set in it: a third of a second
-    of every run in this process. None of the tests sets it, but for those that start another process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
-        yield
-
-
 @pytest.fixture
 def configure() -> Callable[..., Config]:
     """`configure(*words, program="train")`: the configuration that the command line makes of these words.
@@ -60,13 +52,13 @@ def configure() -> Callable[..., Config]:
     """
 
     def made(*words: str, program: str = "train") -> Config:
-        chosen = [word for word in words if re.split("[@=]", word.lstrip("+~"))[0] in (*GROUPS, *entry.DELTAS)]
+        chosen = [word for word in words if re.split("[@=]", word.lstrip("+~"))[0] in (*GROUPS, *DELTAS)]
         raw = _composed(tuple(chosen)).copy()
         others = OverridesParser.create().parse_overrides([word for word in words if word not in chosen])
         ConfigLoaderImpl._apply_overrides_to_config(others, raw)
         cfg = composing.load(raw, program, conflicts)
         for dataset in cfg.datasets.values():
-            entry.check_options(dataset)
+            check_options(dataset)
         return cfg
 
     return made
@@ -75,7 +67,7 @@ def configure() -> Callable[..., Config]:
 @cache
 def _composed(words: tuple[str, ...]) -> DictConfig:
     register()
-    with initialize_config_dir(str(entry.CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides=list(words))
 
 
@@ -92,7 +84,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tu
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "argv", [f"{program}.py", *words])
         try:
-            entry.entry(program, "About.")(lambda cfg, job_folder: called.append(cfg))()
+            entry(program, "About.")(lambda cfg, job_folder: called.append(cfg))()
         except SystemExit as end:
             return called, str(end.code)
         return called, ""

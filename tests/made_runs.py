@@ -20,9 +20,9 @@ from affect.runs import lifecycle, run_folder
 Make = Callable[..., Path]
 
 
-def part(split: str, ids: list[int]) -> Part:
-    records = [Record(id=f"demo/{split}/{i}", dataset="demo", split=split, text="x", group="g") for i in ids]
-    return Part(dataset="demo", split=split, expected=len(ids) + 1, outside_subset=1, records=records)
+def part(split: str, ids: list[int], dataset: str = "demo") -> Part:
+    records = [Record(id=f"{dataset}/{split}/{i}", dataset=dataset, split=split, text="x", group="g") for i in ids]
+    return Part(dataset=dataset, split=split, expected=len(ids) + 1, outside_subset=1, records=records)
 
 
 def make_run(
@@ -30,6 +30,7 @@ def make_run(
     out: Path,
     name: str,
     *words: str,
+    dataset: str = "demo",
     correct: int | Collection[int] = 6,
     num: int = 10,
     groups: int = 1,
@@ -49,14 +50,15 @@ def make_run(
         f"output_root={out}",
         "cache_root=/derived",
         "modalities=t",
+        f"dataset={dataset}",
         *words,
         program="evaluate" if evaluate else "train",
     )
     split = cfg.evaluation.split
     right = range(correct) if isinstance(correct, int) else correct
     predictions = []
-    for task_name in cfg.datasets["demo"].tasks:
-        task = cfg.datasets["demo"].task_definitions[task_name]
+    for task_name in cfg.datasets[dataset].tasks:
+        task = cfg.datasets[dataset].task_definitions[task_name]
         classes = task.kind is Kind.classification
         for i in range(num):
             gold = task.labels[0 if i < num // 2 else 1] if classes else float(i % 3 - 1)
@@ -64,8 +66,8 @@ def make_run(
             value = gold if i in right and not constant else wrong
             predictions.append(
                 Prediction(
-                    id=f"demo/{split}/{i}",
-                    dataset="demo",
+                    id=f"{dataset}/{split}/{i}",
+                    dataset=dataset,
                     split=split,
                     task=task_name,
                     group=f"g{i % groups}",
@@ -80,9 +82,9 @@ def make_run(
     shutil.rmtree(out / name, ignore_errors=True)  # a test may make a run of the same name again, with other words
     folder = run_folder.create(cfg, "evaluate" if evaluate else "train", str(out / name))
     with lifecycle.running(folder):
-        parts = [part(split, list(range(num)))]
+        parts = [part(split, list(range(num)), dataset)]
         if not evaluate:
-            parts += [part(other, [1]) for other in ("train", "val")]
+            parts += [part(other, [1], dataset) for other in ("train", "val")]
         run_folder.write_results(
             folder, cfg, parts, predictions, summarise(predictions, cfg.datasets, cfg.evaluation), {}
         )

@@ -72,7 +72,10 @@ QUICK = (
     "runs",
     "evaluation.metrics",
     "evaluation.parsing",
+    "cli.entry",
     "cli.program",
+    "cli.checked",
+    "cli.points",
     "cli.show",
 )
 

@@ -1,6 +1,6 @@
 """Learners that are fitted at once, without gradients: what they have in common."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from torch import nn
 
 from affect.baselines.collate import examples_alone
 from affect.baselines.provenance import check, provenance
-from affect.baselines.targets import by_task
+from affect.baselines.targets import by_task, of_examples
 from affect.config import ConfigError, Task
 from affect.data import Prediction
 from affect.data.class_balance import ByClass
@@ -34,16 +34,13 @@ class State(nn.Module):
 class FittedLearner(Learner):
     """A learner whose `fit_task` gives tensors for each task, from which `outputs` makes those of an output layer.
 
-    modalities: what it reads. source: the features, where it reads any. weights: by task and label, the weight of a
-    training example.
+    modalities: what it reads. source: the features, where it reads any. It computes on the CPU.
     """
 
     by_gradients = False
 
-    def __init__(
-        self, modalities: tuple[str, ...], source: FeatureSource | None = None, weights: ByClass | None = None
-    ) -> None:
-        self.module, self.weights = State(), weights or {}
+    def __init__(self, modalities: tuple[str, ...], source: FeatureSource | None = None) -> None:
+        self.module = State()
         self.modalities, self.source = modalities, source
 
     def fit_task(
@@ -64,15 +61,13 @@ class FittedLearner(Learner):
     def collator(self, with_targets: bool) -> Callable[[list[Example]], Batch]:
         return examples_alone
 
-    def fit(self, batches: Sequence[Batch]) -> None:
+    def fit(self, batches: Iterable[Batch], weights: ByClass) -> None:
         usable = [batch for batch in batches if batch.examples]
         examples = [example for batch in usable for example in batch.examples]
         inputs = joined([self.inputs_of(batch) for batch in usable])
         for name, (task, places) in by_task(examples).items():
-            by_label = self.weights.get(name, {})
             chosen = [examples[place] for place in places]
-            weights = torch.tensor([by_label.get(str(e.record.labels[task.name]), 1.0) for e in chosen])
-            tensors = self.fit_task(task, chosen, rows(inputs, places), weights)
+            tensors = self.fit_task(task, chosen, rows(inputs, places), of_examples(chosen, weights.get(name, {})))
             self.module.put({f"{key(task)}_{part}": tensor for part, tensor in tensors.items()})
 
     def fitted(self, task: Task, part: str) -> torch.Tensor:
@@ -83,7 +78,7 @@ class FittedLearner(Learner):
                 f"the model was not trained on task '{task.name}' with these labels or this range: evaluate it on a"
                 " task of its training, or train on this one"
             )
-        return tensor
+        return tensor.cpu()
 
     def base(self) -> str:
         return provenance(self.source, self.modalities)
@@ -93,7 +88,7 @@ class FittedLearner(Learner):
         self.module.put(checkpoint["state_dict"])
 
     def predict(self, batch: Batch) -> list[Prediction]:
-        outputs = self.outputs(batch.examples[0].task, batch.examples, self.inputs_of(batch)).cpu()
+        outputs = self.outputs(batch.examples[0].task, batch.examples, self.inputs_of(batch))
         return [of_output(example, output) for example, output in zip(batch.examples, outputs, strict=True)]
 
 

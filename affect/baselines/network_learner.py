@@ -106,6 +106,9 @@ class NetworkLearner(Learner):
         """Sets the standardisation from the training examples. Clips that can no longer be read fail in their batch."""
         self.module.standardise.measure(self._readable(train))
 
+    def begin_training(self, train: Sequence[Example]) -> None:
+        """Called before training, also where it is taken up again, with all training examples."""
+
     def _readable(self, examples: Sequence[Example]) -> Iterable[Mapping[str, torch.Tensor]]:
         for record in {example.record.id: example.record for example in examples}.values():
             try:

@@ -12,7 +12,6 @@ from affect.baselines.linear import IMPOSSIBLE
 from affect.baselines.targets import half_range, middle, targets
 from affect.config import Kind, PriorConfig, Task
 from affect.data import Prediction
-from affect.data.class_balance import ByClass
 from affect.models.collate import Batch
 from affect.models.heads import in_task_order
 from affect.prompting.messages import Example
@@ -21,8 +20,8 @@ from affect.prompting.messages import Example
 class Prior(FittedLearner):
     """See PriorConfig. Scores of labels are the logarithms of their shares of the training examples, in nats."""
 
-    def __init__(self, config: PriorConfig, seed: int, weights: ByClass | None = None) -> None:
-        super().__init__((), weights=weights)
+    def __init__(self, config: PriorConfig, seed: int) -> None:
+        super().__init__(())
         self.config, self.seed = config, seed
 
     def fit_task(

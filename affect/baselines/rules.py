@@ -1,9 +1,11 @@
 """Rules for methods that are no language models."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from affect.baselines.reads import reads_features
-from affect.config import Calibration, Config, FeatureKind, Intervention, Source
+from affect.config import WITHOUT_OPENSMILE, Calibration, Config, FeatureKind, Intervention, Source
+from affect.config.fusion import MisaConfig, MultConfig, SelfMmConfig
 
 MMSA_READERS = ("mosei", "mosi", "sims", "simsv2")
 """Readers of the datasets that MMSA has feature files of."""
@@ -38,7 +40,24 @@ def baseline_conflicts(cfg: Config, program: str) -> Iterator[str]:
     if cfg.trainer.compile:
         yield f"trainer.compile=true compiles the layers of a language model, and model={name} has none: leave it out"
     if reads_features(cfg):
+        yield from _network_conflicts(cfg)
         yield from _feature_conflicts(cfg)
+
+
+def _network_conflicts(cfg: Config) -> Iterator[str]:
+    model = cfg.model
+    if isinstance(model, MultConfig) and model.hidden % model.heads:
+        yield (
+            f"model.heads={model.heads} does not divide model.hidden={model.hidden}, and each head gets an equal part:"
+            " choose another number of heads or another width"
+        )
+    if isinstance(model, MisaConfig) and model.hidden % 2:
+        yield f"model.hidden={model.hidden} is odd, and MISA's two attention heads share it: choose an even number"
+    if isinstance(model, SelfMmConfig) and cfg.trainer.devices > 1:
+        yield (
+            f"trainer.devices={cfg.trainer.devices} spreads training clips over processes, and model={model.name} makes"
+            " labels from all of them in one: set trainer.devices=1"
+        )
 
 
 def _feature_conflicts(cfg: Config) -> Iterator[str]:
@@ -48,6 +67,8 @@ def _feature_conflicts(cfg: Config) -> Iterator[str]:
             value = getattr(features, key)
             if value != "last" and not value.isdecimal():
                 yield f"features.{key}={value} has to be a number from 0 on, or last"
+        if "a" in cfg.modalities and features.audio == "egemaps" and find_spec("opensmile") is None:
+            yield WITHOUT_OPENSMILE
         return
     for name, dataset in cfg.datasets.items():
         if dataset.reader not in MMSA_READERS:

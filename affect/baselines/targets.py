@@ -1,6 +1,6 @@
 """Gold labels as tensors, in the order and units of an output layer (affect/models/heads.py)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -17,6 +17,12 @@ def targets(examples: Sequence[Example], task: Task) -> torch.Tensor:
     if task.kind is Kind.multi_label:
         return torch.tensor([[float(label in chosen) for label in order] for chosen in gold])
     return torch.tensor([float(number) for number in gold])
+
+
+def of_examples(examples: Sequence[Example], by_label: Mapping[str, float]) -> torch.Tensor:
+    """[N] weights of the examples of a task, by label; 1 for labels that have none."""
+    tasks = [(example.record.labels, example.task.name) for example in examples]
+    return torch.tensor([by_label.get(str(labels[name]), 1.0) for labels, name in tasks])
 
 
 def half_range(task: Task) -> float:

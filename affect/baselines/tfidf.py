@@ -11,7 +11,6 @@ from affect.baselines.fitted import FittedLearner
 from affect.baselines.linear import fit_linear
 from affect.baselines.targets import targets
 from affect.config import DataError, Task, TfidfConfig
-from affect.data.class_balance import ByClass
 from affect.models.heads import in_task_order
 from affect.prompting.messages import Example
 
@@ -20,8 +19,8 @@ class Tfidf(FittedLearner):
     """See TfidfConfig. Terms are weighted as scikit-learn's TfidfVectorizer does: (1 + log tf) · (1 + log((1 + n) /
     (1 + df))), rows of length 1."""
 
-    def __init__(self, config: TfidfConfig, weights: ByClass | None = None) -> None:
-        super().__init__(("text",), weights=weights)
+    def __init__(self, config: TfidfConfig) -> None:
+        super().__init__(("text",))
         self.config = config
 
     def _vectoriser(self, **known: Any) -> Any:

@@ -11,7 +11,6 @@ from affect.baselines.linear import fit_linear
 from affect.baselines.targets import targets
 from affect.config import Kind, Task, VectorsConfig
 from affect.config.baselines import Fusion, Pooling
-from affect.data.class_balance import ByClass
 from affect.data.features import FeatureSource
 from affect.models.collate import Batch
 from affect.models.heads import in_task_order
@@ -26,9 +25,8 @@ class Vectors(FittedLearner):
         config: VectorsConfig,
         source: FeatureSource,
         modalities: tuple[str, ...],
-        weights: ByClass | None = None,
     ) -> None:
-        super().__init__(modalities, source, weights)
+        super().__init__(modalities, source)
         self.config = config
 
     def collator(self, with_targets: bool) -> Callable[[list[Example]], Batch]:
@@ -37,7 +35,7 @@ class Vectors(FittedLearner):
     def inputs_of(self, batch: Batch) -> dict[str, torch.Tensor]:
         assert batch.tensors is not None
         return {
-            modality: pooled(batch.tensors[modality], batch.tensors[lengths_of(modality)], self.config.pooling)
+            modality: pooled(batch.tensors[modality], batch.tensors[lengths_of(modality)], self.config.pooling).cpu()
             for modality in self.modalities
         }
 

@@ -31,9 +31,11 @@ def to_train(
     """The learner, and the examples of all splits. `begin` is where training goes on."""
     splits = dict.fromkeys(part.split for part in parts)
     examples = {split: without_prompts(parts, split, cfg, labelled_only=split == "train") for split in splits}
-    learner = build.learner(cfg, features.prepare(parts, cfg, source), classes.loss)
+    learner = build.learner(cfg, features.prepare(parts, cfg, source))
     if isinstance(learner, NetworkLearner) and cfg.features.standardise and begin == checkpointing.START:
         learner.measure(examples["train"])
+    if isinstance(learner, NetworkLearner):
+        learner.begin_training(examples["train"])
     yield learner, examples
 
 
@@ -49,6 +51,6 @@ def to_evaluate(
     """The learner as `cfg.run` has trained it, and the examples of the evaluated split."""
     assert cfg.run is not None, "refused before"
     split = cfg.evaluation.split
-    learner = build.learner(cfg, features.prepare(parts, cfg, source), {})
+    learner = build.learner(cfg, features.prepare(parts, cfg, source))
     checkpoint.load_best(learner.load, Path(cfg.run))
     yield learner, {split: without_prompts(parts, split, cfg, labelled_only=False)}

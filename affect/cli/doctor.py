@@ -10,7 +10,7 @@ written to cache_root/doctor/DATASET.json, with the ids of all records they are 
 
 import sys
 
-from affect.cli.program import entry
+from affect.cli.entry import entry
 from affect.config import Config
 
 

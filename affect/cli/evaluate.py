@@ -1,6 +1,6 @@
 """Evaluates a model zero-shot, or the best checkpoint of a training run: evaluate.py run=outputs/…"""
 
-from affect.cli.program import entry
+from affect.cli.entry import entry
 from affect.config import Config
 
 

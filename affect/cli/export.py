@@ -1,6 +1,6 @@
 """Writes a fine-tuned model for others: affect export run=outputs/… [export_as=adapter]"""
 
-from affect.cli.program import entry
+from affect.cli.entry import entry
 from affect.config import Config
 
 

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from affect.cli.program import entry
+from affect.cli.entry import entry
 from affect.config import Config
 
 REPORT_EVERY = 60.0

@@ -13,6 +13,7 @@ from affect.reports.comparison import against
 from affect.reports.console import as_text, bad_rows, print_report, unanswered
 from affect.reports.formats import FORMATS, Report
 from affect.reports.knowledge import tell
+from affect.reports.published import attach, shipped
 from affect.reports.rows import Table
 from affect.reports.settings import HEADLINE, where
 
@@ -44,6 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
     except ConfigError as error:
         sys.exit(str(error))
     refused += tell(tables, chosen)
+    if given.published:
+        attach([each for each in tables if each.rows], chosen, shipped())
     notes = [
         *unfinished(chosen),
         *(note for each in tables for note in each.notes),
@@ -107,6 +110,12 @@ def _parser() -> argparse.ArgumentParser:
         "--resamples", type=int, default=RESAMPLES, metavar="N", help=f"of that bootstrap; {RESAMPLES:,} by default"
     )
     parser.add_argument("--per-class", action="store_true", help="of classifications, also the recall of each class")
+    parser.add_argument(
+        "--published",
+        action="store_true",
+        help="also what publications report for these tasks, with dialect and source, in a block of its own that enters"
+        " no mean and no comparison",
+    )
     parser.add_argument("--output", metavar="FILE", type=Path, help="write to a file")
     return parser
 

@@ -18,7 +18,7 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from affect.cli.program import entry
+from affect.cli.entry import entry
 from affect.config import Config, ConfigError
 from affect.evaluation.external import score
 

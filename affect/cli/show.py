@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from affect.cli.program import entry
+from affect.cli.entry import entry
 from affect.config import Config, DataError
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Trains a multimodal language model, or a baseline, on one or several datasets, then evaluates the best checkpoint."""
 
-from affect.cli.program import entry
+from affect.cli.entry import entry
 from affect.config import Config
 
 

@@ -30,7 +30,7 @@ from affect.data import SPLITS
 from affect.data.rules import dataset_conflicts, imbalance_conflicts, intervention_conflicts
 from affect.evaluation.rules import readout_conflicts
 from affect.knowledge.rules import knowledge_conflicts, transcription_conflicts
-from affect.models.rules import modality_conflicts, projector_conflicts, server_conflicts
+from affect.models.rules import layer_conflicts, modality_conflicts, projector_conflicts, server_conflicts
 from affect.prompting.rules import prompting_conflicts, wording_conflicts
 from affect.training.rules import learning_conflicts
 
@@ -44,6 +44,7 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
     yield from _family_conflicts(cfg)
     yield from _media_conflicts(cfg.model, cfg.modalities)
     yield from projector_conflicts(cfg.model)
+    yield from layer_conflicts(cfg.model)
     yield from _value_conflicts(cfg, program)
     if not cfg.datasets:
         yield "no dataset is chosen: give one or several, dataset=demo or dataset=[demo,meld]"

@@ -22,7 +22,7 @@ import yaml
 from hydra.core.override_parser.types import IntervalSweep, Override, Transformer
 from omegaconf import OmegaConf
 
-from affect.cli.program import checked
+from affect.cli.checked import checked
 from affect.config import ConfigError, LoggerKind
 from affect.config.hydra_errors import REFUSALS, refusal
 from affect.data.files import write_atomic

@@ -5,9 +5,9 @@ from affect.config.dataset import CrossSplitDuplicates, DatasetConfig, OnBadRows
 from affect.config.errors import ConfigError, DataError, NothingAnswered, WriteError, near
 from affect.config.evaluation import Calibration, EvaluationConfig, IntensityReadout, Reader, Readout
 from affect.config.families import FAMILIES, LACKING, PACKAGES
-from affect.config.features import FeatureKind, FeaturesConfig
-from affect.config.finetuning import ClassSampling, FinetuningConfig, LabelWeights, LoraMethod, Target, Tower
-from affect.config.knowledge import Control, ControlSplit, CuesReference, KnowledgeConfig, Missing, Source
+from affect.config.features import WITHOUT_OPENSMILE, FeatureKind, FeaturesConfig
+from affect.config.finetuning import ClassSampling, FinetuningConfig, HeadFit, LabelWeights, LoraMethod, Target, Tower
+from affect.config.knowledge import Control, ControlSplit, CuesForm, CuesReference, KnowledgeConfig, Missing, Source
 from affect.config.logger import LoggerConfig, LoggerKind, WandbMode
 from affect.config.model import (
     MODALITIES,

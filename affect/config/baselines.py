@@ -13,6 +13,11 @@ class BaselineConfig(ModelConfig):
 
     precision: Precision = Precision.float32
     """Type of the weights. These methods are small, and computed in float32 everywhere."""
+    num_frames: int = field(16, least=1)
+    """Frames of a clip of which features=computed makes its video features, a step each."""
+    frame_size: int = field(320, least=1)
+    """Longest side of these frames in pixels; smaller frames are not enlarged. Faces are found from a fifth of the
+    shorter side upwards, if they have 20 pixels."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,10 +82,10 @@ class IntensityLoss(str, Enum):
 class NetworkConfig(BaselineConfig):
     """A network on feature sequences, trained by gradients from random weights."""
 
-    learning_rate: float = field(1e-3, above=0, phase="training")
+    learning_rate: float = field(1e-3, above=0)
     """AdamW's learning rate, after warm-up (finetuning.warmup)."""
-    weight_decay: float = field(0.0, least=0, phase="training")
+    weight_decay: float = field(0.0, least=0)
     """AdamW's decoupled weight decay."""
-    intensity_loss: IntensityLoss = field(IntensityLoss.l1, phase="training")
+    intensity_loss: IntensityLoss = field(IntensityLoss.l1)
     """Loss of an intensity in units of the task: l1 is the absolute error, l2 the squared one. Other tasks have
     cross-entropy."""

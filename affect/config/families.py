@@ -1,6 +1,7 @@
 """The families of `model=`, and the schema of each."""
 
 from affect.config.baselines import PriorConfig, TfidfConfig, VectorsConfig
+from affect.config.fusion import LmfConfig, MisaConfig, MultConfig, SelfMmConfig, TfnConfig
 from affect.config.model import ComposedConfig, NativeConfig, QwenOmniConfig, ServerConfig
 
 FAMILIES = {
@@ -20,6 +21,11 @@ FAMILIES = {
     "prior": PriorConfig,
     "tfidf": TfidfConfig,
     "vectors": VectorsConfig,
+    "tfn": TfnConfig,
+    "lmf": LmfConfig,
+    "mult": MultConfig,
+    "misa": MisaConfig,
+    "self_mm": SelfMmConfig,
 }
 """The schema of each model family."""
 

@@ -5,6 +5,13 @@ from enum import Enum
 
 from affect.config.fields import field
 
+WITHOUT_OPENSMILE = (
+    "features.audio=egemaps needs the package opensmile, which is not installed. Its licence allows research and other"
+    " non-commercial use, and forbids commercial use: if you may use it, pip install -e '.[opensmile]'; otherwise set"
+    " features.audio=acoustic"
+)
+"""openSMILE is in no other extra, so that nobody installs it without having read this."""
+
 
 class FeatureKind(str, Enum):
     """Where features come from."""
@@ -37,6 +44,9 @@ class FeaturesConfig:
     """Layer of the image encoder, 0 to the number of its blocks, or last."""
     max_steps: int = field(50, used_by=("computed",), least=1)
     """Longest sequence of a modality in steps; a longer one is averaged over this number of equal parts."""
+    cache_gb: float = field(20.0, role="runtime", used_by=("computed",), least=0)
+    """Most gigabytes of computed features that are kept under cache_root; those used longest ago go first. A run needs
+    room for all of its own."""
     file: str = field("Processed/unaligned_50.pkl", used_by=("mmsa",))
     """The feature file of each dataset, relative to the dataset's root."""
     standardise: bool = True

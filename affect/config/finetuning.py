@@ -42,6 +42,15 @@ class Target(str, Enum):
     """A linear layer per task on the hidden state of the prompt's last position."""
 
 
+class HeadFit(str, Enum):
+    """How heads are trained."""
+
+    gradients = "gradients"
+    """By gradients, together with whatever else is trained."""
+    linear = "linear"
+    """Once, by logistic or ridge regression on the states of the frozen model: a linear probe."""
+
+
 class ClassSampling(str, Enum):
     """Class-balanced sampling strategy."""
 
@@ -73,6 +82,12 @@ class FinetuningConfig:
     target: Target = Target.answer
     """answer: the words of the label, read by score, constrained and generate. head: a linear layer a task, read by
     evaluation=head."""
+    head_fit: HeadFit = HeadFit.gradients
+    """target=head: gradients trains the layer with the rest of the model. linear fits it by logistic regression (ridge
+    regression for an intensity) on the states of a model of which nothing else is trained."""
+    head_strength: float = field(1.0, above=0)
+    """head_fit=linear: inverse of the regularisation, scikit-learn's C, and 1 / alpha of ridge regression. States are
+    standardised first."""
     method: LoraMethod = LoraMethod.lora
     """LoRA variant, for every tower that uses LoRA."""
     four_bit: bool = False

@@ -26,11 +26,11 @@ REFUSALS = (
     OmegaConfBaseException,
     MarkedYAMLError,
 )
-"""What is answered by a sentence and not by a stack trace."""
+"""Errors that are printed as sentences instead of stack traces."""
 
 
 def refusal(error: Exception, given: Sequence[str]) -> str:
-    """What the user reads: one sentence a problem, with the remedy. `given` are the words of the command line."""
+    """The message for the user: a sentence per problem, with the remedy. `given` are the words of the command line."""
     if isinstance(error, DataError):
         return f"The data cannot be used:\n{error}"
     if isinstance(error, (WriteError, NothingAnswered, ProcessDied)):
@@ -40,8 +40,8 @@ def refusal(error: Exception, given: Sequence[str]) -> str:
 
 
 def explain(error: Exception, given: Sequence[str] | None) -> str:
-    """A sentence for what Hydra, OmegaConf or the YAML parser refused. Where it is in none of the words `given`, the
-    file of conf/ that has it is named; None is for a configuration that comes from elsewhere."""
+    """An error of Hydra, OmegaConf or the YAML parser as a sentence, which names the file of conf/ with the mistake if
+    none of the words `given` has it. `given` is None for a configuration from elsewhere, such as a run folder."""
     if isinstance(error, OverrideParseException):
         return _unreadable_word(error)
     if isinstance(error, MarkedYAMLError):
@@ -89,10 +89,10 @@ def explain(error: Exception, given: Sequence[str] | None) -> str:
         return f"{error.filename} cannot be written ({error.strerror}): set output_root to a folder that can"
     if re.search(r"list is not a subclass of \w+\. value: .*\n\s*full_key: *\n", text):
         return f"{_place(text, '', given)}the file holds a list: write KEY: VALUE lines without the dashes"
-    full = re.search(r"full_key: (\S+)", text)
-    if full is None:
+    key_line = re.search(r"full_key: (\S+)", text)
+    if key_line is None:
         return " ".join(line.strip() for line in text.splitlines() if line.strip())
-    key = full[1]
+    key = key_line[1]
     named = re.search(r"(?:Environment variable|Interpolation key) '([^']+)' not found", text)
     place = _place(text, named[1] if named else key.rsplit(".", 1)[-1], given)
     if match := re.search(r"Key '[^']+' (?:not in '(\w+)'|is not in struct)", text):
@@ -101,7 +101,7 @@ def explain(error: Exception, given: Sequence[str] | None) -> str:
 
 
 def _unreadable_word(error: OverrideParseException) -> str:
-    """The sentence about a word that Hydra's grammar has no reading for."""
+    """The message for a word that Hydra's grammar cannot parse."""
     word = error.override
     if "=" not in word and not word.startswith("~"):
         return f"'{word}' is not KEY=VALUE: write {word}=…, and where a value has a space, quote the word as a whole"
@@ -117,20 +117,20 @@ def _unreadable_word(error: OverrideParseException) -> str:
 
 
 def _place(text: str, word: str, given: Sequence[str] | None) -> str:
-    """ "conf/<file>: " where the mistake is in a file and not on the command line, else nothing."""
+    """The prefix "conf/<file>: " for a mistake in a file; empty for one on the command line."""
     file = re.search(r"In '([^']+)': ", text)
     if file and file[1] != "config":
         return f"conf/{file[1]}.yaml: "
     mentions = re.compile(rf"(?m)^[^#\n]*(?<!\w){re.escape(word)}(?!\w)")
-    # What an experiment or a sweep asks for is refused in the name of conf/config.yaml, or of nobody: look who says it.
-    if given is None or any(mentions.search(one) for one in given):
+    # For words of an experiment or a sweep Hydra names conf/config.yaml or no file: search the files for the word.
+    if given is None or any(mentions.search(argument) for argument in given):
         return ""
     files = [path for path in sorted(groups.CONF.rglob("*.yaml")) if mentions.search(path.read_text(encoding="utf-8"))]
     return f"{' or '.join(f'conf/{path.relative_to(groups.CONF)}' for path in files)}: " if files else ""
 
 
 def _unknown(key: str, owner: str | None, place: str) -> str:
-    """The end of the sentence about an unknown key: whose it is not, the nearest one, all of them."""
+    """The end of the message for an unknown key: the schema without it, the nearest key, all keys."""
     parts = key.split(".")
     if key in DELTAS or (key == "dataset" and place):
         return (
@@ -158,12 +158,12 @@ def _unknown(key: str, owner: str | None, place: str) -> str:
 
 
 def _or_null(key: str) -> str:
-    """What is added to a sentence about the value of a key that may have none."""
+    """The suffix of a message about the value of a key that may be null."""
     return f", or null for none, {key}=null" if is_optional(key) else ""
 
 
 def _unfit_value(key: str, text: str) -> str:
-    """The sentence about a known key whose value cannot be."""
+    """The message for a known key with an invalid value."""
     kinds = {"Integer": "a whole number", "Float": "a number"}
     if match := re.search(r"Value '(.*)' of type '\w+' could not be converted to (Integer|Float)", text):
         return f"{key}={match[1]} has to be {kinds[match[2]]}{_or_null(key)}"

@@ -81,6 +81,10 @@ class ComposedConfig(ModelConfig):
     audio: str | None = "conv"
     """`conv` (small, log-mel, trained from scratch), `whisper-base-wheel` (comes from the package index), a folder or
     hub name of an encoder, or null for none."""
+    audio_layer: str = "last"
+    """Which hidden states of a pretrained audio encoder are taken: last, a number of blocks from 0 (what the first is
+    given), or weighted, a learnt sum over all of them (Yang et al., SUPERB, 2021, arXiv 2105.01051). What comes after a
+    numbered one is neither kept nor computed."""
     vision: str | None = "conv"
     """`conv` (small, a frame at a time, trained from scratch), a folder or hub name of an encoder, or null for none."""
     audio_tokens: int = field(8, least=1)

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from affect.config.baselines import BaselineConfig
+from affect.config.baselines import BaselineConfig, NetworkConfig, VectorsConfig
 from affect.config.evaluation import EvaluationConfig
 from affect.config.families import FAMILIES
 from affect.config.features import FeatureKind
@@ -183,6 +183,11 @@ def _idle_by_method(config: Mapping[str, Any]) -> list[str]:
     idle = ["prompting.", "knowledge.", "evaluation.readout", "evaluation.intensity_readout"]
     idle += [key for key in of_language if key not in _OF_TRAINING_ANY]
     idle += [f"evaluation.{field.name}" for field in fields(EvaluationConfig) if field.metadata.get("used_by")]
+    if not issubclass(schema, NetworkConfig):
+        idle += ["finetuning.warmup", *(f"trainer.{key}" for key in ("max_epochs", "batch_size", "accumulate"))]
+        idle.append("trainer.max_grad_norm")
+    if not issubclass(schema, NetworkConfig | VectorsConfig):
+        idle.append("features.")
     chosen = config["features"]["kind"]
     idle += [key for kind in FeatureKind if kind.value != chosen for key in keys_used_by(kind.value)]
     return idle

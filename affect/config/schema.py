@@ -6,7 +6,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -112,6 +111,8 @@ GROUPS = ("model", "dataset", "features", "prompting", "finetuning", "knowledge"
 
 def register() -> None:
     """Puts the schema where Hydra composes from."""
+    from hydra.core.config_store import ConfigStore  # a tenth of a second, which --help does without
+
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for group, node in {

@@ -1,4 +1,4 @@
-"""Reads pickled annotations without running code in them.
+"""Reads pickled annotations and features without running code in them.
 
 A pickle is a program: an ordinary unpickler imports and calls whatever the file names. Here a file may only build plain
 values (None, booleans, numbers, strings, bytes, lists, tuples, dicts, sets) and numpy arrays and scalars of numbers or
@@ -7,16 +7,25 @@ strings. Anything else is refused before it is looked up.
 An allow-list of numpy's own constructors would not do: they allocate whatever size a file claims, and dtypes and arrays
 believe the state that a file sets, which can point outside of the array. So sizes and types are checked here first. A
 file can still use up memory with what it really holds, and end in a MemoryError.
+
+Files of features have gigabytes, and an unpickler of the standard library holds all that it has read until its end. So
+`load_mapped` leaves the bytes of arrays where they are, in the file, which it maps into memory.
 """
 
 import math
+import mmap
 import pickle
 import re
 import reprlib
+import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from affect.config import DataError
+
+if TYPE_CHECKING:
+    import numpy
 
 MOST_BYTES = 2**31
 """Larger files are refused: annotations have some ten megabytes, so a larger file holds features."""
@@ -29,6 +38,10 @@ NDARRAY = "numpy.ndarray"
 """Stands for the type itself, which a file only names."""
 DTYPE = re.compile(r"b1|[iu][1248]|f[248]|f16|c8|c16|c32|[SU]\d{1,6}")
 """Booleans, numbers and strings by their size. Not objects (O), which hold more pickles, nor raw bytes (V)."""
+OBJECTS = re.compile(r"O[48]?")
+"""Arrays of objects, which `load_mapped` gives as the list that the file has: of what is allowed anywhere else."""
+IN_PLACE = 2**16
+"""Fewer bytes than these are copied out of a mapped file."""
 
 
 def load(path: Path, *, most_bytes: int = MOST_BYTES) -> object:
@@ -39,6 +52,32 @@ def load(path: Path, *, most_bytes: int = MOST_BYTES) -> object:
     numbers and strings. Raises DataError, naming the file, if it is absent, larger than `most_bytes`, damaged, or asks
     for anything but plain values and such arrays.
     """
+
+    def read(encoding: str) -> object:
+        with path.open("rb") as file:
+            return _Copying(file, encoding).load()
+
+    return _checked(path, most_bytes, "annotations", read)
+
+
+def load_mapped(path: Path) -> object:
+    """The value in a pickle of features; as `load`, but for arrays and memory.
+
+    Each array is an `ArrayOfFile`. Its numbers stay in the file where the file has them as bytes, as in protocols 3 to
+    5: then this takes no memory but for the other values, whatever the size of the file, and the file has to stay as it
+    is for as long as the arrays are used. Protocol 2, which has bytes as text, takes twice the size of the arrays.
+    Arrays of objects, such as pandas' strings, are lists, if they have one axis.
+    """
+
+    def read(encoding: str) -> object:
+        with path.open("rb") as file:
+            return _Mapping(_File(file), encoding).load()
+
+    return _checked(path, math.inf, "features", read)
+
+
+def _checked(path: Path, most_bytes: float, kind: str, read: Callable[[str], object]) -> object:
+    """What `read` makes of the file with an encoding of the strings of Python 2; errors as `load` says."""
     try:
         size = path.stat().st_size
         if size > most_bytes:
@@ -47,16 +86,16 @@ def load(path: Path, *, most_bytes: int = MOST_BYTES) -> object:
                 " that of the features"
             )
         try:
-            return _load(path, "utf-8")
+            return read("utf-8")
         except UnicodeError:
-            return _load(path, "latin1")
+            return read("latin1")
     except OSError as error:
         raise DataError(
             f"{path} cannot be read ({error.strerror}): put the file there, or correct the dataset's root"
         ) from error
     except _Refused as error:
         raise DataError(
-            f"{path} asks for {str(error)[:100]}, and a file of annotations needs only plain values and numpy arrays of"
+            f"{path} asks for {str(error)[:100]}, and a file of {kind} needs only plain values and numpy arrays of"
             " numbers or strings: it may be malicious and is not read; get it again from its publisher, or save what"
             " you trust as plain values"
         ) from error
@@ -70,27 +109,22 @@ def load(path: Path, *, most_bytes: int = MOST_BYTES) -> object:
         ) from error
 
 
-def _load(path: Path, encoding: str) -> object:
-    with path.open("rb") as file:
-        return _Unpickler(file, encoding).load()
-
-
 class _Refused(Exception):
-    """Names what a file asks for and annotations do not need."""
+    """Names what a file asks for and neither annotations nor features need."""
 
 
 def _refuse(request: str) -> NoReturn:
     raise _Refused(request)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Gives a file our own constructors in place of those that it names.
+class _Allowed:
+    """What a file gets in place of the constructors that it names; a base of unpicklers.
 
     A file can also set attributes of what it is given. So constructors are bound methods, immutable types, and objects
     made for one file: no file can change what the next one is given.
     """
 
-    def __init__(self, file: IO[bytes], encoding: str):
+    def __init__(self, file: Any, encoding: str):
         super().__init__(file, encoding=encoding)
         self.encoding = encoding
         self.array_type: Any = None
@@ -159,7 +193,7 @@ class _Unpickler(pickle.Unpickler):
         if isinstance(content, str):  # Python 2 wrote an array's bytes as a string
             # ASCII is the same in UTF-8 and Latin-1; for other bytes the file is read again as Latin-1.
             content = content.encode("ascii" if self.encoding == "utf-8" else "latin1")
-        if not isinstance(content, (bytes, bytearray)):
+        if not isinstance(content, (bytes, bytearray, memoryview)):
             _refuse("a numpy array that is not made of bytes")
         kind = numpy.dtype(dtype.order + dtype.name)
         sizes = (shape,) if isinstance(shape, int) else shape
@@ -167,7 +201,13 @@ class _Unpickler(pickle.Unpickler):
             _refuse(f"a numpy array of the shape {reprlib.repr(shape)}")
         if math.prod(sizes) * kind.itemsize != len(content):
             _refuse(f"a numpy array of the shape {reprlib.repr(shape)} made of {len(content):,} bytes")
-        return numpy.frombuffer(bytes(content), kind).reshape(sizes, order="F" if order == "F" else "C")
+        # A view of what a file cannot change any more: bytes, or the mapped file itself.
+        fixed = content if isinstance(content, memoryview) else bytes(content)
+        return numpy.frombuffer(fixed, kind).reshape(sizes, order="F" if order == "F" else "C")
+
+
+class _Copying(_Allowed, pickle.Unpickler):
+    """Copies what it reads into memory."""
 
     def arrays(self) -> Any:
         """The type of arrays: it checks the state that a file sets."""
@@ -188,6 +228,89 @@ class _Unpickler(pickle.Unpickler):
 
             self.array_type = Array
         return self.array_type
+
+
+class ArrayOfFile:
+    """Stands for an array of a mapped file: `value` is the array, read-only, or the list of an array of objects."""
+
+    __slots__ = ("_array", "value")
+
+    def __init__(self, array: Callable[..., Any], value: "numpy.ndarray | list | None" = None):
+        self._array = array
+        self.value = value
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) not in (4, 5):
+            _refuse("a numpy array that is made otherwise than numpy does")
+        shape, dtype, fortran, content = state[-4:]
+        self.value = self._array(dtype, shape, content, "F" if fortran else "C")
+
+
+class _File:
+    """What the unpickler needs of a file, which is mapped into memory. It ends with the last view of it."""
+
+    def __init__(self, file: IO[bytes]):
+        if not file.read(1):
+            raise EOFError("Ran out of input")
+        self.content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        self.at = 0
+
+    def read(self, count: int) -> bytes | memoryview:
+        """The next bytes; where they are many, as a view."""
+        view = self.content[self.at : self.at + count]
+        if len(view) < count and count > 1:  # one byte is the next instruction, or the end of the file
+            raise EOFError("Ran out of input")
+        self.at += count
+        return view if count >= IN_PLACE else bytes(view)
+
+    def readline(self) -> bytes:
+        """Up to and with the next line feed."""
+        end = self.content.obj.find(b"\n", self.at) + 1
+        if not end:
+            raise EOFError("Ran out of input")
+        line, self.at = bytes(self.content[self.at : end]), end
+        return line
+
+
+# The unpickler in Python, since that in C copies what it reads, and holds it until its end.
+class _Mapping(_Allowed, pickle._Unpickler):
+    """Leaves the bytes of arrays in the file."""
+
+    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+
+    def dtype(self, name: str, align: object = False, copy: object = True) -> "_Dtype":
+        if isinstance(name, str) and OBJECTS.fullmatch(name):
+            return _Dtype(name)
+        return super().dtype(name, align, copy)
+
+    def frombuffer(self, content: object, dtype: object, shape: object, order: str) -> object:
+        return ArrayOfFile(self.array, self.array(dtype, shape, content, order))
+
+    def empty_array(self, kind: object, shape: object, typecode: object) -> object:
+        if kind != NDARRAY or shape != (0,):
+            _refuse("a numpy array that is made otherwise than numpy does")
+        return ArrayOfFile(self.array)
+
+    def array(self, dtype: object, shape: object, content: object, order: str) -> Any:
+        if not isinstance(dtype, _Dtype) or not OBJECTS.fullmatch(dtype.name):
+            return super().array(dtype, shape, content, order)
+        if not isinstance(content, list) or shape != (len(content),):
+            _refuse(f"an array of objects of the shape {reprlib.repr(shape)}")
+        return content
+
+    def load_binstring(self) -> None:
+        (count,) = struct.unpack("<i", self.read(4))
+        if count < 0:
+            raise pickle.UnpicklingError("a string of fewer than no bytes")
+        self.append(bytes(self.read(count)).decode(self.encoding))
+
+    def load_bytearray8(self) -> None:
+        (count,) = struct.unpack("<Q", self.read(8))
+        content = self.read(count)
+        self.append(content if isinstance(content, memoryview) else bytearray(content))
+
+    dispatch[pickle.BINSTRING[0]] = load_binstring
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
 
 class _Dtype:

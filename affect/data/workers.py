@@ -1,7 +1,8 @@
 """Threads that work on clips in parallel."""
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -26,3 +27,18 @@ def in_parallel(
     futures = {pool.submit(function, item): name for name, item in items.items()}
     for future in as_completed(futures):
         yield futures[future], future.result()
+
+
+def ahead(function: Callable[[Item], Result], items: Iterable[Item], num_threads: int) -> Iterator[tuple[Item, Result]]:
+    """Each item with the result of `function`, in order. While the caller uses one, threads work on as many of the next
+    as there are threads."""
+    with workers(num_threads) as pool:
+        waiting: deque[tuple[Item, Future[Result]]] = deque()
+        for item in items:
+            waiting.append((item, pool.submit(function, item)))
+            if len(waiting) > num_threads:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()

@@ -1,12 +1,15 @@
 """The learner that asks a language model: prompts in, answers out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from affect.config import EvaluationConfig, FinetuningConfig, Target
+from affect.baselines.linear import fit_linear
+from affect.baselines.targets import by_task, of_examples, targets
+from affect.config import EvaluationConfig, FinetuningConfig, HeadFit, Target
 from affect.data import Prediction
+from affect.data.class_balance import ByClass
 from affect.data.clips import ClipSource
 from affect.data.media import Sampling
 from affect.evaluation import predict
@@ -50,6 +53,10 @@ class LanguageLearner(Learner):
         self._target_sizes: dict[str, int] = {}
 
     @property
+    def by_gradients(self) -> bool:
+        return not self.has_heads or self.finetuning.head_fit is HeadFit.gradients
+
+    @property
     def has_heads(self) -> bool:
         return self.finetuning.target is Target.head
 
@@ -83,6 +90,29 @@ class LanguageLearner(Learner):
         if self.has_heads:
             return heads.loss(self.module, batch.tensors, batch.examples, weights, over)
         return answer_loss(self.module, batch.tensors, weights, over)
+
+    def fit(self, batches: Iterable[Batch], weights: ByClass) -> None:
+        """Fits the heads to the states of the frozen model (finetuning.head_fit=linear)."""
+        examples, states = [], []
+        for batch in batches:
+            if batch.tensors is not None:
+                with torch.no_grad():
+                    states.append(heads.last_states(self.module, batch.tensors).cpu())
+                examples += batch.examples
+        x = torch.cat(states).double().numpy()
+        for name, (task, places) in by_task(examples).items():
+            chosen = [examples[place] for place in places]
+            fitted = fit_linear(
+                x[places],
+                targets(chosen, task),
+                task,
+                self.finetuning.head_strength,
+                of_examples(chosen, weights.get(name, {})),
+                standardised=True,
+            )
+            with torch.no_grad():
+                for part, tensor in fitted.items():
+                    self.module.heads.layers[heads.key(task)].get_parameter(part).copy_(tensor)
 
     def unused_parameters(self, loss: torch.Tensor) -> str | None:
         return adapters.without_gradient(self.module, loss)

@@ -30,14 +30,13 @@ from affect.data.trained_on import trained_models
 from affect.knowledge import store
 from affect.knowledge.fill import Filled, Progress, clip_hashes, describe, finish, note_generator
 from affect.knowledge.protocol import TRANSCRIPT, Description, Failure, request_hash
-from affect.knowledge.sources import checkpoints
-from affect.models import precision
+from affect.models import checkpoint_files, precision
 
 VERSION = 1
 """Raise it when a change of this module, of affect.models.recogniser or of decoding changes the texts. Stored
 transcripts are then those of another recogniser."""
 
-SETTINGS = (*checkpoints.SETTINGS, "generation_config.json")
+SETTINGS = (*checkpoint_files.SETTINGS, "generation_config.json")
 """Files besides the weights that change a transcript. Whisper's generation_config.json names its tokens."""
 
 FILE = "transcripts.json"
@@ -64,14 +63,15 @@ class Whisper:
 
         self.config, self.cache_root = cfg.transcription, Path(cfg.cache_root).expanduser()
         self.device = precision.device(cfg.trainer)
-        self.folder, paths = checkpoints.of_name(
+        files = checkpoint_files.files(
             "transcription.model", self.config.model, self.config.revision, self.cache_root, SETTINGS
         )
-        hashes = content_hashes([str(path) for path in paths], self.cache_root, num_workers=2)
+        self.folder = next(iter(files.values())).parent
+        hashes = content_hashes(map(str, files.values()), self.cache_root, num_workers=2)
         self.settings: dict[str, Any] = {
             "version": VERSION,
             "decoding": DECODING,
-            "files": {path.name: hashes[str(path)] for path in paths},
+            "files": {name: hashes[str(path)] for name, path in files.items()},
         }
         """The fingerprint is the hash of these."""
         digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()

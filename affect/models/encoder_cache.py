@@ -8,9 +8,8 @@ the batch changes the last bits of an output (about 1e-6 of its size in float32)
 import hashlib
 import json
 import random
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -30,6 +29,7 @@ from affect.data.clips import ClipSource
 from affect.data.media import SAMPLING_RATE, MediaError, Sampling
 from affect.data.progress import progress
 from affect.data.tensor_store import GIGABYTE, TensorFiles
+from affect.data.workers import ahead
 from affect.models import precision
 from affect.models.protocol import Conversation, Encoder, Model
 from affect.models.sampling import sampling
@@ -345,18 +345,9 @@ def _features(
             )
         return (records, encoder.features(conversations)) if records else None
 
-    pool = ThreadPoolExecutor(num_threads)
-    try:
-        ahead: deque[Future[tuple[list[Record], dict[str, Any]] | None]] = deque()
-        for group in groups:
-            ahead.append(pool.submit(one, group))
-            if len(ahead) > num_threads and (features := ahead.popleft().result()) is not None:
-                yield features
-        while ahead:
-            if (features := ahead.popleft().result()) is not None:
-                yield features
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    for _, features in ahead(one, groups, num_threads):
+        if features is not None:
+            yield features
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """What training and evaluation know of a method, be it a language model, a network on features, or a vote."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from affect.data import Prediction
+    from affect.data.class_balance import ByClass
     from affect.models.collate import Batch
     from affect.prompting.messages import Example
 
@@ -44,6 +45,10 @@ class Learner(Protocol):
         """Called once before the first step."""
         self.module.train()
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Called at the start of each training epoch, counted from 1; not where a run is taken up in the middle of
+        one."""
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameter groups for AdamW, each with `params`, `lr` and `weight_decay`."""
 
@@ -55,8 +60,9 @@ class Learner(Protocol):
         """Mean loss of a batch; with `weights`, every example's terms times its weight. `over` is what the sum is
         divided by in place of the number of terms, where a step has several batches."""
 
-    def fit(self, batches: "Sequence[Batch]") -> None:
-        """Fits a method that is not trained by gradients on all training batches."""
+    def fit(self, batches: "Iterable[Batch]", weights: "ByClass") -> None:
+        """Fits a method that is not trained by gradients on all training batches, which are on the device of `module`.
+        weights: by task and label, the weight of a training example; 1 for others."""
 
     def unused_parameters(self, loss: "torch.Tensor") -> str | None:
         """A sentence about trained parameters that the loss of the first batch does not depend on."""

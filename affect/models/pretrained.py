@@ -12,7 +12,7 @@ from affect.config import ConfigError, ModelConfig
 from affect.models import weights_cache
 
 UNUSED = ("masked_spec_embed",)
-"""Ends of the names of weights that only masked pretraining needs and published checkpoints lack (wav2vec 2.0)."""
+"""Parts of the names of weights that only masked pretraining needs and published checkpoints lack (wav2vec 2.0)."""
 
 
 @contextmanager
@@ -34,6 +34,11 @@ def refusals(key: str, name: str, wanted: str) -> Iterator[None]:
     # transformers raises KeyError for a type of model that it does not have.
     except (OSError, ValueError, KeyError) as error:
         if "trust_remote_code" in str(error):
+            if key.startswith("features."):
+                raise ConfigError(
+                    f"{key}={name} comes with its own code, which transformers does not have, and features are computed"
+                    " without running such code: name another model"
+                ) from error
             raise ConfigError(
                 f"{key}={name} comes with its own code, which transformers does not have: read that code, and if you"
                 " trust it, set model.trust_remote_code=true; otherwise name another model"
@@ -51,12 +56,15 @@ def weights(kind: Any, key: str, name: str, **options: Any) -> PreTrainedModel:
     return weights_cache.part(cache_key, lambda: complete_weights(kind, key, name, **options))
 
 
-def complete_weights(kind: Any, key: str, name: str, **options: Any) -> PreTrainedModel:
+def complete_weights(
+    kind: Any, key: str, name: str, unneeded: tuple[str, ...] = UNUSED, **options: Any
+) -> PreTrainedModel:
     """`kind.from_pretrained(name, **options)`. Raises ConfigError where the checkpoint lacks weights, which
-    transformers would fill with random numbers and a warning, and what `from_pretrained` raises."""
+    transformers would fill with random numbers and a warning, and what `from_pretrained` raises. `unneeded`: parts of
+    the names of weights that may be lacking."""
     model, report = kind.from_pretrained(name, output_loading_info=True, ignore_mismatched_sizes=True, **options)
     missing = sorted({*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])})
-    missing = [weight for weight in missing if weight.rsplit(".", 1)[-1] not in UNUSED]
+    missing = [weight for weight in missing if not set(weight.split(".")) & set(unneeded)]
     if missing:
         raise ConfigError(
             f"{key}={name} lacks {len(missing)} of the weights of a {type(model).__name__} or has them in another shape"

@@ -1,5 +1,6 @@
 """Rules that span the fields of a model's configuration."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 
@@ -72,6 +73,18 @@ def server_conflicts(cfg: Config, model: ServerConfig, program: str) -> Iterator
         yield (
             f"trainer.devices={cfg.trainer.devices} processes share what a model computes, but model={model.name}"
             " computes nothing here: set trainer.devices=1, and model.concurrency to the requests at a time"
+        )
+
+
+def layer_conflicts(model: ModelConfig) -> Iterator[str]:
+    if not isinstance(model, ComposedConfig) or model.audio_layer == "last":
+        return
+    if model.audio_layer != "weighted" and not re.fullmatch("[0-9]+", model.audio_layer):
+        yield f"model.audio_layer={model.audio_layer} has to be last, weighted, or the number of a layer from 0"
+    elif model.audio in (None, "conv"):
+        yield (
+            f"model.audio_layer={model.audio_layer} is of a pretrained encoder, and model.audio={model.audio or 'null'}"
+            " is none: name one, model.audio=whisper-base-wheel, or leave model.audio_layer out"
         )
 
 

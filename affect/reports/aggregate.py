@@ -177,13 +177,14 @@ def table(
 
     counted = [entry for group in newest for entry in group]
     columns = _columns([run for _, run in counted], [settings_of[n] for n, _ in counted])
-    common = settings_of[newest[0][0][0]]
     result.settings = columns or ["model.name"]
     # Only those that generate have a reader, which is one.
     signed = {key: value for run in scored for key, value in signature(run, task, headline=False).items()}
     usual = {key: text(default_of(key)) for key in SCORED_WITH}
     for key in ("evaluation.split", *READOUTS, "evaluation.reader", *usual, *LEADING):
-        value = signed[key] if key in signed else common.get(key)
+        # A setting without effect in some of the runs is told as the others have it.
+        in_effect = (settings_of[n].get(key) for n, run in counted if not idle(run)(key))
+        value = signed[key] if key in signed else next(in_effect, None)
         if key not in result.settings and value is not None and value != usual.get(key):
             result.about[key] = value
     result.rows = [_row(group, result, settings_of[group[0][0]]) for group in newest]

@@ -148,6 +148,8 @@ def _print(report: Report, console: Console) -> None:
 def _print_table(each: rows.Table, console: Console) -> None:
     for section in sections(each, Style(numbers=aligned)):
         _print_section(section, console)
+        for mark, note in section.footnotes.items():
+            _print_line(console, f"{mark} {note}")
     for letter, note in each.footnotes.items():
         _print_line(console, f"{letter} {note}")
 

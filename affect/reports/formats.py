@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from affect.data.escaping import escape_markdown, one_line
 from affect.data.tables import for_spreadsheets
-from affect.reports.rows import Number, Row, Table
+from affect.reports.rows import Number, Published, Row, Table
 from affect.reports.sections import Column, Style, aligned, four, sections
 
 
@@ -30,6 +30,7 @@ def markdown(report: Report) -> str:
     for table in report.tables:
         for section in sections(table, style):
             blocks.append(f"**{escape_markdown(section.title)}**\n\n{_pipes([*section.columns, section.runs])}")
+            blocks += [f"<sup>{mark}</sup> {escape_markdown(note)}" for mark, note in section.footnotes.items()]
         blocks += [f"<sup>{letter}</sup> {escape_markdown(note)}" for letter, note in table.footnotes.items()]
     listed = [f"{n}. {escape_markdown(run)}" for n, run in enumerate(map(", ".join, report.runs), 1)]
     blocks += ["\n".join(listed), "\n".join(f"- {escape_markdown(note)}" for note in report.notes)]
@@ -51,10 +52,18 @@ def _pipes(columns: Sequence[Column]) -> str:
 
 def comma_separated(report: Report) -> str:
     """All tables in one, for other programs: numbers in full, `NAME_mean` and `NAME_sd` of every metric, a cell empty
-    where something does not apply or is undefined. Notes and footnotes are not in it, and what descriptions give away
-    is told by JSON alone."""
+    where something does not apply or is undefined. Rows of published numbers have them as `NAME_published`, so that no
+    mean over a column takes them in. Notes and footnotes are not in it, and what descriptions give away is told by JSON
+    alone."""
     folders = [folder for _, folder in report.runs]
-    rows = [_record(table, row, folders) for table in report.tables for row in table.rows]
+    rows = [
+        record
+        for table in report.tables
+        for record in (
+            *(_record(table, row, folders) for row in table.rows),
+            *(_published_record(table, row) for row in table.published),
+        )
+    ]
     # In the order of tables, but with the settings of all tables before the counts of any.
     fields: dict[str, None] = dict.fromkeys(["task"])
     for table in report.tables:
@@ -98,6 +107,20 @@ def _record(table: Table, row: Row, folders: Sequence[str]) -> dict[str, str]:
     return record | {"ids_sha256": " ".join(row.clips), "folders": ";".join(folders[n - 1] for n in row.runs)}
 
 
+def _published_record(table: Table, row: Published) -> dict[str, str]:
+    """A row for CSV."""
+    return {
+        "task": table.task,
+        "evaluation.split": table.about["evaluation.split"],
+        "published_method": row.method,
+        "published_inputs": row.inputs,
+        "published_dialect": row.dialect or "",
+        "published_clips": "" if row.clips is None else str(row.clips),
+        **{f"{name}_published": number for name, number in row.numbers.items()},
+        "published_source": row.source,
+    }
+
+
 def as_json(report: Report) -> str:
     """All that is known of the tables, for other programs: affect.reports.rows says what it is."""
     runs = [{"number": n, "model": model, "folder": folder} for n, (model, folder) in enumerate(report.runs, 1)]
@@ -115,7 +138,9 @@ def latex(report: Report) -> str:
         signed=lambda value: f"${value:+.4f}$",
     )
     for table in report.tables:
-        blocks += [_environment(part.title, part.columns, table.footnotes) for part in sections(table, style)]
+        blocks += [
+            _environment(part.title, part.columns, part.footnotes or table.footnotes) for part in sections(table, style)
+        ]
     lines = [f"{n} {run}" for n, run in enumerate(map(", ".join, report.runs), 1)] + report.notes
     blocks.append("\n".join(f"% {one_line(line)}" for line in lines))
     return "\n".join(block for block in blocks if block) + "\n"

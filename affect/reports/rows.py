@@ -1,9 +1,9 @@
-"""The values of a table."""
+"""Data of the tables of a report."""
 
 from dataclasses import dataclass, field
 
 COUNTS = {"expected": "expected", "used": "used", "scored": "n_scored"}
-"""The columns that say what a number stands on, and the key of metrics.json that has it."""
+"""Columns of clip counts, and their keys in metrics.json."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,99 +21,118 @@ class Difference:
     against: list[int]
     """Numbers of the runs of the reference."""
     num_seeds: int
-    """Pairs of runs."""
+    """Number of pairs of runs, one of each side."""
     clips: int
-    """Those that all runs of both sides have scored."""
+    """Clips that all runs of both sides scored."""
     groups: int
-    """Groups (speakers, dialogues, videos) that these clips are of."""
+    """Groups (speakers, dialogues, videos) of these clips."""
     mean: float | None
     """Over the seeds; None where the metric is undefined for one of the runs."""
     low: float | None
-    """The interval's ends; None where nothing can be resampled."""
+    """Lower end of the interval; None where nothing can be resampled."""
     high: float | None
+    """Upper end."""
     better: str
-    """yes where the whole interval lies on the side of the better values, else `not shown`; `uncertain` instead of yes
-    where few groups or a single seed make it too narrow; empty without an interval."""
+    """`yes` if the whole interval is in favour of the row, else `not shown`; `uncertain` instead of `yes` where few
+    groups or a single seed make the interval too narrow; empty without an interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What descriptions cost, of the evaluated split, mean over the runs of a row."""
+    """Cost of descriptions on the evaluated split, mean over the runs of a row."""
 
     tokens_per_prompt: float | None
     share_of_text_tokens: float | None
-    """Of the prompt's text, without the tokens of sound and picture."""
+    """Share of the prompt's text tokens; tokens of audio and video are not counted."""
     seconds_per_clip: float | None
-    """Of making them, once; None where no clip's time is known."""
+    """Time to generate them, once; None where it is unknown for all clips."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What one kind of description gives away (affect.knowledge.leak_audit), mean over the runs of a row."""
+    """Leak audit of one kind of description (affect.knowledge.leak_audit), mean over the runs of a row."""
 
     of: str
-    """audio, video, audio_video, or all of them together."""
+    """Kind of description: audio, video, audio_video, or all of them together."""
     clips: tuple[int, int]
-    """Smallest and greatest number that was looked at."""
+    """Smallest and largest number of audited clips."""
     named: dict[str, float | None]
-    """Share that names words of the right label only (gold), of others too (both), of others only (other), of no label
+    """Share of descriptions that name only the right label (gold), others too (both), only others (other), or no label
     (none)."""
     right: dict[str, float | None]
-    """By the same, how well the label was predicted from those: accuracy, or the mean absolute error of an intensity.
-    None where there are none of them."""
+    """By the same keys, how well the label is predicted from those descriptions: accuracy, or mean absolute error of an
+    intensity. None where there are no such descriptions."""
     measure: str
-    """What the next three are in."""
+    """Metric of the next three."""
     predicted: float | None
-    """From the descriptions alone."""
+    """Prediction from the descriptions alone."""
     masked: float | None
-    """From the descriptions with label words masked."""
+    """Prediction from the descriptions with label words masked."""
     baseline: float | None
-    """Without looking: always the commonest answer, or the mean."""
+    """Constant prediction: the most frequent answer, or the mean."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Row:
     runs: list[int]
-    """Numbers of the runs it is made of, in the order of the seeds."""
+    """Numbers of its runs, in the order of their seeds."""
     setting: dict[str, str | None]
     """By column of Table.settings; None where a key does not apply."""
     whole: dict[str, str]
-    """All that its numbers depend on, by key."""
+    """Every setting that its numbers depend on, by key."""
     seeds: list[int]
     counts: dict[str, tuple[int, int]]
-    """Smallest and greatest of expected, used and scored."""
+    """Smallest and largest number of expected, used and scored clips."""
     readable: float
     """Share of the scored clips whose answer could be read, mean over the runs."""
     numbers: dict[str, Number]
     """By column of Table.metrics and Table.classes."""
     clips: list[str]
-    """Hashes of the sets of clips, each once."""
+    """Hashes of the scored sets of clips, without repetitions."""
     mark: str = ""
     """Letter of a footnote."""
     is_reference: bool = False
-    """Others are compared with it, and it with none."""
+    """The other rows are compared with this one."""
     difference: Difference | None = None
     controls: dict[str, Difference] = field(default_factory=dict)
-    """Of a row whose prompts show descriptions: by control, the difference to the row that is else the same and has the
-    control's descriptions."""
+    """For a row with descriptions: by control, the difference to the row that has the control's descriptions and is
+    otherwise the same."""
     cost: Cost | None = None
     audits: list[Audit] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What a publication reports for the task of a table."""
+
+    method: str
+    inputs: str
+    """Modalities, features or language model; empty where the source says nothing of them."""
+    dialect: str | None
+    """None for plain metrics."""
+    clips: int | None
+    """In the test split, where the source says so."""
+    numbers: dict[str, str]
+    """By column of Table.metrics, with the digits of the source; columns that it has no number for are absent."""
+    source: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Table:
-    """All that is known of one task."""
+    """Results for one task."""
 
     task: str
     about: dict[str, str]
-    """What all rows have in common."""
+    """Settings that all rows share."""
     settings: list[str]
     metrics: list[str]
     classes: list[str]
     """Labels whose recall (of the lenient reader) is asked for, as `recall.LABEL`."""
     each: bool
-    """One row a run, instead of one a setting."""
+    """One row per run instead of one per setting."""
     rows: list[Row]
+    published: list[Published] = field(default_factory=list)
+    """Shown in a block of their own."""
     compared: str | None = None
     """The metric of the rows' differences; None where nothing is compared."""
     footnotes: dict[str, str]

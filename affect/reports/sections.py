@@ -1,16 +1,17 @@
 """The sections of a table: titles, columns and cells, in the style of a format."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from affect.reports.bootstrap import LEVEL
-from affect.reports.rows import COUNTS, Audit, Difference, Number, Row, Table
+from affect.reports.rows import COUNTS, Audit, Difference, Number, Published, Row, Table
 
 READABLE = "readable"
 NOT_APPLICABLE = "-"
 
 SHORT = {
     "model.name": "model",
+    "features.name": "features",
     "prompting.name": "prompting",
     "finetuning.name": "finetuning",
     "trainer.name": "trainer",
@@ -36,6 +37,8 @@ class Section:
     columns: list[Column]
     runs: Column
     """The numbers of the runs of every line."""
+    footnotes: dict[str, str] = field(default_factory=dict)
+    """By mark, those of this section alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +88,8 @@ def sections(table: Table, style: Style) -> list[Section]:
         parts.append(
             _section(f"{table.task}, leak audit: all splits of a training, {split} of an evaluation", rows, columns)
         )
+    if table.published:
+        parts.append(_published(table, style))
     return parts
 
 
@@ -193,6 +198,33 @@ def _audits(audits: Sequence[Audit], style: Style) -> list[Column]:
         Column(heading=style.escape(name), cells=cells, kind="word" if name == "of" else "count")
         for name, cells in columns.items()
     ]
+
+
+def _published(table: Table, style: Style) -> Section:
+    """The block of published numbers; its footnotes are the sources."""
+    marks = {source: f"P{n}" for n, source in enumerate(dict.fromkeys(row.source for row in table.published), 1)}
+
+    def column(heading: str, kind: str, cell: Callable[[Published], str | None]) -> Column:
+        cells = [style.escape(cell(row) or NOT_APPLICABLE) for row in table.published]
+        return Column(heading=style.escape(heading), cells=cells, kind=kind)
+
+    def number(name: str) -> Column:
+        return column(name, "number", lambda row: row.numbers.get(name))
+
+    split = table.about["evaluation.split"]
+    return Section(
+        title=f"{table.task}, published: as the sources report them, in no mean and no comparison; split {split}",
+        columns=[
+            column("method", "word", lambda row: row.method),
+            column("inputs", "word", lambda row: row.inputs),
+            column("dialect", "word", lambda row: row.dialect),
+            column("clips", "count", lambda row: None if row.clips is None else f"{row.clips:,}"),
+            *(number(name) for name in table.metrics if any(name in row.numbers for row in table.published)),
+            column("source", "word", lambda row: marks[row.source]),
+        ],
+        runs=Column(heading="runs", cells=["published"] * len(table.published), kind="word"),
+        footnotes={mark: source for source, mark in marks.items()},
+    )
 
 
 def _or_none(value: float | None, form: str) -> str:

@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from affect.config import ConfigError, Control, ControlSplit, PromptingConfig, Readout, near
-from affect.config.fields import Phase
-from affect.config.roles import NEUTRAL, is_one_of, keys_of, keys_used_by, leaves, unused
+from affect.config.fields import Phase, Role
+from affect.config.roles import NEUTRAL, is_one_of, keys_of, keys_used_by, keys_with, leaves, unused
 from affect.prompting.messages import descriptions_shown
 from affect.runs.run_folder import RunSummary
 
 ZERO_SHOT, FINE_TUNED = "zero-shot", "fine-tuned"
 
-# The key that stands for the others of its group, wherever it decides them.
-NAMES = {
-    **{f"{group}.": f"{group}.name" for group in ("model", "prompting", "finetuning", "trainer")},
+_GROUPS = dict.fromkeys(key.split(".")[0] for phase in (Phase.model, Phase.training) for key in keys_of(phase))
+"""Groups that a model or its training has keys of."""
+
+NAMES = {f"{group}.": f"{group}.name" for group in _GROUPS if f"{group}.name" in keys_with(Role.name)} | {
     "knowledge.": "knowledge.source",
     "training.datasets.": "training.datasets",
 }
+"""By prefix, the key that stands for the others of its group, wherever it decides them."""
 
 CONTROL = "knowledge.control"
 """Key of the control. Readers take descriptions to be of the clip; where they are not, no other key may hide it."""
@@ -30,9 +32,6 @@ RECOGNISER = "transcription.model"
 
 # What of these has an effect is told by the keys that `_shown` gives in their place.
 RAW = ("prompting.descriptions", "prompting.descriptions_without_media", CONTROL, "knowledge.control_split")
-
-# What `mixed` keeps apart; the rows of a table have it in common.
-SIGNED = {"evaluation.split", "evaluation.reader"}
 
 READOUTS = ("evaluation.readout", "evaluation.intensity_readout")
 """How answers are obtained: of a task with labels, and of one with a range. In the heading, or a column."""
@@ -161,7 +160,8 @@ def settings(run: Run, task: str) -> dict[str, str]:
     shown = _shown(run.summary.config)
     result = {"tuning": run.tuning}
     for key, value in _plain(run.summary.config).items():
-        if _no_matter(key) or learns(key) or key in SIGNED or key in ("seed", "evaluation.selection"):
+        common = ("seed", "evaluation.split", "evaluation.reader", "evaluation.selection")
+        if _no_matter(key) or learns(key) or key in common:
             continue
         if key in READOUTS and key != _readout_key(run, task):
             continue

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from affect.config import (
     new_modalities,
 )
 from affect.config.fields import Phase
-from affect.config.groups import CONF
 from affect.config.hydra_errors import explain
 from affect.config.roles import MAY_DIFFER_IN_EVALUATION, MAY_DIFFER_ON_RESUME, ROOTS, groups_of, is_one_of
 from affect.runs.run_folder import check_same_code, program_of, read
@@ -164,19 +162,6 @@ def _check_datasets(keys: list[str], cfg: DictConfig, folder: Path) -> None:
                 for key in absent
             )
         )
-
-
-def datasets_chosen(words: Sequence[str]) -> list[str]:
-    """A word that chooses the datasets whose keys `words` give (datasets.meld.root=…) beside resume=… or run=…; Hydra
-    knows the keys of chosen datasets alone, and the command line does not choose those of the run. No word where the
-    command line chooses datasets itself."""
-    if not any(word.startswith(("resume=", "run=")) for word in words):
-        return []
-    if any(re.match(r"[+~]*dataset[=@]", word) for word in words):
-        return []
-    matches = (re.match(r"[+~]*datasets\.([^.=]+)\.", word) for word in words)
-    names = dict.fromkeys(match[1] for match in matches if match and (CONF / "dataset" / f"{match[1]}.yaml").is_file())
-    return [f"dataset=[{','.join(names)}]"] if names else []
 
 
 def run_config(folder: Path) -> DictConfig:

@@ -13,12 +13,13 @@ def fit(trainer: L.Trainer, module: Supervised, clips: ClipData, folder: Path, l
     """Trains the learner of `module` and leaves its best checkpoint in `folder`; `last` is the checkpoint from which
     training goes on.
 
-    A learner without gradients is fitted on all training batches, which each process holds in memory, and validated
-    once.
+    A learner without gradients is fitted on all training batches, in each process, and validated once.
     """
     if module.learner.by_gradients:
         trainer.fit(module, clips, ckpt_path=last, weights_only=True)
         return
-    module.learner.fit(list(clips.train_dataloader()))
+    device = trainer.strategy.root_device
+    module.learner.module.to(device).eval()
+    module.learner.fit((batch.to(device) for batch in clips.train_dataloader()), module.classes.loss)
     trainer.validate(module, clips, verbose=False)
     trainer.save_checkpoint(folder / BEST)

@@ -82,6 +82,9 @@ class Supervised(L.LightningModule):
         # Not at the start of an epoch, which Lightning skips when a run is resumed in the middle of one.
         self.learner.set_training_mode()
 
+    def on_train_epoch_start(self) -> None:
+        self.learner.begin_epoch(self.current_epoch + 1)
+
     def training_step(self, batch: Batch, index: int) -> torch.Tensor | None:
         self._note_lost(batch)
         if batch.tensors is None:

@@ -8,6 +8,7 @@ from affect.config import (
     ComposedConfig,
     Config,
     EncoderCache,
+    HeadFit,
     LoraMethod,
     ServerConfig,
     Target,
@@ -15,6 +16,9 @@ from affect.config import (
     is_true,
     new_modalities,
 )
+from affect.config.model import spell
+
+TOWERS = ("language", "audio", "vision", "projector")
 
 
 def learning_conflicts(cfg: Config, program: str) -> Iterator[str]:
@@ -38,7 +42,7 @@ def learning_conflicts(cfg: Config, program: str) -> Iterator[str]:
 def own_rates(cfg: Config) -> dict[str, tuple[str, float]]:
     """By key, the towers that have a learning rate of their own, and that."""
     rates = {}
-    for tower in ("language", "audio", "vision", "projector"):
+    for tower in TOWERS:
         rate = getattr(cfg.finetuning, f"{tower}_learning_rate")
         if rate is not None:
             rates[f"finetuning.{tower}_learning_rate"] = (tower, rate)
@@ -59,7 +63,9 @@ def method_conflicts(cfg: Config) -> Iterator[str]:
                 f"{key}={rate:g} is the learning rate of a tower that finetuning.{tower}={mode.value} does not train:"
                 f" set finetuning.{tower}=lora (or full), or leave the learning rate out"
             )
-    adapted = [t for t in ("language", "audio", "vision", "projector") if getattr(finetuning, t) is Tower.lora]
+    adapted = [t for t in TOWERS if getattr(finetuning, t) is Tower.lora]
+    if finetuning.head_fit is HeadFit.linear:
+        yield from _probe_conflicts(cfg)
     if finetuning.method is not LoraMethod.lora and not adapted:
         yield (
             f"finetuning.method={finetuning.method.value} is a kind of LoRA, and no tower gets any: set"
@@ -85,6 +91,29 @@ def method_conflicts(cfg: Config) -> Iterator[str]:
         yield (
             "finetuning.four_bit=true needs the package bitsandbytes, which is not installed: pip install -e"
             " '.[qlora]', or set finetuning.four_bit=false"
+        )
+
+
+def _probe_conflicts(cfg: Config) -> Iterator[str]:
+    finetuning = cfg.finetuning
+    if finetuning.target is not Target.head:
+        yield (
+            f"finetuning.head_fit=linear fits heads, but finetuning.target={finetuning.target.value} has none: set"
+            " finetuning.target=head, or leave head_fit out"
+        )
+    trained = [t for t in TOWERS if getattr(finetuning, t) in (Tower.lora, Tower.full)]
+    if trained:
+        modes = " and ".join(f"finetuning.{tower}={getattr(finetuning, tower).value}" for tower in trained)
+        yield (
+            f"finetuning.head_fit=linear reads the states of a frozen model, but {modes} would train it: choose"
+            " finetuning=probe, or set finetuning.head_fit=gradients"
+        )
+    new = sorted(set(new_modalities(cfg.model)) & set(cfg.modalities))
+    if new:
+        yield (
+            f"finetuning.head_fit=linear trains nothing but heads, and the {spell(''.join(new))} encoder or"
+            f" projector of model={cfg.model.name} is new: set modalities=t, choose a pretrained multimodal model, or"
+            " set finetuning.head_fit=gradients"
         )
 
 

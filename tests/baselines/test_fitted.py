@@ -93,7 +93,7 @@ def test_tfidf_gives_scikit_learns_answers_also_from_a_checkpoint():
     texts = [" ".join(random.choice([*words[label].split(), "the", "and"], 4)) for label in gold]
     examples = [example(f"toy/{i}", EMOTION, *pair) for i, pair in enumerate(zip(gold, texts, strict=True))]
     learner = Tfidf(TfidfConfig(name="tfidf", modalities="t"))
-    learner.fit(in_batches(learner, examples[:60]))
+    learner.fit(in_batches(learner, examples[:60]), {})
     theirs = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(max_iter=2000))
     theirs.fit(texts[:60], gold[:60])
     expected = theirs.predict_proba(texts[60:])
@@ -112,7 +112,8 @@ def test_tfidf_refuses_transcripts_without_words():
         DataError, match="finds no word in the transcripts of the 2 training examples of task 'emotion'"
     ):
         learner.fit(
-            in_batches(learner, [example(str(i), EMOTION, label, "…") for i, label in enumerate(["joy", "anger"])])
+            in_batches(learner, [example(str(i), EMOTION, label, "…") for i, label in enumerate(["joy", "anger"])]),
+            {},
         )
 
 
@@ -129,7 +130,7 @@ def test_vectors_learn_what_features_show_also_from_a_checkpoint(task, values, f
     examples, source = planted(task, values, {"audio": 5, "text": 4})
     config = VectorsConfig(name="vectors", modalities="ta", fusion=fusion)
     learner = Vectors(config, source, ("text", "audio"))
-    learner.fit(in_batches(learner, examples))
+    learner.fit(in_batches(learner, examples), {})
     answers = predictions(restored(learner, Vectors(config, source, ("text", "audio"))), examples)
     assert answers == predictions(learner, examples)
     for alone, answer in zip(predictions(learner, examples, size=1), answers, strict=True):
@@ -165,13 +166,13 @@ def test_the_majority_is_predicted_with_the_shares_as_scores():
     gold = labels_of(50)
     examples = [example(f"toy/{i}", EMOTION, value) for i, value in enumerate(gold)]
     learner = Prior(PriorConfig(name="majority", modalities="tav"), seed=1)
-    learner.fit(in_batches(learner, examples))
+    learner.fit(in_batches(learner, examples), {})
     [answer, *_] = predictions(learner, examples)
     shares = Counter(gold)
     assert answer.lenient == shares.most_common(1)[0][0]
     assert {k: np.exp(v) for k, v in answer.scores.items()} == pytest.approx({k: n / 50 for k, n in shares.items()})
     numbers = [example(f"toy/{i}", SENTIMENT, value) for i, value in enumerate([-3.0, 0.4, 0.6])]
-    learner.fit(in_batches(learner, numbers))
+    learner.fit(in_batches(learner, numbers), {})
     assert predictions(learner, numbers)[0].lenient == pytest.approx(0.4), "the median"
 
 
@@ -182,7 +183,7 @@ def test_drawn_labels_have_the_shares_of_the_training_and_depend_on_seed_and_cli
     config = PriorConfig(name="prior", modalities="tav", draw=True)
     learner, other = Prior(config, seed=1), Prior(config, seed=2)
     for each in (learner, other):
-        each.fit(in_batches(each, train))
+        each.fit(in_batches(each, train), {})
     drawn = [p.lenient for p in predictions(learner, test, size=500)]
     for label, count in Counter(gold).items():
         assert drawn.count(label) / 2000 == pytest.approx(count / 200, abs=0.04)
@@ -195,7 +196,7 @@ def test_a_checkpoint_is_refused_with_other_features_modalities_or_tasks():
     examples, source = planted(EMOTION, ["neutral", "joy", "anger"] * 4, {"text": 4, "audio": 4})
     config = VectorsConfig(name="vectors", modalities="ta")
     learner = Vectors(config, source, ("text", "audio"))
-    learner.fit(in_batches(learner, examples))
+    learner.fit(in_batches(learner, examples), {})
     with pytest.raises(
         ConfigError, match=r"best.ckpt was trained on the modalities \[\"text\", \"audio\"\], and is now"
     ):

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from affect.cli import program as entry
 from affect.cli import validate
+from affect.cli.entry import entry
 from affect.cli.validate import conflicts
 from affect.config import GROUPS, PACKAGES, ConfigError, Kind, Tower, compose, groups, register, to_yaml
+from affect.config.hydra_errors import REFUSALS, refusal
 from affect.data import files as atomic
 from affect.runs import inherit, lifecycle, run_folder
 
@@ -28,6 +29,7 @@ def files(group: str) -> list[str]:
 
 # Words that a choice needs so that it stands for a possible run.
 NEEDED = {
+    ("finetuning", "probe"): ["modalities=t", "evaluation=head"],
     ("model", "tfidf"): ["modalities=t"],
     ("dataset", "manifest"): ["datasets.manifest.root=clips.csv"],
     ("dataset", "mer2023"): ["modalities=av"],
@@ -118,7 +120,7 @@ MISTAKES = [
         "experiment=knowledge_grid does not exist, but sweep=knowledge_grid does. Choices:",
     ),
     (["experiment=foo"], "experiment=foo does not exist. Choices: cues, cues_shuffled, demo"),
-    (["sweep=foo"], "sweep=foo does not exist. Choices: knowledge_grid, learning_rate, modalities"),
+    (["sweep=foo"], "sweep=foo does not exist. Choices: baselines, knowledge_grid, learning_rate, modalities"),
     (["model=[smollm2,qwen2_5_omni_3b]"], "two choices of one group do not go together: give a single one"),
     (["+trainer=smoke"], "+trainer would add a second trainer: to choose another one leave out the +"),
     (["trainer=3"], "trainer=3: a group is given as GROUP=CHOICE"),
@@ -208,9 +210,9 @@ def assert_a_sentence(said: str, sentence: str) -> None:
 
 @pytest.mark.parametrize(("words", "sentence"), MISTAKES, ids=words_as_id)
 def test_a_mistake_is_answered_by_a_sentence(configure, words, sentence):
-    with pytest.raises((*entry.REFUSALS, ValueError)) as refused:
+    with pytest.raises((*REFUSALS, ValueError)) as refused:
         configure(*words)
-    assert_a_sentence(entry.refusal(refused.value, words), sentence)
+    assert_a_sentence(refusal(refused.value, words), sentence)
 
 
 @pytest.mark.parametrize(("words", "sentence"), COMMAND_LINE_MISTAKES, ids=words_as_id)
@@ -443,7 +445,7 @@ def own_conf(tmp_path, monkeypatch):
     """A copy of conf that a test can write into, in use in its place."""
     copy = tmp_path / "conf"
     shutil.copytree(CONF, copy)
-    monkeypatch.setattr(entry, "CONF", copy)
+    monkeypatch.setattr("affect.cli.program.CONF", copy)
     monkeypatch.setattr(groups, "CONF", copy)
     return copy
 
@@ -609,7 +611,7 @@ def test_a_crash_in_one_point_of_a_sweep_is_shown_and_the_others_are_run(monkeyp
 
     monkeypatch.setattr(sys, "argv", ["train.py", "-m", "modalities=t,a,v", f"output_root={tmp_path}"])
     with pytest.raises(SystemExit, match="Not finished, for the reason above: #1"):
-        entry.entry("train", "About.")(main)()
+        entry("train", "About.")(main)()
     assert "RuntimeError: out of memory" in capsys.readouterr().err
     assert [letters for letters, _ in done] == ["t", "v"]
     folders = [folder for _, folder in done]
@@ -624,7 +626,7 @@ def test_a_crash_of_a_run_keeps_its_stack_trace(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train.py"])
     with pytest.raises(ValueError, match="of the run itself"):
-        entry.entry("train", "About.")(main)()
+        entry("train", "About.")(main)()
 
 
 def test_a_sweep_into_a_folder_that_cannot_be_made_is_refused(command, tmp_path):
@@ -839,6 +841,12 @@ def test_help_lists_every_group_and_choice(tmp_path):
             assert re.search(rf"(?m)^  {group} +{', '.join(files(group))}$", out), group
         name = "affect show" if words[-1] == "show" else f"python {Path(words[0]).name}"
         assert f"usage: {name} " in out
+
+
+def test_help_does_not_wait_for_hydra(tmp_path):
+    _, out, errors, _ = process("-X", "importtime", str(ROOT / "train.py"), "--help", cwd=tmp_path)
+    imported = {line.rsplit("|", 1)[1].strip() for line in errors.splitlines()}
+    assert "usage: python train.py" in out and "omegaconf" in imported and "hydra" not in imported
 
 
 def test_a_dry_run_of_the_real_program(tmp_path):

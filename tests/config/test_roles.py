@@ -1,6 +1,7 @@
 """Every key of the configuration either may change a number or does not, and the report groups by those that may."""
 
 import copy
+import dataclasses
 import doctest
 import os
 from collections.abc import Iterator
@@ -11,16 +12,24 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from made_runs import make_run
 
-from affect.config import FAMILIES, Config, ModelConfig, fields, roles, schema
+from affect.config import FAMILIES, BaselineConfig, Config, ModelConfig, fields, roles, schema
 from affect.config.fields import Phase
 from affect.reports.collect import load
 from affect.reports.settings import grouped_by, settings
 
+BASELINES = [schema for schema in FAMILIES.values() if issubclass(schema, BaselineConfig)]
+
+
+def names(schema: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(schema)}
+
+
 OF_MODELS = (
     *("family", "precision", "attention", "max_seconds", "num_frames", "frame_size", "language", "audio", "vision"),
     *("audio_tokens", "video_tokens", "encoder_width", "projector", "qformer_steps", "qformer_layers", "qformer_heads"),
-    *("trust_remote_code", "checkpoint", "revision", "served", "video", "media"),
-    *("draw", "analyser", "ngrams", "max_terms", "strength", "fusion", "pooling"),
+    *("audio_layer", "trust_remote_code", "checkpoint", "revision", "served", "video", "media"),
+    # Every setting that a baseline adds is one of the method itself.
+    *sorted({key for schema in BASELINES for key in names(schema)} - names(ModelConfig)),
 )
 OF_FEATURES = (
     *("kind", "text", "text_layer", "audio", "audio_layer", "video", "video_layer", "max_steps", "file"),
@@ -46,6 +55,8 @@ OF_FINETUNING = (
         "vision",
         "projector",
         "target",
+        "head_fit",
+        "head_strength",
         "method",
         "four_bit",
         "last_layers",
@@ -68,6 +79,7 @@ OF_KNOWLEDGE = (
         "control_split",
         "file_path",
         "cues_reference",
+        "cues_form",
         "cues_audio",
         "cues_video",
     ),
@@ -149,7 +161,7 @@ def test_a_resumed_run_may_differ_in_what_changes_no_digit_of_it():
     assert set(roles.MAY_DIFFER_ON_RESUME) == FOR_ONE_START | PLACES | SERVERS | CHECKS | {
         *("model.gradient_checkpointing", "knowledge.mllm_models.*.gradient_checkpointing", "trainer.progress"),
         *("trainer.try_longest_batch", "trainer.num_workers", "trainer.prefetch", "trainer.clip_cache_gb"),
-        *("trainer.encoder_cache_gb", "trainer.check_workers", "trainer.save_every_steps"),
+        *("trainer.encoder_cache_gb", "trainer.check_workers", "trainer.save_every_steps", "features.cache_gb"),
         "trainer.save_every_minutes",
     }
 
@@ -161,6 +173,7 @@ def test_an_evaluation_may_differ_from_the_training_of_its_model_in_what_is_not_
     assert free == {key for key in PLACES | SERVERS | CHECKS if key.split(".")[0] in locked} | {
         *("knowledge.missing", "knowledge.control", "knowledge.control_split", "knowledge.mllm_batch_size"),
         *("model.gradient_checkpointing", "knowledge.mllm_models.*.gradient_checkpointing"),
+        "features.cache_gb",
     }
 
 
@@ -238,7 +251,7 @@ def changed(value: Any) -> Any:
 def trained(configure, tmp_path, monkeypatch):
     monkeypatch.setattr("affect.cli.validate.conflicts", lambda *_: iter(()))
     monkeypatch.setattr(
-        "affect.cli.program.conflicts", lambda *_: iter(())
+        "affect.cli.checked.conflicts", lambda *_: iter(())
     )  # as many as possible, never mind which fit
     make = partial(make_run, configure, tmp_path / "out")
     [run], damaged = load([make("a", *ALL_ON)])

@@ -1,7 +1,7 @@
 """A method that is no language model is trained, checkpointed and evaluated by the `Learner` protocol alone."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import nn
 
 from affect.config import Config
 from affect.data import Prediction, loading
+from affect.data.class_balance import ByClass
 from affect.evaluation.metrics.summary import summarise
 from affect.models import checkpoint
 from affect.models.collate import Batch
@@ -40,7 +41,7 @@ class Majority(Learner):
     def collator(self, with_targets: bool) -> Callable[[list[Example]], Batch]:
         return batch
 
-    def fit(self, batches: Sequence[Batch]) -> None:
+    def fit(self, batches: Iterable[Batch], weights: ByClass) -> None:
         counts = Counter(e.record.labels[e.task.name] for each in batches for e in each.examples)
         self.module.counts.copy_(torch.tensor([counts[label] for label in self.labels]))
 

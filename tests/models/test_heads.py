@@ -4,9 +4,13 @@ import doctest
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from readout_cases import EMOTION, LEVEL, Pair, conversations, evaluation, examples
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from tiny_models import tiny_composed_language, tiny_qwen_omni
 from torch.nn import functional as F
 
@@ -14,6 +18,7 @@ from affect.config import (
     ComposedConfig,
     ConfigError,
     FinetuningConfig,
+    HeadFit,
     IntensityReadout,
     Kind,
     QwenOmniConfig,
@@ -22,8 +27,11 @@ from affect.config import (
     Task,
     Tower,
 )
+from affect.data.media import Sampling
 from affect.evaluation import predict
+from affect.evaluation.language import LanguageLearner
 from affect.models import adapters, heads, load
+from affect.models.collate import Batch
 from affect.models.parameter_groups import parameter_groups
 
 SEVERAL = Task(name="several", kind=Kind.multi_label, labels=["joy", "anger", "fear"], question={"en": "Which?"})
@@ -162,6 +170,31 @@ def test_a_head_learns_alone_and_with_lora(pair: Pair, language: Tower) -> None:
     assert losses[-1] < losses[0] - 0.5
     changed = {adapters.tower_of(name, model.towers) for name in adapters.trained_state(model)}
     assert changed == ({"head"} if language is Tower.frozen else {"head", "language"})
+
+
+def test_a_linear_probe_is_a_logistic_regression_on_the_states(pair: Pair) -> None:
+    model, encoder = pair
+    frozen = dict.fromkeys(("language", "audio", "vision", "projector"), Tower.frozen)
+    settings = {"target": Target.head, "head_fit": HeadFit.linear, "head_strength": 0.3}
+    config = FinetuningConfig(name="probe", **settings, **frozen)
+    adapters.apply(model, config)
+    wanted = Sampling(audio=True, video=True, num_frames=2, frame_size=32, max_seconds=30.0)
+    learner = LanguageLearner(model, encoder, config, evaluation(**HEAD), wanted)
+    assert not learner.by_gradients
+    made, tensors = examples(EMOTION), encoder.encode(conversations())
+    learner.fit([Batch(examples=made, tensors=tensors, failed=[])] * 2, {})
+    with torch.no_grad():
+        states = heads.last_states(model, tensors).double().numpy()
+        logits = heads.outputs(model, tensors, EMOTION)
+    gold = [example.record.labels["emotion"] for example in made]
+    expected = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=2000)).fit(
+        np.concatenate([states] * 2), gold * 2
+    )
+    seen = [EMOTION.labels.index(label) for label in expected.classes_]
+    torch.testing.assert_close(
+        logits.softmax(-1)[:, seen].double(), torch.from_numpy(expected.predict_proba(states)), atol=1e-3, rtol=0
+    )
+    assert {adapters.tower_of(name, model.towers) for name in learner.trained_state()} == {"head"}
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

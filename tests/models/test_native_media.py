@@ -15,7 +15,7 @@ from tiny_models import tiny_manifest
 from transformers.video_utils import load_video
 
 import evaluate
-from affect.cli.program import check_uniform_settings
+from affect.cli.checked import check_uniform_settings
 from affect.config import FAMILIES, ConfigError, Media, ModelConfig, NativeConfig
 from affect.config.schema import NATIVE_VIDEO, media_of
 from affect.data import Record, clip_cache, media

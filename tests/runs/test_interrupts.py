@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tiny_models import tiny_manifest, tiny_words
 
-from affect.cli.program import entry
+from affect.cli.entry import entry
 from affect.config import logs
 from affect.runs import interrupts, jobs, lifecycle, run_folder, sweeps
 
@@ -233,7 +233,7 @@ def test_a_training_whose_reader_dies_first_is_saved_and_stopped(tmp_path, multi
 
 
 def test_standard_streams_that_were_closed_from_the_start(tmp_path):
-    code = "from affect.cli.program import entry\n"
+    code = "from affect.cli.entry import entry\n"
     code += "entry('train', 'About.')(lambda cfg, folder: print(cfg.seed, flush=True))()"
     process = start("seed=3", cwd=tmp_path, code=code, preexec_fn=lambda: (os.close(1), os.close(2)))
     assert process.wait(120) == 0

@@ -24,13 +24,16 @@ import pytest
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, run_job
 from hydra.plugins.launcher import Launcher
 from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
-from affect.cli import program, sweep, wandb_sweep
+from affect.cli import sweep, wandb_sweep
+from affect.cli.checked import checked
+from affect.cli.entry import entry
 from affect.config import Config, ConfigError, DataError, groups
 from affect.data import Prediction
 from affect.data import files as atomic
@@ -38,6 +41,8 @@ from affect.runs import jobs, lifecycle, run_folder, sweep_points
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
+ABOUT = {"ravdess_folds": ["dataset=[ravdess]", "modalities=a"]}
+"""What has to be chosen beside a sweep that is about something other than the defaults."""
 
 
 def write_sweep(conf: Path, text: str) -> None:
@@ -49,7 +54,7 @@ def own_conf(tmp_path, monkeypatch):
     """A copy of conf that a test can write into, in use in its place."""
     copy = tmp_path / "conf"
     shutil.copytree(ROOT / "conf", copy)
-    monkeypatch.setattr(program, "CONF", copy)
+    monkeypatch.setattr("affect.cli.program.CONF", copy)
     monkeypatch.setattr(groups, "CONF", copy)
     return copy
 
@@ -79,13 +84,14 @@ def test_the_points_are_those_of_hydra(words, expected):
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_every_point_of_every_committed_sweep_is_sound(name, configure):
-    found = sweep_points.Composer([f"sweep={name}"]).points()
+    words = [f"sweep={name}", *ABOUT.get(name, [])]
+    composer = sweep_points.Composer(words)
+    found = composer.points()
     assert len(found) > 1
-    composer = sweep_points.Composer([f"sweep={name}"])
     for cfg, point in zip(
-        sweep_points.check(found, lambda p: program.checked(composer.compose(p), p, "train"), []), found, strict=True
+        sweep_points.check(found, lambda p: checked(composer.compose(p), p, "train"), []), found, strict=True
     ):
-        for key, value in (word.split("=") for word in point if not word.startswith("sweep=")):
+        for key, value in (word.split("=") for word in point if word not in words):
             if key == "experiment":
                 alone = configure(f"experiment={value}")
                 assert (cfg.prompting, cfg.knowledge, cfg.datasets) == (
@@ -96,8 +102,9 @@ def test_every_point_of_every_committed_sweep_is_sound(name, configure):
                 continue
             node = cfg
             for part in key.split("."):
-                node = getattr(node, part)
-            assert str(node) == value, f"{key} of {point} did not arrive"
+                node = node[part] if isinstance(node, dict) else getattr(node, part)
+            arrived = str(node) == value or node == OverridesParser.create().parse_override(f"{key}={value}").value()
+            assert arrived, f"{key} of {point} did not arrive"
 
 
 def test_there_are_sweeps():
@@ -211,7 +218,7 @@ def multirun(monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "argv", ["train.py", "-m", *words, f"output_root={tmp_path / 'out'}"])
         code: str | int | None = None
         try:
-            program.entry("train", "About.")(main)()
+            entry("train", "About.")(main)()
         except SystemExit as end:
             code = end.code
         assert (tmp_path / "out").exists(), code
@@ -403,7 +410,7 @@ def test_a_run_that_is_told_to_stop_ends_the_whole_multirun(multirun):
 
 KILLED = """
 import os, signal, sys
-from affect.cli import program
+from affect.cli.entry import entry
 from affect.runs import run_folder
 
 def main(cfg, job_folder):
@@ -411,7 +418,7 @@ def main(cfg, job_folder):
         run_folder.create(cfg, "train", job_folder)
         os.kill(os.getpid(), signal.SIGKILL)
 
-program.entry("train", "About.")(main)()
+entry("train", "About.")(main)()
 """
 
 
@@ -550,12 +557,13 @@ def choices(document: dict) -> list[dict]:
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_the_commands_of_a_committed_sweep_are_sound(command, agent, capsys, name):
-    document = yaml_of(f"sweep={name}", "dataset=demo", capsys=capsys)
+    words = [f"sweep={name}", *ABOUT.get(name, ["dataset=demo"])]
+    document = yaml_of(*words, capsys=capsys)
     assert list(document) == ["name", "project", "program", "method", "metric", "parameters", "command"]
     assert (document["name"], document["method"]) == (name, "grid")
     assert document["metric"] == {"name": "val/selection", "goal": "maximize"}
     points = choices(document)
-    assert len(points) == len(sweep_points.Composer([f"sweep={name}"]).points())
+    assert len(points) == len(sweep_points.Composer(words).points())
     started = agent(document, points[-1])
     assert started[:3] == ["/usr/bin/env", "python", "train.py"]
     called, said = command(*started[3:])

@@ -14,12 +14,12 @@ It may also have
     IDS             how long ids identify a clip (facts.Ids); `dataset` by default
     CUT_FROM        the programme that its clips are cut from
     prepare(root)   makes the dataset, and is called when its root does not exist
-    audit(root, records by split) -> Iterator[Finding], for what the audit should look at in this set alone
+    audit(root, records by split) -> Iterator[Finding], checks of this dataset alone
 
-Where the folder of clips exists, every record names its clip, also an absent or damaged one, which the clip check
-excludes by id; without the folder no record does, for work with text. `records` raises RowErrors for single rows,
-SplitErrors for splits that cannot be read, and DataError where nothing can be. Modules without it hold what readers
-share.
+If the folder of clips exists, every record names its clip, also an absent or damaged one, which the clip check
+excludes by id; without the folder no record does, for work with text alone. `records` raises RowErrors for single rows,
+SplitErrors for splits that cannot be read, and DataError if nothing can be read. Modules without `records` are shared
+by readers.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ def constant(reader: str, name: str, default: Any) -> Any:
 
 
 def published(config: DatasetConfig) -> list[Published]:
-    """What the published set holds with these options; empty where nothing is published, as of a manifest."""
+    """Published counts for these options; empty for datasets without any, such as a manifest."""
     options = all_options(config)
     counts = constant(config.reader, "PUBLISHED", ())
     if callable(counts):
@@ -114,7 +114,7 @@ def _parameters(reader: ModuleType) -> Mapping[str, Parameter]:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a plain value out of YAML is of the annotated type; as much of `typing` as options need."""
+    """Whether a plain YAML value is of the annotated type, for the types that options have."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return any(_fits(value, argument) for argument in arguments)

@@ -1,5 +1,5 @@
-"""The demo corpus: synthetic clips that affect makes itself. See affect/data/demo_corpus/generate.py for what they are
-and are not good for.
+"""The demo corpus: synthetic clips that affect generates. See affect/data/demo_corpus/generate.py for their uses and
+limits.
 
     demo/
       settings.json        {"version": 1, "settings": {…}}
@@ -33,16 +33,16 @@ IDS = Ids.split
 
 
 def prepare(root: Path) -> None:
-    """Makes the corpus with its default settings where there is none yet; about half a minute, once."""
+    """Generates the corpus with its default settings if it does not exist, in about half a minute."""
     if not root.exists():
-        # Here, not above: reading a corpus must not need the libraries that render one.
+        # Reading a corpus must not need the libraries that render one.
         from affect.data.demo_corpus.generate import Settings, generate
 
         generate(root, Settings())
 
 
 def records(root: Path) -> Iterator[Record]:
-    """Raises DataError where the corpus is missing, of another version, incomplete or edited."""
+    """One record per clip. Raises DataError if the corpus is missing, of another version, incomplete or edited."""
     again = f"delete the folder {root}, and it is made anew on next use"
     if not root.is_dir():
         raise DataError(f"there is no demo corpus in {root}: make it with `affect corpus --root {root}`")
@@ -57,11 +57,11 @@ def records(root: Path) -> Iterator[Record]:
 
     problems = Problems()
     rows = read_table(root / "index.csv", COLUMNS, problems)
-    there = {f"clips/{path.name}" for path in (root / "clips").glob("*.mp4")}
+    clips = {f"clips/{path.name}" for path in (root / "clips").glob("*.mp4")}
     for row in rows:
         cells = row.cells
         split = cells["split"] if cells["split"] in SPLITS else None
-        if cells["clip"] not in there:
+        if cells["clip"] not in clips:
             problems.add(row.source, f"the clip {cells['clip']} is missing: {again}", split=split)
         if split is None:
             problems.add(row.source, f"there is no split '{cells['split']}': {again}")

@@ -56,10 +56,10 @@ LABEL_SETS = {
     "emotion4": {"hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral", "ang": "angry"},
     "emotion6": {code: EMOTIONS[code] for code in ("hap", "sad", "neu", "ang", "exc", "fru")},
 }
-"""Label by code, of the two sets in use; the first merges excited with happy."""
+"""Label by code, for the two label sets in use; the first merges excited with happy."""
 
 DIMENSIONS = ("valence", "arousal", "dominance")
-"""As they stand in a line; the release calls the second one activation."""
+"""In the order of a line; the release calls the second one activation."""
 
 SPEAKERS = {"F": "Woman", "M": "Man"}
 
@@ -184,7 +184,7 @@ def _sessions(test: int, val: int | None) -> dict[str, list[int]]:
 
 
 def _session_folder(root: Path, session: int) -> Path:
-    """The folder of a session, with its labels and transcriptions; DataError, which says where they are, if not."""
+    """The folder of a session. Raises DataError if its labels or transcriptions are missing."""
     if not root.is_dir():
         raise missing_file(root)
     folder = root / f"Session{session}"
@@ -194,11 +194,11 @@ def _session_folder(root: Path, session: int) -> Path:
         raise DataError(
             f"{folder} does not exist: the root of IEMOCAP is the folder that holds Session1 to Session5, {remedy}"
         )
-    for part, what in (("EmoEvaluation", "labels"), ("transcriptions", "words and times")):
+    for part, content in (("EmoEvaluation", "labels"), ("transcriptions", "words and times")):
         if not any((folder / "dialog" / part).glob(f"Ses{session:02d}*.txt")):
             raise DataError(
-                f"{folder / 'dialog' / part} has no file Ses{session:02d}….txt, which hold the {what}: unpack the whole"
-                " release"
+                f"{folder / 'dialog' / part} has no file Ses{session:02d}….txt, which hold the {content}: unpack the"
+                " whole release"
             )
     return folder
 
@@ -226,7 +226,7 @@ def _rated(path: Path, problems: Problems) -> Iterator[tuple[str, re.Match[str]]
 
 
 def _transcription(path: Path) -> tuple[dict[str, tuple[float, float, str]], set[str]]:
-    """Start, end (seconds) and text of every timed utterance of a dialogue, and those that are there twice."""
+    """Start, end (seconds) and text of every timed utterance of a dialogue, and the utterances that occur twice."""
     said_by_utterance: dict[str, tuple[float, float, str]] = {}
     twice = set()
     for line in _lines(path):

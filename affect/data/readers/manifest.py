@@ -74,7 +74,7 @@ def records(
         text = None
     column_of = {key: name or key for key, name in optional.items() if name is not None or key in columns}
     has_splits = _check_split_column(root, columns, split_column)
-    # A table without splits is one to predict on, so `label` may be absent; but not by a slip in the column's name.
+    # A table without splits is for prediction and may lack `label`, but not because the column's name is misspelt.
     if has_splits or labels is not None or near("label", columns):
         require_columns(root, columns, label_columns.values())
     else:
@@ -110,15 +110,15 @@ def records(
                     split=split,
                 )
         clip_id = f"manifest/{split}/{values.get('id', row.number)}"
-        said_by = values.get("speaker") or None
+        speaker_name = values.get("speaker") or None
         yield Record(
             id=clip_id,
             dataset="manifest",
             split=split,
             text=cells[text] if text is not None else "",
             labels={task: cells[column] for task, column in label_columns.items() if cells[column]},
-            speaker=said_by,
-            group=values.get("group") or said_by or (clip_id if media is None else _place(root, cells[clip])),
+            speaker=speaker_name,
+            group=values.get("group") or speaker_name or (clip_id if media is None else _place(root, cells[clip])),
             media=media,
             start=begin,
             end=stop,
@@ -137,7 +137,7 @@ def _label_columns(labels: list[str] | dict[str, str] | None) -> Mapping[str, st
 
 
 def _check_split_column(root: Path, columns: list[str], split_column: str) -> bool:
-    """Whether the table has splits. Raises DataError where the column's name looks mistaken."""
+    """Whether the table has splits. Raises DataError if the column's name looks misspelt."""
     if split_column not in columns and (split_column != "split" or near(split_column, columns)):
         require_columns(root, columns, [split_column])
     return split_column in columns
@@ -149,9 +149,9 @@ def _without_rows(root: Path, split: str, counts: Counter[str], split_column: st
             f"{root} has no column '{split_column}', so all its rows are test rows, but split '{split}' is asked for:"
             " add the column, with train, val or test in each row"
         )
-    there = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
+    others = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
     return DataError(
-        f"{root}: no row is in split '{split}' ({there}): write {split} into column '{split_column}' of some rows"
+        f"{root}: no row is in split '{split}' ({others}): write {split} into column '{split_column}' of some rows"
     )
 
 
@@ -177,8 +177,8 @@ def _media(root: Path, cell: str, row: Row, split: str | None, required: bool, p
 
 
 def _place(root: Path, cell: str) -> str:
-    """A clip's path from the folder of the table, however the root is given, since it is compared between runs. A clip
-    elsewhere that is named by an absolute path keeps it."""
+    """Path of a clip relative to the folder of the table, independent of how the root is given, since runs are compared
+    by it. A clip outside of that folder keeps its absolute path."""
     if not os.path.isabs(cell):
         return Path(os.path.normpath(cell)).as_posix()
     path, folder = os.path.realpath(cell), os.path.realpath(root.parent)

@@ -132,8 +132,8 @@ def _split(root: Path, split: str, context: int) -> Iterator[Record]:
 
 
 def audit(root: Path, by_split: Records) -> Iterator[Finding]:
-    """Ids of dialogues that are not used, dialogues whose utterances are not numbered 0, 1, 2, …, and clips that no row
-    of a table stands for (val dia49_utt4 and 5, dia66_utt9 and 10; in test also final_videos_testdia….mp4)."""
+    """Unused dialogue ids, dialogues whose utterances are not numbered 0, 1, 2, …, and clips without a row in the table
+    (val dia49_utt4 and 5, dia66_utt9 and 10; in test also final_videos_testdia….mp4)."""
     for split, utterances in by_split.items():
         numbers: dict[int, list[int]] = defaultdict(list)
         for record in utterances:
@@ -157,7 +157,7 @@ def audit(root: Path, by_split: Records) -> Iterator[Finding]:
                 remedy="none: the context is made by order, not by number",
             )
         labelled = {"dia{}_utt{}.mp4".format(*record.id.rsplit("/", 2)[1:]) for record in utterances}
-        # Hidden files are the file system's (macOS writes ._dia0_utt0.mp4 beside each), not the dataset's.
+        # Hidden files belong to the file system (macOS writes ._dia0_utt0.mp4 beside each), not to the dataset.
         clips = {path.name for path in (root / CLIPS[split]).glob("*.mp4") if not path.name.startswith(".")}
         if extra := sorted(clips - labelled):
             yield Finding(

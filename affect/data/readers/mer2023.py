@@ -7,7 +7,7 @@ On disk (the clips of a part may be missing, for work without them):
     <root>/test2-label.csv     <root>/test2/…                         (clips with added noise and blur)
     <root>/test3-label.csv     <root>/test3/samplenew_00006611.mp4 …
 
-A row, with its header (other columns are passed over; test3 has no valence, or -10 in its place):
+A row, with its header (other columns are ignored; test3 has no valence, or the placeholder -10):
 
     name,discrete,valence
     sample_00002721,happy,2.75
@@ -36,11 +36,11 @@ from affect.data.tables import Row, read_table
 
 SUFFIXES = (".mp4", ".avi")
 TEXT_COLUMNS = ("text", "sentence", "chinese")
-"""Any of these holds the words in a table of transcripts; the second and third are those of MER2023's and MER2024's own
-tools."""
+"""Names of the text column of a table of transcripts; the second and third are those of the tools of MER2023 and
+MER2024."""
 
 NO_VALENCE = -10.0
-"""What stands in test3 where there is none."""
+"""Placeholder in test3."""
 
 _EMOTIONS = {"neutral": 871, "angry": 822, "happy": 689, "sad": 383, "worried": 462, "surprise": 146}
 
@@ -65,11 +65,10 @@ def records(
 ) -> Iterator[Record | Excluded]:
     """One record per clip, in the order of the tables.
 
-    `test_set` is the part that is tested on. `val_share` is the share of train that is split off as val: of each
-    emotion those with the smallest sha256 of their name, so that the choice is the same everywhere and every time.
-    `transcripts` is a table, relative to the root, with the column name and one of TEXT_COLUMNS; clips that it does not
-    have are Excluded. Without it the text is empty, and the dataset's modalities are av. Raises DataError for options
-    and tables.
+    `test_set` is the test part. `val_share` is the share of train that becomes the validation split: for each emotion
+    the clips with the smallest sha256 of their name, so that the choice is reproducible. `transcripts` is a table,
+    relative to the root, with the column name and one of TEXT_COLUMNS; clips without a row there are Excluded. Without
+    it the text is empty, and the dataset's modalities are av. Raises DataError for options and tables.
     """
     if not 0 < val_share < 1:
         raise DataError(
@@ -79,7 +78,7 @@ def records(
     texts: dict[str, str] = {}
     yield from parts(
         {
-            # First, as it fills the texts.
+            # First, since the others need the texts.
             SPLITS: () if transcripts is None else _transcripts(root / transcripts, texts),
             TRAINING: _part(root, "train", TRAINING, val_share, transcripts, texts),
             ("test",): _part(root, f"test{test_set}", ("test",), val_share, transcripts, texts),
@@ -113,7 +112,7 @@ def _part(
             text=texts.get(name, ""),
             labels=_labels(row, part),
             group=name,
-            # A clip that is not there is named as most are, so that checking the media says which one is missing.
+            # An absent clip is named like most, so that the clip check lists it.
             media=None if clips is None else str(clips.get(name, root / part / f"{name}.mp4")),
             source=row.source,
         )
@@ -133,7 +132,7 @@ def _rows(root: Path, part: str, problems: Problems) -> list[Row]:
 
 
 def _validation(rows: list[Row], share: float) -> set[str]:
-    """Names of the clips of train that are val."""
+    """Names of the training clips that form the validation split."""
     by_emotion: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         by_emotion[row.cells["discrete"]].append(row.cells["name"])
@@ -146,7 +145,7 @@ def _validation(rows: list[Row], share: float) -> set[str]:
 
 def _labels(row: Row, part: str) -> dict[str, str | float]:
     labels: dict[str, str | float] = {"emotion": row.cells["discrete"].strip()}
-    # A number that is none is left to the check of labels, which names the row.
+    # The check of labels reports values that are no numbers, with their row.
     valence = row.cells["valence"].strip() if "valence" in row.cells else ""
     if part == "test3" and (not valence or _is_placeholder(valence)):
         return labels
@@ -161,10 +160,10 @@ def _is_placeholder(valence: str) -> bool:
 
 
 def _transcripts(path: Path, texts: dict[str, str]) -> Iterator[Record]:
-    """Fills `texts` by name of clip; no records."""
+    """Fills `texts` by name of clip; yields no records."""
     problems = Problems()
     first: dict[str, str] = {}
-    # A clip without its row here is counted by itself.
+    # Clips without a row here are counted where they are excluded.
     for row in read_table(path, ("name",), problems, count=0):
         column = next((column for column in TEXT_COLUMNS if column in row.cells), None)
         if column is None:
@@ -182,7 +181,7 @@ def _transcripts(path: Path, texts: dict[str, str]) -> Iterator[Record]:
 
 
 def _clips(folder: Path, problems: Problems) -> dict[str, Path] | None:
-    """File by name of clip; None where the folder is not there."""
+    """File by name of clip; None if the folder does not exist."""
     if not folder.is_dir():
         return None
     clips: dict[str, Path] = {}

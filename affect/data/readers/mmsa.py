@@ -1,4 +1,4 @@
-"""The table and folders that MMSA gave to CMU-MOSI, CMU-MOSEI, CH-SIMS and CH-SIMS v2. Not a reader.
+"""The layout in which MMSA distributes CMU-MOSI, CMU-MOSEI, CH-SIMS and CH-SIMS v2. Not a reader.
 
     <root>/label.csv     <root>/Raw/<video_id>/<clip_id>.mp4 …
 
@@ -18,10 +18,10 @@ from affect.data.record import SPLIT_NAMES
 from affect.data.tables import Row
 
 COLUMNS = ("video_id", "clip_id", "text", "label", "mode")
-"""What is read of the table. The annotation is the label's sign in words, and so nothing new."""
+"""Columns that are read. The column annotation repeats the sign of the label in words."""
 
 UNIMODAL = {"sentiment_text": "label_T", "sentiment_audio": "label_A", "sentiment_video": "label_V"}
-"""Column by task: the sentiment of annotators who had only the transcript, the sound or the silent picture."""
+"""Column by task: the sentiment by annotators who had only the transcript, the audio or the silent video."""
 
 NOT_AN_ID = re.compile(r"[^\w-]")
 """Ids are made of letters, digits, _ and -. A spreadsheet that takes them for numbers writes 1.0 or 1.02E+05, and a
@@ -51,10 +51,10 @@ def utterances(
     label: str | None = "label",
     digits: int = 0,
 ) -> list[Utterance]:
-    """The rows with their ids and split, in the order of the table; what is wrong goes to `problems`.
+    """The rows with their ids and split, in the order of the table; mistakes are added to `problems`.
 
     `label` is a column that no row may leave empty. Clip ids that are shorter than `digits` get their leading zeros
-    back. That a clip is twice in one split is left to whoever sees the ids; that it is in two splits is a problem.
+    back. A clip in two splits is a problem; the check of ids reports a clip that occurs twice in one.
     """
     kept: list[Utterance] = []
     seen: dict[str, Utterance] = {}
@@ -91,7 +91,7 @@ def labels(row: Row, columns: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_spelling(path: Path, columns: Sequence[str], optional: Iterable[str]) -> None:
-    """Raises DataError where a column that may be absent is there with other capitals, and would be passed over."""
+    """Raises DataError for an optional column in other capitals, which would be ignored."""
     by_folded = {column.casefold(): column for column in columns}
     for name in optional:
         if name not in columns and name.casefold() in by_folded:

@@ -55,16 +55,16 @@ NAMES = {
     "label": ("label", "sentiment"),
     "mode": ("mode", "split"),
 }
-"""A column's names, MMSA's first."""
+"""Names of each column, MMSA's first."""
 
 TRANSCRIPTS = ("Transcript/Segmented/Combined", "Raw/Transcript/Segmented/Combined")
 VIDEOS = ("Videos/Full/Combined", "Raw/Videos/Full/Combined")
 
 CLIP = "clip of the transcript"
-"""Column that is added to a table of intervals; no table has it."""
+"""Column of clip ids that is added to a table of intervals."""
 
 SAME_TIME = 0.05
-"""Seconds. Tables repeat the transcripts' times, rounded; no two segments of a video begin and end this close."""
+"""Tolerance in seconds. Tables round the times of the transcripts; no two segments of a video are this close."""
 
 # MMSA's label.csv and processed test labels.
 PUBLISHED = (
@@ -140,7 +140,7 @@ def records(
 
 
 class _Transcripts:
-    """CMU's transcripts, each read when it is first asked for."""
+    """CMU's transcripts, each read at its first use."""
 
     def __init__(self, folder: Path, problems: Problems) -> None:
         self.folder = folder
@@ -148,18 +148,18 @@ class _Transcripts:
         self.read: dict[str, dict[str, Segment]] = {}
 
     def lines(self, video: str, split: str | None) -> dict[str, Segment]:
-        """The video's segments by clip id; none where there is no transcript. `split` is the one that needs it."""
+        """Segments of a video by clip id; empty without a transcript. `split` is that of the row, for messages."""
         if video not in self.read:
             path = self.folder / f"{video}.txt"
             self.read[video] = _read_transcript(path, video, split, self.problems) if path.is_file() else {}
         return self.read[video]
 
     def segment(self, video: str, clip: str, split: str) -> Segment | str:
-        """The segment, or why there is none that can be cut."""
+        """The segment, or the reason why it cannot be cut."""
         lines = self.lines(video, split)
         if clip not in lines:
-            what = f"{video}.txt has no line for this clip" if lines else f"there is no transcript {video}.txt"
-            return f"{what} in {self.folder}, so its times are not known"
+            reason = f"{video}.txt has no line for this clip" if lines else f"there is no transcript {video}.txt"
+            return f"{reason} in {self.folder}, so its times are not known"
         segment = lines[clip]
         if segment.start >= segment.end:
             return f"{video}.txt has it begin at {segment.start:g} s and end at {segment.end:g} s"
@@ -167,7 +167,7 @@ class _Transcripts:
 
 
 def _read_transcript(path: Path, video: str, split: str | None, problems: Problems) -> dict[str, Segment]:
-    # The rows of the table that have no line here are counted by themselves.
+    # Rows of the table without a line here are counted where they are excluded.
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -178,7 +178,7 @@ def _read_transcript(path: Path, video: str, split: str | None, problems: Proble
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        # The id is taken off first, since one that ends in _ makes four of them, and splitting would cut it short.
+        # The id is removed before splitting, since an id that ends in _ would be cut short.
         parts = line.strip().removeprefix(f"{video}___").split("___", 3)
         start, end = (_seconds(part) for part in parts[1:3]) if len(parts) == 4 else (math.nan, math.nan)
         if not line.startswith(f"{video}___") or math.isnan(start) or math.isnan(end):
@@ -201,7 +201,7 @@ def _read_transcript(path: Path, video: str, split: str | None, problems: Proble
 
 
 def _seconds(cell: str) -> float:
-    """NaN where the cell is no finite number."""
+    """The number in a cell; NaN if it is none or not finite."""
     try:
         value = float(cell)
     except ValueError:
@@ -220,8 +220,8 @@ def _table_path(root: Path, name: str, transcripts: Path | None) -> Path:
 
 
 def _columns(path: Path, columns: Sequence[str], by_time: bool) -> tuple[dict[str, str], dict[str, str]]:
-    """The table's columns for video, clip, label and mode (no clip where start and end are there instead), and those of
-    the tasks."""
+    """The columns for video, clip, label and mode (without clip if the table has start and end), and those of the
+    tasks."""
     check_spelling(path, columns, EMOTIONS)
     used = {role: next((name for name in names if name in columns), names[0]) for role, names in NAMES.items()}
     needed = list(used.values()) if by_time else [*used.values(), "text"]
@@ -250,7 +250,7 @@ def _with_clips(rows: Sequence[Row], video: str, mode: str, lines: _Transcripts,
                 for clip, segment in lines.lines(row.cells[video].strip(), split).items()
                 if abs(segment.start - max(0.0, start)) < SAME_TIME and abs(segment.end - end) < SAME_TIME
             ),
-            # An id that no line of a transcript has: the row is excluded for lack of one.
+            # No line has this id, so that the row is excluded.
             f"{start * 1000:.0f}ms-{end * 1000:.0f}ms",
         )
         with_clips.append(replace(row, cells=row.cells | {CLIP: clip}))

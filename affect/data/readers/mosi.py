@@ -35,8 +35,7 @@ from affect.data.tables import read_table
 SEGMENTED = ("Raw/Video/Segmented", "Video/Segmented", "Raw/Segmented", "Segmented")
 
 ABSENT_IN_COPIES = {"2WGyTLYerpo": "44", "BioHAh1qJAQ": "30", "5W7Z1C_fDaE": "24", "lXPQBPVc5Cw": "30"}
-"""Clip by video: four rows that copies in circulation (MMCPanda's, for one) lack. Results on such a copy are of fewer
-clips."""
+"""Clip by video of four rows that some copies in circulation (such as MMCPanda's) lack."""
 
 # cmu_mosi_std_folds.py of the CMU Multimodal SDK, and MMSA's label.csv. Signs: MMSA's processed test labels.
 PUBLISHED = (
@@ -58,7 +57,7 @@ def records(root: Path, *, layout: Literal["auto", "mmsa", "cmu"] = "auto") -> I
     problems = Problems()
     path = table_path(root, "label.csv")
     rows = read_table(path, COLUMNS, problems)
-    everything = utterances(rows, problems)
+    valid = utterances(rows, problems)
     segmented = None if layout == "mmsa" else first_folder(root, SEGMENTED)
     if layout == "cmu" and segmented is None:
         raise DataError(
@@ -66,7 +65,7 @@ def records(root: Path, *, layout: Literal["auto", "mmsa", "cmu"] = "auto") -> I
             " put the clips there, or set options.layout=auto"
         )
     folder = first_folder(root, ["Raw"]) if segmented is None else None
-    for one in everything:
+    for one in valid:
         yield Record(
             id=f"mosi/{one.split}/{one.key}",
             dataset="mosi",
@@ -79,9 +78,9 @@ def records(root: Path, *, layout: Literal["auto", "mmsa", "cmu"] = "auto") -> I
             else os.path.join(segmented, f"{one.video}_{one.clip}.mp4"),
             source=one.row.source,
         )
-    # A row that is there and wrong is counted as that.
+    # Rows with mistakes are counted as such, not as absent.
     written = {(row.cells["video_id"].strip(), row.cells["clip_id"].strip()) for row in rows}
-    present = {(one.split, one.video) for one in everything}
+    present = {(one.split, one.video) for one in valid}
     for split, (video, clip) in product(SPLITS, ABSENT_IN_COPIES.items()):
         if (split, video) in present and (video, clip) not in written:
             yield Excluded(

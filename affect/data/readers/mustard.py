@@ -29,10 +29,8 @@ Citation: Castro, Hazarika, Pérez-Rosas, Zimmermann, Mihalcea, Poria: Towards M
 Perfect Paper), ACL 2019. Obtain: https://github.com/soujanyaporia/MUStARD. MUStARD++ has 688 of these clips.
 """
 
-import hashlib
 import json
 import operator
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,7 +41,7 @@ from affect.data import pickles
 from affect.data.facts import TRAINING, Finding, Published, Records, Severity
 from affect.data.problems import Problems, did_you_mean
 from affect.data.readers.places import check_context, clips_folder, last, table_path
-from affect.data.readers.scenes import grouped, long_lines, one_line
+from affect.data.readers.scenes import TEST_SHOW, grouped, long_lines, one_line, shuffled, speaker_of
 from affect.data.record import SPLITS, Record
 from affect.data.tables import read_text
 
@@ -53,11 +51,8 @@ CLIPS = "utterances_final"
 FIELDS = {"utterance": str, "speaker": str, "context": list, "context_speakers": list, "show": str, "sarcasm": bool}
 KINDS = {str: "a string", list: "a list of strings", bool: "true or false"}
 NUM_FOLDS = 5
-TEST_SHOW = "FRIENDS"
 VALIDATION = 0.2
 """Share of the scenes of the training part that are held out."""
-UNNAMED = re.compile(r"PERSON\d*")
-"""Whoever is not of the cast: not one person, so not a speaker to tell apart."""
 
 
 def _published(splits: tuple[str, ...], sarcastic: int, sincere: int, **options: str) -> Published:
@@ -104,14 +99,11 @@ def records(
         problems.check()
     folder = clips_folder(root, CLIPS)
     scenes = grouped(
-        {
-            clip: [f"{entry['show']} {line}" for line in long_lines((entry["utterance"], *entry["context"]))]
-            for clip, entry in entries.items()
-        }
+        {clip: long_lines(entry["show"], (entry["utterance"], *entry["context"])) for clip, entry in entries.items()}
     )
     try:
         test = _test(root, clips, fold) if protocol == "five_fold" else _of_show(entries, TEST_SHOW)
-    except DataError:  # for which faulty entries may be the reason
+    except DataError:  # faulty entries may be the cause
         _report(faults, None, problems)
         problems.check()
         raise
@@ -131,7 +123,7 @@ def records(
             text=one_line(entry["utterance"]),
             labels={"sarcasm": "sarcastic" if entry["sarcasm"] else "sincere"},
             context=last(turns, context),
-            speaker=None if UNNAMED.fullmatch(entry["speaker"]) else f"{entry['show']}/{entry['speaker']}",
+            speaker=speaker_of(entry["show"], entry["speaker"]),
             group=f"{entry['show']}/{scenes[clip]}",
             media=None if folder is None else str(folder / f"{clip}.mp4"),
             source=f"{ANNOTATIONS}, id '{clip}'",
@@ -160,7 +152,7 @@ def audit(root: Path, by_split: Records) -> Iterator[Finding]:
 
 
 class _Object(dict[str, Any]):
-    """An object of the file, with the keys that it has more than once. Which of their values holds is not known."""
+    """A JSON object, with its repeated keys: which of their values is right is unknown."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -168,14 +160,14 @@ class _Object(dict[str, Any]):
 
 
 class _Repeated:
-    """Stands for the entries of an id that the file has more than once."""
+    """The entries of an id that the file has more than once."""
 
     def __init__(self, count: int, last: object) -> None:
         self.count, self.last = count, last
 
 
 def _entries(path: Path) -> tuple[list[str], dict[str, Any]]:
-    """All ids, in the order of the file, and the entries by id, which can be anything that JSON has."""
+    """All ids, in the order of the file, and the entries by id, which can be any JSON value."""
     try:
         entries = json.loads(read_text(path), object_pairs_hook=_Object)
     except json.JSONDecodeError as error:
@@ -193,8 +185,8 @@ def _entries(path: Path) -> tuple[list[str], dict[str, Any]]:
 
 
 def _report(faults: Mapping[str, Sequence[str]], test: set[str] | None, problems: Problems) -> None:
-    """Adds what is wrong with entries. One that is not in `test` may belong to train or val: its scene is unknown.
-    `test` is None where it is unknown."""
+    """Adds the faults of entries to `problems`. An entry that is not in `test` may belong to train or val, since its
+    scene is unknown; `test` is None if the test part is unknown too."""
     for clip, sentences in faults.items():
         splits = SPLITS if test is None else ("test",) if clip in test else TRAINING
         for sentence in sentences:
@@ -229,7 +221,7 @@ def _faults(entry: object) -> Iterator[str]:
 
 
 def _held_out(entries: Mapping[str, Any], scenes: Mapping[str, str], test: set[str]) -> set[str]:
-    """The scenes of the training part that are its validation part."""
+    """Scenes of the training part that form the validation split."""
     strata: dict[tuple[str, bool], set[str]] = defaultdict(set)
     for clip in entries:
         if clip not in test:
@@ -237,8 +229,7 @@ def _held_out(entries: Mapping[str, Any], scenes: Mapping[str, str], test: set[s
             strata[entries[clip]["show"], entries[scenes[clip]]["sarcasm"]].add(scenes[clip])
     held_out: set[str] = set()
     for together in strata.values():
-        ranked = sorted(together, key=lambda scene: hashlib.sha256(f"mustard/{scene}".encode()).digest())
-        held_out.update(ranked[: round(VALIDATION * len(ranked))])
+        held_out.update(shuffled("mustard", together)[: round(VALIDATION * len(together))])
     return held_out
 
 
@@ -254,7 +245,7 @@ def _of_show(entries: Mapping[str, Any], show: str) -> set[str]:
 
 
 def _test(root: Path, clips: Sequence[str], fold: int) -> set[str]:
-    """The clips that a fold of split_indices.p tests on: positions in the JSON's order."""
+    """Test clips of a fold of split_indices.p, which has positions in the order of the JSON."""
     if not 0 <= fold < NUM_FOLDS:
         raise DataError(f"options.fold={fold} of MUStARD is not one of its folds: choose from 0 to {NUM_FOLDS - 1}")
     if not (root / FOLDS).exists():
@@ -265,7 +256,7 @@ def _test(root: Path, clips: Sequence[str], fold: int) -> set[str]:
     path = root / FOLDS
     folds = pickles.load(path)
     try:
-        # Of numpy integers too, but not of numbers with decimals.
+        # Accepts numpy integers, but no floats.
         train, test = ([operator.index(position) for position in part] for part in folds[fold])
         num_folds = len(folds)
     except (TypeError, ValueError, LookupError) as error:

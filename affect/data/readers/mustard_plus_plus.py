@@ -26,7 +26,6 @@ Citation: Ray, Mishra, Nunna, Bhattacharyya: A Multimodal Corpus for Emotion Rec
 https://github.com/cfiltnlp/MUStARD_Plus_Plus. 688 of the clips are those of MUStARD, whose ids are SCENE here.
 """
 
-import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,7 +35,7 @@ from typing import Literal
 from affect.data.facts import Published
 from affect.data.problems import Problems
 from affect.data.readers.places import check_context, clips_folder, last, table_path
-from affect.data.readers.scenes import grouped, long_lines, one_line
+from affect.data.readers.scenes import TEST_SHOW, grouped, long_lines, one_line, shuffled, speaker_of
 from affect.data.record import Record
 from affect.data.tables import Row, read_table
 
@@ -48,15 +47,12 @@ LABELS = {
     "valence": "Valence",
     "arousal": "Arousal",
 }
-"""Column by task, of those whose cells are labels as they stand."""
+"""Column by task, for tasks whose cells are the labels."""
 COLUMNS = ("SCENE", "KEY", "SENTENCE", "SPEAKER", "SHOW", "Sarcasm", *LABELS.values())
 SARCASM = {"0": "sincere", "1": "sarcastic"}
 MISNAMED = ("1_S11E03_067", "Disgust")
 """SCENE and KEY of the one utterance whose KEY is not SCENE_u in the published file."""
-TEST_SHOW = "FRIENDS"
 EPISODE = re.compile(r"\d+_S\d+E\d+(?=_)")
-UNNAMED = re.compile(r"-|OTHER|PERSON\d*")
-"""Whoever is not of the cast: not one person, so not a speaker to tell apart."""
 
 # Counted in the repository's mustard++_text.csv. Its splits are this project's, so only the total is published.
 PUBLISHED = (Published(count=1202, classes={"sarcasm": {"sarcastic": 601, "sincere": 601}}),)
@@ -124,7 +120,7 @@ def records(
             text=one_line(cells["SENTENCE"]),
             labels={"sarcasm": SARCASM[cells["Sarcasm"]]} | {task: cells[column] for task, column in LABELS.items()},
             context=last(earlier, context),
-            speaker=None if UNNAMED.fullmatch(cells["SPEAKER"]) else f"{cells['SHOW']}/{cells['SPEAKER']}",
+            speaker=speaker_of(cells["SHOW"], cells["SPEAKER"]),
             group=f"{cells['SHOW']}/{groups[scene]}",
             media=None if folder is None else str(folder / f"{scene}_u.mp4"),
             source=row.source,
@@ -138,28 +134,27 @@ def _spoken(row: Row) -> str:
 
 
 def _links(utterance: Row, context: Iterable[Row]) -> Iterator[str]:
-    """What puts a scene together with others of its show: the episode, and the longer lines in one spelling."""
+    """What joins a scene to others of its show: the episode and the longer lines."""
     show = utterance.cells["SHOW"]
     if episode := EPISODE.match(utterance.cells["SCENE"].strip()):
         yield f"{show} {episode[0]}"
-    for line in long_lines(row.cells["SENTENCE"] for row in (utterance, *context)):
-        yield f"{show} {line}"
+    yield from long_lines(show, (row.cells["SENTENCE"] for row in (utterance, *context)))
 
 
 def _splits(shows: Mapping[str, str], groups: Mapping[str, str], protocol: str) -> dict[str, str]:
-    """Split by scene. `shows` and `groups` are those of the scenes."""
+    """Split by scene; `shows` and `groups` are by scene too."""
     sizes: dict[str, Counter[str]] = defaultdict(Counter)
     for scene, show in shows.items():
         sizes[show][groups[scene]] += 1
     split_of: dict[str, str] = {}
     for show, counts in sizes.items():
-        # Where, of all clips of the show, the test part and the validation part end.
+        # Shares of the show's clips at which the test part and the validation part end.
         if protocol == "grouped":
             test_end, val_end = 0.2, 0.3
         else:
             test_end, val_end = (1.0, 1.0) if show == TEST_SHOW else (0.0, 0.2)
         before = 0
-        for group in sorted(counts, key=lambda group: hashlib.sha256(f"mustard_plus_plus/{group}".encode()).digest()):
+        for group in shuffled("mustard_plus_plus", counts):
             share = before / counts.total()
             split_of[group] = "test" if share < test_end else "val" if share < val_end else "train"
             before += counts[group]

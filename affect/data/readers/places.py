@@ -1,4 +1,4 @@
-"""Where tables and clips lie, also when the root is one folder too high or too deep; the option `context`."""
+"""Paths of tables and clips, with hints if the root is one folder too high or too deep; the option `context`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from affect.data.tables import missing_file
 
 
 def table_path(root: Path, name: str) -> Path:
-    """Path of the table `name` in `root`. Raises DataError, which names the folder that has it where that is near."""
+    """Path of the table `name` in `root`. Raises DataError if it is missing, naming a folder nearby that has it."""
     path = root / name
     if path.is_file():
         return path
@@ -18,7 +18,7 @@ def table_path(root: Path, name: str) -> Path:
 
 
 def folder_nearby(root: Path, name: str) -> Path | None:
-    """A folder with the file `name` that `root` was probably meant to be: one up, one down, or one of similar name."""
+    """A folder nearby with the file `name`: one level up, one level down, or of a name similar to that of `root`."""
     folders = [root.parent]
     if root.is_dir():
         folders += sorted(folder for folder in root.iterdir() if folder.is_dir())
@@ -29,7 +29,7 @@ def folder_nearby(root: Path, name: str) -> Path | None:
 
 
 def clips_folder(root: Path, name: str) -> Path | None:
-    """The folder `name` of `root`, None where there is none. Raises DataError where it lies one folder deeper."""
+    """The folder `name` of `root`; None if there is none. Raises DataError if it is one folder deeper."""
     if (root / name).is_dir():
         return root / name
     for deeper in sorted(root.glob(f"*/{name}")):
@@ -38,11 +38,11 @@ def clips_folder(root: Path, name: str) -> Path | None:
 
 
 def check_context(context: int | None, dataset: str) -> None:
-    """Raises DataError where the option `context` is negative."""
+    """Raises DataError if the option `context` is negative."""
     if context is not None and context < 0:
         raise DataError(f"options.context={context} of {dataset} counts earlier turns: 0 is none, null is all")
 
 
 def last(turns: Sequence[str], context: int | None) -> tuple[str, ...]:
-    """The last `context` of the turns; all of them where it is None."""
+    """The last `context` turns; all of them if it is None."""
     return tuple(turns if context is None else turns[max(0, len(turns) - context) :])

@@ -4,7 +4,7 @@ On disk, as unpacked (Audio_Speech_Actors_01-24.zip for wav, Video_Speech_Actor_
 
     <root>/Actor_01/03-01-06-01-02-01-01.wav …     <root>/Actor_24/…
 
-There is no table: the name says it all, as modality (01 audio-video, 02 video only, 03 audio only), vocal channel (01
+There is no table; the file name has modality (01 audio-video, 02 video only, 03 audio only), vocal channel (01
 speech, 02 song), emotion, intensity (01 normal, 02 strong; neutral has no strong), statement, repetition, actor (odd
 male, even female). The example: audio only, speech, fearful, normal, "Dogs are sitting by the door", first time, actor
 1. 60 speech recordings an actor, 1,440 in all. There is no official split, so the actors of each are an option.
@@ -85,7 +85,7 @@ def _split(root: Path, split: str, actors: list[int], media: str) -> Iterator[Re
                 count=len(names),
             )
             continue
-        # Hidden files are the file system's (macOS writes ._03-01-….wav beside each), not the dataset's.
+        # Hidden files belong to the file system (macOS writes ._03-01-….wav beside each), not to the dataset.
         present = {
             path.stem for path in folder.iterdir() if path.suffix == f".{media}" and not path.name.startswith(".")
         }
@@ -95,7 +95,7 @@ def _split(root: Path, split: str, actors: list[int], media: str) -> Iterator[Re
                 problems.add(
                     f"{folder.name}/{name}.{media}",
                     "is not named MM-VC-EE-II-SS-RR-AA with known codes: restore the name",
-                    count=0,  # the recording that it should be is missing, and counted as that
+                    count=0,  # the recording is counted as missing
                 )
             elif int(codes["actor"]) != actor:
                 problems.add(
@@ -127,7 +127,7 @@ def _split(root: Path, split: str, actors: list[int], media: str) -> Iterator[Re
 
 
 def _speech_names(actor: int, media: str) -> list[str]:
-    """The 60 names, sorted, that an actor's speech has."""
+    """The 60 file names of an actor's speech, sorted."""
     codes = product(EMOTIONS, ("01", "02"), STATEMENTS, ("01", "02"))
     return [
         f"{MODALITY[media]}-01-{emotion}-{intensity}-{statement}-{repetition}-{actor:02d}"

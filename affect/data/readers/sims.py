@@ -100,7 +100,7 @@ def _older_release(metadata: Path, problems: Problems) -> list[Row]:
     """The rows of label_M.csv with the cells that label.csv has, from the other files."""
     sentiment = metadata / "sentiment"
     rows = read_table(sentiment / "label_M.csv", ("video_id", "clip_id", "label"), problems)
-    # Positions count the rows that cannot be read too, or all those after them would get another row's split.
+    # Positions count unreadable rows too, since the index files do.
     numbers = sorted({row.number for row in rows} | {p.number for p in problems.found if p.number is not None})
     position_of = {number: position for position, number in enumerate(numbers)}
     extra: dict[str, dict[str, str]] = {}
@@ -136,7 +136,7 @@ def _older_release(metadata: Path, problems: Problems) -> list[Row]:
 
 
 def _by_clip(path: Path, column: str, problems: Problems) -> dict[str, str]:
-    # A clip without its row here is counted by itself.
+    # Clips without a row here are counted where they are reported.
     rows = read_table(path, ("video_id", "clip_id", column), problems, count=0)
     return {_key(row): row.cells[column] for row in rows}
 

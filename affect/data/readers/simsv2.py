@@ -38,7 +38,7 @@ from affect.data.tables import Row, read_table
 TASKS = {"sentiment": "label"} | UNIMODAL
 
 DIGITS = 4
-"""The fewest a clip id has. How many were lost is not known, so nothing is put back here."""
+"""Fewest digits of a clip id. How many zeros an id has lost is unknown, so that none are put back."""
 
 # v2(s) as MERBench counts it; the paper has one clip less in train. v2(u) is another table, without labels and splits.
 PUBLISHED = (
@@ -99,7 +99,7 @@ def records(root: Path, *, table: str = "meta.csv") -> Iterator[Record]:
 
 
 def _with_split(row: Row, problems: Problems) -> Row:
-    """A row without any label is made a test row unless it has a split; one without `label` alone is a problem."""
+    """A row without labels becomes a test row unless it has a split; a row that lacks `label` alone is a problem."""
     filled = labels(row, TASKS)
     if filled and "sentiment" not in filled:
         problems.add(

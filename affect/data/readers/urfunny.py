@@ -6,7 +6,7 @@ copies):
     <root>/data_folds.pkl     <root>/humor_label_sdk.pkl     <root>/urfunny2_videos/14052.mp4 …
     <root>/language_sdk.pkl
 
-They are pickles of dictionaries, read by affect.data.pickles, which runs nothing that is in them:
+They are pickles of dictionaries, read by the restricted unpickler of affect.data.pickles:
 
     data_folds:       {"train": [14052, …], "dev": […], "test": […]}
     language_sdk:     {14052: {"punchline_sentence": "and that was the good news",
@@ -126,11 +126,11 @@ def records(root: Path, *, version: Literal[1, 2] = 2, context: int | None = Non
 
 
 class _Unreadable(Exception):
-    """What is wrong with a passage's text; the caller knows the file and the id."""
+    """A mistake in the text of a passage; the caller adds file and id."""
 
 
 def _folds(path: Path, problems: Problems) -> dict[str, list[str]]:
-    """Ids by the file's own name of the fold."""
+    """Ids by fold, as the file names it."""
     folds = pickles.load(path)
     if not isinstance(folds, dict):
         raise DataError(f"{path} has to be a dictionary of folds, and is a {type(folds).__name__}: {RELEASE}")
@@ -140,22 +140,22 @@ def _folds(path: Path, problems: Problems) -> dict[str, list[str]]:
             f"{path} has to have the folds train, dev and test, and has {', '.join(map(reprlib.repr, folds))}:"
             f" {RELEASE}"
         )
-    found_in: dict[str, str] = {}
+    fold_of: dict[str, str] = {}
     by_name: dict[str, list[str]] = {}
     for name, ids in folds.items():
         if not isinstance(ids, Iterable):
             raise DataError(f"{path}: fold {name} is {reprlib.repr(ids)} and has to be a list of ids: {RELEASE}")
         by_name[name] = []
         for clip in [_id(path, each) for each in ids]:
-            if clip in found_in:
-                again = ", again" if found_in[clip] == name else ""  # the first of them is kept, under its own name
+            if clip in fold_of:
+                again = ", again" if fold_of[clip] == name else ""  # the first occurrence is kept
                 problems.add(
                     f"{path.name}, fold {name}, id {clip}{again}",
-                    f"is in fold {found_in[clip]} already: {RELEASE}",
+                    f"is in fold {fold_of[clip]} already: {RELEASE}",
                     split=SPLIT_NAMES[name],
                 )
                 continue
-            found_in[clip] = name
+            fold_of[clip] = name
             by_name[name].append(clip)
     return by_name
 
@@ -180,12 +180,12 @@ def _id(path: Path, key: object) -> str:
 
 
 def _texts(root: Path, version: int) -> tuple[str, dict[str, object], Callable[[object], tuple[str, list[str]]]]:
-    """Name and content of the file of texts, and what makes punchline and context of an entry of it."""
-    there = [name for name in LANGUAGE if (root / name).exists()]
-    if len(there) > 1:
-        raise DataError(f"{root} has both {' and '.join(there)}, two spellings of one file: leave one of them")
-    if there:
-        return there[0], _by_id(root / there[0]), _spelled_out
+    """Name and content of the file of texts, and the function from an entry of it to punchline and context."""
+    present = [name for name in LANGUAGE if (root / name).exists()]
+    if len(present) > 1:
+        raise DataError(f"{root} has both {' and '.join(present)}, two spellings of one file: leave one of them")
+    if present:
+        return present[0], _by_id(root / present[0]), _spelled_out
     if version == 2:
         return LANGUAGE[0], _by_id(table_path(root, LANGUAGE[0])), _spelled_out
     if not (root / INDEXES).exists() or not (root / WORDS).exists():

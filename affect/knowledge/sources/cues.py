@@ -1,6 +1,6 @@
 """The source `cues`: measured signals in words, without a model or a download.
 
-Acoustic cues (acoustic.py) and visual cues (visual.py) are measured and told in one of five phrases (cue_words.py), one
+Acoustic and visual cues (affect/data/cues) are measured and told in one of five phrases (cue_words.py), one
 for each fifth of a population, since no level means the same in two recordings. knowledge.cues_reference chooses the
 population:
 
@@ -28,19 +28,20 @@ import av
 import cv2
 import numpy as np
 
-from affect.config import Config, ConfigError, CuesReference, DataError
+from affect.config import Config, ConfigError, CuesForm, CuesReference, DataError
 from affect.config.logs import LOG
 from affect.data import SPLITS, Record, loading
 from affect.data.annotations import Annotations
 from affect.data.clip_checks import TRANSIENT, measure_clips
 from affect.data.clips import ClipSource
+from affect.data.cues import acoustic, visual
 from affect.data.file_hashes import content_hashes
 from affect.data.media import VERSION as DECODE_VERSION
 from affect.data.media import MediaError, Sampling
 from affect.data.part import Part
 from affect.data.progress import progress
 from affect.knowledge.protocol import Description, Failure, request_hash
-from affect.knowledge.sources import acoustic, cue_words, visual
+from affect.knowledge.sources import cue_words
 
 VERSION = 2
 """Raise it when the words or the levels change."""
@@ -103,6 +104,8 @@ class Cues:
         self.cfg, self.knowledge, self.splits = cfg, cfg.knowledge, splits
         self.modalities = tuple(modality for modality in LETTERS if modality in self.knowledge.modalities)
         self.cache_root = Path(cfg.cache_root).expanduser()
+        in_phrases = self.knowledge.cues_form is CuesForm.phrases
+        self.tell = cue_words.tell if in_phrases else cue_words.tell_levels
         self.by_speaker = self.knowledge.cues_reference is CuesReference.speaker
         self.bounds: dict[tuple[str, Population], dict[str, list[float]]] = {}
         self.chosen = {
@@ -126,6 +129,8 @@ class Cues:
         }
         languages = {name: config.language for name, config in sorted(self.cfg.datasets.items())}
         hashed = [VERSION, NAMES, self.knowledge.cues_reference.value, self.chosen, languages, content]
+        if self.knowledge.cues_form is not CuesForm.phrases:  # which descriptions had before there was another form
+            hashed.append(self.knowledge.cues_form.value)
         digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
         return f"cues-{self.knowledge.cues_reference.value}-{digest[:16]}"
 
@@ -190,7 +195,7 @@ class Cues:
                     sha256=hashes[record.id],
                     modality=modality,
                     generator=self.fingerprint,
-                    text=cue_words.tell(modality, record.language, levels, self.chosen[modality]),
+                    text=self.tell(modality, record.language, levels, self.chosen[modality]),
                     tokens=None,
                     seconds=measured.seconds,
                     time=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -9,6 +9,7 @@ import torch
 from affect.config import ComposedConfig, ProjectorKind
 from affect.models.chat import ChatEncoder, neutralise_messages, remembered, special_strings
 from affect.models.composed.features import SAMPLING_RATE, extractor
+from affect.models.composed.layers import LAST
 from affect.models.composed.towers import STATES
 from affect.models.protocol import Conversation
 
@@ -36,7 +37,7 @@ class ComposedEncoder(ChatEncoder):
         """`end` is the token that ends a turn."""
         super().__init__(tokenizer, end, [*special_strings(tokenizer), *PLACEHOLDERS.values()])
         self.num_tokens = {"audio": config.audio_tokens, "video": config.video_tokens}
-        self.num_states = num_states(config)
+        self.num_states, self.audio_layer = num_states(config), config.audio_layer
         self.extractors = {part: extractor(part, config) for part in PLACEHOLDERS if part[0] in modalities}
 
     def render(self, messages: list[dict]) -> str:
@@ -80,7 +81,7 @@ class ComposedEncoder(ChatEncoder):
                 assert count == expected, f"conversation {i} has {count} {part} tokens where {expected} belong"
             if states:
                 assert len(states) == len(conversations), f"only some conversations of a batch have outputs for {part}"
-                lengths = {len(rows) for rows in states}
+                lengths = {rows.shape[-2] for rows in states}
                 assert lengths == {self.num_states[part]}, f"outputs for {part} are of another projector: {lengths}"
                 batch[STATES[part]] = torch.stack(states)
             elif any(present):
@@ -96,7 +97,8 @@ class ComposedEncoder(ChatEncoder):
         return batch
 
     def settings(self, part: str) -> str:
-        return json.dumps([self.extractors[part].settings(), self.num_states[part]])
+        layer = [self.audio_layer] if part == "audio" and self.audio_layer != LAST else []
+        return json.dumps([self.extractors[part].settings(), self.num_states[part], *layer])
 
 
 def _clips(conversations: list[Conversation]) -> dict[str, list[Any]]:

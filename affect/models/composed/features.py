@@ -62,19 +62,20 @@ class PretrainedFeatures:
     always of 30 s, with lengths[B] in frames; for encoders of the wav2vec 2.0 kind the waveforms[B, T], zero-padded,
     with lengths[B] in samples."""
 
-    def __init__(self, config: ComposedConfig) -> None:
-        """Raises ConfigError where the extractor cannot be loaded, is of another kind, or takes shorter clips."""
+    def __init__(self, config: ComposedConfig, key: str = "model.audio") -> None:
+        """`key` names the encoder in messages. Raises ConfigError where the extractor cannot be loaded, is of another
+        kind, or takes shorter clips."""
         name = config.audio
-        with refusals("model.audio", name, AUDIO_WANTED):
+        with refusals(key, name, AUDIO_WANTED):
             self.extractor = AutoFeatureExtractor.from_pretrained(name, trust_remote_code=config.trust_remote_code)
         self.whisper = isinstance(self.extractor, WhisperFeatureExtractor)
         if not isinstance(self.extractor, WhisperFeatureExtractor | Wav2Vec2FeatureExtractor):
             raise ConfigError(
-                f"model.audio={name} has a {type(self.extractor).__name__}, whose features affect cannot use: give"
+                f"{key}={name} has a {type(self.extractor).__name__}, whose features affect cannot use: give"
                 f" {AUDIO_WANTED}"
             )
         if self.whisper:
-            check_longest(config, self.extractor.chunk_length, f"model.audio={name}")
+            check_longest(config, self.extractor.chunk_length, f"{key}={name}")
 
     def __call__(self, waveforms: list[np.ndarray]) -> dict[str, torch.Tensor]:
         if self.whisper:

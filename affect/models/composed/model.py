@@ -45,7 +45,10 @@ class Composed(Decoder):
             if config.projector is ProjectorKind.qformer:
                 queries = QFormer(encoder.width, num_tokens[part], config.qformer_layers, config.qformer_heads)
             self.add_module(name, encoder)
-            self.add_module(f"{part}_projector", Projector(encoder.width, embeddings.shape[1], scale, queries))
+            num_layers = getattr(encoder, "num_layers", None)
+            self.add_module(
+                f"{part}_projector", Projector(encoder.width, embeddings.shape[1], scale, queries, num_layers)
+            )
             self.towers[name] = [name]
             self.towers.setdefault("projector", []).append(f"{part}_projector")
             new |= {"projector", name} if getattr(config, name) == "conv" else {"projector"}
@@ -86,7 +89,8 @@ class Composed(Decoder):
         return {part: module for part, module in modules.items() if isinstance(module, pretrained)}
 
     def encoder_outputs(self, features_: dict[str, Any]) -> list[dict[str, dict[str, torch.Tensor]]]:
-        """By clip and part: states[num_states, width], before the projector, which is trained on top of them."""
+        """By clip and part: states[num_states, width], or those of all layers, before the projector, which is trained
+        on top of them."""
         states = {part: tower(features_) for part, tower in self.encoders().items() if features.KEYS[part] in features_}
         return [
             {part: {"states": rows} for part, rows in zip(states, clip, strict=True)}

@@ -35,13 +35,34 @@ def _sinusoids(count: int, width: int, like: torch.Tensor) -> torch.Tensor:
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width].to(like.dtype)
 
 
+class LayerSum(nn.Module):
+    """Layers[B, layers, S, width] to their weighted sum [B, S, width]. The weights are learnt, positive and add up to
+    1: a softmax, from the mean of all layers on, as in SUPERB (Yang et al. 2021, arXiv 2105.01051)."""
+
+    def __init__(self, num_layers: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(num_layers))
+
+    def forward(self, layers: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("l,blsw->bsw", self.logits.softmax(0), layers)
+
+
 class Projector(nn.Module):
     """States to soft tokens in the language model's embedding space, as large as its own embeddings are (`scale`, their
     root mean square), so that an untrained soft token does not outweigh the words around it."""
 
-    def __init__(self, width: int, target: int, scale: float, queries: QFormer | None = None) -> None:
-        """`queries` is applied to the states first, where it is given."""
+    def __init__(
+        self,
+        width: int,
+        target: int,
+        scale: float,
+        queries: QFormer | None = None,
+        num_layers: int | None = None,
+    ) -> None:
+        """`queries` is applied to the states first, where it is given; with `num_layers` the states are those of as
+        many layers, which are added up before."""
         super().__init__()
+        self.layer_sum = None if num_layers is None else LayerSum(num_layers)
         self.queries = queries
         self.layers = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, target), nn.GELU(), nn.Linear(target, target))
         self.norm = nn.LayerNorm(target)
@@ -49,4 +70,6 @@ class Projector(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.to(self.norm.weight.dtype)
+        if self.layer_sum is not None:
+            x = self.layer_sum(x)
         return self.norm(self.layers(x if self.queries is None else self.queries(x)))

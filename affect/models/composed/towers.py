@@ -11,15 +11,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoModel
+from transformers import AutoModel, PreTrainedModel
 
 from affect.config import ComposedConfig
-from affect.models import precision, reach
+from affect.models import precision, reach, weights_cache
+from affect.models.composed import layers
 from affect.models.composed.features import AUDIO_WANTED, SAMPLING_RATE, VISION_WANTED, LogMel
-from affect.models.pretrained import refusals, weights
+from affect.models.pretrained import complete_weights, refusals, weights
 
 STATES = {"audio": "audio_states", "video": "video_states"}
-"""Key of a batch with the states of its clips, [B, num_states, width], where they come from the encoder cache."""
+"""Key of a batch with the states of its clips, [B, num_states, width], where they come from the encoder cache; with
+model.audio_layer=weighted, the audio has them of all layers, [B, layers + 1, num_states, width]."""
 
 
 def segment_means(x: torch.Tensor, lengths: torch.Tensor, num_segments: int) -> torch.Tensor:
@@ -147,41 +149,69 @@ def load_options(config: ComposedConfig) -> dict[str, Any]:
     }
 
 
-def _unused(encoder: nn.Module, features: torch.Tensor) -> set[str]:
-    return {f"encoder.{name}" for name in reach.unused(encoder, lambda copy: copy(features).last_hidden_state)}
+def _speech_encoder(config: ComposedConfig) -> PreTrainedModel:
+    """The encoder that model.audio names, up to the layer that is wanted."""
+    layer, options = config.audio_layer, load_options(config)
+
+    def encoder(load: Any) -> PreTrainedModel:
+        model = load(AutoModel, "model.audio", config.audio, **options)
+        return model.encoder if model.config.is_encoder_decoder else model
+
+    if layer in (layers.LAST, layers.WEIGHTED):
+        return encoder(weights)
+    # Kept for the next job without the blocks that are cut off, and not in the place of the whole.
+    key = (AutoModel, config.audio, layer, *sorted(options.items()))
+    return weights_cache.part(key, lambda: layers.cut(encoder(complete_weights), int(layer), config.audio))
 
 
 class PretrainedAudio(nn.Module):
-    """A pretrained speech encoder's last hidden states, averaged over num_tokens equal parts of the clip."""
+    """A pretrained speech encoder's hidden states, averaged over num_tokens equal parts of the clip.
+
+    They are [B, num_tokens, width] of one layer, the last unless model.audio_layer names another, or, with
+    model.audio_layer=weighted, [B, layers + 1, num_tokens, width] of all. The projector weights and adds those up: a
+    sum of means is the mean of the sum, so that what depends on the weights comes after what is worth keeping.
+    """
 
     def __init__(self, config: ComposedConfig, num_tokens: int) -> None:
         super().__init__()
         with refusals("model.audio", config.audio, AUDIO_WANTED):
-            model = weights(AutoModel, "model.audio", config.audio, **load_options(config))
-        self.encoder = model.encoder if model.config.is_encoder_decoder else model
-        self.num_tokens, self.width = num_tokens, model.config.hidden_size
+            self.encoder = _speech_encoder(config)
+        self.num_tokens, self.width = num_tokens, self.encoder.config.hidden_size
+        self.weighted = config.audio_layer == layers.WEIGHTED
+        self.num_layers = layers.blocks(self.encoder, config.audio).count + 1 if self.weighted else None
+        """How many hidden states of a clip the projector adds up; None where there is one."""
 
     def unused(self) -> set[str]:
         """Names of the parameters that the states do not depend on, such as the embedding of masked frames."""
         config = self.encoder.config
         mel = getattr(config, "num_mel_bins", None)
         shape = (1, SAMPLING_RATE) if mel is None else (1, mel, 2 * config.max_source_positions)
-        return _unused(self.encoder, torch.empty(shape, dtype=torch.bfloat16, device="meta"))
+        features = torch.empty(shape, dtype=torch.bfloat16, device="meta")
+        names = reach.unused(self.encoder, lambda copy: self._hidden(copy, features))
+        return {f"encoder.{name}" for name in names}
+
+    def _hidden(self, encoder: PreTrainedModel, features: torch.Tensor) -> torch.Tensor:
+        """[layers, B, T, width]; of one layer unless they are weighted."""
+        return layers.every(encoder, features) if self.weighted else layers.output(encoder, features)[None]
+
+    def _pooled(self, states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        means = [segment_means(layer.transpose(1, 2), lengths, self.num_tokens) for layer in states]
+        return torch.stack(means, 1) if self.weighted else means[0]
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         if STATES["audio"] in batch:
             return batch[STATES["audio"]]
         features, lengths = batch["audio_features"].to(self.encoder.dtype), batch["audio_lengths"]
         if features.ndim == 3:
-            states = self.encoder(features).last_hidden_state
+            states = self._hidden(self.encoder, features)
             longest = features.shape[-1]
-            lengths = (lengths * states.shape[1] + longest - 1) // longest  # rounded up
-            return segment_means(states.transpose(1, 2), lengths, self.num_tokens)
+            lengths = (lengths * states.shape[2] + longest - 1) // longest  # rounded up
+            return self._pooled(states, lengths)
         # One clip at a time: these encoders normalise and attend over all that they are given, padding included.
         tokens = []
         for clip, length in zip(features, lengths.tolist(), strict=True):
-            states = self.encoder(clip[None, :length]).last_hidden_state.transpose(1, 2)
-            tokens.append(segment_means(states, lengths.new_tensor([states.shape[-1]]), self.num_tokens))
+            states = self._hidden(self.encoder, clip[None, :length])
+            tokens.append(self._pooled(states, lengths.new_tensor([states.shape[2]])))
         return torch.cat(tokens)
 
 
@@ -199,7 +229,9 @@ class PretrainedVision(nn.Module):
         """Names of the parameters that the states of the patches do not depend on: the pooling and what follows it."""
         size = getattr(self.encoder.config, "image_size", 224)
         height, width = size if isinstance(size, list | tuple) else (size, size)
-        return _unused(self.encoder, torch.empty(1, 3, height, width, dtype=torch.bfloat16, device="meta"))
+        features = torch.empty(1, 3, height, width, dtype=torch.bfloat16, device="meta")
+        names = reach.unused(self.encoder, lambda copy: copy(features).last_hidden_state)
+        return {f"encoder.{name}" for name in names}
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         if STATES["video"] in batch:

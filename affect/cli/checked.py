@@ -1,0 +1,56 @@
+"""The configuration of one job, with all that can be said against it before its data are read."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from affect.cli.validate import conflicts
+from affect.config import Config, ConfigError, Media, launch, text_for_null
+from affect.config.compose import load
+from affect.config.logs import FOLLOWED, is_first
+from affect.config.roles import has_key, make_absolute
+from affect.data.readers import check_options
+
+
+def checked(raw: DictConfig, words: list[str], program: str) -> Config:
+    """The typed configuration of the job that is given `words`. Raises ConfigError."""
+    for key in ("run", "resume"):  # which are read before all else is checked
+        if sentence := text_for_null(key, raw[key], optional=True):
+            raise ConfigError(sentence)
+    raw = _inherited(raw, words, program)
+    if is_first():
+        launch.settle_devices(raw, program, words)
+    cfg = load(raw, program, conflicts)
+    for dataset in cfg.datasets.values():
+        check_options(dataset)
+    make_absolute(cfg)
+    check_uniform_settings(words, cfg)
+    return cfg
+
+
+def _inherited(raw: DictConfig, words: list[str], program: str) -> DictConfig:
+    """`raw`, or the configuration of the run that it is to be continued or evaluated."""
+    resumes, evaluates = (raw[key] is not None and has_key(program, key) for key in ("resume", "run"))
+    if is_first() and not resumes and not evaluates:
+        return raw
+    # Reading run folders is left to the jobs that have one.
+    from affect.runs.inherit import run_config, with_resume, with_run
+
+    if not is_first():
+        return run_config(Path(os.environ[FOLLOWED]))
+    return with_resume(raw, words) if resumes else with_run(raw, words)
+
+
+def check_uniform_settings(words: Sequence[str], cfg: Config) -> None:
+    """Raises ConfigError for settings of uniform frames that are given beside model.media=native."""
+    unused = sorted({word.lstrip("+~").split("=", 1)[0] for word in words} & {"model.num_frames", "model.frame_size"})
+    if unused and cfg.model.media is Media.native:
+        raise ConfigError(
+            "\n".join(
+                f"{key} does nothing beside model.media=native, where the checkpoint's own processor decides: leave it"
+                " out, or set model.media=uniform"
+                for key in unused
+            )
+        )

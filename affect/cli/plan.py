@@ -1,0 +1,58 @@
+"""What a run of a configuration would do, for dry_run=true."""
+
+from affect.config import Config
+
+
+def plan(cfg: Config, program: str) -> str:
+    """What a run of this configuration would do, for dry_run."""
+    return f"{program}: {PLANS.get(program, _plan_run)(cfg)}\nThe configuration is sound; nothing was run."
+
+
+def _plan_doctor(cfg: Config) -> str:
+    roots = ", ".join(f"{name} in {dataset.root}" for name, dataset in cfg.datasets.items())
+    return f"{roots}, modalities={cfg.modalities}"
+
+
+def _plan_knowledge(cfg: Config) -> str:
+    sources = " and ".join(source.value for source in (cfg.knowledge.source, *cfg.knowledge.also))
+    share = "" if cfg.knowledge.shard is None else f", share {cfg.knowledge.shard}"
+    return f"{sources} on {', '.join(cfg.datasets)}, {' and '.join(cfg.knowledge.splits)}{share}"
+
+
+def _plan_transcribe(cfg: Config) -> str:
+    splits = " and ".join(cfg.transcription.splits) or "all splits"
+    return f"{cfg.transcription.model} on {', '.join(cfg.datasets)}, {splits}"
+
+
+def _plan_export(cfg: Config) -> str:
+    return f"{cfg.export_as.value} of {cfg.run}"
+
+
+def _plan_run(cfg: Config) -> str:
+    tasks = ", ".join(f"{name} ({', '.join(dataset.tasks)})" for name, dataset in cfg.datasets.items())
+    return (
+        f"{cfg.model.name} on {tasks}, modalities={cfg.modalities}, prompting={cfg.prompting.name},"
+        f" knowledge={cfg.knowledge.source.value}, seed={cfg.seed}\n"
+        f"evaluation on {cfg.evaluation.split}, readout={cfg.evaluation.readout.value}"
+    )
+
+
+def _plan_training(cfg: Config) -> str:
+    modes = ", ".join(
+        f"{tower} {getattr(cfg.finetuning, tower).value}" for tower in ("language", "audio", "vision", "projector")
+    )
+    run, evaluation = _plan_run(cfg).split("\n")
+    return (
+        f"{run}\nfinetuning={cfg.finetuning.name}: {modes}; {cfg.trainer.max_epochs} epochs of batches of"
+        f" {cfg.trainer.batch_size} × {cfg.trainer.accumulate}\n{evaluation}"
+    )
+
+
+PLANS = {
+    "train": _plan_training,
+    "doctor": _plan_doctor,
+    "knowledge": _plan_knowledge,
+    "transcribe": _plan_transcribe,
+    "export": _plan_export,
+}
+"""What each command would do; the others evaluate."""

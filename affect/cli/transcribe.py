@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from affect.cli.program import entry
+from affect.cli.entry import entry
 from affect.config import Config, DatasetConfig, Kind
 
 if TYPE_CHECKING:

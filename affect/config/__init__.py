@@ -47,3 +47,4 @@ from affect.config.schema import (
 )
 from affect.config.tasks import Kind, Task, Value
 from affect.config.trainer import Accelerator, EncoderCache, Switch, TrainerConfig
+from affect.config.transcription import Transcribe, TranscriptionConfig

@@ -144,7 +144,8 @@ def test_what_cannot_be_used_is_refused(folder: Path, cache: Path, tmp_path: Pat
 def test_a_model_of_sound_is_no_model_of_text(cache: Path, tmp_path: Path) -> None:
     folder = tiny_whisper(tmp_path / "whisper")
     PreTrainedTokenizerFast(tokenizer_object=byte_level_tokenizer([])).save_pretrained(folder)
-    with pytest.raises(
+    refused = r"features.text=.* is a model of the type whisper, which is given input_features"
+    with pytest.raises(ConfigError, match=refused):
         ConfigError, match=r"features.text=.* is a model of the type whisper, which is given input_features"
     ):
         made(folder, cache).of(["Hello."])

@@ -12,6 +12,7 @@ from transformers import (
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
+    GenerationConfig,
     HubertConfig,
     HubertModel,
     LlamaConfig,
@@ -31,6 +32,7 @@ from transformers import (
     Wav2Vec2Model,
     WhisperConfig,
     WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
     WhisperModel,
 )
 
@@ -239,6 +241,55 @@ def tiny_whisper(folder: Path) -> Path:
         init_std=0.2,
     )
     return _save(folder, WhisperModel, config, WhisperFeatureExtractor())
+
+
+def tiny_recogniser(folder: Path) -> Path:
+    """A whole Whisper of one layer of width 16, with tokens for two languages, no speech and times, that writes at most
+    six tokens."""
+    named = ["endoftext", "startoftranscript", "en", "zh", "translate", "transcribe", "startofprev", "nospeech"]
+    special = [f"<|{name}|>" for name in [*named, "notimestamps"]]
+    times = [f"<|{step * 0.02:.2f}|>" for step in range(1501)]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=byte_level_tokenizer([*special, *times]), eos_token=special[0], pad_token=special[0]
+    )
+    ids = dict(zip(named, tokenizer.convert_tokens_to_ids(special), strict=False))
+    both = {
+        "bos_token_id": ids["endoftext"],
+        "eos_token_id": ids["endoftext"],
+        "pad_token_id": ids["endoftext"],
+        "decoder_start_token_id": ids["startoftranscript"],
+        "suppress_tokens": [],
+        "begin_suppress_tokens": [ids["endoftext"]],
+    }
+    config = WhisperConfig(
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        vocab_size=len(tokenizer),
+        init_std=0.2,
+        **both,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = WhisperForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        **both,
+        max_length=10,
+        is_multilingual=True,
+        lang_to_id={"<|en|>": ids["en"], "<|zh|>": ids["zh"]},
+        task_to_id={task: ids[task] for task in ("transcribe", "translate")},
+        no_timestamps_token_id=tokenizer.convert_tokens_to_ids("<|notimestamps|>"),
+        prev_sot_token_id=ids["startofprev"],
+        max_initial_timestamp_index=50,
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    return folder
 
 
 def tiny_wav2vec2(folder: Path) -> Path:

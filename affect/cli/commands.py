@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "fine-tune a model, then evaluate its best checkpoint",
     "evaluate": "evaluate a model zero-shot, or a run",
     "knowledge": "describe clips in words, and inspect the store of descriptions",
+    "transcribe": "write down what is said in clips, by a speech recogniser",
     "report": "make tables of run folders",
     "score": "score predictions made by other software",
     "doctor": "audit a dataset on disk",

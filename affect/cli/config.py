@@ -29,6 +29,7 @@ from affect.config import (
     PromptingConfig,
     Task,
     TrainerConfig,
+    TranscriptionConfig,
     near,
 )
 from affect.config.fields import LIMITS, Role
@@ -42,6 +43,7 @@ SCHEMAS = {
     "prompting": PromptingConfig,
     "finetuning": FinetuningConfig,
     "knowledge": KnowledgeConfig,
+    "transcription": TranscriptionConfig,
     "evaluation": EvaluationConfig,
     "trainer": TrainerConfig,
     "logger": LoggerConfig,

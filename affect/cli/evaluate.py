@@ -18,7 +18,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect.cli import steps
     from affect.config.logs import is_first
     from affect.data.duplicates import compare_contents
-    from affect.knowledge import attach
+    from affect.knowledge import attach, transcripts
     from affect.models import settle
     from affect.runs import run_folder
     from affect.runs.lifecycle import running
@@ -29,6 +29,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
     with running(folder) as stop, tracked(cfg, folder, "evaluate", job_folder) as tracker:
         source = usable_clips.exclude_unusable([part for part in parts if part.split == cfg.evaluation.split], cfg)
         compare_contents(parts, cfg)
+        recognised = transcripts.attach(parts, cfg)
+        recognised.write(folder)
         described = attach.attach(parts, cfg)
         class_balance.keep(folder, classes)
         # Making descriptions draws random numbers, and another run finds them made.
@@ -39,7 +41,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
             steps.method(cfg).to_evaluate(cfg, folder, parts, source, described, classes) as (learner, examples),
         ):
             clips = datamodule.ClipData(examples, learner, cfg)
-            module = steps.module(learner, cfg, classes)
+            module = steps.module(learner, cfg, classes, recognised.of_datasets())
             trainer.build(cfg, folder, stop, tracker).test(module, clips, verbose=False)
         if is_first():
             steps.finish(folder, cfg, parts, module, tracker)

@@ -32,13 +32,16 @@ def describe(cfg: Config, job_folder: str | None) -> None:
     """Fills the store. Raises DataError, after all sources, where descriptions could not be made."""
     from affect.config import DataError
     from affect.data import duplicates, loading
+    from affect.knowledge import transcripts
     from affect.knowledge.fill import clip_hashes, described, fill, loaded, share, sources_of
     from affect.knowledge.store import folder_of
 
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, end_on_signal)
     parts = loading.read(cfg, cfg.knowledge.splits)
     if cfg.knowledge.mllm_run is not None:
         duplicates.compare_contents(parts, cfg)
+    if transcripts.shown_to_generators(cfg):
+        transcripts.attach(parts, cfg)
     problems = []
     for source in sources_of(cfg):
         describer = loaded(cfg, source, parts)
@@ -69,28 +72,28 @@ def describe(cfg: Config, job_folder: str | None) -> None:
         raise DataError("\n".join(problems))
 
 
-def _end(signum: int, frame: FrameType | None) -> None:
-    # As an exception, so that buffered descriptions are written.
+def end_on_signal(signum: int, frame: FrameType | None) -> None:
+    """What SIGTERM does: an exception, so that buffered descriptions are written."""
     sys.exit(128 + signum)
 
 
 class Meter:
     """Progress on the error stream: a bar in a terminal, a line a minute elsewhere."""
 
-    def __init__(self, enabled: bool) -> None:
+    def __init__(self, enabled: bool, texts: str = "descriptions", doing: str = "describing") -> None:
         from rich.progress import TextColumn
 
         from affect.data.progress import progress
 
-        self.enabled = enabled
+        self.enabled, self.texts, self.doing = enabled, texts, doing
         self.bar = progress(enabled, TextColumn("{task.fields[rate]:.1f}/s, {task.fields[failed]:,} failed"))
         self.total = self.made = self.failed = 0
 
     def begin(self, known: int, missing: int) -> None:
         self.total = missing
         self.started = self.said = time.monotonic()
-        print(f"{known:,} descriptions are in the store, {missing:,} are missing", file=sys.stderr, flush=True)
-        self.task = self.bar.add_task("describing", total=missing, rate=0.0, failed=0)
+        print(f"{known:,} {self.texts} are in the store, {missing:,} are missing", file=sys.stderr, flush=True)
+        self.task = self.bar.add_task(self.doing, total=missing, rate=0.0, failed=0)
 
     def advance(self, made: int, failed: int) -> None:
         self.made += made

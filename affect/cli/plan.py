@@ -20,6 +20,11 @@ def _plan_knowledge(cfg: Config) -> str:
     return f"{sources} on {', '.join(cfg.datasets)}, {' and '.join(cfg.knowledge.splits)}{share}"
 
 
+def _plan_transcribe(cfg: Config) -> str:
+    splits = " and ".join(cfg.transcription.splits) or "all splits"
+    return f"{cfg.transcription.model} on {', '.join(cfg.datasets)}, {splits}"
+
+
 def _plan_export(cfg: Config) -> str:
     return f"{cfg.export_as.value} of {cfg.run}"
 
@@ -53,5 +58,11 @@ def _plan_training(cfg: Config) -> str:
     return f"{run}\n{trained}\n{evaluation}"
 
 
-PLANS = {"train": _plan_training, "doctor": _plan_doctor, "knowledge": _plan_knowledge, "export": _plan_export}
+PLANS = {
+    "train": _plan_training,
+    "doctor": _plan_doctor,
+    "knowledge": _plan_knowledge,
+    "transcribe": _plan_transcribe,
+    "export": _plan_export,
+}
 """What each command would do; the others evaluate."""

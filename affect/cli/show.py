@@ -29,7 +29,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     from affect import models
     from affect.data.duplicates import compare_contents
-    from affect.knowledge import attach
+    from affect.knowledge import attach, transcripts
     from affect.models import collate as data
     from affect.models import sampling
     from affect.prompting import fewshot
@@ -37,11 +37,12 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     if cfg.knowledge.mllm_run is not None:  # which may be asked for descriptions
         compare_contents(parts, cfg)
+    recognised = transcripts.attach(parts, cfg)
     attach.attach(parts, cfg)
     records = [record for part in shown for record in part.records if cfg.clip in (None, record.id)]
     if not records:
         why = next(item.source for part in shown for item in part.excluded if item.id == cfg.clip)
-        raise DataError(f"clip={cfg.clip} has no description that could be shown: {why}")
+        raise DataError(f"clip={cfg.clip} has no description or transcript that could be shown: {why}")
     record = records[0]
     pool = [r for part in parts if (part.dataset, part.split) == (record.dataset, "train") for r in part.records]
     model, encoder = models.load(cfg.model, modalities=cfg.modalities, cache_root=Path(cfg.cache_root).expanduser())
@@ -53,6 +54,9 @@ def main(cfg: Config, job_folder: str | None) -> None:
         example = prompts.example(record, task, cfg.prompting, cfg.modalities, encoder.count_text, chosen)
         batch = data.Collate(encoder, sampling.sampling(cfg), with_answers=example.answer is not None)([example])
         console.rule(f"{record.id} · {task.name}")
+        if record.id in recognised.rows:
+            row = recognised.rows[record.id]
+            console.print(f"transcript by {row.generator}, made {row.time}", soft_wrap=True)
         if batch.tensors is None:
             console.print(batch.failed[0][1])
             continue

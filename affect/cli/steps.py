@@ -1,6 +1,6 @@
 """The steps that training and evaluation have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -25,14 +25,16 @@ def method(cfg: Config) -> ModuleType:
     return baselines if isinstance(cfg.model, BaselineConfig) else language
 
 
-def module(learner: Learner, cfg: Config, classes: Classes) -> Supervised:
-    """The LightningModule that trains and evaluates `learner`."""
+def module(learner: Learner, cfg: Config, classes: Classes, transcribed: Mapping[str, str]) -> Supervised:
+    """The LightningModule that trains and evaluates `learner`. `transcribed` names the recogniser of each dataset that
+    has transcripts by one."""
     summary = partial(
         summarise,
         datasets=cfg.datasets,
         evaluation=cfg.evaluation,
         media=media_of(cfg),
         intervention=intervention_of(cfg),
+        transcribed=transcribed,
     )
     return Supervised(learner, cfg.finetuning, summary, classes)
 

@@ -17,7 +17,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect.config.logs import is_first
     from affect.data import class_balance
     from affect.data.duplicates import compare_contents
-    from affect.knowledge import attach
+    from affect.knowledge import attach, transcripts
     from affect.models import checkpoint
     from affect.runs import run_folder
     from affect.runs.lifecycle import running
@@ -28,6 +28,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
     with running(folder) as stop, tracked(cfg, folder, "train", job_folder) as tracker:
         source = usable_clips.exclude_unusable(parts, cfg)
         contents = compare_contents(parts, cfg)
+        recognised = transcripts.attach(parts, cfg)
+        recognised.write(folder)
         described = attach.attach(parts, cfg)
         begin = checkpointing.START
         if run_folder.was_resumed(folder):
@@ -44,7 +46,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
             steps.method(cfg).to_train(cfg, folder, parts, source, described, classes, begin) as (learner, examples),
         ):
             clips = datamodule.ClipData(examples, learner, cfg, begin.epoch, begin.batches, classes.sampling)
-            module = steps.module(learner, cfg, classes)
+            module = steps.module(learner, cfg, classes, recognised.of_datasets())
             lightning = trainer.build(cfg, folder, stop, tracker, begin.step)
             module.train()
             last = None if begin == checkpointing.START else folder / checkpointing.LAST

@@ -7,7 +7,7 @@ from affect.config.evaluation import Calibration, EvaluationConfig, IntensityRea
 from affect.config.families import FAMILIES, LACKING, PACKAGES
 from affect.config.features import WITHOUT_OPENSMILE, FeatureKind, FeaturesConfig
 from affect.config.finetuning import ClassSampling, FinetuningConfig, HeadFit, LabelWeights, LoraMethod, Target, Tower
-from affect.config.knowledge import Control, ControlSplit, CuesReference, KnowledgeConfig, Missing, Source
+from affect.config.knowledge import Control, ControlSplit, CuesForm, CuesReference, KnowledgeConfig, Missing, Source
 from affect.config.logger import LoggerConfig, LoggerKind, WandbMode
 from affect.config.model import (
     MODALITIES,
@@ -47,3 +47,4 @@ from affect.config.schema import (
 )
 from affect.config.tasks import Kind, Task, Value
 from affect.config.trainer import Accelerator, EncoderCache, Switch, TrainerConfig
+from affect.config.transcription import Transcribe, TranscriptionConfig

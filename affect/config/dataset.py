@@ -8,6 +8,7 @@ from omegaconf import MISSING
 
 from affect.config.fields import field
 from affect.config.tasks import Task
+from affect.config.transcription import Transcribe
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class DatasetConfig:
     modalities: str = field("tav", role="check")
     """Letters of "tav" the dataset has."""
     language: str = "en"
-    """Language of questions and answers."""
+    """Language of questions and answers, and of what is said unless transcription.language names another."""
     tasks: list[str] = field(default_factory=list)
     """Which of task_definitions are trained and evaluated."""
     task_definitions: dict[str, Task] = field(default_factory=dict)
@@ -54,6 +55,9 @@ class DatasetConfig:
     audio_track: int | None = field(None, least=0)
     """Audio track of files with several (another language, a commentary), counted from 0; null is the file's default
     track, or else the first. Files without that track are excluded."""
+    transcribe: Transcribe = Transcribe.none
+    """Clips whose transcript a speech recogniser makes (`transcription`), where a model is given text. none: no clip.
+    missing: those without a transcript. all: every clip, and the dataset's own transcripts are not used."""
     subset: SubsetConfig = field(default_factory=SubsetConfig)
     """Records that are used of each split."""
     fraction: float | None = None

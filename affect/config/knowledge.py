@@ -39,6 +39,16 @@ class ControlSplit(str, Enum):
     test = "test"
 
 
+class CuesForm(str, Enum):
+    """How measured cues are told."""
+
+    phrases = "phrases"
+    """In words: "high pitch, very loud"."""
+    levels = "levels"
+    """The name of each cue and its level, always in the same order: "pitch 4/5, loudness 5/5". Small models may find
+    what never changes its wording easier to learn."""
+
+
 class CuesReference(str, Enum):
     """Clips that a cue is relative to."""
 
@@ -82,6 +92,8 @@ class KnowledgeConfig:
     cues_reference: CuesReference = CuesReference.train
     """cues: clips that the words are relative to. train: the training split of the clip's dataset. speaker: clips of
     the same speaker in the same split, so that the words of a test clip depend on the speaker's other test clips."""
+    cues_form: CuesForm = CuesForm.phrases
+    """cues: phrases tells each cue in words. levels tells its name and its level from 1, the lowest, to 5."""
     cues_audio: list[str] = field(default_factory=list)
     """cues: acoustic cues to describe: pitch, intonation, range, contour, loudness, dynamics, pace, pauses, length,
     brightness, voicing, clarity (defined in affect/data/cues/acoustic.py); empty: all."""

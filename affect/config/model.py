@@ -85,6 +85,10 @@ class ComposedConfig(ModelConfig):
     """Which hidden states of a pretrained audio encoder are taken: last, a number of blocks from 0 (what the first is
     given), or weighted, a learnt sum over all of them (Yang et al., SUPERB, 2021, arXiv 2105.01051). What comes after a
     numbered one is neither kept nor computed."""
+    standardise_states: bool = False
+    """Give every channel of a pretrained encoder's states mean 0 and spread 1 over the training clips, before the
+    projector; measured when alignment begins. In Whisper base's third layer the mean of a channel is eight times its
+    spread over clips, and training would first have to find what differs."""
     vision: str | None = "conv"
     """`conv` (small, a frame at a time, trained from scratch), a folder or hub name of an encoder, or null for none."""
     audio_tokens: int = field(8, least=1)

@@ -161,6 +161,8 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
         idle += [f"finetuning.{key}" for key in ("rank", "alpha", "dropout", "targets", "method")]
     if finetuning.get("alignment_epochs") == 0:
         idle.append("finetuning.alignment_learning_rate")
+    if all(dataset.get("transcribe", "none") == "none" for dataset in config["datasets"].values()):
+        idle.append("transcription.")
     for name, dataset in config["datasets"].items():
         if dataset.get("fraction") is None and not any((dataset.get("subset") or {}).values()):
             idle.append(f"datasets.{name}.subset_seed")
@@ -214,6 +216,7 @@ def make_absolute(cfg: Config) -> None:
         if (path := getattr(knowledge, key)) is not None:
             setattr(knowledge, key, _absolute(path))
     _folders_absolute(cfg.features, ("text", "audio", "video"))
+    _folders_absolute(cfg.transcription, ("model",))
     for model in (cfg.model, *knowledge.mllm_models.values()):
         _weights_absolute(model)
 

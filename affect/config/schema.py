@@ -23,6 +23,7 @@ from affect.config.model import ModelConfig
 from affect.config.prompting import PromptingConfig
 from affect.config.tasks import Kind, Task
 from affect.config.trainer import TrainerConfig
+from affect.config.transcription import TranscriptionConfig
 
 MAX_SEED = 2**32 - 1
 """The largest that numpy takes, and so Lightning."""
@@ -49,6 +50,8 @@ class Config:
     prompting: PromptingConfig = field(MISSING, phase="model")
     features: FeaturesConfig = field(default_factory=FeaturesConfig, phase="model", describes=False)
     """What a method that is no language model reads."""
+    transcription: TranscriptionConfig = field(default_factory=TranscriptionConfig)
+    """Who writes down what is said in clips without a transcript."""
     finetuning: FinetuningConfig = field(MISSING, phase="training", describes=False)
     knowledge: KnowledgeConfig = field(MISSING, phase="model")
     evaluation: EvaluationConfig = field(MISSING, describes=False)

@@ -157,11 +157,7 @@ def check_training(
     A model may be evaluated again on a split of the same dataset. `contents` is what is known of the files of `parts`.
     """
     for model in models:
-        foreign = [
-            name
-            for name, config in cfg.datasets.items()
-            if not any(same_source(trained, theirs, name, config) for trained, theirs in model.datasets.items())
-        ]
+        foreign = _foreign(cfg, model)
         if model.unknown and foreign and contents is None:
             sentence = (
                 f"whether {' and '.join(foreign)} has clips that {model.key} was trained on is not known:"
@@ -181,6 +177,23 @@ def check_training(
                 _note_source(trained, name, (model.readers[trained], cfg.datasets[name].reader))
             for sentence in _same_texts(parts, model, foreign):
                 LOG.info(sentence)
+
+
+def _foreign(cfg: Config, model: Trained) -> list[str]:
+    """The datasets of a run that a model does not have as they are here."""
+    return [
+        name
+        for name, config in cfg.datasets.items()
+        if not any(same_source(trained, theirs, name, config) for trained, theirs in model.datasets.items())
+    ]
+
+
+def note_same_texts(cfg: Config, parts: Sequence[Part], models: Sequence[Trained]) -> None:
+    """Says which transcripts are those of training clips, once recognised ones are there; `check_training` has seen
+    those of the datasets."""
+    for model in models:
+        for sentence in _same_texts(parts, model, _foreign(cfg, model)):
+            LOG.info(sentence)
 
 
 def _check_part(cfg: Config, part: Part, model: Trained, trained: str, contents: Contents | None) -> None:

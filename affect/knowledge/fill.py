@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from affect.config import DESCRIPTIONS, Config, DataError, Source
 from affect.config.logs import LOG
@@ -129,18 +130,24 @@ def fill(
             by_gap.setdefault(tuple(gaps[record.id]), []).append(record)
     started = time.monotonic()
     with Writer(folder) as writer:
-        _note_generator(folder, describer.fingerprint, source, cfg)
+        note_generator(folder, describer.fingerprint, source.value, {"knowledge": asdict(cfg.knowledge)})
         for gap, with_gap in by_gap.items():
             partial = describer if set(gap) == set(describer.modalities) else loaded(cfg, source, parts, gap)
             assert partial.fingerprint == describer.fingerprint, "a fingerprint depends on knowledge.modalities"
-            _describe(partial, with_gap, hashes, writer, filled, progress or (lambda made, failed: None))
-    filled.seconds = time.monotonic() - started
-    if filled.failures:
-        filled.listed = _list_failures(folder / "_failures" / f"{writer.name}.csv", filled)
+            describe(partial, with_gap, hashes, writer, filled, progress or (lambda made, failed: None))
+    finish(filled, writer, started)
     return filled
 
 
-def _describe(
+def finish(filled: Filled, writer: Writer, started: float) -> None:
+    """Completes `filled` once everything is described; `started` is of time.monotonic(). Raises DataError where the
+    list of failures cannot be written."""
+    filled.seconds = time.monotonic() - started
+    if filled.failures:
+        filled.listed = _list_failures(writer.folder / "_failures" / f"{writer.name}.csv", filled)
+
+
+def describe(
     describer: Describer,
     records: Sequence[Record],
     hashes: Mapping[str, str],
@@ -148,6 +155,7 @@ def _describe(
     filled: Filled,
     progress: Progress,
 ) -> None:
+    """Writes what `describer` says of each record, and counts it in `filled` with what it could not say."""
     unanswered = {
         (record.id, name): describer.request(record, name) for record in records for name in describer.modalities
     }
@@ -170,16 +178,16 @@ def _describe(
     progress(0, len(unanswered))
 
 
-def _note_generator(folder: Path, fingerprint: str, source: Source, cfg: Config) -> None:
+def note_generator(folder: Path, fingerprint: str, source: str, settings: Mapping[str, Any]) -> None:
     """Writes the settings behind a fingerprint into the store, once."""
     path = folder / "_generators" / f"{hashlib.sha256(fingerprint.encode()).hexdigest()[:32]}.json"
     if path.exists():
         return
     note = {
         "fingerprint": fingerprint,
-        "source": source.value,
+        "source": source,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "knowledge": asdict(cfg.knowledge),
+        **settings,
         "environment": environment("knowledge"),
     }
     try:

@@ -20,6 +20,9 @@ from affect.data import Record
 MODALITIES = ("audio", "video", "audio_video")
 """What a description can describe."""
 
+TRANSCRIPT = "transcript"
+"""What the store calls the text of a speech recogniser (transcripts.py), in the place of a modality."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
@@ -30,7 +33,7 @@ class Description:
     sha256: str
     """Content hash of the clip: the file's bytes, start and end (store.clip_hash)."""
     modality: str
-    """One of MODALITIES."""
+    """One of MODALITIES, or TRANSCRIPT."""
     generator: str
     """Fingerprint of the source."""
     text: str

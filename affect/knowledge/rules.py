@@ -3,10 +3,41 @@
 import re
 from collections.abc import Iterator
 
-from affect.config import DESCRIPTIONS, BaselineConfig, Config, Control, ServerConfig, Source, endpoint, near
+from affect.config import (
+    DESCRIPTIONS,
+    BaselineConfig,
+    Config,
+    Control,
+    ServerConfig,
+    Source,
+    Transcribe,
+    endpoint,
+    near,
+)
 from affect.config.model import spell
 from affect.data import SPLITS
 from affect.knowledge.sources import cue_words
+
+
+def transcription_conflicts(cfg: Config, program: str) -> Iterator[str]:
+    """A sentence for each broken rule about recognised transcripts."""
+    for split in cfg.transcription.splits:
+        if split not in SPLITS:
+            yield f"transcription.splits has '{split}'{near(split, SPLITS)} Splits: {', '.join(SPLITS)}"
+    for name, dataset in cfg.datasets.items():
+        if "a" in dataset.modalities:
+            continue
+        if program == "transcribe":
+            yield (
+                f"affect transcribe needs the sound of clips, but dataset={name} has only {spell(dataset.modalities)}:"
+                f" choose another dataset, or set datasets.{name}.modalities if it has sound"
+            )
+        elif dataset.transcribe is Transcribe.all:
+            yield (
+                f"datasets.{name}.transcribe=all needs the sound of clips, but dataset={name} has only"
+                f" {spell(dataset.modalities)}: set datasets.{name}.transcribe=none, or datasets.{name}.modalities if"
+                " it has sound"
+            )
 
 
 def knowledge_conflicts(cfg: Config, program: str) -> Iterator[str]:

@@ -1,4 +1,5 @@
-"""The store of descriptions: a folder of Parquet shards with one row for each clip, modality and generator.
+"""The store of descriptions and transcripts: a folder of Parquet shards with one row for each clip, modality and
+generator.
 
     <store>/<host>-<pid>-<random>-<number>.parquet   a shard, never changed once it has this name
     <store>/.<host>-<pid>-<random>-<number>.tmp      a shard being written, or left by a process that was killed
@@ -35,7 +36,7 @@ import pyarrow as pa
 from pyarrow import dataset, parquet
 
 from affect.config import Config, DataError
-from affect.knowledge.protocol import MODALITIES, Description
+from affect.knowledge.protocol import MODALITIES, TRANSCRIPT, Description
 
 SCHEMA = pa.schema(
     [
@@ -90,9 +91,9 @@ def problem_with(description: Description) -> str | None:
     Control characters and a model's special tokens can be stored: the encoder that puts a text into a prompt makes them
     harmless (models/chat.py).
     """
-    if description.modality not in MODALITIES:
+    if description.modality not in (*MODALITIES, TRANSCRIPT):
         return f"'{description.modality}' is not one of {', '.join(MODALITIES)}: correct the source"
-    if not description.text.strip():
+    if not description.text.strip() and description.modality != TRANSCRIPT:  # where nothing is said
         return "the description is empty: look at the clip, or change the instruction"
     try:
         description.text.encode()
@@ -379,4 +380,18 @@ def look_up(
     found.other_request -= found.descriptions.keys()
     found.no_request -= found.descriptions.keys() | found.other_request
     found.changed -= found.descriptions.keys() | found.other_request | found.no_request
+    return found
+
+
+def by_content(
+    folder: Path, generator: str, modality: str, hashes: Collection[str]
+) -> dict[tuple[str, str], Description]:
+    """What a generator has said of clips with these content hashes, by content hash and request, whatever the records
+    were called. Raises DataError as `read` does."""
+    wanted = dataset.field("generator") == generator
+    wanted &= (dataset.field("modality") == modality) & dataset.field("sha256").isin(list(hashes))
+    found: dict[tuple[str, str], Description] = {}
+    for row in rows(folder, wanted):
+        key = row.sha256, row.request
+        found[key] = min(found.get(key, row), row, key=precedence)
     return found

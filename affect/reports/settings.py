@@ -29,6 +29,9 @@ NAMES = {f"{group}.": f"{group}.name" for group in _GROUPS if f"{group}.name" in
 CONTROL = "knowledge.control"
 """Key of the control. Readers take descriptions to be of the clip; where they are not, no other key may hide it."""
 
+RECOGNISER = "transcription.model"
+"""Key of the speech recogniser that made the transcripts."""
+
 # What of these has an effect is told by the keys that `_shown` gives in their place.
 RAW = ("prompting.descriptions", "prompting.descriptions_without_media", CONTROL, "knowledge.control_split")
 
@@ -185,6 +188,11 @@ def settings(run: Run, task: str) -> dict[str, str]:
         result[key] = value
     if result.get("intervention") == "none":
         del result["intervention"]  # as in a run that was made before there were any
+    recogniser = (run.summary.metrics or {}).get("transcribed", {}).get(dataset)
+    if recogniser is None:  # no transcript of these clips was recognised, whatever the configuration would have allowed
+        result = {key: value for key, value in result.items() if not _transcribes(key)}
+    else:
+        result[RECOGNISER] = recogniser  # with the hash of its weights, since a name may stand for several
     result |= shown
     result["model.name"] = run.summary.model
     if run.training is not None:
@@ -193,6 +201,11 @@ def settings(run: Run, task: str) -> dict[str, str]:
         if run.training_lost:
             result["training.run"] = text(run.summary.config["run"])
     return result
+
+
+def _transcribes(key: str) -> bool:
+    """Whether a key says which transcripts are recognised, and by whom."""
+    return key.startswith("transcription.") or (key.startswith("datasets.") and key.endswith(".transcribe"))
 
 
 def describes(config: Mapping[str, Any]) -> list[str]:
@@ -227,7 +240,7 @@ def _trained(config: Mapping[str, Any]) -> dict[str, str]:
                 continue
             if rest[1:] == ["subset", "test"]:
                 continue
-        if key == "evaluation.split":
+        if key == "evaluation.split" or (key.endswith(".transcribe") and value == "none"):
             continue
         result[key if learns(key) else f"training.{key}"] = value
     return result

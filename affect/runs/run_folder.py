@@ -15,6 +15,7 @@ A folder explains itself:
     predictions.jsonl  one prediction a line; every number can be computed again from it
     content_free.json  with evaluation.calibration=contextual, the answers to prompts without content
     metrics.json       the results, with the number of rows behind each
+    transcripts.json   if a speech recogniser made transcripts: which one, and of how many clips
     knowledge.json     if prompts show descriptions: who generated them, and their cost
     leak.json          likewise: what they reveal about the label
 """
@@ -68,7 +69,7 @@ LIBRARIES = (
 
 OUTPUTS = (
     *("metrics.json", "predictions.jsonl", "data.json", "exclusions.csv", "priors.json", "content_free.json"),
-    *("knowledge.json", "leak.json", "log/metrics.csv", "log/run.log"),
+    *("transcripts.json", "knowledge.json", "leak.json", "log/metrics.csv", "log/run.log"),
 )
 """Outputs of a run beside config.yaml, environment.json, status.json and checkpoints."""
 

@@ -236,6 +236,9 @@ def _fit(
     _train_mode(modules, True)
     if hasattr(encode, "calibrate") and not train.frozen:
         encode.calibrate(_moved(batch.clips, device) for batch in train.batches(range(count)))
+    if getattr(project, "standardised", False):
+        with torch.no_grad():
+            project.calibrate(train.states(batch) for batch in train.batches(range(count)))
     sharpness = torch.nn.Parameter(torch.tensor(SHARPNESS, device=device))
     optimizer = torch.optim.AdamW(
         [{"params": parameters, "weight_decay": 0.1}, {"params": [sharpness], "weight_decay": 0.0}],

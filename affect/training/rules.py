@@ -82,6 +82,11 @@ def method_conflicts(cfg: Config) -> Iterator[str]:
             "finetuning.freeze_aligned=true leaves new towers as alignment has made them, but"
             " finetuning.alignment_epochs=0 leaves them random: set one of them to its default (false, 8)"
         )
+    if isinstance(cfg.model, ComposedConfig) and cfg.model.standardise_states and not finetuning.alignment_epochs:
+        yield (
+            "model.standardise_states=true measures the states when alignment begins, and finetuning.alignment_epochs=0"
+            " leaves it out: set alignment_epochs, or leave standardise_states out"
+        )
     if finetuning.four_bit and finetuning.language is Tower.full:
         yield (
             "finetuning.four_bit=true keeps frozen weights in 4 bits, but finetuning.language=full trains them all: set"

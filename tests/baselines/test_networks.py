@@ -163,7 +163,7 @@ def test_parameters_of_the_published_settings() -> None:
 @pytest.mark.parametrize(
     ("config", "widths", "expected"),
     [
-        # Sahay et al. 2020 for the defaults of the public code.
+        # The defaults of the public code.
         (MultConfig(hidden=30, heads=5, layers=5, audio_kernel=1, video_kernel=1), (300, 5, 20), 1_071_211),
         (MultConfig(hidden=30, heads=5, layers=5, audio_kernel=1, video_kernel=1), (300, 74, 35), 1_073_731),
         # Tsai et al. 2019, Table 5, CMU-MOSI.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_models import tiny_manifest, tiny_words
+from tiny_models import tiny_manifest, tiny_recogniser, tiny_words
 
 from affect.cli import commands
 from affect.data.demo_corpus.generate import Settings, generate
@@ -100,6 +100,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(table, root / "clips.csv")
     rows = [line.split(",") for line in table.read_text().splitlines() if ",test," in line]
     (root / "unlabelled.csv").write_text("clip,text\n" + "".join(f"{row[0]},{row[1]}\n" for row in rows))
+    (root / "recordings.csv").write_text("clip\n" + "".join(f"{row[0]}\n" for row in rows))
+    tiny_recogniser(root / "whisper")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         start(shlex.split("train.py dataset=manifest datasets.manifest.root=clips.csv"), root, patch)
@@ -125,7 +127,8 @@ def shrink(words: list[str], root: Path) -> list[str]:
         return words
     words = [f"data_root={root / 'data'}" if word.startswith("data_root=") else word for word in words]
     if "run" in keys:
-        return [*words, "trainer.progress=false", f"cache_root={root / 'cache'}"]
+        recogniser = f"transcription.model={root / 'whisper'}"
+        return [*words, recogniser, "trainer.progress=false", f"cache_root={root / 'cache'}"]
     assert "model" not in keys, "name a model of the tiny ones' family here, or give the command dry_run=true"
     extra = ["trainer=smoke", *tiny_words(root), f"cache_root={root / 'cache'}"]
     if not keys & {"dataset", "experiment"} or set(words) & {"dataset=demo", "experiment=demo", "experiment=cues"}:
@@ -145,7 +148,9 @@ def prepared(name: str, words: list[str], root: Path) -> list[str]:
         return words
     if name == "knowledge" and words[0] in ("ls", "show"):
         return [*words, "--store", str(root / "cache" / "knowledge")]
-    if name in ("doctor", "score"):
+    if name in ("doctor", "score", "transcribe"):
+        small = [f"transcription.model={root / 'whisper'}"] if name == "transcribe" else []
+        words = [*words, *small]
         places = (f"data_root={root / 'data'}", f"cache_root={root / 'cache'}")
         return [*(word for word in words if not word.startswith("data_root=")), *places]
     return shrink(words, root)
@@ -194,6 +199,9 @@ def test_a_command_of_the_readme_works(
     elif words[0] == "knowledge":
         kinds = {"ls": "12 audio", "show": "audio, by cues-"}
         assert kinds.get(words[1], "24 descriptions were in the store, 0 made") in said and not made
+    elif words[0] == "transcribe":
+        rate = "word error rate against its own transcripts" in said
+        assert " 0 failed\nby whisper-" in said and rate == ("dataset=ravdess" in words) and not made
     elif words[0] == "export":
         assert "written: its README.md says how it is loaded" in said and not made
     elif words[0] == "report":
@@ -210,7 +218,11 @@ def test_a_command_of_the_readme_works(
         points = math.prod(len(word.split("=")[1].split(",")) for word in words if "=" in word) if "-m" in words else 1
         sweep = {"sweep=modalities": 2, "sweep=knowledge_grid": 3}
         points = next((count for word, count in sweep.items() if word in words), points)
-        results = "clips without labels are predicted" if words[-1].endswith("unlabelled.csv") else "Results"
+        results = (
+            "clips without labels are predicted"
+            if words[-1].endswith(("unlabelled.csv", "recordings.csv"))
+            else "Results"
+        )
         assert len(made) == points and results in said
         for folder in made:
             numbers = run_folder.read(folder).metrics

@@ -39,6 +39,7 @@ OF_TASKS = ("name", "kind", "labels", "low", "high", "step", "headline", "dialec
 OF_DATASETS = (
     *("reader", "root", "language", "tasks", "options", "subset.train", "subset.val", "subset.test", "fraction"),
     *("subset_seed", "exclude_overlap_with", "audio_track", "on_bad_rows", "cross_split_duplicates"),
+    "transcribe",
     *(f"task_definitions.*.{key}" for key in OF_TASKS),
 )
 OF_PROMPTING = (
@@ -78,6 +79,7 @@ OF_KNOWLEDGE = (
         "control_split",
         "file_path",
         "cues_reference",
+        "cues_form",
         "cues_audio",
         "cues_video",
     ),
@@ -109,6 +111,7 @@ MAY_CHANGE_NUMBERS = {
         *(f"datasets.*.{key}" for key in OF_DATASETS),
     ),
     *(f"features.{key}" for key in OF_FEATURES),
+    *(f"transcription.{key}" for key in ("model", "revision", "language", "max_seconds")),
     *(f"prompting.{key}" for key in OF_PROMPTING),
     *(f"finetuning.{key}" for key in OF_FINETUNING),
     *(f"knowledge.{key}" for key in OF_KNOWLEDGE),
@@ -150,6 +153,7 @@ SERVERS = {
 CHECKS = {
     *("allow_unknown_overlap", "datasets.*.modalities", "datasets.*.speaker_independent", "model.modalities"),
     *("knowledge.modalities", "knowledge.make", "knowledge.splits", "knowledge.shard"),
+    "transcription.splits",
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affect.config import Config, ConfigError, DataError, Kind, Task
+from affect.config import Config, ConfigError, CuesForm, DataError, Kind, Task
 from affect.data import clips, loading
 from affect.data import part as splits
 from affect.data.cues import acoustic, visual
@@ -213,6 +213,7 @@ def test_every_language_has_words_for_every_cue():
         for language in cue_words.STOP:
             words = cue_words.phrases(modality, language)
             assert tuple(words) == measured
+            assert len(set(cue_words.names(modality, language))) == len(measured)
             for cue, phrases in words.items():
                 assert len(set(phrases)) == (3 if cue == "cuts" else cue_words.LEVELS), (language, cue)
             said = [phrase for phrases in words.values() for phrase in phrases]
@@ -227,6 +228,12 @@ def test_no_phrase_names_a_label_or_a_synonym():
     tables = [cue_words.phrases(modality, language) for modality in ("audio", "video") for language in languages]
     said = [phrase for table in tables for phrases in table.values() for phrase in phrases]
     said += [phrase for language in languages for phrase in cue_words.nothing(language).values()]
+    said += [
+        name
+        for modality in ("audio", "video")
+        for language in languages
+        for name in cue_words.names(modality, language)
+    ]
     assert len(said) > 100 and sum(map(len, labels.values())) > 300
     for vocabulary in (Vocabulary(words=labels), intensity):
         assert [(phrase, found) for phrase in said if (found := namings(phrase, vocabulary))] == []
@@ -329,6 +336,16 @@ def test_words_are_relative_to_the_training_split(make):
     assert texts["ben0"] == "Very low pitch, no pauses." and texts["anna11"] == "Very high pitch, no pauses."
     assert {texts[f"dora{i}"] for i in range(10)} == {"Very high pitch, no pauses."}
     assert texts["emil0"] == "Very low pitch, no pauses."
+
+
+def test_cues_are_told_as_levels_where_asked_for_and_are_other_descriptions(make):
+    chosen = "knowledge.cues_audio=[pitch,pauses]"
+    texts = told(*make(chosen, "knowledge.cues_form=levels"))
+    assert (texts["ben0"], texts["anna11"]) == ("Pitch 1/5, pauses 0/5.", "Pitch 5/5, pauses 0/5.")
+    chinese = told(*make(chosen, "knowledge.cues_form=levels", *CHINESE))
+    assert chinese["ben0"] == "音高 1/5、停顿 0/5。"
+    fingerprints = {load(*make(chosen, f"knowledge.cues_form={form.value}")).fingerprint for form in CuesForm}
+    assert len(fingerprints) == 2
 
 
 def test_words_relative_to_the_speaker_look_at_the_speakers_clips_alone(make, capsys):

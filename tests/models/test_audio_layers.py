@@ -25,6 +25,7 @@ from affect import models
 from affect.config import Attention, ComposedConfig, ConfigError, FinetuningConfig, Tower
 from affect.data import loading
 from affect.models import Conversation, adapters, collate, encoder_cache, sampling
+from affect.models.composed import projectors
 from affect.models.composed.towers import segment_means
 from affect.prompting import examples
 from affect.training import usable_clips
@@ -198,3 +199,25 @@ def test_the_cache_holds_what_each_choice_needs(folder: Path, tmp_path: Path, co
         with torch.no_grad():
             torch.testing.assert_close(model.soft_tokens(with_cache), model.soft_tokens(without))
     assert len(identities) == 3
+
+
+@pytest.mark.parametrize("num_layers", [None, 4])
+def test_states_are_standardised_over_the_training_clips(num_layers: int | None) -> None:
+    shape = (5, 3, 8) if num_layers is None else (5, num_layers, 3, 8)
+    batches = [torch.randn(shape) * torch.linspace(0.1, 9, 8) + torch.arange(8.0) for _ in range(3)]
+    torch.manual_seed(0)
+    projector = projectors.Projector(8, 6, 1.0, None, num_layers, standardised=True)
+    plain = projectors.Projector(8, 6, 1.0, None, num_layers)
+    plain.load_state_dict(projector.state_dict(), strict=False)
+    projector.calibrate(batches)
+    states = torch.cat(batches)
+    axes = (0, -2)
+    expected = (states - states.mean(axes, keepdim=True)) / states.std(axes, keepdim=True)
+    torch.testing.assert_close(projector(states), plain(expected))
+    assert "mean" in projector.state_dict() and "mean" not in plain.state_dict()
+
+
+def test_states_cannot_be_standardised_without_alignment(folder: Path, configure) -> None:
+    words = (*tiny_words(folder), "modalities=ta", "dataset=demo", "model.standardise_states=true")
+    with pytest.raises(ConfigError, match=r"standardise_states=true measures the states when alignment begins, and"):
+        configure(*words, "finetuning.alignment_epochs=0")

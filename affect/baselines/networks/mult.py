@@ -44,10 +44,10 @@ class MulT(nn.Module):
     clip's own. At full length the formulas are the same. Features that are `hidden` wide have a convolution too, which
     the public code leaves out. Keys and values share one dropout of their positions.
 
-    Parameters: the paper states no number. With the public code's defaults (d 30, 5 layers, kernels 1) and CMU-MOSI's
-    300, 5, 20 numbers a step, Sahay et al. (arXiv 2007.02038) count 1,071,211, with CMU-MOSEI's 300, 74, 35 1,073,731;
-    so it is here, the output layer of one intensity included. The paper's Table 5 for CMU-MOSI (d 40, 4 layers, kernels
-    1, 3, 3) with 300, 74, 35 comes to 1,549,321.
+    Parameters, the output layer of one intensity included: the paper states no number. The public code's defaults (d
+    30, 5 layers, kernels 1) come to 1,071,211 with CMU-MOSI's 300, 5, 20 numbers a step, as users of that code count
+    too, and to 1,073,731 with CMU-MOSEI's 300, 74, 35. The paper's Table 5 for CMU-MOSI (d 40, 4 layers, kernels 1, 3,
+    3) comes to 1,549,321 with 300, 74, 35.
     """
 
     def __init__(self, widths: Mapping[str, int], config: MultConfig) -> None:

@@ -151,7 +151,8 @@ def texts(by_split: Records, config: DatasetConfig, published: Collection[bytes]
             Severity.warning,
             [record for record in records if not record.text.strip()],
             "the transcript is empty",
-            "transcribe these clips, or take them out of the table; with modalities=t they say nothing",
+            "transcribe these clips, or let a speech recogniser do so (datasets.X.transcribe=missing); with"
+            " modalities=t they say nothing",
         )
     if missing := [record for record in records if is_written_for_nothing(record.text)]:
         yield from about(

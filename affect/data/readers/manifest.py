@@ -6,9 +6,10 @@ The root is the table itself; relative paths in it start at its folder:
     clips/a.mp4,What a day,happy,train,anna
     clips/b.wav,,sad,test,ben
 
-Needed are `clip` and `text`, and for training `label` and `split`. Without a column `split` all rows are test rows:
-what somebody has who wants predictions. The columns `speaker`, `group`, `id`, `start` and `end` are used where they
-exist. Other names are given as options, and the licence is yours to know.
+Needed is `clip`, and for training `label` and `split`. Without a column `split` all rows are test rows: what somebody
+has who wants predictions. The columns `text`, `speaker`, `group`, `id`, `start` and `end` are used where they exist. A
+clip without a text has no transcript, and a speech recogniser writes it down (datasets.X.transcribe). Other names are
+given as options, and the licence is yours to know.
 
 A cell without a label is left empty: the clip is then predicted and not scored. What pandas and spreadsheets write
 instead (nan, None, NULL, <NA>, #N/A) is refused where it is not a declared label. 1, 1.0 and 01 are one label. Of a
@@ -52,21 +53,25 @@ def records(
 ) -> Iterator[Record]:
     """One record per row, in the order of the table. All options but the last are names of columns.
 
-    `text`: None where there are no transcripts. `split_column`: train, val (valid, dev, validation) or test, in any
-    case. `labels`: the tasks, each in the column of its name, or task: column; None is the task `label`. An empty cell
-    is a row without that label. `speaker`, `group`, `id`, `start`, `end` (seconds): None is the column of that name if
-    there is one. Without ids the row number is the id; without groups the speaker is the group, then the clip's path
-    from the table's folder, which does not depend on how the root is given.
+    `text`: where there is no column of that name, no clip has a transcript; None ignores it. `split_column`: train, val
+    (valid, dev, validation) or test, in any case. `labels`: the tasks, each in the column of its name, or task: column;
+    None is the task `label`. An empty cell is a row without that label. `speaker`, `group`, `id`, `start`, `end`
+    (seconds): None is the column of that name if there is one. Without ids the row number is the id; without groups the
+    speaker is the group, then the clip's path from the table's folder, which does not depend on how the root is given.
     An empty `clip` is a record without media. `require_clips`: False allows clips that are not there, for work with
     text alone. White space around cells is removed, but for the text. Raises DataError for the table, and SplitErrors
     for splits without rows.
     """
     label_columns = _label_columns(labels)
     optional = {"speaker": speaker, "group": group, "id": id, "start": start, "end": end}
-    required = [name for name in (text, *optional.values()) if name is not None]
+    required = [name for name in (text if text != "text" else None, *optional.values()) if name is not None]
     problems = Problems()
     rows = read_table(root, [*required, clip] if require_clips else required, problems, lists=label_columns.values())
     columns = list(rows[0].cells)
+    if text is not None and text not in columns:
+        if near(text, columns):  # a slip in the column's name would have all clips transcribed
+            require_columns(root, columns, [text])
+        text = None
     column_of = {key: name or key for key, name in optional.items() if name is not None or key in columns}
     has_splits = _check_split_column(root, columns, split_column)
     # A table without splits is for prediction and may lack `label`, but not because the column's name is misspelt.

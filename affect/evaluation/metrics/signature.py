@@ -19,13 +19,15 @@ def signature(
     version: str,
     media: str | None = None,
     intervention: str | None = None,
+    transcripts: str | None = None,
 ) -> str:
     """One line without spaces.
 
     `metric` is a plain name or dialect.metric. Of rows: `counted` by the metric under the policy, `expected` by the
     annotations of the split, `used` by the run (predicted), `scored` (with a gold label), `unreadable` among these.
     `media` is how clips were given to the model, a value of `affect.config.Media`; None where it was given none, or
-    where that is not known. `intervention` is what was changed in the clips; None where nothing was.
+    where that is not known. `intervention` is what was changed in the clips; None where nothing was. `transcripts` is
+    the speech recogniser that made those of the clips; None where they are the dataset's own.
 
     >>> signature("mmsa_mosi.non0_acc2", counted=656, expected=686, used=686, scored=686, unreadable=3, policy="strict",
     ...           readout="generate", reader="lenient", version="0.1")
@@ -41,6 +43,7 @@ def signature(
         "reader": reader,
         **({} if media is None else {"media": media}),
         **({} if intervention is None else {"intervention": intervention}),
+        **({} if transcripts is None else {"transcripts": transcripts}),
         "affect": version,
     }
     return "|".join([metric, *(f"{key}:{value}" for key, value in parts.items())])
@@ -54,6 +57,7 @@ def signatures(
     version: str,
     media: str | None = None,
     intervention: str | None = None,
+    transcripts: str | None = None,
 ) -> dict[str, Any]:
     """The signatures of all numbers in a result of `metrics.compute`, where the numbers themselves stand: by policy and
     metric under `policies`, and by metric under `exact` and `lenient`, dialects included."""
@@ -74,6 +78,7 @@ def signatures(
                 version=version,
                 media=media,
                 intervention=intervention,
+                transcripts=transcripts,
             )
             for metric, counted in numbers["counted"][policy].items()
         }

@@ -20,6 +20,7 @@ def summarise(
     expected: Mapping[str, int] | None = None,
     media: str | None = None,
     intervention: str | None = None,
+    transcribed: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The result of `metrics.compute` for every task of every dataset under `tasks`, as `meld.emotion`, each with its
     `headline` metric's name and `value` (of evaluation.reader; None where nothing is labelled or it is undefined), and
@@ -28,7 +29,8 @@ def summarise(
 
     `expected` is the number of rows in the annotations of the split by dataset, for the signatures; without it they
     name the number of predictions. `media` is how the clips were given to the model and
-    `intervention` what was changed in them, for them too."""
+    `intervention` what was changed in them, for them too; so is `transcribed`, the recogniser of each dataset that has
+    transcripts by one, which is also kept under that name."""
     tasks: dict[str, Any] = {}
     headlines = []
     for name, dataset in datasets.items():
@@ -43,6 +45,7 @@ def summarise(
                 version=__version__,
                 media=media,
                 intervention=intervention,
+                transcripts=(transcribed or {}).get(name),
             )
             scored = numbers["n_scored"] > 0
             if scored:
@@ -54,6 +57,7 @@ def summarise(
         "aggregate": evaluation.selection.value,
         "selection": aggregate(headlines, evaluation.selection.value) if headlines else None,
         "combined": combined(predictions, datasets, evaluation.reader.value),
+        **({"transcribed": dict(transcribed)} if transcribed else {}),
         "tasks": tasks,
     }
 

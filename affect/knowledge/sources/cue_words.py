@@ -76,6 +76,29 @@ def level_of_count(cue: str, value: float) -> int:
     return sum(value > bound for bound in SHARES[cue])
 
 
+@cache
+def names(modality: str, language: str) -> Sequence[str]:
+    """What the cues of a modality are called, in the order in which they are told."""
+    return _table()["names"][language][modality].split(" | ")
+
+
+def tell_levels(modality: str, language: str, levels: Mapping[str, int | None], cues: Sequence[str]) -> str:
+    """The description of a clip by names and levels from 1; a cue that was not measured has 0. Arguments as of `tell`.
+
+    >>> levels = dict.fromkeys(phrases("audio", "en"), 4) | {"pauses": None, "loudness": 1}
+    >>> tell_levels("audio", "en", levels, ["pitch", "loudness", "pauses"])
+    'Pitch 5/5, loudness 2/5, pauses 0/5.'
+    """
+    if modality == "audio" and levels["loudness"] is None:
+        return SILENCE[language].capitalize() + STOP[language]
+    told = [
+        f"{name} {0 if levels[cue] is None else levels[cue] + 1}/{len(of_cue)}"
+        for name, (cue, of_cue) in zip(names(modality, language), phrases(modality, language).items(), strict=True)
+        if cue in cues
+    ]
+    return COMMA[language].join(told).capitalize() + STOP[language]
+
+
 def tell(modality: str, language: str, levels: Mapping[str, int | None], cues: Sequence[str]) -> str:
     """The description of a clip. levels: index of the phrase of every cue of the modality, None where nothing was
     measured. cues: those to be told.

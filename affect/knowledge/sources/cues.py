@@ -28,7 +28,7 @@ import av
 import cv2
 import numpy as np
 
-from affect.config import Config, ConfigError, CuesReference, DataError
+from affect.config import Config, ConfigError, CuesForm, CuesReference, DataError
 from affect.config.logs import LOG
 from affect.data import SPLITS, Record, loading
 from affect.data.annotations import Annotations
@@ -104,6 +104,8 @@ class Cues:
         self.cfg, self.knowledge, self.splits = cfg, cfg.knowledge, splits
         self.modalities = tuple(modality for modality in LETTERS if modality in self.knowledge.modalities)
         self.cache_root = Path(cfg.cache_root).expanduser()
+        in_phrases = self.knowledge.cues_form is CuesForm.phrases
+        self.tell = cue_words.tell if in_phrases else cue_words.tell_levels
         self.by_speaker = self.knowledge.cues_reference is CuesReference.speaker
         self.bounds: dict[tuple[str, Population], dict[str, list[float]]] = {}
         self.chosen = {
@@ -127,6 +129,8 @@ class Cues:
         }
         languages = {name: config.language for name, config in sorted(self.cfg.datasets.items())}
         hashed = [VERSION, NAMES, self.knowledge.cues_reference.value, self.chosen, languages, content]
+        if self.knowledge.cues_form is not CuesForm.phrases:  # which descriptions had before there was another form
+            hashed.append(self.knowledge.cues_form.value)
         digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
         return f"cues-{self.knowledge.cues_reference.value}-{digest[:16]}"
 
@@ -191,7 +195,7 @@ class Cues:
                     sha256=hashes[record.id],
                     modality=modality,
                     generator=self.fingerprint,
-                    text=cue_words.tell(modality, record.language, levels, self.chosen[modality]),
+                    text=self.tell(modality, record.language, levels, self.chosen[modality]),
                     tokens=None,
                     seconds=measured.seconds,
                     time=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -46,9 +46,9 @@ class Composed(Decoder):
                 queries = QFormer(encoder.width, num_tokens[part], config.qformer_layers, config.qformer_heads)
             self.add_module(name, encoder)
             num_layers = getattr(encoder, "num_layers", None)
-            self.add_module(
-                f"{part}_projector", Projector(encoder.width, embeddings.shape[1], scale, queries, num_layers)
-            )
+            standardised = config.standardise_states and getattr(config, name) != "conv"
+            projector = Projector(encoder.width, embeddings.shape[1], scale, queries, num_layers, standardised)
+            self.add_module(f"{part}_projector", projector)
             self.towers[name] = [name]
             self.towers.setdefault("projector", []).append(f"{part}_projector")
             new |= {"projector", name} if getattr(config, name) == "conv" else {"projector"}

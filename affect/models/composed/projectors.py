@@ -1,5 +1,7 @@
 """Projectors of composed models: an encoder's states in, soft tokens of the language model out."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -58,18 +60,36 @@ class Projector(nn.Module):
         scale: float,
         queries: QFormer | None = None,
         num_layers: int | None = None,
+        standardised: bool = False,
     ) -> None:
         """`queries` is applied to the states first, where it is given; with `num_layers` the states are those of as
-        many layers, which are added up before."""
+        many layers, which are added up before; with `standardised`, `calibrate` sets what is taken off and divided by
+        before all of that."""
         super().__init__()
+        self.standardised = standardised
+        if standardised:
+            shape = (1, width) if num_layers is None else (num_layers, 1, width)
+            self.register_buffer("mean", torch.zeros(shape))
+            self.register_buffer("scale", torch.ones(shape))
         self.layer_sum = None if num_layers is None else LayerSum(num_layers)
         self.queries = queries
         self.layers = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, target), nn.GELU(), nn.Linear(target, target))
         self.norm = nn.LayerNorm(target)
         nn.init.constant_(self.norm.weight, scale)
 
+    def calibrate(self, batches: Iterable[torch.Tensor]) -> None:
+        """Sets mean and scale of every channel, of every layer where there are several, from the training clips'
+        states[B, …, S, width]."""
+        if not self.standardised:
+            return
+        states = torch.cat([batch.float() for batch in batches])
+        self.mean.copy_(states.mean((0, -2), keepdim=True)[0])
+        self.scale.copy_(states.std((0, -2), keepdim=True)[0].clamp(min=1e-3))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.to(self.norm.weight.dtype)
+        if self.standardised:
+            x = (x - self.mean) / self.scale
         if self.layer_sum is not None:
             x = self.layer_sum(x)
         return self.norm(self.layers(x if self.queries is None else self.queries(x)))

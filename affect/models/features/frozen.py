@@ -1,5 +1,7 @@
 """A frozen pretrained encoder whose states are features."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,6 +22,20 @@ INPUTS = {
     "features.video": ("pixel_values",),
 }
 """What an encoder is given, in transformers' words, by the key of the configuration that names it."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps transformers from listing weights that features do not need, such as those of a pooler, and from asking to
+    train them. `complete_weights` refuses checkpoints that lack others."""
+    logging = transformers.utils.logging
+    logging.disable_progress_bar()  # it breaks up our own output
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 class Frozen:
@@ -66,9 +82,8 @@ class Frozen:
     def load(self) -> nn.Module:
         """The encoder on its device; for models with a decoder the encoder alone, for those of several modalities that
         of pictures or the language model. Raises ConfigError."""
-        transformers.utils.logging.disable_progress_bar()  # it breaks up our own output
         # A new model draws random weights before it is given its own.
-        with torch.random.fork_rng(devices=[]), refusals(self.key, self.name, self.wanted):
+        with quiet(), torch.random.fork_rng(devices=[]), refusals(self.key, self.name, self.wanted):
             model = complete_weights(
                 AutoModel,
                 self.key,
@@ -77,8 +92,9 @@ class Frozen:
                 dtype=torch.float32,
                 trust_remote_code=False,
             )
-        part = "vision_model" if self.key == "features.video" else "language_model"
-        encoder = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, part, model)
+        names = ("vision_model",) if self.key == "features.video" else ("language_model", "text_model")
+        parts = [getattr(model, name) for name in names if hasattr(model, name)]
+        encoder = model.get_encoder() if model.config.is_encoder_decoder else [*parts, model][0]
         if encoder.main_input_name not in INPUTS[self.key]:
             raise ConfigError(
                 f"{self.key}={self.name} is a model of the type {model.config.model_type}, which is given"

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import byte_level_tokenizer, tiny_composed_language
+from tiny_models import byte_level_tokenizer, tiny_clip, tiny_composed_language, tiny_whisper
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
@@ -136,6 +139,28 @@ def test_what_cannot_be_used_is_refused(folder: Path, cache: Path, tmp_path: Pat
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"features.text=.*empty has no weights"):
         made(tmp_path / "empty", cache)
+
+
+def test_a_model_of_sound_is_no_model_of_text(cache: Path, tmp_path: Path) -> None:
+    folder = tiny_whisper(tmp_path / "whisper")
+    PreTrainedTokenizerFast(tokenizer_object=byte_level_tokenizer([])).save_pretrained(folder)
+    refused = r"features.text=.* is a model of the type whisper, which is given input_features"
+    with pytest.raises(ConfigError, match=refused):
+        ConfigError, match=r"features.text=.* is a model of the type whisper, which is given input_features"
+    ):
+        made(folder, cache).of(["Hello."])
+
+
+def test_the_text_encoder_of_clip_is_used_alone(cache: Path, tmp_path: Path) -> None:
+    folder = tiny_clip(tmp_path / "clip")  # it has 16 words, and takes 8 at a time
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate("abcdefghijklmnop")}, unk_token="a"))
+    tokenizer.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=8).save_pretrained(folder)
+    states = made(folder, cache).of(["b c d"])[0]
+    with torch.no_grad():
+        text_model = AutoModel.from_pretrained(folder).eval().text_model
+        expected = text_model(input_ids=torch.tensor([[1, 2, 3]])).last_hidden_state[0]
+    torch.testing.assert_close(states, expected, atol=1e-5, rtol=0)
 
 
 def test_nothing_is_drawn(folder: Path, cache: Path) -> None:

@@ -1,6 +1,6 @@
 """What a method reads. Imports no torch."""
 
-from affect.config import MODALITIES, Config, FeatureKind, NetworkConfig, TfidfConfig, VectorsConfig
+from affect.config import MODALITIES, Config, FeatureKind, NetworkConfig, PriorConfig, VectorsConfig
 
 
 def reads_features(cfg: Config) -> bool:
@@ -16,7 +16,7 @@ def reads_feature_files(cfg: Config) -> bool:
 def in_words(cfg: Config) -> str:
     """What the method of a run reads, for messages."""
     if not reads_features(cfg):
-        return "transcripts" if isinstance(cfg.model, TfidfConfig) else "labels alone"
+        return "labels alone" if isinstance(cfg.model, PriorConfig) else "transcripts"
     features = cfg.features
     if features.kind is FeatureKind.mmsa:
         return f"features={features.name}, {features.file}"

@@ -34,6 +34,9 @@ def to_train(
     splits = dict.fromkeys(part.split for part in parts)
     examples = {split: without_prompts(parts, split, cfg, labelled_only=split == "train") for split in splits}
     learner = _learner(parts, cfg, source)
+    if is_first() and isinstance(cfg.model, NetworkConfig):
+        count = sum(parameter.numel() for parameter in learner.module.parameters())
+        LOG.info(f"model={cfg.model.name} has {count:,} parameters; all are trained from random weights")
     _warn_of_one_label(examples["train"])
     if isinstance(learner, NetworkLearner) and cfg.features.standardise and begin == checkpointing.START:
         learner.measure(examples["train"])
@@ -60,7 +63,7 @@ def to_evaluate(
 
 
 def _learner(parts: Sequence[Part], cfg: Config, source: ClipSource) -> Learner:
-    """An untrained learner; says what it reads, and how large it is."""
+    """An untrained learner; says what it reads."""
     found = features.prepare(parts, cfg, source)
     learner = build.learner(cfg, found)
     if is_first():
@@ -68,9 +71,6 @@ def _learner(parts: Sequence[Part], cfg: Config, source: ClipSource) -> Learner:
         LOG.info(
             f"model={cfg.model.name} reads {reads.in_words(cfg)}" + (f"; numbers a step: {widths}" if widths else "")
         )
-        if isinstance(cfg.model, NetworkConfig):
-            count = sum(parameter.numel() for parameter in learner.module.parameters())
-            LOG.info(f"model={cfg.model.name} has {count:,} parameters; all are trained from random weights")
     return learner
 
 

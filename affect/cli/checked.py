@@ -76,4 +76,5 @@ def words_without_effect(words: Sequence[str], cfg: Config) -> str | None:
         return None
     own = ", whose learning rate is model.learning_rate" if isinstance(cfg.model, NetworkConfig) else ""
     verb = "has" if len(found) == 1 else "have"
-    return f"{' and '.join(found)} {verb} no effect on model={cfg.model.name}{own}"
+    named = " and ".join([", ".join(found[:-1]), found[-1]] if found[1:] else found)
+    return f"{named} {verb} no effect on model={cfg.model.name}{own}"

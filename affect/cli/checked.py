@@ -1,10 +1,12 @@
 """The configuration of one job, with all that can be said against it before its data are read."""
 
+import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from affect.cli.validate import conflicts
 from affect.config import GROUPS, BaselineConfig, Config, ConfigError, Media, NetworkConfig, launch, text_for_null
@@ -61,8 +63,7 @@ def words_without_effect(words: Sequence[str], cfg: Config) -> str | None:
     method is no language model; None where there are none. A multirun over methods of both kinds may give them."""
     if not isinstance(cfg.model, BaselineConfig):
         return None
-    plain = OmegaConf.to_container(OmegaConf.structured(cfg), enum_to_str=True)
-    assert isinstance(plain, dict)
+    plain = json.loads(json.dumps(asdict(cfg)))  # choices become texts, as a run folder has them
     idle = unused(plain)
 
     def says_nothing(key: str) -> bool:

@@ -40,7 +40,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
         if dataset.transcribe is Transcribe.none:
             dataset.transcribe = Transcribe.all
         read = annotations.read(name, dataset)
-        splits = cfg.transcription.splits or [split for split in SPLITS if split not in read.refusals]
+        splits = cfg.transcription.splits or [split for split in SPLITS if split not in read.refusals] or SPLITS
         for split, (records, _) in read.splits(splits).items():
             records, _ = draw(dataset, split, records)
             wanted = [record for record in records if transcripts.made_for(record, cfg)]
@@ -53,6 +53,9 @@ def main(cfg: Config, job_folder: str | None) -> None:
                     print(f"{item.id}: {item.source}", file=sys.stderr)
                 parts.append(part)
     records = [record for part in parts for record in part.records]
+    if not records:
+        print("No clip lacks a transcript; datasets.X.transcribe=all has all of them transcribed.")
+        return
     recogniser = transcripts.Whisper(cfg)
     with Meter(cfg.trainer.progress, "transcripts", "transcribing") as meter:
         filled, rows = transcripts.transcribe(records, cfg, recogniser, begin=meter.begin, progress=meter.advance)

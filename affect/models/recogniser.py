@@ -5,9 +5,10 @@ of 30 s is decoded greedily in float32; longer clips are decoded window by windo
 tell where the next window begins (section 4.5 of the paper), by transformers' own generation.
 
 Whisper writes words for a window without speech too ("you", "Thank you."). A window therefore gives no text where its
-token for no speech has a probability above NO_SPEECH. OpenAI's program also asks for a mean log-probability of the
-words below -1, which whisper-base does not reach on digital silence (-0.45) and mains hum (-0.9), where the token for
-no speech has 0.93; in speech, RAVDESS's, it has 0.1 to 0.2.
+token for no speech has a probability above NO_SPEECH and the words a mean log-probability below LOG_PROBABILITY. The
+rule is OpenAI's, the second threshold is not: theirs is -1, which whisper-base does not fall below on digital silence
+(-0.45) and mains hum (-0.9). On RAVDESS's sentences the two are 0.1 to 0.2 and -0.05 to -0.08; with pauses between
+several sentences in a window, up to 0.6 and -0.2, so that the first threshold alone would lose speech.
 
 OpenAI's program decodes windows that repeat themselves again, at random temperatures. Here nothing is random, so that a
 clip has one transcript; `repeats` tells which ones these are.
@@ -35,10 +36,11 @@ DETECTED = "auto"
 """The language of clips whose language Whisper is to detect."""
 
 NO_SPEECH = 0.6
+LOG_PROBABILITY = -0.4
 COMPRESSION = 2.4
-"""The thresholds of OpenAI's `transcribe`."""
+"""The threshold of OpenAI's `transcribe`."""
 
-DECODING = {"beams": 1, "no_speech": NO_SPEECH, "dtype": "float32"}
+DECODING = {"beams": 1, "no_speech": NO_SPEECH, "log_probability": LOG_PROBABILITY, "dtype": "float32"}
 """What a transcript depends on beside the model, the language and the sound."""
 
 
@@ -129,18 +131,29 @@ class Recogniser:
         logits = self.model(encoder_outputs=BaseModelOutput(hidden), decoder_input_ids=start).logits[:, 0]
         # The token before that for no times, as in transformers.
         no_speech = logits.softmax(-1)[:, self.model.generation_config.no_timestamps_token_id - 1]
-        spoken = (no_speech <= NO_SPEECH).nonzero().flatten()
-        if len(spoken):
-            encoded = BaseModelOutput(hidden[spoken])
-            # One call: should Whisper write a time all the same, what follows it would be decoded once more, for which
-            # transformers needs the features.
-            ids = self.model.generate(
-                encoder_outputs=encoded,
-                return_timestamps=False,
-                force_unique_generate_call=True,
-                **self._told(language),
-            )
-            yield from zip(spoken.tolist(), ids.tolist(), strict=True)
+        surely = (no_speech <= NO_SPEECH).nonzero().flatten()
+        if len(surely):
+            ids = self._decoded(hidden[surely], language)
+            yield from zip(surely.tolist(), ids.tolist(), strict=True)
+        for place in (no_speech > NO_SPEECH).nonzero().flatten().tolist():
+            output = self._decoded(hidden[[place]], language, return_dict_in_generate=True, output_scores=True)
+            [ids] = output.sequences.tolist()
+            written = zip(output.scores, ids[len(ids) - len(output.scores) :], strict=True)
+            logarithms = [scores[0].log_softmax(-1)[token].item() for scores, token in written]
+            if sum(logarithms) / len(logarithms) >= LOG_PROBABILITY:
+                yield place, ids
+
+    def _decoded(self, hidden: torch.Tensor, language: str, **options: Any) -> Any:
+        """What transformers' generation gives for encoded windows."""
+        # One call: should Whisper write a time all the same, what follows it would be decoded once more, for which
+        # transformers needs the features.
+        return self.model.generate(
+            encoder_outputs=BaseModelOutput(hidden),
+            return_timestamps=False,
+            force_unique_generate_call=True,
+            **self._told(language),
+            **options,
+        )
 
     def _longer(self, waveforms: list[np.ndarray], language: str) -> Iterator[tuple[int, list[int]]]:
         """The tokens of each waveform, with its place."""
@@ -158,7 +171,7 @@ class Recogniser:
             condition_on_prev_tokens=False,
             temperature=0.0,
             no_speech_threshold=NO_SPEECH,
-            logprob_threshold=0.0,  # which every mean log-probability is below: NO_SPEECH alone decides
+            logprob_threshold=LOG_PROBABILITY,
             **self._told(language),
         )
         yield from enumerate(ids.tolist())

@@ -302,6 +302,23 @@ def test_two_seeds_that_differ_in_where_something_was_asked_are_one_row(trained,
     assert grouped(trained) == grouped(other)
 
 
+def test_runs_with_transcripts_of_other_recognisers_or_of_the_dataset_are_other_rows(trained):
+    asked = with_value(trained, "datasets.demo.transcribe", "missing")
+
+    def with_transcripts(**by):
+        summary = replace(asked.summary, metrics={**asked.summary.metrics, **({"transcribed": by} if by else {})})
+        return settings(replace(asked, summary=summary, training=None), "demo.emotion")
+
+    one, other = with_transcripts(demo="whisper-1a"), with_transcripts(demo="whisper-2b")
+    assert {key for key in one if one[key] != other[key]} == {"transcription.model"}
+    # Where no transcript was missing, the run is as one that could not ask for any.
+    untranscribed = replace(trained, training=None)
+    assert (
+        with_transcripts() == settings(untranscribed, "demo.emotion")
+        and "transcription.model" not in with_transcripts()
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "idle", "in_use"),
     [

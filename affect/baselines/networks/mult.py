@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class MulT(nn.Module):
     and MMSA's MULT):
         convolutions.text, .audio, .video    proj_l, proj_a, proj_v
         crossmodal                           the six trans_x_with_y, stacked: number g is target, source = pairs[g],
-                                             in the order l_with_a, l_with_v, a_with_l, a_with_v, v_with_l, v_with_a
+                                             in the order a_with_l, v_with_l, l_with_a, v_with_a, l_with_v, a_with_v
         memory                               trans_l_mem, trans_a_mem, trans_v_mem, stacked in this order
         project_in, project_out              proj1, proj2
         the task's output layer              out_layer
@@ -56,7 +57,7 @@ class MulT(nn.Module):
         self.modalities = in_order(widths)
         d, sources = config.hidden, max(1, len(self.modalities) - 1)
         assert d % config.heads == 0, "refused before"
-        self.pairs = [(m, s) for m in self.modalities for s in self.modalities if s != m]
+        self.pairs = [(m, s) for s in self.modalities for m in self.modalities if m != s]
         self.kernels = {"text": config.text_kernel, "audio": config.audio_kernel, "video": config.video_kernel}
         self.convolutions = nn.ModuleDict(
             {m: nn.Conv1d(widths[m], d, self.kernels[m], bias=False) for m in self.modalities}
@@ -255,13 +256,13 @@ class StackedLayer(nn.Module):
             for part in (queries, keys, values)
         )
         rates = self.attention_dropout[group] if self.training else [0.0] * count
-        parts, start = [], 0
-        for end in range(1, count + 1):
-            # Transformers side by side with the same dropout are one call.
-            if end == count or rates[end] != rates[start]:
-                rows = slice(start * batch, end * batch)
-                parts.append(attention(queries[rows], keys[rows], values[rows], mask[rows], rates[start]))
-                start = end
+        # Transformers side by side with the same dropout are one call.
+        runs = [(rate, batch * len(list(same))) for rate, same in groupby(rates)]
+        sizes = [rows for _, rows in runs]
+        parts = [
+            attention(*inputs, rate)
+            for (rate, _), *inputs in zip(runs, *(x.split(sizes) for x in (queries, keys, values, mask)), strict=True)
+        ]
         attended = torch.cat(parts) if len(parts) > 1 else parts[0]
         return self.attention_out(attended.transpose(1, 2).reshape(count, batch, steps, width), group)
 

@@ -146,8 +146,6 @@ def test_a_model_of_sound_is_no_model_of_text(cache: Path, tmp_path: Path) -> No
     PreTrainedTokenizerFast(tokenizer_object=byte_level_tokenizer([])).save_pretrained(folder)
     refused = r"features.text=.* is a model of the type whisper, which is given input_features"
     with pytest.raises(ConfigError, match=refused):
-        ConfigError, match=r"features.text=.* is a model of the type whisper, which is given input_features"
-    ):
         made(folder, cache).of(["Hello."])
 
 

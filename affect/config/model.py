@@ -85,6 +85,8 @@ class ComposedConfig(ModelConfig):
     """Which hidden states of a pretrained audio encoder are taken: last, a number of blocks from 0 (what the first is
     given), or weighted, a learnt sum over all of them (Yang et al., SUPERB, 2021, arXiv 2105.01051). What comes after a
     numbered one is neither kept nor computed."""
+    state_dropout: float = field(0.0, least=0, below=1)
+    """Dropout of the states of pretrained encoders before the projector, in alignment and fine-tuning."""
     standardise_states: bool = False
     """Give every channel of a pretrained encoder's states mean 0 and spread 1 over the training clips, before the
     projector; measured when alignment begins. In Whisper base's third layer the mean of a channel is eight times its

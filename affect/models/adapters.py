@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from affect.config import ConfigError, FinetuningConfig, LoraMethod, Tower, near
 from affect.models import reach, weights_cache
 from affect.models.base_sample import base_sample
+from affect.models.composed.projectors import StateDropout
 from affect.models.towers import HEAD, tower_of
 
 ADAPTER_MARK = "lora_"
@@ -372,6 +373,8 @@ def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
 def set_training_mode(model: nn.Module) -> None:
     """Sets training mode for trained towers and evaluation mode for frozen ones, whose dropout would only be noise.
 
+    Dropout of an encoder's states stays on, also before a frozen projector (see StateDropout).
+
     Batch normalisation beside adapters keeps its pretrained statistics as it keeps its weights: a checkpoint has the
     buffers of towers trained whole only.
     """
@@ -381,7 +384,8 @@ def set_training_mode(model: nn.Module) -> None:
     for prefix in (prefix for prefixes in model.towers.values() for prefix in prefixes):
         # Module by module, since a trained projector may lie inside a frozen tower.
         for name, part in model.get_submodule(prefix).named_modules(prefix=prefix):
-            part.training = tower_of(name, model.towers) in (whole if isinstance(part, _BatchNorm) else trained)
+            in_training = tower_of(name, model.towers) in (whole if isinstance(part, _BatchNorm) else trained)
+            part.training = in_training or isinstance(part, StateDropout)
 
 
 def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:

@@ -27,7 +27,17 @@ def names(schema: type) -> set[str]:
 OF_MODELS = (
     *("family", "precision", "attention", "max_seconds", "num_frames", "frame_size", "language", "audio", "vision"),
     *("audio_tokens", "video_tokens", "encoder_width", "projector", "qformer_steps", "qformer_layers", "qformer_heads"),
-    *("audio_layer", "trust_remote_code", "checkpoint", "revision", "served", "video", "media"),
+    *(
+        "audio_layer",
+        "standardise_states",
+        "state_dropout",
+        "trust_remote_code",
+        "checkpoint",
+        "revision",
+        "served",
+        "video",
+        "media",
+    ),
     # Every setting that a baseline adds is one of the method itself.
     *sorted({key for schema in BASELINES for key in names(schema)} - names(ModelConfig)),
 )

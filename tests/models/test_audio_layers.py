@@ -81,13 +81,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def load(folder: Path, audio: str, layer: str):
+def load(folder: Path, audio: str, layer: str, state_dropout: float = 0.0):
     config = ComposedConfig(
         name="tiny",
         modalities="ta",
         language=str(folder / "language"),
         audio=audio if audio == "conv" else str(folder / audio),
         audio_layer=layer,
+        state_dropout=state_dropout,
         audio_tokens=TOKENS,
         attention=Attention.eager if audio == "wavlm" else Attention.auto,  # WavLM has no other
         max_seconds=2.0,
@@ -221,3 +222,17 @@ def test_states_cannot_be_standardised_without_alignment(folder: Path, configure
     words = (*tiny_words(folder), "modalities=ta", "dataset=demo", "model.standardise_states=true")
     with pytest.raises(ConfigError, match=r"standardise_states=true measures the states when alignment begins, and"):
         configure(*words, "finetuning.alignment_epochs=0")
+
+
+def test_dropout_of_states_stays_on_while_a_language_model_learns_to_read_a_frozen_projector(folder: Path) -> None:
+    model, encoder = load(folder, "whisper", "last", state_dropout=0.5)
+    adapters.apply(model, FinetuningConfig(name="x", rank=2, projector=Tower.full, audio=Tower.frozen))
+    adapters.freeze_new(model)
+    batch = encoder.encode(spoken())
+    adapters.set_training_mode(model)
+    assert not model.audio_projector.layers.training and not model.audio.training
+    one, other = (model.soft_tokens(batch)["audio"] for _ in range(2))
+    assert not torch.equal(one, other)
+    model.eval()
+    one, other = (model.soft_tokens(batch)["audio"] for _ in range(2))
+    assert torch.equal(one, other)

@@ -46,8 +46,10 @@ class Composed(Decoder):
                 queries = QFormer(encoder.width, num_tokens[part], config.qformer_layers, config.qformer_heads)
             self.add_module(name, encoder)
             num_layers = getattr(encoder, "num_layers", None)
-            standardised = config.standardise_states and getattr(config, name) != "conv"
-            projector = Projector(encoder.width, embeddings.shape[1], scale, queries, num_layers, standardised)
+            pretrained = getattr(config, name) != "conv"
+            standardised = config.standardise_states and pretrained
+            dropout = config.state_dropout if pretrained else 0.0
+            projector = Projector(encoder.width, embeddings.shape[1], scale, queries, num_layers, standardised, dropout)
             self.add_module(f"{part}_projector", projector)
             self.towers[name] = [name]
             self.towers.setdefault("projector", []).append(f"{part}_projector")

@@ -49,6 +49,11 @@ class LayerSum(nn.Module):
         return torch.einsum("l,blsw->bsw", self.logits.softmax(0), layers)
 
 
+class StateDropout(nn.Dropout):
+    """Dropout of an encoder's states before the projector. It stays on while the language model learns to read what a
+    frozen projector makes: otherwise soft tokens of training clips would be surer than those of any other clip."""
+
+
 class Projector(nn.Module):
     """States to soft tokens in the language model's embedding space, as large as its own embeddings are (`scale`, their
     root mean square), so that an untrained soft token does not outweigh the words around it."""
@@ -61,11 +66,13 @@ class Projector(nn.Module):
         queries: QFormer | None = None,
         num_layers: int | None = None,
         standardised: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         """`queries` is applied to the states first, where it is given; with `num_layers` the states are those of as
         many layers, which are added up before; with `standardised`, `calibrate` sets what is taken off and divided by
-        before all of that."""
+        before all of that; `dropout` is that of the states."""
         super().__init__()
+        self.dropout = StateDropout(dropout)
         self.standardised = standardised
         if standardised:
             shape = (1, width) if num_layers is None else (num_layers, 1, width)
@@ -90,6 +97,7 @@ class Projector(nn.Module):
         x = x.to(self.norm.weight.dtype)
         if self.standardised:
             x = (x - self.mean) / self.scale
+        x = self.dropout(x)
         if self.layer_sum is not None:
             x = self.layer_sum(x)
         return self.norm(self.layers(x if self.queries is None else self.queries(x)))

@@ -198,13 +198,13 @@ def test_a_checkpoint_is_refused_with_other_features_modalities_or_tasks():
     learner = Vectors(config, source, ("text", "audio"))
     learner.fit(in_batches(learner, examples), {})
     with pytest.raises(
-        ConfigError, match=r"best.ckpt was trained on the modalities \[\"text\", \"audio\"\], and is now"
+        ConfigError, match=r"best\.ckpt was trained on the modalities text, audio, and is now given text"
     ):
         restored(learner, Vectors(config, source, ("text",)))
     wider = FakeFeatures(
         {name: {m: torch.cat([x, x], 1) for m, x in of.items()} for name, of in source.sequences.items()}
     )
-    with pytest.raises(ConfigError, match=r"best\.ckpt was trained on the features"):
+    with pytest.raises(ConfigError, match=r"best\.ckpt was trained on other features than it is now given"):
         restored(learner, Vectors(config, wider, ("text", "audio")))
     [strange] = in_batches(learner, [example("toy/0", MOODS, ())])
     with pytest.raises(ConfigError, match="the model was not trained on task 'moods'"):

@@ -19,6 +19,7 @@ import pytest
 from tiny_models import tiny_manifest, tiny_recogniser, tiny_words
 
 from affect.cli import commands
+from affect.config import FAMILIES, BaselineConfig, ModelConfig
 from affect.data.demo_corpus.generate import Settings, generate
 from affect.data.readers.meld import FILES
 from affect.data.readers.ravdess import EMOTIONS
@@ -60,6 +61,11 @@ def test_files_named_in_the_documentation_are_there() -> None:
     named |= {f"docs/{path}" for path in re.findall(r"\]\(docs/([\w/]+\.md)\)", (PROJECT / "README.md").read_text())}
     assert len(named) > 20
     assert [path for path in named if not (PROJECT / path).exists() and "NAME" not in path] == []
+
+
+def is_baseline(model: str) -> bool:
+    family = re.search(r"/schema/(\w+)@", (PROJECT / "conf" / "model" / f"{model}.yaml").read_text())
+    return family is not None and issubclass(FAMILIES.get(family[1], ModelConfig), BaselineConfig)
 
 
 def write_ravdess(root: Path) -> None:
@@ -120,6 +126,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+BASELINES = [path.stem for path in (PROJECT / "conf" / "model").glob("*.yaml") if is_baseline(path.stem)]
+assert "mult" in BASELINES
+
+
 def shrink(words: list[str], root: Path) -> list[str]:
     """`words` of a command, and after them those that make it small; what it says itself it says unchanged."""
     keys = {word.split("=")[0] for word in words}
@@ -129,8 +139,15 @@ def shrink(words: list[str], root: Path) -> list[str]:
     if "run" in keys:
         recogniser = f"transcription.model={root / 'whisper'}"
         return [*words, recogniser, "trainer.progress=false", f"cache_root={root / 'cache'}"]
-    assert "model" not in keys, "name a model of the tiny ones' family here, or give the command dry_run=true"
-    extra = ["trainer=smoke", *tiny_words(root), f"cache_root={root / 'cache'}"]
+    tiny = tiny_words(root)
+    if "model" in keys or "sweep=baselines" in words:
+        named = [word for word in words if word.startswith("model=")]
+        assert not set(named) - {f"model={name}" for name in BASELINES}, "give the command dry_run=true"
+        [language] = [word.removeprefix("model.language=") for word in tiny if word.startswith("model.language=")]
+        tiny = [f"features.text={language}"]
+    if "sweep=baselines" in words:  # three of its points
+        tiny += ["hydra.sweeper.params.seed='1'", "hydra.sweeper.params.model='majority,vectors,mult'"]
+    extra = ["trainer=smoke", *tiny, f"cache_root={root / 'cache'}"]
     if not keys & {"dataset", "experiment"} or set(words) & {"dataset=demo", "experiment=demo", "experiment=cues"}:
         extra.append(f"datasets.demo.root={root / 'demo'}")
     if "experiment=meld_text" in words:
@@ -216,7 +233,7 @@ def test_a_command_of_the_readme_works(
         assert "finetuning.learning_rate" in said and "${args_no_hyphens}" in said
     else:
         points = math.prod(len(word.split("=")[1].split(",")) for word in words if "=" in word) if "-m" in words else 1
-        sweep = {"sweep=modalities": 2, "sweep=knowledge_grid": 3}
+        sweep = {"sweep=modalities": 2, "sweep=knowledge_grid": 3, "sweep=baselines": 3}
         points = next((count for word, count in sweep.items() if word in words), points)
         results = (
             "clips without labels are predicted"

@@ -103,6 +103,7 @@ def test_every_point_of_every_committed_sweep_is_sound(name, configure):
             node = cfg
             for part in key.split("."):
                 node = node[part] if isinstance(node, dict) else getattr(node, part)
+            node = getattr(node, "name", node)  # of a group
             arrived = str(node) == value or node == OverridesParser.create().parse_override(f"{key}={value}").value()
             assert arrived, f"{key} of {point} did not arrive"
 

@@ -4,6 +4,7 @@ about a second."""
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -223,24 +224,27 @@ def tiny_composed_language(folder: Path, *, template: str | None = CHATML_TEMPLA
     return folder
 
 
-def tiny_whisper(folder: Path) -> Path:
-    """A Whisper of one layer of width 16 with its feature extractor, which takes 30 s."""
-    config = WhisperConfig(
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        decoder_ffn_dim=32,
-        vocab_size=16,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=1,
-        init_std=0.2,
-    )
-    return _save(folder, WhisperModel, config, WhisperFeatureExtractor())
+def _whisper_config(**settings: Any) -> WhisperConfig:
+    """One layer of width 16, unless `settings` say otherwise."""
+    small: dict[str, Any] = {
+        "d_model": 16,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 32,
+        "decoder_ffn_dim": 32,
+        "init_std": 0.2,
+    }
+    return WhisperConfig(**(small | settings))
+
+
+def tiny_whisper(folder: Path, seconds: int = 30, **settings: Any) -> Path:
+    """A Whisper of one layer of width 16, unless `settings` of its configuration say otherwise, with its feature
+    extractor, which takes `seconds`."""
+    tokens = {"vocab_size": 16, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    config = _whisper_config(**tokens, max_source_positions=50 * seconds, **settings)
+    return _save(folder, WhisperModel, config, WhisperFeatureExtractor(chunk_length=seconds))
 
 
 def tiny_recogniser(folder: Path) -> Path:
@@ -261,18 +265,7 @@ def tiny_recogniser(folder: Path) -> Path:
         "suppress_tokens": [],
         "begin_suppress_tokens": [ids["endoftext"]],
     }
-    config = WhisperConfig(
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        decoder_ffn_dim=32,
-        vocab_size=len(tokenizer),
-        init_std=0.2,
-        **both,
-    )
+    config = _whisper_config(vocab_size=len(tokenizer), **both)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = WhisperForConditionalGeneration(config)

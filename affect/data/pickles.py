@@ -14,6 +14,7 @@ Files of features have gigabytes, and an unpickler of the standard library holds
 
 import math
 import mmap
+import os
 import pickle
 import re
 import reprlib
@@ -71,9 +72,20 @@ def load_mapped(path: Path) -> object:
 
     def read(encoding: str) -> object:
         with path.open("rb") as file:
+            _check_ends(file)
             return _Mapping(_File(file), encoding).load()
 
     return _checked(path, math.inf, "features", read)
+
+
+def _check_ends(file: IO[bytes]) -> None:
+    """Raises UnpicklingError for a file that neither begins as pickles do since protocol 2 nor ends with their last
+    code: the letters of a table would be taken for codes, and the table for a malicious file."""
+    if file.read(1) not in (b"", pickle.PROTO):
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != pickle.STOP:
+            raise pickle.UnpicklingError("it neither begins nor ends as one")
+    file.seek(0)
 
 
 def _checked(path: Path, most_bytes: float, kind: str, read: Callable[[str], object]) -> object:

@@ -33,6 +33,7 @@ def load(tmp_path, request):
             return without_file(pickles.load_mapped(path))
         return pickles.load(path, **options)
 
+    loaded.kind = {"copied": "annotations", "mapped": "features"}[request.param]
     return loaded
 
 
@@ -136,9 +137,8 @@ def test_a_payload_is_named_and_does_not_run(load, tmp_path):
     ):
         for protocol in (0, 2, 4):
             content = pickle.dumps({"train": [payload]}, protocol)
-            with pytest.raises(
-                DataError, match=r"data_folds\.pkl asks for \S+, and a file of (annotations|features) needs only"
-            ):
+            asks = rf"data_folds\.pkl asks for \S+, and a file of {load.kind} needs only"
+            with pytest.raises(DataError, match=asks):
                 load(content)
     assert not marker.exists()
     pickle.loads(pickle.dumps(Calls(builtins.open, str(marker), "w"))).close()
@@ -263,8 +263,7 @@ def test_truncated_files(load, protocol):
             load(whole[:length])
     with pytest.raises(DataError, match=r"data_folds\.pkl is not a whole pickle \(EOFError: .*: get the file again"):
         load(b"")
-    # The two unpicklers stumble over different things in a table.
-    with pytest.raises(DataError, match=r"is not a whole pickle|asks for d,label\.1,2"):
+    with pytest.raises(DataError, match="is not a whole pickle"):
         load(b"id,label\n1,2\n")
 
 

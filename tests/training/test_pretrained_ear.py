@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from tiny_models import tiny_composed_language
-from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+from tiny_models import tiny_composed_language, tiny_whisper
 
 import train
 from affect.data.readers import ravdess
@@ -27,24 +25,7 @@ def noise(path: Path, seed: int) -> None:
 
 def test_the_experiment_trains_and_is_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_composed_language(tmp_path / "language")
-    config = WhisperConfig(
-        d_model=16,
-        encoder_layers=4,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        decoder_ffn_dim=32,
-        vocab_size=16,
-        max_source_positions=50,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=1,
-    )
-    torch.manual_seed(0)
-    WhisperModel(config).save_pretrained(tmp_path / "whisper")
-    WhisperFeatureExtractor(chunk_length=1).save_pretrained(tmp_path / "whisper")
+    tiny_whisper(tmp_path / "whisper", seconds=1, encoder_layers=4)
     for actor in (1, 2, 3):
         folder = tmp_path / "ravdess" / f"Actor_{actor:02d}"
         folder.mkdir(parents=True)

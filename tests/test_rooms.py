@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,3 +122,9 @@ def test_no_exception_is_swallowed() -> None:
                 silent = all(isinstance(step, ast.Pass | ast.Continue) for step in node.body)
                 broad = isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")
                 assert not (silent and broad), f"{module}, line {node.lineno}: every exception is passed over"
+
+
+def test_the_wheel_has_every_package() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    packages = {module_of(path.parent) for path in (ROOT / "affect").rglob("*.py")}
+    assert {*listed} - {"affect.conf"} == packages

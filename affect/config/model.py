@@ -82,9 +82,9 @@ class ComposedConfig(ModelConfig):
     """`conv` (small, log-mel, trained from scratch), `whisper-base-wheel` (comes from the package index), a folder or
     hub name of an encoder, or null for none."""
     audio_layer: str = "last"
-    """Which hidden states of a pretrained audio encoder are taken: last, a number of blocks from 0 (what the first is
-    given), or weighted, a learnt sum over all of them (Yang et al., SUPERB, 2021, arXiv 2105.01051). What comes after a
-    numbered one is neither kept nor computed."""
+    """Which hidden states of a pretrained audio encoder are taken: last; a number of blocks from 0 (what the first is
+    given); several of them side by side, 3+4; or weighted, a learnt sum over all of them (Yang et al., SUPERB, 2021,
+    arXiv 2105.01051). What comes after the last numbered one is neither kept nor computed."""
     state_dropout: float = field(0.0, least=0, below=1)
     """Dropout of the states of pretrained encoders before the projector, in alignment and fine-tuning."""
     standardise_states: bool = False
@@ -111,6 +111,22 @@ class ComposedConfig(ModelConfig):
     trust_remote_code: bool = False
     """Run the Python code that comes with the checkpoints of language, audio and vision, with all your permissions on
     this machine. For models whose code is not in transformers."""
+
+
+AUDIO_LAYERS = "last, weighted, the number of a layer from 0, or several in rising order side by side, 3+4"
+
+
+def layer_numbers(layer: str) -> list[int]:
+    """The layers that a ComposedConfig's `audio_layer` names by number, in rising order; none for last and weighted.
+
+    Raises ValueError for what is no choice.
+    """
+    if layer in ("last", "weighted"):
+        return []
+    numbers = [int(number) for number in layer.split("+") if number.isascii() and number.isdecimal()]
+    if not numbers or "+".join(map(str, numbers)) != layer or numbers != sorted(set(numbers)):
+        raise ValueError(f"{layer} has to be {AUDIO_LAYERS}")
+    return numbers
 
 
 @dataclass(slots=True, kw_only=True)

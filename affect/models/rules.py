@@ -1,11 +1,10 @@
 """Rules that span the fields of a model's configuration."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import fields
 
 from affect.config import MODALITIES, ComposedConfig, Config, ModelConfig, ProjectorKind, ServerConfig, endpoint
-from affect.config.model import spell
+from affect.config.model import layer_numbers, spell
 from affect.prompting.rules import scored_readouts
 
 
@@ -79,9 +78,12 @@ def server_conflicts(cfg: Config, model: ServerConfig, program: str) -> Iterator
 def layer_conflicts(model: ModelConfig) -> Iterator[str]:
     if not isinstance(model, ComposedConfig) or model.audio_layer == "last":
         return
-    if model.audio_layer != "weighted" and not re.fullmatch("[0-9]+", model.audio_layer):
-        yield f"model.audio_layer={model.audio_layer} has to be last, weighted, or the number of a layer from 0"
-    elif model.audio in (None, "conv"):
+    try:
+        layer_numbers(model.audio_layer)
+    except ValueError as error:
+        yield f"model.audio_layer={error}"
+        return
+    if model.audio in (None, "conv"):
         yield (
             f"model.audio_layer={model.audio_layer} is of a pretrained encoder, and model.audio={model.audio or 'null'}"
             " is none: name one, model.audio=whisper-base-wheel, or leave model.audio_layer out"

@@ -1,6 +1,7 @@
 """model.audio_layer: a layer of a pretrained audio encoder, or a learnt sum over all, with tiny encoders of three
 blocks."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,10 @@ def test_a_layer_is_that_hidden_state_of_transformers(folder: Path, audio: str) 
         assert all(name.endswith((".layer_norm.weight", ".layer_norm.bias", "masked_spec_embed")) for name in unused)
         assert len(unused) <= 3 and not any(".layers." in name for name in unused)
     assert sizes == sorted(set(sizes)) and sizes[-1] == sum(p.numel() for p in whole.audio.parameters())
+    for chosen in ([0, 2], [1, 2, 3]):
+        model, _ = load(folder, audio, "+".join(map(str, chosen)))
+        torch.testing.assert_close(model.audio(batch).detach(), all_layers[:, chosen].transpose(1, 2).flatten(2))
+        assert model.audio.width == 16 * len(chosen) and not any(".layers." in n for n in model.unused({"audio"}))
     weighted, _ = load(folder, audio, "weighted")
     torch.testing.assert_close(weighted.audio(batch).detach(), all_layers)
 
@@ -166,14 +171,22 @@ def test_layers_that_are_not_there_are_refused(folder: Path, configure) -> None:
     words = (*tiny_words(folder), "modalities=ta", "dataset=demo")
     with pytest.raises(ConfigError, match=r"model.audio_layer=2 is of a pretrained encoder, and model.audio=conv is"):
         configure(*words, "model.audio_layer=2")
-    with pytest.raises(ConfigError, match=r"model.audio_layer=middle has to be last, weighted, or the number of a la"):
-        configure(*words, f"model.audio={folder / 'hubert'}", "model.audio_layer=middle")
+    for wrong in ("middle", "2+1", "1+1", "1+", "weighted+1"):
+        with pytest.raises(
+            ConfigError, match=rf"model.audio_layer={re.escape(wrong)} has to be last, weighted, the num"
+        ):
+            configure(*words, f"model.audio={folder / 'hubert'}", f"model.audio_layer='{wrong}'")
+    with pytest.raises(ConfigError, match=r"audio_layer=4, but model.audio=.*/hubert has 3 layers"):
+        load(folder, "hubert", "2+4")
+
+
+SHAPES = {"last": (TOKENS, 16), "1": (TOKENS, 16), "1+2": (TOKENS, 32), "weighted": (BLOCKS + 1, TOKENS, 16)}
 
 
 def test_the_cache_holds_what_each_choice_needs(folder: Path, tmp_path: Path, configure) -> None:
     table = tiny_manifest(tmp_path / "corpus", train=3, val=1, test=1)
     identities = set()
-    for layer, shape in (("last", (TOKENS, 16)), ("1", (TOKENS, 16)), ("weighted", (BLOCKS + 1, TOKENS, 16))):
+    for layer, shape in SHAPES.items():
         cfg = configure(
             *[word for word in tiny_words(folder) if not word.startswith("cache_root=")],
             "dataset=manifest",
@@ -199,7 +212,7 @@ def test_the_cache_holds_what_each_choice_needs(folder: Path, tmp_path: Path, co
         assert with_cache["audio_states"].shape == (3, *shape) and "audio_features" not in with_cache
         with torch.no_grad():
             torch.testing.assert_close(model.soft_tokens(with_cache), model.soft_tokens(without))
-    assert len(identities) == 3
+    assert len(identities) == len(SHAPES)
 
 
 @pytest.mark.parametrize("num_layers", [None, 4])

@@ -42,14 +42,21 @@ def blocks(encoder: PreTrainedModel, name: str, key: str = "model.audio") -> Blo
     """Raises ConfigError for an encoder, of `key`=`name` in the configuration, whose blocks are elsewhere than in those
     of the Whisper and the wav2vec 2.0 kind."""
     count = getattr(encoder.config, "num_hidden_layers", None)
-    for module in encoder.modules():
-        layers = getattr(module, "layers", None)
-        if isinstance(layers, nn.ModuleList) and len(layers) == count:
-            return Blocks(module, count)
+    if (owner := _owner(encoder, count)) is not None:
+        return Blocks(owner, count)
     raise ConfigError(
         f"{key}={name} is a {type(encoder).__name__}, whose hidden states cannot be told apart: set"
         f" {key}_layer=last, or name an encoder of the Whisper or wav2vec 2.0 kind"
     )
+
+
+def _owner(encoder: nn.Module, count: int) -> nn.Module | None:
+    """The module that has the blocks of an encoder of `count` blocks, or what a cut has left of them."""
+    for module in encoder.modules():
+        layers = getattr(module, "layers", None)
+        if isinstance(layers, nn.ModuleList) and (len(layers) == count or isinstance(layers[-1], _End)):
+            return module
+    return None
 
 
 def cut(encoder: PreTrainedModel, layer: int, name: str, key: str = "model.audio") -> PreTrainedModel:
@@ -73,6 +80,24 @@ def output(encoder: PreTrainedModel, features: torch.Tensor) -> torch.Tensor:
         return encoder(features).last_hidden_state
     except Reached as reached:
         return reached.states
+
+
+def side_by_side(encoder: PreTrainedModel, features: torch.Tensor, chosen: list[int]) -> torch.Tensor:
+    """The hidden states[B, T, len(chosen) · width] with the numbers `chosen`, the last of which the encoder ends with,
+    one after the other along the channels."""
+    owner = _owner(encoder, encoder.config.num_hidden_layers)
+    assert owner is not None, "an encoder that `cut` was given before"
+    states: list[torch.Tensor] = []
+    hooks = [
+        owner.layers[number].register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
+        for number in chosen[:-1]
+    ]
+    try:
+        last = output(encoder, features)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.cat([*states, last], -1)
 
 
 def every(encoder: PreTrainedModel, features: torch.Tensor) -> torch.Tensor:

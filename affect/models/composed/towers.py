@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoModel, PreTrainedModel
 
 from affect.config import ComposedConfig
+from affect.config.model import layer_numbers
 from affect.models import precision, reach, weights_cache
 from affect.models.composed import layers
 from affect.models.composed.features import AUDIO_WANTED, SAMPLING_RATE, VISION_WANTED, LogMel
@@ -151,32 +152,34 @@ def load_options(config: ComposedConfig) -> dict[str, Any]:
 
 def _speech_encoder(config: ComposedConfig) -> PreTrainedModel:
     """The encoder that model.audio names, up to the layer that is wanted."""
-    layer, options = config.audio_layer, load_options(config)
+    chosen, options = layer_numbers(config.audio_layer), load_options(config)
 
     def encoder(load: Any) -> PreTrainedModel:
         model = load(AutoModel, "model.audio", config.audio, **options)
         return model.encoder if model.config.is_encoder_decoder else model
 
-    if layer in (layers.LAST, layers.WEIGHTED):
+    if not chosen:
         return encoder(weights)
     # Kept for the next job without the blocks that are cut off, and not in the place of the whole.
-    key = (AutoModel, config.audio, layer, *sorted(options.items()))
-    return weights_cache.part(key, lambda: layers.cut(encoder(complete_weights), int(layer), config.audio))
+    key = (AutoModel, config.audio, chosen[-1], *sorted(options.items()))
+    return weights_cache.part(key, lambda: layers.cut(encoder(complete_weights), chosen[-1], config.audio))
 
 
 class PretrainedAudio(nn.Module):
     """A pretrained speech encoder's hidden states, averaged over num_tokens equal parts of the clip.
 
-    They are [B, num_tokens, width] of one layer, the last unless model.audio_layer names another, or, with
-    model.audio_layer=weighted, [B, layers + 1, num_tokens, width] of all. The projector weights and adds those up: a
-    sum of means is the mean of the sum, so that what depends on the weights comes after what is worth keeping.
+    They are [B, num_tokens, width] of one layer, the last unless model.audio_layer names another, or of several side by
+    side, whose channels follow each other; or, with model.audio_layer=weighted, [B, layers + 1, num_tokens, width] of
+    all. The projector weights and adds those up: a sum of means is the mean of the sum, so that what depends on the
+    weights comes after what is worth keeping.
     """
 
     def __init__(self, config: ComposedConfig, num_tokens: int) -> None:
         super().__init__()
         with refusals("model.audio", config.audio, AUDIO_WANTED):
             self.encoder = _speech_encoder(config)
-        self.num_tokens, self.width = num_tokens, self.encoder.config.hidden_size
+        self.chosen = layer_numbers(config.audio_layer)
+        self.num_tokens, self.width = num_tokens, self.encoder.config.hidden_size * max(len(self.chosen), 1)
         self.weighted = config.audio_layer == layers.WEIGHTED
         self.num_layers = layers.blocks(self.encoder, config.audio).count + 1 if self.weighted else None
         """How many hidden states of a clip the projector adds up; None where there is one."""
@@ -191,8 +194,13 @@ class PretrainedAudio(nn.Module):
         return {f"encoder.{name}" for name in names}
 
     def _hidden(self, encoder: PreTrainedModel, features: torch.Tensor) -> torch.Tensor:
-        """[layers, B, T, width]; of one layer unless they are weighted."""
-        return layers.every(encoder, features) if self.weighted else layers.output(encoder, features)[None]
+        """[layers, B, T, width]; a single one unless layers are weighted."""
+        if self.weighted:
+            return layers.every(encoder, features)
+        states = (
+            layers.side_by_side(encoder, features, self.chosen) if self.chosen else layers.output(encoder, features)
+        )
+        return states[None]
 
     def _pooled(self, states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         means = [segment_means(layer.transpose(1, 2), lengths, self.num_tokens) for layer in states]

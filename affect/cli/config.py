@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from affect.config import (
     FAMILIES,
+    BaselineConfig,
     Config,
     ConfigError,
     DatasetConfig,
@@ -32,6 +33,7 @@ from affect.config import (
     TranscriptionConfig,
     near,
 )
+from affect.config.baselines import OF_LANGUAGE_MODELS
 from affect.config.fields import LIMITS, Role
 
 SCHEMAS = {
@@ -80,7 +82,10 @@ def explain(group: str, family: str | None = None, *others: str) -> str:
 def _lines(schema: type, prefix: str) -> list[str]:
     lines: list[str] = []
     hints, meanings = get_type_hints(schema), docstrings(schema)
+    without_effect = OF_LANGUAGE_MODELS if issubclass(schema, BaselineConfig) else ()
     for field in fields(schema):
+        if field.name in without_effect:
+            continue
         kind = hints[field.name]
         if is_dataclass(kind):
             # The groups within the whole configuration are explained by themselves.

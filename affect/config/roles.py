@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from affect.config.baselines import BaselineConfig, NetworkConfig, VectorsConfig
+from affect.config.baselines import OF_LANGUAGE_MODELS, BaselineConfig, NetworkConfig, VectorsConfig
 from affect.config.evaluation import EvaluationConfig
 from affect.config.families import FAMILIES
 from affect.config.features import FeatureKind
@@ -182,6 +182,7 @@ def _idle_by_method(config: Mapping[str, Any]) -> list[str]:
     of_language = [key for key in keys_of(Phase.training) if key.startswith("finetuning.")]
     idle = ["prompting.", "knowledge.", "evaluation.readout", "evaluation.intensity_readout"]
     idle += [key for key in of_language if key not in OF_ANY_TRAINING]
+    idle += [f"model.{key}" for key in OF_LANGUAGE_MODELS]
     idle += [f"evaluation.{field.name}" for field in fields(EvaluationConfig) if field.metadata.get("used_by")]
     if not issubclass(schema, NetworkConfig):
         idle += ["finetuning.warmup", *(f"trainer.{key}" for key in ("max_epochs", "batch_size", "accumulate"))]

@@ -70,6 +70,7 @@ def test_every_key_of_a_group_is_explained(group: str) -> None:
 
 def test_families_and_mistakes() -> None:
     assert "model.checkpoint  (str, default required)" in explain("model", "gemma4")
+    assert "model.attention  (" in explain("model", "gemma4") and "model.attention  (" not in explain("model", "mult")
     assert "finetuning.method  (lora|rslora|dora|pissa, default lora)" in explain("finetuning")
     assert "Scaled by alpha / √rank" in explain("finetuning")
     assert "knowledge.also  (list[none|cues|mllm|server|file], default [])" in explain("knowledge")

@@ -40,7 +40,7 @@ def help_text(program: str, about: str) -> str:
 usage: {command} [GROUP=CHOICE …] [KEY=VALUE …]
 
 Groups and their choices (conf/config.yaml says which are taken where none is given; dataset takes several,
-dataset=[meld,demo]; an experiment changes the rest; a sweep is a list of runs, for -m):
+dataset=[meld,demo]; an experiment changes the rest; a sweep is a list of runs and a launcher what starts them, for -m):
 {groups}
 
 Keys of every run:

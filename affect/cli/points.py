@@ -9,7 +9,7 @@ from affect.cli.plan import plan
 from affect.cli.programs import PROGRAMS
 from affect.config import Config, ConfigError
 from affect.config.groups import datasets_chosen, own_words
-from affect.runs import sweep_points, sweeps
+from affect.runs import launchers, sweep_points, sweeps
 from affect.runs.run_folder import check_unused, is_done
 
 
@@ -18,6 +18,10 @@ def planned(given: Sequence[str], program: str) -> sweeps.Sweep | None:
     over when that is printed. Raises ConfigError for all refused points together."""
     composer = sweep_points.Composer([*given, *datasets_chosen(given)])
     folder = Path(composer.whole.hydra.sweep.dir)
+    if "launcher" in (overrides := composer.overrides()) and overrides["launcher"].is_sweep_override():
+        raise ConfigError(f"{overrides['launcher'].input_line}: one launcher starts all jobs of a multirun: name one")
+    if not composer.whole.dry_run:
+        launchers.check(composer.whole.hydra)
     if not composer.enumerable:
         print("This sweeper chooses its points as it goes: each is checked when its turn comes.", file=sys.stderr)
         return sweeps.Sweep(folder, [])

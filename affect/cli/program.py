@@ -60,10 +60,9 @@ def execute(program: str, main: Callable[[Config, str | None], None], given: lis
             sweeps.run_job(sweep, folder, hydra_config.job.num, words, once, sys.argv[1:], claim)
             return
         try:
-            if hydra_config.runtime.choices["sweep"] is not None:
-                raise ConfigError(
-                    f"sweep={hydra_config.runtime.choices['sweep']} is a list of runs: add -m, or leave it out"
-                )
+            for group, what in (("sweep", "is a list of runs"), ("launcher", "starts the jobs of a multirun")):
+                if (choice := hydra_config.runtime.choices[group]) is not None:
+                    raise ConfigError(f"{group}={choice} {what}: add -m, or leave it out")
             checked_main(raw, words, None)
         except REFUSALS as error:
             sys.exit(refusal(error, sys.argv[1:]))

@@ -69,7 +69,9 @@ def jobs(folder: Path, all_points: Sequence[list[str]]) -> list[Job]:
 def _setting(job: Job) -> tuple[str, ...]:
     """The words of a job that may change its results, except the seed."""
     keys = {word: word.lstrip("+~").split("=", 1)[0] for word in job.words}
-    return tuple(w for w, key in keys.items() if key not in ("seed", "sweep") and not is_one_of(key, NEUTRAL))
+    return tuple(
+        w for w, key in keys.items() if key not in ("seed", "sweep", "launcher") and not is_one_of(key, NEUTRAL)
+    )
 
 
 def _settings(all_jobs: Sequence[Job]) -> dict[tuple[str, ...], list[Job]]:

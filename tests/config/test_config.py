@@ -15,6 +15,7 @@ from affect.cli import validate
 from affect.cli.entry import entry
 from affect.cli.validate import conflicts
 from affect.config import GROUPS, PACKAGES, ConfigError, Kind, Tower, compose, groups, register, to_yaml
+from affect.config.groups import DELTAS
 from affect.config.hydra_errors import REFUSALS, refusal
 from affect.data import files as atomic
 from affect.runs import inherit, lifecycle, run_folder
@@ -59,9 +60,9 @@ CHOICES = [(group, name) for group in GROUPS for name in files(group)]
 
 def test_there_are_files_in_every_group():
     assert {group for group, _ in CHOICES} == set(GROUPS)
-    assert files("experiment") and files("sweep")
+    assert all(files(group) for group in DELTAS)
     listed = {path.relative_to(CONF).parent.name for path in CONF.rglob("*.yaml")}
-    assert listed == {"", *GROUPS, "experiment", "sweep"}, "a group that GROUPS does not name, or the other way round"
+    assert listed == {"", *GROUPS, *DELTAS}, "a group that GROUPS does not name, or the other way round"
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
@@ -837,7 +838,7 @@ def test_help_lists_every_group_and_choice(tmp_path):
         code, out, errors, seconds = process(*words, "--help", cwd=tmp_path)
         assert code == 0 and errors == ""
         assert seconds <= 3
-        for group in (*GROUPS, "experiment", "sweep"):
+        for group in (*GROUPS, *DELTAS):
             assert re.search(rf"(?m)^  {group} +{', '.join(files(group))}$", out), group
         name = "affect show" if words[-1] == "show" else f"python {Path(words[0]).name}"
         assert f"usage: {name} " in out

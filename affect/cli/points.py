@@ -1,15 +1,17 @@
 """The points of a multirun, each checked before the first job."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from hydra.core.override_parser.types import Override
 
 from affect.cli.checked import checked
 from affect.cli.plan import plan
 from affect.cli.programs import PROGRAMS
 from affect.config import Config, ConfigError
 from affect.config.groups import datasets_chosen, own_words
-from affect.runs import launchers, sweep_points, sweeps
+from affect.runs import launchers, search, sweep_points, sweeps
 from affect.runs.run_folder import check_unused, is_done
 
 
@@ -22,6 +24,14 @@ def planned(given: Sequence[str], program: str) -> sweeps.Sweep | None:
         raise ConfigError(f"{overrides['launcher'].input_line}: one launcher starts all jobs of a multirun: name one")
     if not composer.whole.dry_run:
         launchers.check(composer.whole.hydra)
+    if composer.searches:
+        search.check(composer.whole.hydra, overrides, program, composer.whole.evaluation.split)
+        sweep_points.check(
+            _corners(overrides), lambda point: checked(composer.compose(point), own_words(point, given), program), given
+        )
+        if composer.whole.dry_run:
+            print("A search chooses its points as it goes; the ends of its ranges, and each of its values, are sound.")
+            return None
     if not composer.enumerable:
         print("This sweeper chooses its points as it goes: each is checked when its turn comes.", file=sys.stderr)
         return sweeps.Sweep(folder, [])
@@ -50,3 +60,12 @@ def planned(given: Sequence[str], program: str) -> sweeps.Sweep | None:
         print(" ".join([f"#{number}", *words]))
         print(plan(cfg, program))
     return None
+
+
+def _corners(overrides: Mapping[str, Override]) -> list[list[str]]:
+    """Points of a search that have each of its values, and both ends of its ranges, beside the first of the others."""
+    values = {key: search.ends(each) for key, each in overrides.items() if each.is_sweep_override()}
+    fixed = [each.input_line for key, each in overrides.items() if key not in values]
+    first = {key: words[0] for key, words in values.items()}
+    points = [{**first, key: word} for key, words in values.items() for word in words]
+    return [[*fixed, *words] for words in dict.fromkeys(tuple(point.values()) for point in points)]

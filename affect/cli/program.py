@@ -52,12 +52,13 @@ def execute(program: str, main: Callable[[Config, str | None], None], given: lis
         words = own_words(words, given)
         if hydra_config.mode is RunMode.MULTIRUN:
             assert sweep is not None, "Hydra takes for a multirun what sweep_points.is_multirun did not"
-            from affect.runs import sweeps
+            from affect.runs import search, sweeps
 
             folder = Path(hydra_config.runtime.output_dir)
             once = partial(checked_main, raw, words, str(folder))
             claim = partial(claimed, folder, raw, words)
-            sweeps.run_job(sweep, folder, hydra_config.job.num, words, once, sys.argv[1:], claim)
+            with search.in_trial(hydra_config):
+                sweeps.run_job(sweep, folder, hydra_config.job.num, words, once, sys.argv[1:], claim)
             return
         try:
             for group, what in (("sweep", "is a list of runs"), ("launcher", "starts the jobs of a multirun")):

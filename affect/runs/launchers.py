@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from affect.config import ConfigError
 from affect.config.groups import PACKAGE
+from affect.runs.sweep_points import quoted
 
 ANSWER_WITHIN = 3.0
 """Seconds that the head of a Ray cluster has to take a connection."""
@@ -78,5 +79,4 @@ def prepare(folder: Path) -> list[str]:
     """Words for Hydra beside those of the command line, so that jobs in other processes find the multirun's folder and
     this code."""
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    path = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.sweep.dir='{path}'"]
+    return [f"hydra.sweep.dir={quoted(str(folder.absolute()))}"]

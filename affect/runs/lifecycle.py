@@ -36,6 +36,10 @@ class Stopped(BaseException):
         self.signum, self.folder = signum, folder
 
 
+class Pruned(Exception):
+    """A search ended this training early, because others were better after as many epochs."""
+
+
 class Stop:
     """Handler of Ctrl-C and SIGTERM. They raise Stopped at once, or, while `deferred` is set, only set `requested`,
     which training looks at after every step; a second signal raises in any case."""
@@ -79,8 +83,8 @@ class Stop:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Stop]:
-    """Keeps status.json up to date while the block runs: running, then finished, stopped or failed with the reason; and
-    writes messages to log/run.log."""
+    """Keeps status.json up to date while the block runs: running, then finished, stopped, pruned, or failed with the
+    reason; and writes messages to log/run.log."""
     stop = Stop(folder)
     if not is_first():
         with _signals(stop):
@@ -119,6 +123,10 @@ def running(folder: Path) -> Iterator[Stop]:
             yield stop
         except Stopped as asked:
             end("stopped", by=str(asked))
+            raise
+        except Pruned as pruned:
+            LOG.info(str(pruned))
+            end("pruned", error=str(pruned))
             raise
         except BaseException as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
@@ -203,8 +211,8 @@ def _process_start(pid: int) -> str | None:
 
 
 def state(status: dict[str, Any]) -> str:
-    """running, finished, stopped, failed or "not begun", as status.json has it, but killed for one that says running
-    and is not."""
+    """running, finished, stopped, pruned, failed or "not begun", as status.json has it, but killed for one that says
+    running and is not."""
     if status["state"] != "running":
         return status["state"]
     if status["host"] == socket.gethostname():

@@ -26,6 +26,9 @@ from affect.config.hydra_errors import REFUSALS, explain
 
 T = TypeVar("T")
 
+SWEEPER = "hydra_plugins.affect.Search"
+"""Hydra's name for the sweeper of hydra/sweeper=optuna, see `search`."""
+
 
 def is_multirun(given: Sequence[str]) -> bool:
     """Whether Hydra takes the words of this command line for several runs."""
@@ -66,6 +69,11 @@ class Composer:
     def enumerable(self) -> bool:
         """Whether the points are known beforehand: those of Hydra's own sweeper are, those of an optimiser are not."""
         return self.whole.hydra.sweeper._target_.endswith(f".{BasicSweeper.__name__}")
+
+    @property
+    def searches(self) -> bool:
+        """Whether they are chosen by `search`."""
+        return self.whole.hydra.sweeper._target_ == SWEEPER
 
     def overrides(self) -> dict[str, Override]:
         """What every key is given, with several values or with one; the command line wins over hydra.sweeper.params.
@@ -152,6 +160,11 @@ class Composer:
 
 def _unresolved(node: DictConfig) -> Any:
     return OmegaConf.to_container(node, resolve=False)
+
+
+def quoted(text: str) -> str:
+    """A text as a word of Hydra's grammar has it, whatever stands in it."""
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 def values_of(override: Override) -> list[Any]:

@@ -40,7 +40,7 @@ from affect.data import files as atomic
 from affect.runs import jobs, lifecycle, run_folder, sweep_points
 
 ROOT = Path(__file__).resolve().parents[2]
-SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
+SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml") if not path.stem.endswith("_search"))
 ABOUT = {"ravdess_folds": ["dataset=[ravdess]", "modalities=a"]}
 """What has to be chosen beside a sweep that is about something other than the defaults."""
 

@@ -30,7 +30,7 @@ from affect.config.groups import CONF, DELTAS, datasets_chosen, own_words
 from affect.config.hydra_errors import REFUSALS, refusal
 from affect.config.logs import LOG, is_first
 from affect.config.roles import MAY_DIFFER_ON_RESUME, has_key, is_one_of
-from affect.runs import identity, interrupts, sweep_points
+from affect.runs import identity, interrupts, launchers, sweep_points
 from affect.runs.lifecycle import Stopped
 
 if TYPE_CHECKING:
@@ -46,11 +46,14 @@ class Job:
 
     def __init__(self, program: str, main: Main, given: list[str]) -> None:
         self.program, self.main, self.given = program, main, given
+        self.home = launchers.Home()
         self.sweep: Sweep | None = None
         self.begun = False
 
     def __call__(self, raw: DictConfig) -> None:
         self.begun = True
+        # peft imports it in every run, and it then asks for kernels, which it would fetch from the hub as code.
+        logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
         hydra_config = HydraConfig.get()
         sys.argv[1:] = self.given
         words = OmegaConf.to_container(hydra_config.overrides.task)  # unresolved: a word may hold ${…}
@@ -61,7 +64,7 @@ class Job:
             from affect.runs.sweep_file import Entry
 
             folder = os.path.relpath(hydra_config.runtime.output_dir, self.sweep.folder)
-            with search.in_trial(hydra_config):
+            with self.home.entered(), search.in_trial(hydra_config):
                 sweeps.run_job(
                     self.sweep,
                     Entry(words=words, folder=folder, configuration=identity.composed_sha256(raw)),
@@ -126,8 +129,6 @@ def execute(program: str, main: Main, given: list[str], resumed: bool = False) -
     their multirun's folder knows. A mistake in the words or a signal ends the process with a sentence."""
     job = Job(program, main, given)
     register()
-    # peft imports it in every run, and it then asks for kernels, which it would fetch from the hub as code.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     # Hydra hands exceptions on, instead of printing its own shortened stack trace, only when this is set.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("AFFECT_STAMP", f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}")
@@ -154,9 +155,10 @@ def execute(program: str, main: Main, given: list[str], resumed: bool = False) -
 
             if (sweep := planned(given, program, resumed)) is not None:
                 job.sweep = sweep
-                # A launcher's processes do not know what `affect.sweep_folder` is here.
+                # What the processes of a launcher could not know, and what they are handed has to be picklable.
+                OmegaConf.clear_resolver("affect.sweep_folder")
                 sys.argv.append(f'hydra.sweep.dir="{sweep.folder}"')
-                sweeps.launch(sweep, start)
+                sweeps.launch(sweep, partial(launchers.started, start, sweep.folder))
     except Stopped as stopped:
         resumes = has_key(program, "resume")
         again = f"Continue with: {PROGRAMS[program].command} resume=" if resumes else "Run it again; it left "

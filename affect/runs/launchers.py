@@ -1,10 +1,14 @@
 """What starts the jobs of a multirun: Hydra itself, one by one, or a plugin (conf/launcher) in processes of their own,
 on this machine or on others. What can be known to go wrong there is refused before the first job."""
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +16,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from affect.config import ConfigError
 from affect.config.groups import PACKAGE
-from affect.runs.sweep_points import quoted
+from affect.config.launch import ProcessDied
+from affect.runs.lifecycle import Stopped
+
+PATIENCE = 600.0
+"""Seconds that a job which SLURM has asked to end waits for its end."""
 
 ANSWER_WITHIN = 3.0
 """Seconds that the head of a Ray cluster has to take a connection."""
-
-
-def in_other_processes(hydra: DictConfig) -> bool:
-    """Whether the jobs run outside of the process that Hydra was started in. `hydra` is Hydra's configuration."""
-    return not hydra.launcher._target_.endswith(".BasicLauncher")
 
 
 def check(hydra: DictConfig) -> None:
@@ -75,8 +78,64 @@ def gpus() -> int:
     return count if visible is None else min(count, len([part for part in visible.split(",") if part.strip()]))
 
 
-def prepare(folder: Path) -> list[str]:
-    """Words for Hydra beside those of the command line, so that jobs in other processes find the multirun's folder and
-    this code."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    return [f"hydra.sweep.dir={quoted(str(folder.absolute()))}"]
+# ---------------------------------------------------------------- in the process of a job
+
+
+class Home:
+    """Where the multirun was started: what its jobs need of it in other processes, on whatever machine."""
+
+    def __init__(self) -> None:
+        self.pid, self.host, self.folder = os.getpid(), socket.gethostname(), os.getcwd()
+        self.environment = {name: value for name, value in os.environ.items() if name.startswith("AFFECT_")}
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Makes this process that of a job. One that submitit has started is put into the queue again when it was asked
+        to stop, after the run has saved its state. Raises JobStopped where it was stopped otherwise."""
+        if (os.getpid(), socket.gethostname()) == (self.pid, self.host):
+            yield
+            return
+        for name, value in self.environment.items():
+            os.environ.setdefault(name, value)  # a machine may have its own
+        with contextlib.suppress(OSError):  # the working directory need not be there; paths that are not absolute do
+            os.chdir(self.folder)
+        try:
+            yield
+        except Stopped as stopped:
+            queue = os.environ.get("SUBMITIT_EXECUTOR")
+            if queue is not None and stopped.signum == signal.SIGUSR2:
+                # The run has given the signal back to submitit, whose handler queues the job and ends the process.
+                signal.raise_signal(signal.SIGUSR2)
+            if queue == "slurm" and stopped.signum == signal.SIGTERM:
+                # A job that is pre-empted is queued again only where it has not ended by itself. USR2 may still come.
+                print(f"{stopped.folder} has saved its state and waits for SLURM to end it.", flush=True)
+                time.sleep(PATIENCE)
+            raise JobStopped(f"stopped by {stopped}: {stopped.folder}") from None
+
+
+class JobStopped(Exception):
+    """Raised in place of Stopped to a launcher, which could not hand that on to its own process."""
+
+
+# ---------------------------------------------------------------- in the process that starts them
+
+
+def started(start: Callable[[], None], folder: Path) -> None:
+    """Calls `start`, which has a launcher run the jobs of the multirun in `folder`, so that they find this code.
+
+    Raises ProcessDied where the launcher gives up.
+    """
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, [str(PACKAGE.parent), *paths])))
+    try:
+        start()
+    except JobStopped:
+        return  # the table says so
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("joblib", "submitit", "ray", "sklearn"):
+            raise
+        why = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        raise ProcessDied(
+            f"The process of a job ended without a word ({type(error).__name__}: {why.strip()}). The table above has"
+            f" what became of each; start the multirun again with hydra.sweep.dir={folder} for what is missing"
+        ) from error

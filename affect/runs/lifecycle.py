@@ -27,6 +27,10 @@ STALE = 120.0
 slow."""
 
 
+NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
+"""Signals of a queue some time before it ends the process."""
+
+
 class Stopped(BaseException):
     """The run was asked to end (Ctrl-C, SIGTERM). Not an Exception, so that it is not handled as the failure of one
     job, after which the next one starts."""
@@ -56,7 +60,9 @@ class Stop:
         if os.getpid() != self.pid:
             return  # a worker, which Ctrl-C in a terminal reaches too: it ends with the process that started it
         self.asked = signum
-        if not self.deferred or self.requested is not None:
+        # What a queue sends in advance follows a SIGTERM, and does not mean that nobody wants to wait.
+        hurried = self.requested is not None and signum not in NOTICES
+        if not self.deferred or hurried:
             raise Stopped(signum, self.folder)
         self.requested = signum
         # Whoever read this may have been ended by the same Ctrl-C (`… | tee log`), or a line may be half printed just
@@ -72,6 +78,8 @@ class Stop:
         asked = [signal.SIGINT, signal.SIGTERM]
         if "SLURM_JOB_ID" in os.environ:
             asked.append(signal.SIGUSR1)  # what `sbatch --signal=USR1@120` sends before the time is up
+        if "SUBMITIT_EXECUTOR" in os.environ:
+            asked.append(signal.SIGUSR2)  # what submitit has SLURM send then
         return {signum: signal.signal(signum, self) for signum in asked}
 
     def check(self) -> None:

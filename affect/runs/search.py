@@ -23,6 +23,8 @@ from omegaconf import DictConfig
 
 from affect.config import ConfigError
 from affect.config.roles import NEUTRAL, is_one_of
+from affect.runs import locks
+from affect.runs.launchers import JobStopped
 from affect.runs.lifecycle import Pruned
 from affect.runs.sweep_points import SWEEPER, values_of
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     import optuna
 
 JOURNAL = "search.log"
+
+LOCK = ".search.lock"
 
 STUDY = "search"
 
@@ -202,9 +206,15 @@ def opened(path: Path) -> "Iterator[optuna.Study]":
     ConfigError where the file is damaged, or another process has it open."""
     import optuna
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _end_last_line(path)
-    yield _study(path, optuna.create_study, direction="maximize", load_if_exists=True)
+    try:
+        with locks.held(path.parent / LOCK):
+            _end_last_line(path)
+            yield _study(path, optuna.create_study, direction="maximize", load_if_exists=True)
+    except locks.Taken:
+        raise ConfigError(
+            f"another process chooses the points of the search in {path.parent}: wait for it, or stop it first. For"
+            " more trials at a time give hydra.sweeper.n_jobs and a launcher"
+        ) from None
 
 
 def _study(path: Path, make: Any, **more: Any) -> "optuna.Study":
@@ -235,15 +245,23 @@ def _tell(study: "optuna.Study", trial: "optuna.Trial", returned: JobReturn) -> 
     """Tells the study how a trial ended, by what its run folder says."""
     from optuna.trial import TrialState
 
+    if isinstance(returned._return_value, JobStopped):
+        raise returned._return_value  # it goes on when the search does
     number = None
+    folder = Path(returned.hydra_cfg.hydra.runtime.output_dir)
     if returned.status is JobStatus.COMPLETED:
-        number = objective(Path(returned.hydra_cfg.hydra.runtime.output_dir))
-    if isinstance(returned._return_value, Pruned):
+        number = objective(folder)
+    if returned.status is JobStatus.COMPLETED and _was_pruned(folder):
         study.tell(trial, state=TrialState.PRUNED)
     elif number is None:
         study.tell(trial, state=TrialState.FAIL)
     else:
         study.tell(trial, number)
+
+
+def _was_pruned(folder: Path) -> bool:
+    path = folder / "status.json"
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["state"] == "pruned"
 
 
 def objective(folder: Path) -> float | None:

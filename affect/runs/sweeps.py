@@ -24,7 +24,7 @@ from affect.runs import interrupts, locks, sweep_file
 from affect.runs.identity import configuration_sha256
 from affect.runs.interrupts import Interrupted
 from affect.runs.jobs import attempts, is_there, jobs, print_table, write_table
-from affect.runs.lifecycle import STALE, now
+from affect.runs.lifecycle import STALE, Pruned, now
 from affect.runs.run_folder import Beginning, beginning
 from affect.runs.sweep_file import Entry
 
@@ -82,7 +82,7 @@ def launch(sweep: Sweep, start: Callable[[], None]) -> None:
             f"Run by other processes, which go on: {', '.join(elsewhere)}. The table is made again when they end.",
             file=sys.stderr,
         )
-    unfinished = [f"#{job.number}" for job in asked if job.state not in ("finished", "running")]
+    unfinished = [f"#{job.number}" for job in asked if job.state not in ("finished", "pruned", "running")]
     if unfinished:
         sys.exit(f"Not finished, for the reason above: {', '.join(unfinished)}")
 
@@ -204,14 +204,14 @@ def _run(
         note = {"number": number, "words": entry.words, "configuration_sha256": sha256, "attempts": before}
         outcome = _attempt(sweep, folder, note, partial(do, cfg, folder), given)
         if outcome != "failed":
-            return outcome == "finished"
+            return outcome != "refused"
         if retries_left:
             print(f"#{number}: tried again, {retries_left} more times at most", file=sys.stderr, flush=True)
     return False
 
 
 def _attempt(sweep: Sweep, folder: Path, note: dict[str, Any], do: Callable[[], None], given: Sequence[str]) -> str:
-    """Runs a job once. Gives finished, failed, or refused where another attempt would end in the same way."""
+    """Runs a job once. Gives finished, pruned, failed, or refused where another attempt would end in the same way."""
     process = {"started": now(), "pid": os.getpid(), "host": socket.gethostname()}
     before = note["attempts"]
 
@@ -229,6 +229,10 @@ def _attempt(sweep: Sweep, folder: Path, note: dict[str, Any], do: Callable[[], 
         do()
         end("finished")
         return "finished"
+    except Pruned as pruned:
+        print(f"#{note['number']}: {pruned}", flush=True)
+        end("pruned")
+        return "pruned"
     except (Exception, SystemExit) as error:
         if interrupts.asked is not None:  # and a library has made something else of it
             end("stopped")

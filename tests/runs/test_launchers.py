@@ -231,7 +231,7 @@ elif name == "sbatch":
     array = re.search(r"--array=0-(\d+)", script.read_text())
     for task in range(int(array[1]) + 1):
         command = [sys.executable, __file__, "run", str(script), str(task)]
-        subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+        subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     print("Submitted batch job 4711")
 elif name == "srun":
     options = {}

@@ -57,7 +57,7 @@ def planned(given: Sequence[str], program: str, resumed: bool = False) -> sweeps
             _corners(overrides), lambda point: checked(composer.compose(point), own_words(point, given), program), given
         )
         if composer.whole.dry_run:
-            print("A search chooses its points as it goes; the ends of its ranges, and each of its values, are sound.")
+            print("The configuration is sound; nothing was run. Checked were all values, and of ranges the two ends.")
             return None
     if not composer.enumerable:
         print("This sweeper chooses its points as it goes: each is checked when its turn comes.", file=sys.stderr)

@@ -277,6 +277,7 @@ def test_slurm_runs_an_array_and_queues_a_preempted_job_again(multirun, tmp_path
     assert "an unlucky number" in log
 
 
+@pytest.mark.slow  # Ray starts nine processes of its own
 def test_ray_runs_jobs_on_a_cluster_of_its_own(multirun, tmp_path):
     rows, said = multirun("launcher=ray", "hydra.launcher.ray.init.num_cpus=2", "seed=1,13")
     assert [row["state"] for row in rows] == ["finished", "failed"]

@@ -83,7 +83,7 @@ def test_a_dry_run_checks_the_ends_of_all_ranges(command, capsys):
     assert (configs, said) == (
         [],
         "",
-    ) and "the ends of its ranges, and each of its values, are sound" in capsys.readouterr().out
+    ) and "Checked were all values, and of ranges the two ends." in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- goes on

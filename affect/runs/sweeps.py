@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import re
 import signal
 import socket
 import sys
@@ -77,12 +78,22 @@ def launch(sweep: Sweep, start: Callable[[], None]) -> None:
         print("Stopped; the jobs that were not begun are in the table.", file=sys.stderr)
         sys.exit(128 + stopped)  # what a shell expects of a program that a signal ended
     asked = [job for job in all_jobs if not sweep.numbers or job.number in sweep.numbers]
-    if elsewhere := [f"#{job.number}" for job in asked if job.state == "running"]:
+    # A full disk may have kept a job of this process from saying that it has ended.
+    elsewhere = [
+        f"#{job.number}"
+        for job in asked
+        if job.state == "running" and attempts(sweep.folder / str(job.folder))[-1]["pid"] != os.getpid()
+    ]
+    if elsewhere:
         print(
             f"Run by other processes, which go on: {', '.join(elsewhere)}. The table is made again when they end.",
             file=sys.stderr,
         )
-    unfinished = [f"#{job.number}" for job in asked if job.state not in ("finished", "pruned", "running")]
+    unfinished = [
+        f"#{job.number}"
+        for job in asked
+        if job.state not in ("finished", "pruned") and f"#{job.number}" not in elsewhere
+    ]
     if unfinished:
         sys.exit(f"Not finished, for the reason above: {', '.join(unfinished)}")
 
@@ -199,6 +210,7 @@ def _run(
         if others and retries_left == sweep.retries and before[-1].get("state") == "failed":
             print(f"#{number}: another process has run {folder} meanwhile, and it failed", file=sys.stderr, flush=True)
             return False
+        _remove_half_written(folder)
         if how is Beginning.resumed:
             print(f"#{number}: {folder} goes on from its checkpoint", flush=True)
         note = {"number": number, "words": entry.words, "configuration_sha256": sha256, "attempts": before}
@@ -208,6 +220,14 @@ def _run(
         if retries_left:
             print(f"#{number}: tried again, {retries_left} more times at most", file=sys.stderr, flush=True)
     return False
+
+
+def _remove_half_written(folder: Path) -> None:
+    """Removes what a process that was killed while it wrote has left: files that would have been renamed, such as
+    `.last.ckpt-PROCESS`, as large as a checkpoint."""
+    for path in (*folder.glob(".*"), *folder.glob("checkpoints/.*")):
+        if re.fullmatch(r"\..+-\d+(-[0-9a-f]+)?", path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _attempt(sweep: Sweep, folder: Path, note: dict[str, Any], do: Callable[[], None], given: Sequence[str]) -> str:

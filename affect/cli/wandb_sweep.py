@@ -45,9 +45,10 @@ def document(given: Sequence[str], method: str | None) -> dict[str, Any]:
     """
     check_deltas(given)
     composer = Composer(given)
-    if composer.hydra_words:
+    about_multiruns = [*composer.hydra_words, *(word for word in composer.words if word.startswith("launcher="))]
+    if about_multiruns:
         raise ConfigError(
-            f"{' '.join(composer.hydra_words)}: the runs are not started by Hydra's multirun: leave out what sets it up"
+            f"{' '.join(about_multiruns)}: the runs are not started by Hydra's multirun: leave out what sets it up"
         )
     sweep = composer.whole.hydra.runtime.choices["sweep"]
     overrides = composer.overrides()

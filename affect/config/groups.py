@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 """Folder of the configuration files: inside an installed package, beside the package in a checkout."""
 
-DELTAS = ("experiment", "sweep")
+DELTAS = ("experiment", "sweep", "launcher")
 """Groups of files that change the rest."""
 
 

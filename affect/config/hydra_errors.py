@@ -29,6 +29,10 @@ REFUSALS = (
 """Errors that are printed as sentences instead of stack traces."""
 
 
+PLUGINS = {"joblib": "joblib", "ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+"""The extra of affect that brings a choice of hydra/launcher."""
+
+
 def refusal(error: Exception, given: Sequence[str]) -> str:
     """The message for the user: a sentence per problem, with the remedy. `given` are the words of the command line."""
     if isinstance(error, DataError):
@@ -58,6 +62,13 @@ def explain(error: Exception, given: Sequence[str] | None) -> str:
             others = [f"{other}={choice}" for other in (*GROUPS, *DELTAS) if choice in choices(other)]
             hint = f", but {' and '.join(others)} does." if others else near(choice, options)
             return f"{_place(text, choice, given)}{group}={choice} does not exist{hint} Choices: {', '.join(options)}"
+    if match := re.search(r"Could not find 'hydra/(launcher|sweeper)/([^']*)'", text):
+        kind, choice = match.groups()
+        if kind == "launcher" and choice in PLUGINS:
+            return f"hydra/launcher={choice} is not installed: pip install 'affect[{PLUGINS[choice]}]'"
+        own = choices("launcher") if kind == "launcher" else ["optuna"]
+        ways = ", ".join(f"{'launcher' if kind == 'launcher' else 'hydra/sweeper'}={name}" for name in own)
+        return f"hydra/{kind}={choice} does not exist, or its plugin is not installed. There are: {ways}"
     no_group = (
         r"Could not override '([^']+)'\.\s+(?:No match in the defaults list|Did you mean)"
         r"|config group '([^']+)' does not exist"
@@ -141,6 +152,8 @@ def _unknown(key: str, owner: str | None, place: str) -> str:
             f" {'datasets.NAME' if key == 'dataset' else '_global_'}`"
         )
     if parts[0] == "hydra":
+        if parts[1:2] == ["launcher"]:
+            return "is not one of this launcher's: leave it out, or choose the one that has it, launcher=NAME"
         return "is not one of Hydra's: leave it out; a sweep gives its values under hydra.sweeper.params"
     names = [f.name for f in fields(getattr(config, owner))] if owner is not None and hasattr(config, owner) else []
     if owner == "Config":

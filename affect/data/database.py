@@ -1,9 +1,11 @@
 """SQLite files that can be deleted at any time.
 
-Several processes of one machine can use them at once. SQLite's locks do not reach over a network file system, so each
-machine needs a `cache_root` of its own.
+Several processes of one machine can use them at once. SQLite's write-ahead logs do not work between machines, so on a
+file system that several share each machine has files of its own, `clips-HOST.sqlite`.
 """
 
+import re
+import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +16,11 @@ from pathlib import Path
 from affect.config import DataError
 from affect.data.workers import Item, in_parallel
 
+SHARED = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "panfs", "wekafs", "pvfs", "afs", "9p", "fuse.")
+"""How the names of file systems begin that several machines may share."""
+
+MOUNTS = Path("/proc/self/mountinfo")
+
 PATIENCE = 60.0
 """Seconds to wait for another process that writes."""
 
@@ -23,8 +30,9 @@ BATCH = 200
 
 @contextmanager
 def opened(file: Path, *tables: str) -> Iterator[sqlite3.Connection]:
-    """A connection to a database; `tables` ("name (columns)") are created if they do not exist. Raises DataError if it
-    is damaged or cannot be written."""
+    """A connection to a database (see `of_this_machine`); `tables` ("name (columns)") are created if they do not exist.
+    Raises DataError if it is damaged or cannot be written."""
+    file = of_this_machine(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -39,6 +47,26 @@ def opened(file: Path, *tables: str) -> Iterator[sqlite3.Connection]:
             yield database
     except sqlite3.Error as error:
         raise DataError(_refusal(file, error)) from error
+
+
+def of_this_machine(file: Path) -> Path:
+    """`file`, or beside it the one of this machine where the file system may be shared. Where the system does not say
+    what it has mounted (only Linux does), it counts as its own."""
+    try:
+        mounts = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return file
+    kinds: dict[Path, str] = {}
+    for mount in mounts:
+        fields, _, source = mount.partition(" - ")
+        place = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields.split()[4])
+        kinds[Path(place)] = source.split()[0]  # of two mounts in one place the later one counts
+    folder = file.parent.resolve()
+    kind = next((kinds[place] for place in (folder, *folder.parents) if place in kinds), "")
+    if not kind.startswith(SHARED):
+        return file
+    host = re.sub(r"[^\w-]", "_", socket.gethostname())
+    return file.with_stem(f"{file.stem}-{host}")
 
 
 def kept(

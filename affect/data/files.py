@@ -2,7 +2,7 @@
 
 import json
 import os
-import threading
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from affect.config import WriteError
 def write_atomic(path: Path, text: str | bytes) -> None:
     """Writes a file (text as UTF-8) so that readers see the old or the new one, never half of it, also after a kill.
     Raises WriteError if the disk is full or the folder cannot be written."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
+    # Processes of two machines may have one number, and those of two containers often do.
+    temporary = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         temporary.write_bytes(text) if isinstance(text, bytes) else temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)

@@ -61,7 +61,7 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
         }
     _check_datasets(keys, merged, folder)
     for key in keys:
-        if key not in ("dataset", "sweep", "hydra") and not key.startswith("hydra."):
+        if key not in ("dataset", "sweep", "launcher", "hydra") and not key.startswith("hydra."):
             OmegaConf.update(merged, key, OmegaConf.select(raw, key), merge=False)
     added = set(merged.modalities) - set(run_cfg.modalities)
     untrained = added & set(new_modalities(OmegaConf.to_object(merged.model)))

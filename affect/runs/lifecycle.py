@@ -27,6 +27,10 @@ STALE = 120.0
 slow."""
 
 
+NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
+"""Signals of a queue some time before it ends the process."""
+
+
 class Stopped(BaseException):
     """The run was asked to end (Ctrl-C, SIGTERM). Not an Exception, so that it is not handled as the failure of one
     job, after which the next one starts."""
@@ -34,6 +38,10 @@ class Stopped(BaseException):
     def __init__(self, signum: int, folder: Path) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum, self.folder = signum, folder
+
+
+class Pruned(Exception):
+    """A search ended this training early, because others were better after as many epochs."""
 
 
 class Stop:
@@ -52,7 +60,9 @@ class Stop:
         if os.getpid() != self.pid:
             return  # a worker, which Ctrl-C in a terminal reaches too: it ends with the process that started it
         self.asked = signum
-        if not self.deferred or self.requested is not None:
+        # What a queue sends in advance follows a SIGTERM, and does not mean that nobody wants to wait.
+        hurried = self.requested is not None and signum not in NOTICES
+        if not self.deferred or hurried:
             raise Stopped(signum, self.folder)
         self.requested = signum
         # Whoever read this may have been ended by the same Ctrl-C (`… | tee log`), or a line may be half printed just
@@ -68,6 +78,8 @@ class Stop:
         asked = [signal.SIGINT, signal.SIGTERM]
         if "SLURM_JOB_ID" in os.environ:
             asked.append(signal.SIGUSR1)  # what `sbatch --signal=USR1@120` sends before the time is up
+        if "SUBMITIT_EXECUTOR" in os.environ:
+            asked.append(signal.SIGUSR2)  # what submitit has SLURM send then
         return {signum: signal.signal(signum, self) for signum in asked}
 
     def check(self) -> None:
@@ -79,8 +91,8 @@ class Stop:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Stop]:
-    """Keeps status.json up to date while the block runs: running, then finished, stopped or failed with the reason; and
-    writes messages to log/run.log."""
+    """Keeps status.json up to date while the block runs: running, then finished, stopped, pruned, or failed with the
+    reason; and writes messages to log/run.log."""
     stop = Stop(folder)
     if not is_first():
         with _signals(stop):
@@ -119,6 +131,10 @@ def running(folder: Path) -> Iterator[Stop]:
             yield stop
         except Stopped as asked:
             end("stopped", by=str(asked))
+            raise
+        except Pruned as pruned:
+            LOG.info(str(pruned))
+            end("pruned", error=str(pruned))
             raise
         except BaseException as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
@@ -203,8 +219,8 @@ def _process_start(pid: int) -> str | None:
 
 
 def state(status: dict[str, Any]) -> str:
-    """running, finished, stopped, failed or "not begun", as status.json has it, but killed for one that says running
-    and is not."""
+    """running, finished, stopped, pruned, failed or "not begun", as status.json has it, but killed for one that says
+    running and is not."""
     if status["state"] != "running":
         return status["state"]
     if status["host"] == socket.gethostname():

@@ -1,7 +1,6 @@
 """The points of a multirun, all checked before the first job starts."""
 
 import contextlib
-import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -25,6 +24,9 @@ from affect.config import Config, ConfigError, DataError, groups, register
 from affect.config.hydra_errors import REFUSALS, explain
 
 T = TypeVar("T")
+
+SWEEPER = "hydra_plugins.affect.Search"
+"""Hydra's name for the sweeper of hydra/sweeper=optuna, see `search`."""
 
 
 def is_multirun(given: Sequence[str]) -> bool:
@@ -67,6 +69,16 @@ class Composer:
         """Whether the points are known beforehand: those of Hydra's own sweeper are, those of an optimiser are not."""
         return self.whole.hydra.sweeper._target_.endswith(f".{BasicSweeper.__name__}")
 
+    @property
+    def searches(self) -> bool:
+        """Whether they are chosen by `search`."""
+        return self.whole.hydra.sweeper._target_ == SWEEPER
+
+    @property
+    def numbers_folders(self) -> bool:
+        """Whether the folder of a job is named by its number among those that are run."""
+        return re.search(r"hydra\.job\.(num|id)\b", str(_unresolved(self.whole.hydra.sweep))) is not None
+
     def overrides(self) -> dict[str, Override]:
         """What every key is given, with several values or with one; the command line wins over hydra.sweeper.params.
 
@@ -83,22 +95,16 @@ class Composer:
         a range of them that cannot be counted."""
         assert self.enumerable, "a sweeper that chooses its points as it goes"
         overrides = self.overrides()
-        # Hydra expands the same words a second time, and shuffle(…) has to give it the same order then.
-        dice = random.getstate()
-        try:
-            for override in overrides.values():
-                if override.is_interval_sweep():
-                    raise ConfigError(
-                        f"{override.input_line} is a range without end of values: a multirun takes single ones,"
-                        f" {override.get_key_element()}=0.1,0.2; for ranges write a sweep of Weights & Biases,"
-                        " affect sweep wandb"
-                    )
-                if override.is_sweep_override():
-                    values_of(override)
-            random.setstate(dice)
-            return BasicSweeper.split_arguments(list(overrides.values()), None)[0]
-        finally:
-            random.setstate(dice)
+        for override in overrides.values():
+            if override.is_interval_sweep():
+                raise ConfigError(
+                    f"{override.input_line} is a range without end of values: a multirun takes single ones,"
+                    f" {override.get_key_element()}=0.1,0.2; for ranges write a sweep of Weights & Biases,"
+                    " affect sweep wandb"
+                )
+            if override.is_sweep_override():
+                values_of(override)
+        return BasicSweeper.split_arguments(list(overrides.values()), None)[0]
 
     def compose(self, point: Sequence[str]) -> DictConfig:
         """The configuration of one job, before it is typed and checked. Raises what Hydra raises."""
@@ -154,6 +160,11 @@ def _unresolved(node: DictConfig) -> Any:
     return OmegaConf.to_container(node, resolve=False)
 
 
+def quoted(text: str) -> str:
+    """A text as a word of Hydra's grammar has it, whatever stands in it."""
+    return "'" + text.replace("'", "\\'") + "'"
+
+
 def values_of(override: Override) -> list[Any]:
     """The values of a swept word, as Hydra's grammar has them. Raises ConfigError where there are none."""
     assert override.input_line is not None
@@ -188,18 +199,23 @@ def distinct(all_points: Sequence[Sequence[str]]) -> list[list[str]]:
     return [[word for word in point if word not in common] for point in all_points]
 
 
-def check_own_folder(folder: Path | None, point: Sequence[str], taken: dict[Path, Sequence[str]]) -> None:
-    """Raises ConfigError where the folder of a point is that of another one. `taken` has those of the points before,
-    and gets this one's."""
-    if folder is None:
-        return
-    first = taken.setdefault(folder.absolute(), point)
-    if first is not point:
-        one, other = (" ".join(words) or "the same words" for words in distinct([first, point]))
-        raise ConfigError(
-            f"{folder} would be the run folder of {one} and of {other}: let hydra.sweep.subdir tell them apart, as"
-            " hydra.sweep.subdir='${hydra.job.num}_${model.name}' does"
-        )
+def check_own_folders(folders: Sequence[tuple[str | None, list[str]]], sweep: Path) -> None:
+    """Raises ConfigError where two points, each given as its folder inside the multirun's and its words, have one."""
+    first_with: dict[str, list[str]] = {}
+    problems = []
+    for folder, point in folders:
+        if folder is None:
+            continue
+        first = first_with.setdefault(folder, point)
+        if first is not point:
+            one, other = (" ".join(words) or "the same words" for words in distinct([first, point]))
+            problems.append(
+                f"{sweep / folder} would be the run folder of {one} and of {other}: let hydra.sweep.subdir tell them"
+                " apart, as hydra.sweep.subdir='${model.name}_${hydra.job.override_dirname}' does; its default is one"
+                " folder for points that differ in nothing that changes a number"
+            )
+    if problems:
+        raise ConfigError("\n".join(problems))
 
 
 def check_different(configs: Sequence[Config], all_points: Sequence[list[str]]) -> None:

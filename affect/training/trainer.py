@@ -20,9 +20,11 @@ from affect.config import Accelerator, Config, ConfigError, ServerConfig, WriteE
 from affect.config.logs import is_first
 from affect.models import precision
 from affect.models.checkpoint import BEST
+from affect.runs import search
 from affect.runs.lifecycle import Stop
 from affect.training.checkpointing import AtomicCheckpoints, SaveState
 from affect.training.compile import CompiledLayers
+from affect.training.pruning import ReportToSearch
 from affect.training.ranks import Joined, Ranks
 
 
@@ -144,6 +146,8 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         LogSteps(cfg.trainer.log_every),  # before what saves, so that a saved step is a logged one
         SaveState(folder, cfg.trainer, stop),
     ]
+    if (trial := search.of_this_job()) is not None and is_first():
+        callbacks.append(ReportToSearch(trial))
     if cfg.trainer.compile:
         callbacks.append(CompiledLayers())
     if cfg.trainer.progress and is_first():

@@ -15,6 +15,7 @@ from affect.cli import validate
 from affect.cli.entry import entry
 from affect.cli.validate import conflicts
 from affect.config import GROUPS, PACKAGES, ConfigError, Kind, Tower, compose, groups, register, to_yaml
+from affect.config.groups import DELTAS
 from affect.config.hydra_errors import REFUSALS, refusal
 from affect.data import files as atomic
 from affect.runs import inherit, lifecycle, run_folder
@@ -59,9 +60,10 @@ CHOICES = [(group, name) for group in GROUPS for name in files(group)]
 
 def test_there_are_files_in_every_group():
     assert {group for group, _ in CHOICES} == set(GROUPS)
-    assert files("experiment") and files("sweep")
-    listed = {path.relative_to(CONF).parent.name for path in CONF.rglob("*.yaml")}
-    assert listed == {"", *GROUPS, "experiment", "sweep"}, "a group that GROUPS does not name, or the other way round"
+    assert all(files(group) for group in DELTAS)
+    listed = {str(path.relative_to(CONF).parent) for path in CONF.rglob("*.yaml")}
+    known = {".", *GROUPS, *DELTAS, "hydra/sweeper"}
+    assert listed == known, "a group that GROUPS does not name, or the other way round"
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
@@ -120,7 +122,7 @@ MISTAKES = [
         "experiment=knowledge_grid does not exist, but sweep=knowledge_grid does. Choices:",
     ),
     (["experiment=foo"], "experiment=foo does not exist. Choices: cues, cues_shuffled, demo"),
-    (["sweep=foo"], "sweep=foo does not exist. Choices: baselines, knowledge_grid, learning_rate, modalities"),
+    (["sweep=foo"], "sweep=foo does not exist. Choices: baselines, knowledge_grid, learning_rate, learning_rate_s"),
     (["model=[smollm2,qwen2_5_omni_3b]"], "two choices of one group do not go together: give a single one"),
     (["+trainer=smoke"], "+trainer would add a second trainer: to choose another one leave out the +"),
     (["trainer=3"], "trainer=3: a group is given as GROUP=CHOICE"),
@@ -616,7 +618,7 @@ def test_a_crash_in_one_point_of_a_sweep_is_shown_and_the_others_are_run(monkeyp
     assert [letters for letters, _ in done] == ["t", "v"]
     folders = [folder for _, folder in done]
     assert len({folder.parent for folder in folders}) == 1 and folders[0].parent.parent == tmp_path / "sweeps"
-    assert [folder.name for folder in folders] == ["0_smollm2_t_s1", "2_smollm2_v_s1"]
+    assert [folder.name.rsplit("_", 1)[0] for folder in folders] == ["smollm2_t_s1", "smollm2_v_s1"]
 
 
 def test_a_crash_of_a_run_keeps_its_stack_trace(monkeypatch, tmp_path):
@@ -837,7 +839,7 @@ def test_help_lists_every_group_and_choice(tmp_path):
         code, out, errors, seconds = process(*words, "--help", cwd=tmp_path)
         assert code == 0 and errors == ""
         assert seconds <= 3
-        for group in (*GROUPS, "experiment", "sweep"):
+        for group in (*GROUPS, *DELTAS):
             assert re.search(rf"(?m)^  {group} +{', '.join(files(group))}$", out), group
         name = "affect show" if words[-1] == "show" else f"python {Path(words[0]).name}"
         assert f"usage: {name} " in out

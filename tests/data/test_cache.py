@@ -1,5 +1,6 @@
 """The check of the clips: really decoded, once, and never believed beyond what it saw."""
 
+import multiprocessing
 import os
 import sqlite3
 import subprocess
@@ -15,12 +16,13 @@ import pytest
 from av.stream import Disposition
 
 from affect.config import DataError
-from affect.data import Record, clip_checks, media
+from affect.data import Record, clip_checks, database, media
 from affect.data import clips as clips_module
 from affect.data.clip_cache import DECODING, open_files, take
 from affect.data.clip_checks import Check, check_clips, measure_clips
 from affect.data.database import opened
 from affect.data.file_hashes import content_hashes, file_versions, version
+from affect.data.files import write_atomic
 from affect.data.media import Sampling, decode
 from affect.knowledge.sources import cues
 
@@ -282,6 +284,42 @@ def test_several_processes_at_once(tmp_path):
     assert [process.communicate()[0] for process in running] == ["40\n"] * 2
     with sqlite3.connect(tmp_path / "cache" / "clips.sqlite") as database:
         assert database.execute("SELECT count(*), count(DISTINCT hash) FROM versions").fetchone() == (40, 40)
+
+
+def test_what_two_processes_write_at_once_is_never_half_of_it(tmp_path):
+    file = tmp_path / "notes.json"
+    write_atomic(file, "0" * 50_000)
+
+    def write(digit: str) -> None:
+        for _ in range(200):
+            write_atomic(file, digit * 50_000)
+
+    writers = [multiprocessing.get_context("fork").Process(target=write, args=(digit,)) for digit in "12"]
+    for writer in writers:
+        writer.start()
+    seen = set()
+    while any(writer.is_alive() for writer in writers):
+        text = file.read_text()
+        assert len(text) == 50_000 and len(set(text)) == 1
+        seen.add(text[0])
+    assert [writer.exitcode for writer in writers] == [0, 0] and seen & {"1", "2"}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_on_a_shared_file_system_every_machine_has_a_database_of_its_own(tmp_path, monkeypatch):
+    shared, disk = tmp_path / "home of all", tmp_path / "home of all" / "scratch"
+    mounts = tmp_path / "mountinfo"
+    place = str(shared).replace(" ", "\\040")
+    mounts.write_text(
+        f"22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n30 22 0:40 / {place} rw - nfs4 server:/home rw,vers=4.2\n"
+        f"31 30 8:2 / {place}/scratch rw - xfs /dev/sdb rw\n"
+    )
+    monkeypatch.setattr(database, "MOUNTS", mounts)
+    monkeypatch.setattr("socket.gethostname", lambda: "node07.cluster")
+    for folder, name in ((shared / "cache", "clips-node07_cluster"), (disk, "clips"), (tmp_path, "clips")):
+        assert database.of_this_machine(folder / "clips.sqlite") == folder / f"{name}.sqlite"
+    with database.opened(shared / "cache" / "clips.sqlite", "numbers (key)"):
+        assert [path.name for path in (shared / "cache").glob("*.sqlite")] == ["clips-node07_cluster.sqlite"]
 
 
 def test_who_makes_a_database_at_the_same_moment_is_waited_for(tmp_path, monkeypatch):

@@ -32,10 +32,9 @@ class Predictions:
         self.own += predictions
 
     def gathered(self) -> list[Prediction]:
-        """The predictions of all steps and processes, each (dataset, task, id) once, in that order."""
-        # A sampler that spreads clips over processes repeats some to make the shares equal; they are counted once.
-        once = {(p.dataset, p.task, p.id): p for part in of_all_processes(self.own) for p in part}
-        return [once[key] for key in sorted(once)]
+        """The predictions of all steps and processes, in the order of (dataset, task, id)."""
+        everywhere = [p for part in of_all_processes(self.own) for p in part]
+        return sorted(everywhere, key=lambda p: (p.dataset, p.task, p.id))
 
 
 def of_all_processes(mine: Any) -> list[Any]:
@@ -114,7 +113,7 @@ class Supervised(L.LightningModule):
     def _read(self, batch: Batch) -> None:
         self._note_lost(batch)
         self.predictions.update([failed(e, "error", why) for e, why in batch.failed])
-        if batch.tensors is not None:
+        if batch.examples:  # without any where another process has one batch more
             predictions = self.learner.predict(batch)
             self._note_unanswered(predictions)
             self.predictions.update(predictions)

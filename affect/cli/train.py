@@ -51,7 +51,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
             module.train()
             last = None if begin == checkpointing.START else folder / checkpointing.LAST
             fitting.fit(lightning, module, clips, folder, last)
-            validation = checkpoint.load_best(learner.load, folder)
+            validation = checkpoint.load_best(module.load, folder)
             lightning.test(module, clips, verbose=False)
         if is_first():
             steps.finish(folder, cfg, parts, module, tracker, validation)

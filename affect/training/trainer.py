@@ -16,14 +16,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 
-from affect.config import Accelerator, Config, ConfigError, ServerConfig, WriteError, launch
+from affect.config import Accelerator, Config, ConfigError, ServerConfig, Strategy, WriteError, launch
 from affect.config.logs import is_first
 from affect.models import precision
 from affect.models.checkpoint import BEST
 from affect.runs.lifecycle import Stop
 from affect.training.checkpointing import AtomicCheckpoints, SaveState
 from affect.training.compile import CompiledLayers
-from affect.training.ranks import Joined, Ranks
+from affect.training.ranks import Joined, Ranks, Sharded
 
 
 class LogSteps(L.Callback):
@@ -152,7 +152,7 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         accelerator="gpu" if on_gpu else "cpu",
         devices=[precision.device(cfg.trainer).index] if on_gpu else 1,
         num_nodes=place.size,
-        strategy=Joined() if place.size > 1 else "auto",
+        strategy=_strategy(cfg, place.size),
         # Otherwise Lightning takes one by the environment's variables: under SLURM one that starts no processes, and
         # that saves and queues the job again on signals of its own.
         plugins=[AtomicCheckpoints(), Ranks()],
@@ -174,7 +174,15 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        # What is gathered to validate is trained with afterwards.
+        inference_mode=cfg.trainer.strategy is not Strategy.fsdp,
     )
+
+
+def _strategy(cfg: Config, num_processes: int) -> Any:
+    if num_processes == 1:
+        return "auto"
+    return Sharded() if cfg.trainer.strategy is Strategy.fsdp else Joined()
 
 
 def _csv_logger(folder: Path, step: int) -> Log:

@@ -24,6 +24,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect.training import checkpointing, datamodule, distributed, fitting, memory, trainer, usable_clips
     from affect.training.wandb_logger import open as tracked
 
+    trainer.check_devices(cfg)
     folder = run_folder.create(cfg, "train", job_folder)
     with running(folder) as stop, tracked(cfg, folder, "train", job_folder) as tracker:
         source = usable_clips.exclude_unusable(parts, cfg)

@@ -890,4 +890,4 @@ def test_a_device_that_is_not_there_is_refused(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"accelerator=cuda, but torch finds no CUDA device: trainer.accelerator=cpu"):
-        trainer.build(configure("trainer.accelerator=cuda"), tmp_path, lifecycle.Stop(tmp_path))
+        trainer.check_devices(configure("trainer.accelerator=cuda"))

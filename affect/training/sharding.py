@@ -13,6 +13,7 @@ import torch
 from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from affect.models import weights_cache
 from affect.models.towers import tower_of
@@ -71,7 +72,11 @@ def _parts(module: nn.Module) -> Iterator[FSDPModule]:
 
 
 def gather(module: nn.Module) -> None:
-    """Gathers all parameters in every process, until `divide`."""
+    """Gathers all parameters in every process, until `divide`, and takes the first one's running statistics, which each
+    has made of its own clips."""
+    for norm in (each for each in module.modules() if isinstance(each, _BatchNorm) and isinstance(module, FSDPModule)):
+        for statistics in norm.buffers(recurse=False):
+            distributed.broadcast(statistics, 0)
     for part in _parts(module):
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()

@@ -80,8 +80,9 @@ class Sharded(ModelParallelStrategy):
         )
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        # The module loads its state itself, as under every strategy.
-        return ParallelStrategy.load_checkpoint(self, checkpoint_path, weights_only)
+        # The module loads its state itself, as under every strategy. Mapped, the file is once in the machine's memory,
+        # of which each process reads what it keeps.
+        return torch.load(checkpoint_path, map_location="cpu", weights_only=True, mmap=True)
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
@@ -89,7 +90,7 @@ class Sharded(ModelParallelStrategy):
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             state = {
                 number: {
-                    key: sharding.divided_like(parameter, value) if value.shape == parameter.shape else value
+                    key: sharding.divided_like(parameter, value) if value.shape == parameter.shape else value.clone()
                     for key, value in saved["state"][number].items()
                 }
                 for number, parameter in zip(numbers, parameters, strict=True)

@@ -25,6 +25,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect.training import datamodule, distributed, memory, trainer, usable_clips
     from affect.training.wandb_logger import open as tracked
 
+    trainer.check_devices(cfg)
     folder = run_folder.create(cfg, "evaluate", job_folder)
     with running(folder) as stop, tracked(cfg, folder, "evaluate", job_folder) as tracker:
         source = usable_clips.exclude_unusable([part for part in parts if part.split == cfg.evaluation.split], cfg)

@@ -24,6 +24,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect.training import checkpointing, datamodule, distributed, fitting, memory, trainer, usable_clips
     from affect.training.wandb_logger import open as tracked
 
+    trainer.check_devices(cfg)
     folder = run_folder.create(cfg, "train", job_folder)
     with running(folder) as stop, tracked(cfg, folder, "train", job_folder) as tracker:
         source = usable_clips.exclude_unusable(parts, cfg)
@@ -51,7 +52,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
             module.train()
             last = None if begin == checkpointing.START else folder / checkpointing.LAST
             fitting.fit(lightning, module, clips, folder, last)
-            validation = checkpoint.load_best(learner.load, folder)
+            validation = checkpoint.load_best(module.load, folder)
             lightning.test(module, clips, verbose=False)
         if is_first():
             steps.finish(folder, cfg, parts, module, tracker, validation)

@@ -32,7 +32,7 @@ from affect.evaluation.rules import readout_conflicts
 from affect.knowledge.rules import knowledge_conflicts, transcription_conflicts
 from affect.models.rules import layer_conflicts, modality_conflicts, projector_conflicts, server_conflicts
 from affect.prompting.rules import prompting_conflicts, wording_conflicts
-from affect.training.rules import learning_conflicts
+from affect.training.rules import learning_conflicts, sharding_conflicts
 
 WANDB_MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
 """What the environment variable WANDB_MODE may be; the last two are older names of offline and online."""
@@ -54,6 +54,7 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
         yield from dataset_conflicts(name, dataset, cfg.prompting)
     yield from intervention_conflicts(cfg)
     yield from transcription_conflicts(cfg, program)
+    yield from sharding_conflicts(cfg, program)
     if isinstance(cfg.model, BaselineConfig):
         yield from baseline_conflicts(cfg, program)
         if named.makes_runs:

@@ -46,5 +46,5 @@ from affect.config.schema import (
     to_yaml,
 )
 from affect.config.tasks import Kind, Task, Value
-from affect.config.trainer import Accelerator, EncoderCache, Switch, TrainerConfig
+from affect.config.trainer import Accelerator, EncoderCache, Strategy, Switch, TrainerConfig
 from affect.config.transcription import Transcribe, TranscriptionConfig

@@ -14,6 +14,11 @@ class Accelerator(str, Enum):
     cuda = "cuda"
 
 
+class Strategy(str, Enum):
+    ddp = "ddp"
+    fsdp = "fsdp"
+
+
 class Switch(str, Enum):
     auto = "auto"
     on = "on"
@@ -47,6 +52,10 @@ class TrainerConfig:
     """Processes that share the work, on all machines, each with its own CUDA device, or its own cores without CUDA. An
     optimiser step then sees batch_size × accumulate × devices clips. Where srun or torchrun starts the processes, it is
     their number."""
+    strategy: Strategy = field(Strategy.ddp, role="rounding")
+    """How several processes train together. ddp: each has the whole model. fsdp: each keeps a part of the weights,
+    gradients and optimiser states, and layers are gathered while they compute; an evaluation gathers the whole model in
+    each."""
     try_longest_batch: Switch = field(Switch.auto, role="runtime")
     """Run the longest clips forward and backward as one batch before training, so that running out of memory shows at
     once. auto: on a GPU."""

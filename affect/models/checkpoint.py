@@ -62,7 +62,8 @@ def load_best(load: Callable[[Mapping[str, Any], str], None], run: Path) -> dict
     if not path.is_file():
         raise ConfigError(f"run={run} has no {BEST}: its training did not get as far as a validation; name another run")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped: what several processes read is once in the machine's memory.
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         checkpoint["state_dict"]  # raises where this is a file of another kind
     except UNREADABLE as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]

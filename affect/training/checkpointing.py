@@ -78,7 +78,7 @@ def position(folder: Path) -> Position:
     if not path.is_file():
         return START
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # its tensors are not read
         state = checkpoint["callbacks"][SaveState.__name__]
         return Position(epoch=state["epoch"], batches=state["batches"], step=checkpoint["global_step"])
     except UNREADABLE as error:

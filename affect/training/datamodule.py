@@ -15,7 +15,7 @@ from affect.models.learner import Learner
 from affect.prompting.messages import Example
 from affect.training import class_weights
 from affect.training.prefetch import Prefetching
-from affect.training.sampler import EpochSampler, batches_by_task, filled, share
+from affect.training.sampler import EpochSampler, batches_by_task, filled, share_once
 
 MOST_WORKERS = 4
 """Processes that trainer.num_workers=auto has on a GPU at the most. Where a clip is read from the cache of decoded
@@ -115,7 +115,7 @@ class ClipData(L.LightningDataModule):
     def _evaluation_loader(self, split: str) -> DataLoader:
         asked = self.by_split[split]
         batches = batches_by_task(asked, self.eval_batch_size, self.learner.length)
-        return self._loader(split, False, batch_sampler=share(batches, self._rank, self._num_processes))
+        return self._loader(split, False, batch_sampler=share_once(batches, self._rank, self._num_processes))
 
     def val_dataloader(self) -> DataLoader:
         return self._evaluation_loader("val")

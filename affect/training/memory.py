@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 
-from affect.config import ComposedConfig, Config, ConfigError, Switch, is_true
+from affect.config import ComposedConfig, Config, ConfigError, Strategy, Switch, is_true
 from affect.config.launch import place
 from affect.config.logs import LOG
 from affect.models import precision
@@ -85,8 +85,10 @@ def settle_checkpointing(model: nn.Module, tensors: dict[str, Any], cfg: Config,
     dropout = cfg.finetuning.dropout > 0
     each = activation_bytes(part.config.get_text_config(), width, dropout=dropout, eager_tokens=eager)
     needed = rows * length * each
-    # Gradients and AdamW's two moments, which are not there yet.
-    free = free_bytes(device) - sum(12 * p.numel() for p in model.parameters() if p.requires_grad)
+    # Gradients and AdamW's two moments, which are not there yet; and weights that the processes will divide.
+    later = sum(12 * p.numel() for p in model.parameters() if p.requires_grad)
+    later += sum(p.numel() * p.itemsize for p in model.parameters() if p.device.type != device.type)
+    free = free_bytes(device) - later / (place().size if cfg.trainer.strategy is Strategy.fsdp else 1)
     if needed <= SAFE * free:
         return
     if not part.supports_gradient_checkpointing:
@@ -110,7 +112,9 @@ def prepare(learner: Learner, train: list[Example], cfg: Config) -> None:
     """
     device = precision.device(cfg.trainer)
     switch = cfg.trainer.try_longest_batch
-    tries = switch is Switch.on or (switch is Switch.auto and device.type == "cuda")
+    # A model that the processes will divide may not fit whole beside what training needs.
+    divided = cfg.trainer.strategy is Strategy.fsdp and place().size > 1
+    tries = switch is Switch.on or (switch is Switch.auto and device.type == "cuda" and not divided)
     settles = cfg.model.gradient_checkpointing == "auto" and device.type == "cuda"
     if not (tries or settles) or not train:
         return
@@ -118,7 +122,8 @@ def prepare(learner: Learner, train: list[Example], cfg: Config) -> None:
     longest = sorted(train, key=learner.length)[-cfg.trainer.batch_size :]
     batch = learner.collator(True)(longest)
     if batch.tensors is not None:
-        learner.module.to(device)
+        if not divided:
+            learner.module.to(device)
         if settles:
             settle_checkpointing(learner.module, batch.tensors, cfg, device)
         if tries:

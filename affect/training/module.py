@@ -1,14 +1,17 @@
 """The LightningModule: trains and evaluates a `Learner`, of which it knows nothing else."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import distributed
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
-from affect.config import FinetuningConfig
+from affect.config import DataError, FinetuningConfig
 from affect.config.logs import LOG
 from affect.data import Prediction
 from affect.data.class_balance import UNTOUCHED, Classes
@@ -16,7 +19,9 @@ from affect.evaluation.metrics.summary import brief
 from affect.evaluation.predict import failed
 from affect.models.collate import Batch
 from affect.models.learner import Learner
+from affect.training import sharding
 from affect.training.class_weights import example_weights
+from affect.training.ranks import Sharded
 
 
 class Predictions:
@@ -32,10 +37,9 @@ class Predictions:
         self.own += predictions
 
     def gathered(self) -> list[Prediction]:
-        """The predictions of all steps and processes, each (dataset, task, id) once, in that order."""
-        # A sampler that spreads clips over processes repeats some to make the shares equal; they are counted once.
-        once = {(p.dataset, p.task, p.id): p for part in of_all_processes(self.own) for p in part}
-        return [once[key] for key in sorted(once)]
+        """The predictions of all steps and processes, in the order of (dataset, task, id)."""
+        everywhere = [p for part in of_all_processes(self.own) for p in part]
+        return sorted(everywhere, key=lambda p: (p.dataset, p.task, p.id))
 
 
 def of_all_processes(mine: Any) -> list[Any]:
@@ -75,8 +79,19 @@ class Supervised(L.LightningModule):
         """The numbers of the last validation, by which checkpoints are chosen."""
         self.unanswered: set[str] = set()
         """Reasons why the model gave no answer."""
+        self.stand_in: Batch | None = None
+        """The last batch of which clips could be read, where the model is divided."""
         # A checkpoint has the trained tensors only; the learner compares their names with its own.
         self.strict_loading = False
+
+    def configure_model(self) -> None:
+        if self.trainer.state.fn is TrainerFn.FITTING and isinstance(self.trainer.strategy, Sharded):
+            mesh = self.device_mesh["data_parallel"]
+            sharding.shard(self, self.model, mesh, "training_step", "gather")
+
+    def gather(self) -> None:
+        """Gathers the parameters of a model that several processes have divided, for an evaluation."""
+        sharding.gather(self)
 
     def on_train_start(self) -> None:
         # Not at the start of an epoch, which Lightning skips when a run is resumed in the middle of one.
@@ -87,10 +102,14 @@ class Supervised(L.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor | None:
         self._note_lost(batch)
-        if batch.tensors is None:
-            if self.trainer.world_size == 1:
-                return None
-            return self._no_gradients()  # from a batch of which no clip could be read
+        if batch.tensors is None and self.trainer.world_size == 1:
+            return None  # from a batch of which no clip could be read
+        if isinstance(self, FSDPModule):
+            if batch.tensors is None:
+                return self._stand_in_loss()
+            self.stand_in = batch
+        elif batch.tensors is None:
+            return self._no_gradients()
         weights = example_weights(batch.examples, self.classes.loss) if self.classes.loss else None
         over, parts = None, self.trainer.accumulate_grad_batches * self.trainer.world_size
         if parts > 1:
@@ -102,19 +121,30 @@ class Supervised(L.LightningModule):
             if self.global_step == 0:
                 remedy += ", or, since nothing has been learnt yet, look for a number that is too large in the inputs"
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}: lower {remedy}")
-        if self.global_step == 0 and index == 0 and (sentence := self.learner.unused_parameters(loss)):
+        first = self.global_step == 0 and index == 0
+        # The graph of a divided model has gathered parameters, which are gone by now.
+        if first and not isinstance(self, FSDPModule) and (sentence := self.learner.unused_parameters(loss)):
             LOG.info(sentence)
         return loss if self.trainer.world_size == 1 else loss + self._no_gradients()
 
     def _no_gradients(self) -> torch.Tensor:
         """Zero gradients for all trained parameters: the other processes wait for a gradient of each, also where this
-        process's batch does not use it."""
-        return sum(p.sum() * 0 for p in self.parameters() if p.requires_grad)
+        process's batch does not use it. Layers that are divided have seen to theirs."""
+        return sum(p.sum() * 0 for p in self.parameters() if p.requires_grad and not isinstance(p, DTensor))
+
+    def _stand_in_loss(self) -> torch.Tensor:
+        """Zero, from an earlier batch: the other processes wait for this one at every layer of a divided model."""
+        if self.stand_in is None:
+            raise DataError(
+                f"no clip of the first batch of process {self.global_rank} can be read, and trainer.strategy=fsdp needs"
+                " one: see log/ for the reasons, or set trainer.strategy=ddp"
+            )
+        return self.learner.loss(self.stand_in) * 0 + self._no_gradients()
 
     def _read(self, batch: Batch) -> None:
         self._note_lost(batch)
         self.predictions.update([failed(e, "error", why) for e, why in batch.failed])
-        if batch.tensors is not None:
+        if batch.examples:  # without any where another process has one batch more
             predictions = self.learner.predict(batch)
             self._note_unanswered(predictions)
             self.predictions.update(predictions)
@@ -138,17 +168,20 @@ class Supervised(L.LightningModule):
         self._read(batch)
 
     def on_validation_epoch_start(self) -> None:
+        self.gather()
         self.predictions.reset()
         self.learner.begin_evaluation()
 
     on_test_epoch_start = on_validation_epoch_start
 
     def on_test_epoch_end(self) -> None:
+        sharding.divide(self)
         self.tested = self.predictions.gathered()
         self.lost = {key: why for lost in of_all_processes(self.lost) for key, why in lost.items()}
         self.learner.merge_findings(of_all_processes(self.learner.findings()))
 
     def on_validation_epoch_end(self) -> None:
+        sharding.divide(self)
         summary = self.summarise(self.predictions.gathered())
         self.validated = {"epoch": self.current_epoch + 1, **brief(summary)}
         if summary["selection"] is not None:
@@ -173,7 +206,13 @@ class Supervised(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:
-        return self.learner.trained_state()  # what a checkpoint holds
+        sharding.divide(self)
+        return {name: sharding.whole(tensor) for name, tensor in self.learner.trained_state().items()}
+
+    def load(self, checkpoint: Mapping[str, Any], source: str) -> None:
+        """Puts a checkpoint's tensors, which are whole, into the learner, whose module may be divided."""
+        state = sharding.divided_state(self.model, checkpoint["state_dict"])
+        self.learner.load({**checkpoint, "state_dict": state}, source)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
         # Only what training needs of zero_grad(), whose bookkeeping takes 0.1 ms a step.
@@ -185,5 +224,5 @@ class Supervised(L.LightningModule):
         checkpoint["validation"] = self.validated
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.learner.load(checkpoint, "the checkpoint")
+        self.load(checkpoint, "the checkpoint")
         self.lost |= checkpoint["lost"]

@@ -5,12 +5,16 @@ from importlib.util import find_spec
 
 from affect.config import (
     MODALITIES,
+    BaselineConfig,
     ComposedConfig,
     Config,
     EncoderCache,
     HeadFit,
     LoraMethod,
+    Precision,
     ServerConfig,
+    Strategy,
+    Switch,
     Target,
     Tower,
     is_true,
@@ -37,6 +41,50 @@ def learning_conflicts(cfg: Config, program: str) -> Iterator[str]:
                 f" model={cfg.model.name} is new and means nothing until it is trained: evaluate zero-shot with"
                 f" modalities={''.join(m for m in cfg.modalities if m not in new) or 't'}, or name a trained run=…"
             )
+
+
+def sharding_conflicts(cfg: Config, program: str) -> Iterator[str]:
+    """What training cannot do with a model that the processes divide among them. To evaluate, each has the whole."""
+    trainer, model, finetuning = cfg.trainer, cfg.model, cfg.finetuning
+    if program != "train" or trainer.strategy is not Strategy.fsdp:
+        return
+    instead = "trainer.strategy=fsdp divides the model among processes"
+    if trainer.devices == 1:
+        yield (
+            f"{instead}, and trainer.devices=1 is a single one: set trainer.devices to the number of GPUs, or"
+            " trainer.strategy=ddp"
+        )
+    if isinstance(model, BaselineConfig):
+        yield (
+            f"{instead}, layer by layer of a language model, and model={model.name} is none and small enough for every"
+            " device: set trainer.strategy=ddp"
+        )
+        return
+    if finetuning.head_fit is HeadFit.linear:
+        yield (
+            f"{instead} that train by gradients, and finetuning.head_fit=linear fits heads without any: set"
+            " trainer.strategy=ddp, or finetuning.head_fit=gradients"
+        )
+    if finetuning.four_bit:
+        yield (
+            f"{instead}, and finetuning.four_bit=true packs its weights so that they cannot be divided: set"
+            " finetuning.four_bit=false, or trainer.strategy=ddp"
+        )
+    if trainer.compile:
+        yield (
+            f"{instead} and gathers layers as they are called, which trainer.compile=true would compile away: leave"
+            " compile out, or set trainer.strategy=ddp"
+        )
+    if model.precision is Precision.float16:
+        yield (
+            f"{instead}, and model.precision=float16 scales gradients, each process by its own part: set"
+            " model.precision=bfloat16 (or float32), or trainer.strategy=ddp"
+        )
+    if trainer.try_longest_batch is Switch.on:
+        yield (
+            f"{instead}, and trainer.try_longest_batch=on tries a batch before that, with the whole model on each"
+            " device: set it to auto"
+        )
 
 
 def own_rates(cfg: Config) -> dict[str, tuple[str, float]]:

@@ -83,9 +83,15 @@ def filled(whole: list[Any], num_processes: int) -> list[Any]:
 
 
 def share(whole: list[Any], rank: int, num_processes: int) -> list[Any]:
-    """One process's part of an epoch's clips or an evaluation's batches. All parts have the same length, because every
-    step waits for all processes; so some items come twice (`Predictions` counts them once)."""
+    """One process's part of an epoch's clips. All parts have the same length, because every step waits for all
+    processes; so some clips come twice."""
     return filled(whole, num_processes)[rank::num_processes]
+
+
+def share_once(batches: list[list[int]], rank: int, num_processes: int) -> list[list[int]]:
+    """One process's part of an evaluation's batches. Each batch is in one part. All parts have the same length, because
+    the processes agree after every batch whether to stop; the shorter parts end with an empty batch."""
+    return [*batches, *([] for _ in range(-len(batches) % num_processes))][rank::num_processes]
 
 
 def batches_by_task(asked: list[Example], batch_size: int, length: Callable[[Example], float]) -> list[list[int]]:

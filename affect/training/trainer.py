@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 
-from affect.config import Accelerator, Config, ConfigError, ServerConfig, WriteError, launch
+from affect.config import Accelerator, Config, ConfigError, ServerConfig, Strategy, WriteError, launch
 from affect.config.logs import is_first
 from affect.models import precision
 from affect.models.checkpoint import BEST
@@ -25,7 +25,7 @@ from affect.runs.lifecycle import Stop
 from affect.training.checkpointing import AtomicCheckpoints, SaveState
 from affect.training.compile import CompiledLayers
 from affect.training.pruning import ReportToSearch
-from affect.training.ranks import Joined, Ranks
+from affect.training.ranks import Joined, Ranks, Sharded
 
 
 class LogSteps(L.Callback):
@@ -99,9 +99,29 @@ class Unprofiled(PassThroughProfiler):
         return self.nothing
 
 
+def check_devices(cfg: Config) -> None:
+    """Raises ConfigError for devices that this machine does not have."""
+    if cfg.trainer.accelerator is Accelerator.cuda and not torch.cuda.is_available():
+        raise ConfigError("trainer.accelerator=cuda, but torch finds no CUDA device: trainer.accelerator=cpu (or auto)")
+    given, count = launch.given(), torch.cuda.device_count()
+    here = cfg.trainer.devices if given is None else given.local_size
+    # A task of srun may see its own device alone.
+    sees_its_own = given is not None and given.started_by == "srun" and count == 1
+    if _on_gpu(cfg) and here > count and not sees_its_own:
+        raise ConfigError(
+            f"trainer.devices={cfg.trainer.devices}, {here} of them on this machine, but torch finds {count} CUDA"
+            " devices: give as many or fewer"
+        )
+
+
+def _on_gpu(cfg: Config) -> bool:
+    # A server of the same machine may want all of the GPU, and nothing is computed here.
+    return not isinstance(cfg.model, ServerConfig) and precision.device(cfg.trainer).type == "cuda"
+
+
 def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, step: int = 0) -> L.Trainer:
     """The Trainer that fits and evaluates the run of `folder`, from optimiser step `step` on, and logs to `tracker`
-    beside log/metrics.csv. Raises ConfigError for a device this machine does not have."""
+    beside log/metrics.csv."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # not every run needs to be told which devices there are not
     # With workers at 0, clips are decoded in the training process: on few cores that is a choice, not an oversight.
@@ -117,21 +137,10 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
     warnings.filterwarnings("ignore", message=".*The `srun` command is available on your system but is not used.*")
     # Every process has gathered all predictions before it logs what came of them.
     warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
-    if cfg.trainer.accelerator is Accelerator.cuda and not torch.cuda.is_available():
-        raise ConfigError("trainer.accelerator=cuda, but torch finds no CUDA device: trainer.accelerator=cpu (or auto)")
     if not torch.cuda.is_available():
         # Lightning has torch look for NVIDIA's library, and an optimiser does so at every step, for 0.3 ms.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
-    # A server of the same machine may want all of the GPU, and nothing is computed here.
-    served = isinstance(cfg.model, ServerConfig)
-    on_gpu = not served and precision.device(cfg.trainer).type == "cuda"
-    # A task of srun may see its own device alone.
-    place, count = launch.place(), torch.cuda.device_count()
-    if on_gpu and place.local_size > count and not (place.started_by == "srun" and count == 1):
-        raise ConfigError(
-            f"trainer.devices={cfg.trainer.devices}, {place.local_size} of them on this machine, but torch finds"
-            f" {count} CUDA devices: give as many or fewer"
-        )
+    place, on_gpu = launch.place(), _on_gpu(cfg)
     mixed = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", torch.float32: "32-true"}
     callbacks: list[Any] = [
         ModelCheckpoint(
@@ -156,14 +165,16 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         accelerator="gpu" if on_gpu else "cpu",
         devices=[precision.device(cfg.trainer).index] if on_gpu else 1,
         num_nodes=place.size,
-        strategy=Joined() if place.size > 1 else "auto",
+        strategy=_strategy(cfg, place.size),
         # Otherwise Lightning takes one by the environment's variables: under SLURM one that starts no processes, and
         # that saves and queues the job again on signals of its own.
         plugins=[AtomicCheckpoints(), Ranks()],
         # Under SLURM Lightning loads any hpc_ckpt_*.ckpt that lies there, in the place of the weights. By default it
         # is the working directory.
         default_root_dir=folder / "log",
-        precision="32-true" if served else mixed[precision.dtype(precision.settled(cfg.model, cfg.trainer))],
+        precision="32-true"
+        if isinstance(cfg.model, ServerConfig)
+        else mixed[precision.dtype(precision.settled(cfg.model, cfg.trainer))],
         max_epochs=cfg.trainer.max_epochs,
         limit_train_batches=cfg.trainer.max_batches,
         limit_val_batches=cfg.trainer.max_batches,
@@ -178,7 +189,15 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        # What is gathered to validate is trained with afterwards.
+        inference_mode=cfg.trainer.strategy is not Strategy.fsdp,
     )
+
+
+def _strategy(cfg: Config, num_processes: int) -> Any:
+    if num_processes == 1:
+        return "auto"
+    return Sharded() if cfg.trainer.strategy is Strategy.fsdp else Joined()
 
 
 def _csv_logger(folder: Path, step: int) -> Log:

@@ -108,8 +108,9 @@ def test_processes_share_an_epoch_and_go_on_where_they_were() -> None:
 
 def test_an_evaluation_is_dealt_out_whole_batches_at_a_time() -> None:
     batches = [[0, 1], [2, 3], [4]]
-    assert [samplers.share(batches, rank, 2) for rank in (0, 1)] == [[[0, 1], [4]], [[2, 3], [0, 1]]]
-    assert samplers.share(batches, 0, 1) == batches
+    assert [samplers.share_once(batches, rank, 2) for rank in (0, 1)] == [[[0, 1], [4]], [[2, 3], []]]
+    assert [samplers.share_once(batches[:1], rank, 3) for rank in range(3)] == [[[0, 1]], [[]], [[]]]
+    assert samplers.share_once(batches, 0, 1) == batches
 
 
 def asked(count: int) -> list[Example]:

@@ -202,7 +202,7 @@ def test_predictions_are_gathered_by_processes_that_know_cuda_alone(tmp_path: Pa
     store = distributed.FileStore(str(tmp_path / "store"), 1)
     distributed.init_process_group("nccl", store=store, rank=0, world_size=1)
     try:
-        predictions = Predictions().to(DEVICE)
+        predictions = Predictions()
         predictions.update([prediction(2), prediction(1)])
         predictions.update([prediction(3)])
         assert predictions.gathered() == [prediction(1), prediction(2), prediction(3)]

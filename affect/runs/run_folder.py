@@ -51,6 +51,7 @@ from affect.data.overlap import Contents
 from affect.data.part import Part
 from affect.data.tables import for_spreadsheets
 from affect.data.trained_on import trained_models
+from affect.runs import ledger
 from affect.runs.lifecycle import now, state
 
 LIBRARIES = (
@@ -154,11 +155,16 @@ def is_done(folder: Path, cfg: Config) -> bool:
 
 
 def _differences(folder: Path, cfg: Config) -> dict[str, tuple[Any, Any]]:
-    ours = OmegaConf.to_container(OmegaConf.structured(cfg), enum_to_str=True)
-    assert isinstance(ours, dict)
-    different = differences(read_yaml(folder / "config.yaml"), ours)
+    different = differences(read_yaml(folder / "config.yaml"), plain(cfg))
     # A task that declares no labels has those of its training rows, once these are read.
     return {key: pair for key, pair in different.items() if not (key.endswith(".labels") and pair[1] == [])}
+
+
+def plain(cfg: Config) -> dict[str, Any]:
+    """The configuration as plain values, as config.yaml has them."""
+    values = OmegaConf.to_container(OmegaConf.structured(cfg), enum_to_str=True)
+    assert isinstance(values, dict)
+    return values
 
 
 def was_resumed(folder: Path) -> bool:
@@ -246,7 +252,8 @@ def write_results(
     lost: dict[str, str],
     validation: dict[str, Any] | None = None,
 ) -> None:
-    """Writes the results of a run: predictions, metrics, and the counts behind them.
+    """Writes the results of a run: predictions, metrics, and the counts behind them. An evaluation of the test split is
+    noted in the ledger of the output root before there are numbers.
 
     `summary` is that of affect.evaluation.metrics.summary, to which every task gets the counts of its dataset's
     evaluated split (`bad_rows` where rows of the annotations are wrong and left out). `validation` is what a training
@@ -254,6 +261,10 @@ def write_results(
     clips that became unreadable after they were checked."""
     write_predictions(folder, predictions)
     accounts = {part.dataset: part.account() for part in parts if part.split == cfg.evaluation.split}
+    if cfg.evaluation.split == ledger.SPLIT:
+        predicted = folder / "predictions.jsonl"
+        lines = ledger.openings(folder, program_of(folder), plain(cfg), accounts.values(), predicted)
+        ledger.append(Path(cfg.output_root), lines)
     for name, numbers in summary["tasks"].items():
         account = accounts[name.split(".")[0]]
         numbers |= {key: account[key] for key in ("expected", "outside_subset", "excluded", "used")}
@@ -444,8 +455,8 @@ def read(folder: Path) -> RunSummary:
         raise ConfigError(f"{folder} is not a run folder, it has no config.yaml: name one that has ({hint})")
     metrics, status = folder / "metrics.json", folder / "status.json"
     stated = _read_json(status) if status.is_file() else {"state": "not begun"}  # killed in its first moments
-    plain = read_yaml(config)
-    lacking = sorted(KEYS - plain.keys())
+    values = read_yaml(config)
+    lacking = sorted(KEYS - values.keys())
     if lacking:
         raise ConfigError(
             f"{config} is not the configuration of a run of affect, it has no {', '.join(lacking)}: name a folder that"
@@ -453,7 +464,7 @@ def read(folder: Path) -> RunSummary:
         )
     return RunSummary(
         folder=folder,
-        config=plain,
+        config=values,
         status=stated | {"state": state(stated)},
         metrics=_read_json(metrics) if metrics.is_file() else None,
     )

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from affect.config.logs import LOG
-from affect.reports import rows
+from affect.reports import openings, rows
 from affect.reports.aggregate import table, tasks
 from affect.reports.collect import with_results
 from affect.reports.formats import Report
@@ -64,7 +64,7 @@ def print_results(folder: Path) -> None:
     class, a row each."""
     run = with_results(folder)
     tables = [table([run], task) for task in tasks([run])]
-    notes = [note for each in tables for note in each.notes]
+    notes = [*openings.attach(tables, [run]), *(note for each in tables for note in each.notes)]
     notes += [f"1 {line}" for line in (*unlabelled(run.summary), *bad_rows(run.summary), *unanswered(run.summary))]
     console = _console()
     for each in tables:

@@ -101,7 +101,7 @@ def test_a_ledger_that_cannot_be_written_is_refused_before_the_run(configure, tm
     assert sentence.startswith(f"{tmp_path / ledger.FILE} cannot be written, and every evaluation of a test split is")
     cfg.evaluation.split = "val"
     assert list(conflicts(cfg, "train")) == []
-    with pytest.raises(WriteError, match="could not be written .Is a directory.*make room"):
+    with pytest.raises(WriteError, match=r"could not be written \(Is a directory\).*make room"):
         ledger.append(tmp_path, [line()])
 
 

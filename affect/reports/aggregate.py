@@ -5,7 +5,7 @@ what else differs between runs, the readout too, is a column of the table, so th
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
@@ -90,11 +90,12 @@ def _named(runs: Sequence[Run], task: str, asked: Sequence[str]) -> tuple[list[s
     return list(dict.fromkeys(chosen)), notes
 
 
-def _columns(runs: Sequence[Run], settings_by_run: Sequence[Mapping[str, str]]) -> list[str]:
-    """Keys that tell the settings of `runs` apart, without those that others decide. `found` are these settings."""
+def _columns(settings_by_run: Sequence[Mapping[str, str]], idle_by_run: Sequence[Callable[[str], bool]]) -> list[str]:
+    """Keys that tell these settings apart, without those that others decide; `idle_by_run` says of each run which keys
+    had no effect in it."""
     keys = dict.fromkeys(key for each in settings_by_run for key in each)
 
-    without_effect = {id(each): idle(run) for run, each in zip(runs, settings_by_run, strict=True)}
+    without_effect = {id(each): is_idle for each, is_idle in zip(settings_by_run, idle_by_run, strict=True)}
 
     def applies(key: str, each: Mapping[str, str]) -> bool:
         if without_effect[id(each)](key):
@@ -106,7 +107,8 @@ def _columns(runs: Sequence[Run], settings_by_run: Sequence[Mapping[str, str]]) 
     def value(key: str, each: Mapping[str, str]) -> str | None:
         return each.get(key)
 
-    varied = [key for key in keys if len({value(key, each) for each in settings_by_run if applies(key, each)}) > 1]
+    several = [key for key in keys if len({value(key, each) for each in settings_by_run}) > 1]
+    varied = [key for key in several if len({value(key, each) for each in settings_by_run if applies(key, each)}) > 1]
 
     def decided(key: str) -> bool:
         if key == CONTROL:
@@ -170,20 +172,21 @@ def table(
         return result
 
     settings_of = {n: settings(run, task) for n, run in entries}
+    idle_in = {n: idle(run) for n, run in entries}
     groups: dict[Any, list[tuple[int, Run]]] = {}
     for n, run in entries:
-        groups.setdefault(n if each else grouped_by(run, settings_of[n]), []).append((n, run))
+        groups.setdefault(n if each else grouped_by(settings_of[n], idle_in[n]), []).append((n, run))
     newest = [_newest(group, task, result.notes) for group in groups.values()]
 
     counted = [entry for group in newest for entry in group]
-    columns = _columns([run for _, run in counted], [settings_of[n] for n, _ in counted])
+    columns = _columns([settings_of[n] for n, _ in counted], [idle_in[n] for n, _ in counted])
     result.settings = columns or ["model.name"]
     # Only those that generate have a reader, which is one.
     signed = {key: value for run in scored for key, value in signature(run, task, headline=False).items()}
     usual = {key: text(default_of(key)) for key in SCORED_WITH}
     for key in ("evaluation.split", *READOUTS, "evaluation.reader", *usual, *LEADING):
         # A setting without effect in some of the runs is told as the others have it.
-        in_effect = (settings_of[n].get(key) for n, run in counted if not idle(run)(key))
+        in_effect = (settings_of[n].get(key) for n, _ in counted if not idle_in[n](key))
         value = signed[key] if key in signed else next(in_effect, None)
         if key not in result.settings and value is not None and value != usual.get(key):
             result.about[key] = value

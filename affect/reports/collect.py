@@ -22,7 +22,7 @@ def find(named: Sequence[Path]) -> tuple[list[Path], list[str]]:
     deeper: list[str] = []
     for folder in named:
         try:
-            inside = list(_inside(folder, DEPTH))
+            inside = dict.fromkeys(_inside(folder, DEPTH))
             below = list(_inside(folder, DEPTH + 1))
         except OSError as error:
             raise ConfigError(f"{error.filename} cannot be read ({error.strerror}): name a folder that can") from error

@@ -32,7 +32,15 @@ def attach(tables: Sequence[Table], runs: Sequence[Run]) -> list[str]:
         return [line for line in lines_of(path) if line.ids_sha256 == clips and line.split == ledger.SPLIT]
 
     @cache
-    def place(parent: Path, output_root: str) -> Path | None:
+    def places(path: Path, clips: str) -> dict[str, int]:
+        return {line.folder: place for place, line in enumerate(of_clips(path, clips))}
+
+    @cache
+    def of_other_clips(path: Path, clips: str, dataset: str) -> int:
+        return sum(line.dataset == dataset and line.ids_sha256 != clips for line in lines_of(path))
+
+    @cache
+    def ledger_of(parent: Path, output_root: str) -> Path | None:
         return ledger.of_run(parent / "run", output_root)
 
     for table in tables:
@@ -44,16 +52,17 @@ def attach(tables: Sequence[Table], runs: Sequence[Run]) -> list[str]:
             counts = []
             for number in row.runs:
                 run = runs[number - 1]
-                path = place(run.folder.parent, run.summary.config["output_root"])
-                lines = [] if path is None else of_clips(path, run.clips[dataset])
-                own = _own(run.folder, lines)
+                path = ledger_of(run.folder.parent, run.summary.config["output_root"])
+                own = None
+                if path is not None:
+                    clips = run.clips[dataset]
+                    own = places(path, clips).get(str(run.folder.absolute()))
+                    own = _moved(run.folder, of_clips(path, clips)) if own is None else own
+                    others = max(others, of_other_clips(path, clips, dataset))
                 if own is None:
                     lost.append(number)
                 else:
                     counts.append(own)
-                if path is not None:
-                    same_split = sum(line.dataset == dataset for line in lines_of(path))
-                    others = max(others, same_split - sum(line.dataset == dataset for line in lines))
             row.opened = min(counts) if len(counts) == len(row.runs) else None
         if any(row.opened is not None for row in table.rows):
             if lost:
@@ -66,16 +75,11 @@ def attach(tables: Sequence[Table], runs: Sequence[Run]) -> list[str]:
     return list(notes)
 
 
-def _own(folder: Path, lines: Sequence[Opening]) -> int | None:
-    """The place of a run's line among those of its clips, so the number before it; None where it has none."""
-    path = str(folder.absolute())
-    found = [i for i, line in enumerate(lines) if line.folder == path]
-    if not found and any(Path(line.folder).name == folder.name for line in lines):  # the folder may have been moved
-        predictions = folder / "predictions.jsonl"
-        digest = hashlib.sha256(predictions.read_bytes()).hexdigest() if predictions.is_file() else None
-        found = [
-            i
-            for i, line in enumerate(lines)
-            if Path(line.folder).name == folder.name and line.predictions_sha256 == digest
-        ]
-    return found[-1] if found else None
+def _moved(folder: Path, lines: Sequence[Opening]) -> int | None:
+    """The place of the line of a run whose folder has been moved since: the last with its name and predictions."""
+    named = [place for place, line in enumerate(lines) if Path(line.folder).name == folder.name]
+    predictions = folder / "predictions.jsonl"
+    if not named or not predictions.is_file():
+        return None
+    digest = hashlib.sha256(predictions.read_bytes()).hexdigest()
+    return next((place for place in reversed(named) if lines[place].predictions_sha256 == digest), None)

@@ -3,6 +3,7 @@
 A folder explains itself:
 
     config.yaml        the resolved configuration; `evaluate.py run=…` composes from it
+    config.json        a copy of it that is read faster
     status.json        running (with a heartbeat), finished, stopped or failed, and the reason
     environment.json   command, commit and whether the tree was clean, versions, machine
     data.json          per dataset and split: expected, excluded, used, hash of the ids
@@ -42,7 +43,7 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from affect import __version__
-from affect.config import Config, ConfigError, DataError, NothingAnswered, read_yaml, to_yaml
+from affect.config import Config, ConfigError, DataError, NothingAnswered, read_yaml, to_json, to_yaml
 from affect.config.logs import FOLLOWED, LOG, is_first
 from affect.config.roles import differences, kept
 from affect.data import Prediction, clip_rows
@@ -94,7 +95,7 @@ def create(cfg: Config, program: str, job_folder: str | None) -> Path:
         environment_then = _read_json(folder / "environment.json")
         again = {"time": now(), **environment(program)}
         write_json(folder / "environment.json", environment_then | {"resumed": [*environment_then["resumed"], again]})
-        write_atomic(folder / "config.yaml", to_yaml(kept(cfg)))
+        _write_config(folder, cfg)
         return folder
     if job_folder is not None:
         folder = Path(job_folder)
@@ -107,8 +108,14 @@ def create(cfg: Config, program: str, job_folder: str | None) -> Path:
         stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{program}_{subject}"
         folder = _make_new(Path(cfg.output_root), stem)
     write_json(folder / "environment.json", environment(program))
-    write_atomic(folder / "config.yaml", to_yaml(kept(cfg)))  # last: what has one is a run folder
+    _write_config(folder, cfg)  # last: what has one is a run folder
     return folder
+
+
+def _write_config(folder: Path, cfg: Config) -> None:
+    text = to_yaml(kept(cfg))
+    write_atomic(folder / "config.json", to_json(kept(cfg), text))
+    write_atomic(folder / "config.yaml", text)
 
 
 def check_unused(folder: Path, cfg: Config) -> None:

@@ -1,5 +1,6 @@
-"""Tables of multiruns, and sweeps of Weights & Biases:
+"""Tables of multiruns, choosing among their settings, and sweeps of Weights & Biases:
 
+    affect sweep best outputs/sweeps/…                     chooses a setting by validation, and tests that one alone
     affect sweep table outputs/sweeps/…                    makes the table of a multirun again, from its files
     affect sweep wandb sweep=learning_rate --output FILE   writes the file that `wandb sweep` takes
 
@@ -10,8 +11,10 @@ import json
 import sys
 from pathlib import Path
 
-from affect.config import ConfigError
+from affect.config import ConfigError, near
 from affect.runs.jobs import jobs, print_table, write_table
+
+ACTIONS = ("best", "table", "wandb")
 
 
 def main() -> None:
@@ -19,6 +22,10 @@ def main() -> None:
     action, *arguments = sys.argv[1:] or ["--help"]
     if action == "table":
         tabulate(arguments)
+    elif action == "best":
+        from affect.cli import sweep_best
+
+        sweep_best.main(arguments)
     elif action == "wandb":
         from affect.cli import wandb_sweep
 
@@ -26,7 +33,7 @@ def main() -> None:
     elif action in ("-h", "--help"):
         print(__doc__)
     else:
-        sys.exit(f"'{action}' is neither of `affect sweep table FOLDER …` and `affect sweep wandb WORDS …`")
+        sys.exit(f"there is no `affect sweep {action}`{near(action, ACTIONS)} Choose of {', '.join(ACTIONS)}")
 
 
 def tabulate(arguments: list[str]) -> None:

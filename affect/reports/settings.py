@@ -66,6 +66,8 @@ class Run:
     """The run it evaluates is not there any more; `training` is then what the evaluation knows of it."""
     clips: Mapping[str, str] = field(default_factory=dict)
     """By dataset, the hash of the ids that were used of the evaluated split."""
+    validated: Mapping[str, str] = field(default_factory=dict)
+    """Likewise of the validation split, where the run has read it."""
 
     @property
     def counts(self) -> bool:
@@ -358,8 +360,8 @@ def generates(run: Run, task: str) -> bool:
 
 
 def mixed(runs: Sequence[Run], task: str, metrics: Sequence[str]) -> str | None:
-    """The sentence that refuses to put these runs into one table, None where they may stand in one. `metrics` are those
-    asked for."""
+    """Why numbers of these runs must not be held against each other, as the end of a sentence; None where they may be.
+    `metrics` are those asked for."""
     signatures = [signature(run, task, headline=bool({HEADLINE, ALL} & set(metrics))) for run in runs]
     compared = [_comparable(each) for each in signatures]
     keys = list(dict.fromkeys(key for each in signatures for key in each))
@@ -383,7 +385,7 @@ def mixed(runs: Sequence[Run], task: str, metrics: Sequence[str]) -> str | None:
     remedy = f"choose with {' '.join(f'--where {shlex.quote(word)}' for word in words)} or the like"
     if any(key.endswith(".headline") for key in differing):
         remedy += ", or name metrics that all of them have with --metrics"
-    return f"{task} gets no table, since its runs differ in {' and in '.join(parts)}: {remedy}"
+    return f"its runs differ in {' and in '.join(parts)}: {remedy}"
 
 
 def _comparable(signed: dict[str, str]) -> dict[str, str]:

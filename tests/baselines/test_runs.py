@@ -113,7 +113,7 @@ def start(root: Path) -> Iterator[Start]:
 
         def started(program: str, *words: str) -> Path:
             output = root / "outputs"
-            before = {*output.glob("*"), *output.glob("sweeps/*")}
+            before = {*output.glob("*/"), *output.glob("sweeps/*/")}
             keys = [word.split("=", 1)[0] for word in words]
             chosen = ["trainer.progress=false"]
             if "resume" not in keys:
@@ -135,7 +135,7 @@ def start(root: Path) -> Iterator[Start]:
 
 
 def newest(output: Path, before: set[Path]) -> Path:
-    [made] = {*output.glob("*"), *output.glob("sweeps/*")} - before - {output / "sweeps"}
+    [made] = {*output.glob("*/"), *output.glob("sweeps/*/")} - before - {output / "sweeps"}
     return made
 
 
@@ -215,7 +215,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(
             os.kill(os.getpid(), signal.SIGTERM)
         return step(*arguments)
 
-    before = {*(root / "outputs").glob("*"), *(root / "outputs").glob("sweeps/*")}
+    before = {*(root / "outputs").glob("*/"), *(root / "outputs").glob("sweeps/*/")}
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(Supervised, "training_step", stopped)
         start("train", f"model={model}", *SMALL[model], *STEPS)

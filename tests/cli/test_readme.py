@@ -112,7 +112,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(root)
         start(shlex.split("train.py dataset=manifest datasets.manifest.root=clips.csv"), root, patch)
         start(shlex.split("knowledge dataset=demo knowledge=cues"), root, patch)
-    [made] = (root / "outputs").iterdir()
+    [made] = (root / "outputs").glob("*/")
     made.rename(root / "outputs" / "my_run")
     stopped = root / "outputs" / "stopped"
     shutil.copytree(root / "outputs" / "my_run", stopped)

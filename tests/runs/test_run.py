@@ -96,7 +96,7 @@ def test_runs_of_the_same_second_get_different_folders(cfg, tmp_path):
     with ThreadPoolExecutor(8) as threads, spawn.Pool(2) as processes:
         asynchronous = processes.map_async(_create, [cfg] * 12)
         names = [*threads.map(_create, [cfg] * 24), *asynchronous.get(timeout=60)]
-    folders = sorted((tmp_path / "out").iterdir())
+    folders = sorted((tmp_path / "out").glob("*/"))
     assert len(set(names)) == 36
     assert sorted(names) == [folder.name for folder in folders]
     assert all(

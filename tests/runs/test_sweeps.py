@@ -631,7 +631,7 @@ def test_a_command_of_the_agent_trains(agent, capsys, tmp_path, monkeypatch):
     for name in AGENT_SETS:
         monkeypatch.delenv(name)  # there is no server that knows of this run
     runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
-    [folder] = (tmp_path / "out").iterdir()
+    [folder] = (tmp_path / "out").glob("*/")
     trained = run_folder.read(folder)
     assert (trained.status["state"], trained.config["seed"], trained.config["logger"]["kind"]) == (
         "finished",

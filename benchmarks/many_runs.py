@@ -64,7 +64,7 @@ def make(folder: Path, sweep: Path, num_runs: int) -> None:
         status = json.loads((run / "status.json").read_text(encoding="utf-8"))
         note = {"number": number, "words": [f"model.strength={strength}", f"seed={seed}"]}
         (run / "job.json").write_text(json.dumps(note | {key: status[key] for key in ("started", "pid", "host")}))
-        jobs.append(note)
+        jobs.append(note | {"folder": run.name})
         lines.append(ledger.replace(str(original), str(run)))
     (sweep / "jobs.json").write_text(json.dumps(jobs))
     (folder / "out" / "test_ledger.jsonl").write_text("".join(lines))

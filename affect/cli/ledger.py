@@ -42,7 +42,7 @@ def _print(lines: list[ledger.Opening]) -> None:
         sets.setdefault((line.dataset, line.split, line.ids_sha256), []).append(line)
     console = Console() if Console().is_terminal else Console(width=140)
     for (dataset, split, ids), own in sorted(sets.items()):
-        settings = len({line.config_sha256 for line in own})
+        settings = len({line.configuration_sha256 for line in own})
         table = Table(
             title=Text(
                 f"{dataset}, split {split}, {own[0].clips:,} clips ({ids[:8]}): evaluated"

@@ -23,7 +23,7 @@ from affect.cli.entry import entry
 from affect.config import Config, ConfigError, WriteError
 from affect.evaluation.external import score
 from affect.runs import ledger
-from affect.runs.run_folder import plain
+from affect.runs.identity import configuration_sha256
 
 
 @entry("score", __doc__)
@@ -37,7 +37,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
         account = {"dataset": result["dataset"], "ids_sha256": result["ids_sha256"], "used": result["clips"]}
         predicted = Path(cfg.predictions)
         try:
-            lines = ledger.openings(predicted, "score", plain(cfg), [account], predicted)
+            lines = ledger.openings(predicted, "score", configuration_sha256(cfg), [account], predicted)
             ledger.append(Path(cfg.output_root), lines)
         except WriteError as error:
             # Nothing else is written here, and predictions may be scored where nothing can be.

@@ -7,11 +7,11 @@
 A sweep itself is started with python train.py -m.
 """
 
-import json
 import sys
 from pathlib import Path
 
 from affect.config import ConfigError, near
+from affect.runs import sweep_file
 from affect.runs.jobs import jobs, print_table, write_table
 
 ACTIONS = ("best", "table", "wandb")
@@ -42,11 +42,11 @@ def tabulate(arguments: list[str]) -> None:
         sys.exit(__doc__)
     try:
         for folder in map(Path, arguments):
-            if not (folder / "jobs.json").is_file():
+            if not any((folder / name).is_file() for name in (sweep_file.FILE, "jobs.json")):
                 raise ConfigError(
-                    f"{folder} is not the folder of a multirun, it has no jobs.json: name one of outputs/sweeps"
+                    f"{folder} is not the folder of a multirun, it has no {sweep_file.FILE}: name one of outputs/sweeps"
                 )
-            all_jobs = jobs(folder, [job["words"] for job in json.loads((folder / "jobs.json").read_text("utf-8"))])
+            all_jobs = jobs(folder)
             write_table(all_jobs, folder)
             print_table(all_jobs, folder)
     except ConfigError as error:

@@ -24,7 +24,7 @@ from affect.reports.console import console, print_report
 from affect.reports.formats import Report
 from affect.reports.sections import aligned, heading
 from affect.reports.settings import Run, some, where
-from affect.runs.jobs import read_note
+from affect.runs.jobs import jobs, read_note
 from affect.runs.ledger import SPLIT
 
 SHOWN = 10
@@ -70,7 +70,7 @@ def _candidates(folder: Path, conditions: Sequence[str], finished_only: bool) ->
     runs, damaged = load(folders)
     chosen = where(runs, conditions)
     finished = [run for run in chosen if run.counts]
-    lacking = [*(f"{run.folder} ({run.state})" for run in chosen if not run.counts), *damaged, *_not_begun(folder)]
+    lacking = [*(f"{run.folder} ({run.state})" for run in chosen if not run.counts), *damaged, *_without_run(folder)]
     if lacking and not finished_only:
         raise ConfigError(
             f"{len(lacking)} jobs of {folder} have not finished: {some(lacking)}. A setting that is chosen now may not"
@@ -81,11 +81,9 @@ def _candidates(folder: Path, conditions: Sequence[str], finished_only: bool) ->
     return finished
 
 
-def _not_begun(folder: Path) -> list[str]:
+def _without_run(folder: Path) -> list[str]:
     """The points of a multirun that have no run folder."""
-    path = folder / "jobs.json"
-    jobs = read_note(path) if path.is_file() else []
-    return [f"{' '.join(job['words'])} (not begun)" for job in jobs if job["state"] == "not begun"]
+    return [f"{' '.join(job.words)} ({job.state})" for job in jobs(folder) if not (folder / str(job.folder)).is_dir()]
 
 
 def _print(choice: Choice, most: int) -> None:

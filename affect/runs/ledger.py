@@ -1,15 +1,14 @@
 """The ledger of test splits: one line for every time a test split was evaluated.
 
     {"time": …, "program": "train", "folder": …, "dataset": "meld", "split": "test", "ids_sha256": …, "clips": 2610,
-     "config_sha256": …, "predictions_sha256": …}
+     "configuration_sha256": …, "predictions_sha256": …}
 
 It lies in the output root, as `test_ledger.jsonl`, and not beside the data: those are often read-only and shared by
-people who do not share results. Lines are only added, each by a single write at the end of the file under a lock, so
-that processes may add to it at the same time, also on NFS from version 4 on, where locks are the server's.
+people who do not share results. Lines are only added, by a single write at the end of the file under a lock of it, so
+that processes may add to it at the same time (affect.runs.locks says on which file systems).
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from affect.config import ConfigError, WriteError
-from affect.config.roles import NEUTRAL, is_one_of, leaves
+from affect.runs import locks
 from affect.runs.lifecycle import now
 
 FILE = "test_ledger.jsonl"
@@ -44,8 +43,8 @@ class Opening:
     """Of the ids of the clips, as data.json has it."""
     clips: int
     """Number of clips that were used."""
-    config_sha256: str
-    """Of all settings that may change a number, the seed among them."""
+    configuration_sha256: str
+    """Of all settings that may change a number, the seed among them (affect.runs.identity)."""
     predictions_sha256: str
     """Of the file of predictions."""
 
@@ -53,30 +52,24 @@ class Opening:
 def openings(
     folder: Path,
     program: str,
-    config: Mapping[str, Any],
+    configuration_sha256: str,
     accounts: Iterable[Mapping[str, Any]],
     predictions: Path,
 ) -> list[Opening]:
-    """The lines for the evaluation in `folder`, one a dataset, made now. `config` is the run's as plain values,
-    `accounts` have dataset, ids_sha256 and used of the test splits, `predictions` is the file of predictions."""
+    """The lines for the evaluation in `folder`, one a dataset, made now. `accounts` have dataset, ids_sha256 and used
+    of the test splits, `predictions` is the file of predictions."""
     common = {
         "time": now(),
         "program": program,
         "folder": os.path.abspath(folder),
         "split": SPLIT,
-        "config_sha256": config_sha256(config),
+        "configuration_sha256": configuration_sha256,
         "predictions_sha256": hashlib.sha256(predictions.read_bytes()).hexdigest(),
     }
     return [
         Opening(**common, dataset=account["dataset"], ids_sha256=account["ids_sha256"], clips=account["used"])
         for account in accounts
     ]
-
-
-def config_sha256(config: Mapping[str, Any]) -> str:
-    """The hash of those settings of a configuration that may change a number."""
-    settings = {key: value for key, value in leaves(config) if not is_one_of(key, NEUTRAL)}
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def unwritable(output_root: str) -> str | None:
@@ -99,8 +92,10 @@ def append(output_root: Path, lines: Sequence[Opening]) -> None:
     path = output_root / FILE
     text = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines).encode()
     try:
-        output_root.mkdir(parents=True, exist_ok=True)
-        _append(path, text)
+        with locks.held(path, wait=True):
+            _append(path, text)
+    except WriteError:
+        raise
     except OSError as error:
         raise WriteError(
             f"{path} could not be written ({error.strerror or error}), and every evaluation of a test split is noted"
@@ -110,10 +105,8 @@ def append(output_root: Path, lines: Sequence[Opening]) -> None:
 
 
 def _append(path: Path, text: bytes) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
     try:
-        # Not flock(), which some versions of NFS keep to one machine. Closing the file ends it.
-        fcntl.lockf(descriptor, fcntl.LOCK_EX)
         end = os.fstat(descriptor).st_size
         if end and os.pread(descriptor, 1, end - 1) != b"\n":
             text = b"\n" + text  # what a killed process left half written stays a line of its own

@@ -107,7 +107,7 @@ def test_test_numbers_that_are_there_are_taken_and_said_to_be_of_all(make, best,
 def test_what_has_not_finished_ends_the_choice_unless_it_is_asked_for(grid, best):
     change(grid / "r4_s2" / "status.json", lambda status: status | {"state": "failed"})
     (grid / "r16_s1" / "metrics.json").write_text("{")
-    (grid / "jobs.json").write_text(json.dumps([{"words": ["finetuning.rank=32"], "state": "not begun"}]))
+    (grid / "jobs.json").write_text(json.dumps([{"words": ["finetuning.rank=32"], "folder": None}]))
     _, end = best(grid, "--no-test")
     assert end.startswith(f"3 jobs of {grid} have not finished: {grid / 'r4_s2'} (failed), {grid / 'r16_s1'}/metrics.j")
     assert "finetuning.rank=32 (not begun)" in end and end.endswith("among those that finished with --finished")

@@ -23,6 +23,7 @@ from affect.models.checkpoint import BEST
 from affect.runs.lifecycle import Stop
 from affect.training.checkpointing import AtomicCheckpoints, SaveState
 from affect.training.compile import CompiledLayers
+from affect.training.progress import Progress
 from affect.training.ranks import Joined, Ranks
 
 
@@ -143,6 +144,7 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         ),
         LogSteps(cfg.trainer.log_every),  # before what saves, so that a saved step is a logged one
         SaveState(folder, cfg.trainer, stop),
+        Progress(stop),
     ]
     if cfg.trainer.compile:
         callbacks.append(CompiledLayers())

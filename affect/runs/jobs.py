@@ -313,5 +313,6 @@ def print_table(all_jobs: Sequence[Job], folder: Path) -> None:
     # Where there is no terminal, rich assumes 80 columns and would break every number in two.
     console = Console() if Console().is_terminal else Console(width=140)
     console.print(table)
-    for line in (*choice(all_jobs), f"{folder / 'jobs.csv'}"):
+    taken_over = [f"#{job.number} was not run: its numbers are those of {job.reused}" for job in all_jobs if job.reused]
+    for line in (*taken_over, *choice(all_jobs), f"{folder / 'jobs.csv'}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

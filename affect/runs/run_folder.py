@@ -33,7 +33,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import Enum
@@ -49,6 +49,7 @@ from affect.config import Config, ConfigError, DataError, NothingAnswered, read_
 from affect.config.logs import FOLLOWED, LOG, is_first
 from affect.config.roles import differences, kept
 from affect.data import Prediction, clip_rows
+from affect.data.annotations import Annotations
 from affect.data.files import write_atomic, write_json
 from affect.data.overlap import Contents
 from affect.data.part import Part
@@ -142,8 +143,11 @@ def beginning(folder: Path, cfg: Config) -> Beginning:
     if not (folder / "config.yaml").is_file():
         return Beginning.anew
     environment_then = _read_json(folder / "environment.json")
-    # Reading config.yaml takes 50 times as long.
-    if environment_then.get("configuration_sha256") != configuration_sha256(cfg):
+    # Reading config.yaml takes 50 times as long. Labels that annotations declare are not yet in the job's own hash.
+    known = [environment_then.get("configuration_sha256")]
+    if (folder / "job.json").is_file():
+        known.append(_read_json(folder / "job.json").get("configuration_sha256"))
+    if configuration_sha256(cfg) not in known:
         _check_same_configuration(folder, cfg)
     now = _status(folder)["state"]
     if now == "running":
@@ -239,6 +243,7 @@ def start_note(words: Sequence[str]) -> dict[str, Any]:
     return {
         "time": now(),
         "words": list(words),
+        "folder": os.getcwd(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "affect": __version__,
@@ -417,6 +422,17 @@ def check_same_data(folder: Path, parts: list[Part], contents: Contents) -> None
             f"run={folder} was begun by a version of affect that kept no {clip_rows.FILE}: only the ids of its clips"
             " were compared, and changes of transcripts, labels, windows or files cannot be seen"
         )
+
+
+def changed_annotations(folder: Path, read: Callable[[str], Annotations]) -> list[str]:
+    """A phrase for each split whose annotations are not those of the run in `folder`. `read` gives those of a dataset,
+    by its name. Files of clips are not looked at, nor runs of versions that kept no hash."""
+    path = folder / "data.json"
+    return [
+        f"{part['dataset']}, split '{part['split']}'"
+        for part in (_read_json(path)["parts"] if path.is_file() else [])
+        if part.get("annotations_sha256") not in (None, read(part["dataset"]).sha256(part["split"]))
+    ]
 
 
 SHOWN = 3

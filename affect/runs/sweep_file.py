@@ -1,8 +1,9 @@
 """sweep.json: what a multirun is made of, written by whoever starts it and added to by whoever runs a job.
 
     program     train or evaluate
-    words       the command line of its first start, without hydra.sweep.dir
-    starts      for each start: time, words, machine and process, version of affect, commit and hash of the code
+    words       the command line of its first start, hydra.sweep.dir included
+    starts      for each start: time, words, the folder it was started from, machine and process, version of affect,
+                commit and hash of the code
     jobs        in the order in which they were added: words, folder (inside the multirun's), hash of the configuration,
                 and `refused`, why a job cannot have its folder
 
@@ -44,7 +45,7 @@ def read(sweep: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         _entries(content)
-        _ = content["program"], content["words"], content["starts"][-1]
+        _ = content["program"], content["words"], content["starts"][0]["folder"]
         return content
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ConfigError(

@@ -21,6 +21,7 @@ from affect.config.hydra_errors import REFUSALS, refusal
 from affect.config.launch import ProcessDied
 from affect.data.files import write_json
 from affect.runs import interrupts, locks, sweep_file
+from affect.runs.identity import configuration_sha256
 from affect.runs.interrupts import Interrupted
 from affect.runs.jobs import attempts, is_there, jobs, print_table, write_table
 from affect.runs.lifecycle import STALE, now
@@ -175,7 +176,7 @@ def _run(
         try:
             before = attempts(folder)
             cfg = check(None)
-            how = beginning(folder, cfg) if keeps else Beginning.anew
+            how, sha256 = beginning(folder, cfg) if keeps else Beginning.anew, configuration_sha256(cfg)
             if how is Beginning.resumed:
                 cfg = check(folder)
         except REFUSALS as error:
@@ -200,7 +201,7 @@ def _run(
             return False
         if how is Beginning.resumed:
             print(f"#{number}: {folder} goes on from its checkpoint", flush=True)
-        note = {"number": number, "words": entry.words, "attempts": before}
+        note = {"number": number, "words": entry.words, "configuration_sha256": sha256, "attempts": before}
         outcome = _attempt(sweep, folder, note, partial(do, cfg, folder), given)
         if outcome != "failed":
             return outcome == "finished"

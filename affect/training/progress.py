@@ -9,8 +9,9 @@ from affect.runs.lifecycle import Stop
 
 
 class Progress(L.Callback):
-    """Keeps `Stop.progress`, for status.json: `stage` (training, validation, test); of a training `epoch` of `epochs` and
-    `step` of `steps`, in optimiser steps; of a test `batch` of `batches`; and `selection`, the last validation number.
+    """Keeps `Stop.progress`, for status.json: `stage` (training, validation, test); of a training `epoch` of `epochs`
+    and `step` of `steps`, in optimiser steps; of a test `batch` of `batches`; and `selection`, the last validation
+    number.
 
     It makes one small dictionary a batch and writes nothing: the heartbeat does, every few seconds.
     """

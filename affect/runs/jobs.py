@@ -57,11 +57,12 @@ def jobs(folder: Path) -> list[Job]:
     for number, entry in enumerate(sweep_file.entries(folder)):
         try:
             all_jobs.append(_job(number, entry, folder))
-        except ConfigError as error:
+        except (ConfigError, LookupError, TypeError, AttributeError, ValueError) as error:
             # One damaged folder must not end the other jobs, each of which has the table written.
-            all_jobs.append(
-                Job(number=number, state="failed", words=entry.words, folder=entry.folder, error=str(error))
-            )
+            why = str(error)
+            if not isinstance(error, ConfigError):
+                why = f"a file of {entry.folder} is damaged ({type(error).__name__}: {why}): delete the folder"
+            all_jobs.append(Job(number=number, state="failed", words=entry.words, folder=entry.folder, error=why))
     best = _best(all_jobs)
     return [replace(job, best=True) if job.number in best else job for job in all_jobs]
 

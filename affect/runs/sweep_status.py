@@ -105,7 +105,7 @@ def _watched(job: Job, sweep: Path, usual: float | None) -> Watched:
     status: dict[str, Any] = {}
     with contextlib.suppress(ConfigError, FileNotFoundError):  # jobs() has said what is damaged
         status = read_note(folder / "status.json")
-    if job.state == "failed" and "state" not in status:
+    if not isinstance(status, dict):
         status = {}
     progress = status.get("progress") or {}
     seconds = left = None

@@ -1,6 +1,7 @@
 """Watching a multirun: its states and the time left, from files alone, while other processes write them."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -57,19 +58,19 @@ def test_states_progress_and_time_left(sweep, capsys):
     status = look(sweep)
     assert states(sweep) == ["finished", "running", "failed", "not begun", "not begun"] and not status.ended
     [running] = status.of("running")
-    assert running.share == 0.25 and running.left == pytest.approx(150, abs=6)  # 50 s for a quarter
-    assert status.left == pytest.approx(150 + 2 * 100, abs=6)  # one job at a time goes on with the other two
+    assert running.share == 0.25 and running.left == pytest.approx(150, rel=0.2)  # 50 s for a quarter
+    assert status.left == pytest.approx(150 + 2 * 100, rel=0.2)  # one job at a time goes on with the other two
     sweep_status.main([str(sweep)])
     said = capsys.readouterr().out
     assert "5 jobs: 1 finished, 1 running, 2 not begun, 1 failed" in said
-    assert "training │ 2 of 8 │ 25 of 100 │ 0.4321" in said and "about 0:02:" in said
+    assert "training │ 2 of 8 │ 25 of 100 │ 0.4321" in said and re.search(r"about 0:0[23]:", said)
     assert "RuntimeError: no room" in said and "2_job/log/run.log" in said.replace("\n", "")
-    assert "Time left: about 0:05:" in said and "free" in said
+    assert re.search(r"Time left: about 0:0[56]:", said) and "free" in said
 
 
 def test_without_a_finished_job_the_pace_of_the_running_one_tells(sweep):
     state(sweep, 0, state="failed", error="x")
-    assert look(sweep).left == pytest.approx(150 + 2 * 200, abs=8)
+    assert look(sweep).left == pytest.approx(150 + 2 * 200, rel=0.2)
     state(sweep, 1, progress={})
     assert look(sweep).left is None
     state(sweep, 1, progress={"stage": "test", "batch": 3, "batches": 9})

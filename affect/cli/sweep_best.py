@@ -130,14 +130,19 @@ def _tested(run: Run, sweep: Path, words: Sequence[str]) -> Run:
     if run.summary.metrics["split"] == SPLIT:
         return run
     # Not inside: what lies there are the sweep's own jobs.
-    folder = sweep.absolute().with_name(f"{sweep.absolute().name}_best") / run.folder.name
+    best = sweep.absolute().with_name(f"{sweep.absolute().name}_best")
+    folder = best / run.folder.name
     if (before := _finished_in(folder)) is not None:
         _say(f"{before.folder} has the test numbers of {run.folder} already.")
         return before
     _say(f"Evaluating {run.folder} on the test split.")
     from affect.cli import evaluate
 
-    places = {"hydra.sweep.dir": folder, "hydra.sweep.subdir": "test", "output_root": run.summary.config["output_root"]}
+    places = {
+        "hydra.sweep.dir": best,
+        "hydra.sweep.subdir": run.folder.name,
+        "output_root": run.summary.config["output_root"],
+    }
     given = [*words, f"evaluation.split={SPLIT}", *(f"{key}={_quoted(place)}" for key, place in places.items())]
     sys.argv[:] = ["evaluate.py", "-m", *_words(run), *given]
     evaluate.main()
@@ -148,7 +153,7 @@ def _tested(run: Run, sweep: Path, words: Sequence[str]) -> Run:
 
 
 def _finished_in(folder: Path) -> Run | None:
-    runs, _ = load(sorted(path.parent for path in folder.glob("*/config.yaml")))
+    runs, _ = load([folder] if (folder / "config.yaml").is_file() else [])
     finished = [run for run in runs if run.counts and run.summary.metrics["split"] == SPLIT]  # type: ignore[index]
     return finished[-1] if finished else None
 

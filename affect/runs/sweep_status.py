@@ -19,7 +19,8 @@ STATES = ("finished", "running", "not begun", "stopped", "killed", "refused", "f
 """In the order in which they are counted."""
 
 LEAST_SHARE = 0.05
-"""Share of a training from which on its end is told by its own pace: what comes before the first step counts too."""
+"""Share of a training's steps from which on its end is told by its own pace, in which what comes before the first step
+counts too."""
 
 TRIES = 3
 """How often files are looked at again that were replaced or removed at that moment."""
@@ -38,14 +39,6 @@ class Watched:
     left: float | None = None
     """Estimated seconds until a running job ends; None where that cannot be told yet."""
     log: Path | None = None
-
-    @property
-    def share(self) -> float | None:
-        """How much of the training's steps is done, from 0 to 1."""
-        steps = self.progress.get("steps")
-        if self.progress.get("stage") == "test":
-            return 1.0
-        return self.progress["step"] / steps if steps else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +104,10 @@ def _watched(job: Job, sweep: Path, usual: float | None) -> Watched:
     seconds = left = None
     if job.state == "running" and "started" in status:
         seconds = (datetime.now(UTC) - datetime.fromisoformat(status["started"])).total_seconds()
-        share = Watched(job=job, progress=progress).share
-        if share is not None and share >= LEAST_SHARE and progress.get("stage") != "test":
-            left = seconds * (1 - share) / share
+        total, first = progress.get("steps", 0), progress.get("first_step", 0)
+        done = progress.get("step", 0) - first
+        if total > first and done >= LEAST_SHARE * (total - first):
+            left = seconds * (total - first - done) / done
         elif usual is not None:
             left = max(0.0, usual - seconds)
     return Watched(

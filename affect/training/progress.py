@@ -9,19 +9,19 @@ from affect.runs.lifecycle import Stop
 
 
 class Progress(L.Callback):
-    """Keeps `Stop.progress`, for status.json: `stage` (training, validation, test); of a training `epoch` of `epochs`
-    and `step` of `steps`, in optimiser steps; of a test `batch` of `batches`; and `selection`, the last validation
-    number.
+    """Keeps `Stop.progress`, for status.json: `stage` (training, validation, test); of a training `epoch` of `epochs`,
+    `step` of `steps` in optimiser steps, and the one it went on from, `first_step`; of a test `batch` of `batches`; and
+    `selection`, the last validation number.
 
     It makes one small dictionary a batch and writes nothing: the heartbeat does, every few seconds.
     """
 
     def __init__(self, stop: Stop) -> None:
         self.stop = stop
-        self.steps = 0
+        self.steps = self.first_step = 0
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.steps = int(trainer.estimated_stepping_batches)
+        self.steps, self.first_step = int(trainer.estimated_stepping_batches), trainer.global_step
         self._note(trainer, "training")
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
@@ -51,4 +51,5 @@ class Progress(L.Callback):
             "epochs": trainer.max_epochs,
             "step": trainer.global_step,
             "steps": self.steps,
+            "first_step": self.first_step,
         }

@@ -58,7 +58,7 @@ def test_states_progress_and_time_left(sweep, capsys):
     status = look(sweep)
     assert states(sweep) == ["finished", "running", "failed", "not begun", "not begun"] and not status.ended
     [running] = status.of("running")
-    assert running.share == 0.25 and running.left == pytest.approx(150, rel=0.2)  # 50 s for a quarter
+    assert running.left == pytest.approx(150, rel=0.2)  # 50 s for a quarter of its steps
     assert status.left == pytest.approx(150 + 2 * 100, rel=0.2)  # one job at a time goes on with the other two
     sweep_status.main([str(sweep)])
     said = capsys.readouterr().out
@@ -71,6 +71,8 @@ def test_states_progress_and_time_left(sweep, capsys):
 def test_without_a_finished_job_the_pace_of_the_running_one_tells(sweep):
     state(sweep, 0, state="failed", error="x")
     assert look(sweep).left == pytest.approx(150 + 2 * 200, rel=0.2)
+    state(sweep, 1, progress=TRAINING | {"step": 50, "first_step": 25})
+    assert look(sweep).of("running")[0].left == pytest.approx(100, rel=0.2)  # a third of what it had to do
     state(sweep, 1, progress={})
     assert look(sweep).left is None
     state(sweep, 1, progress={"stage": "test", "batch": 3, "batches": 9})

@@ -165,7 +165,7 @@ def shrink(words: list[str], root: Path) -> list[str]:
 
 def prepared(name: str, words: list[str], root: Path) -> list[str]:
     """The words for `affect NAME`: those that load a model get a small one."""
-    if name in ("report", "sweep", "config", "corpus"):
+    if name in ("report", "sweep", "config", "corpus", "ledger"):
         return words
     if name == "knowledge" and words[0] in ("ls", "show"):
         return [*words, "--store", str(root / "cache" / "knowledge")]
@@ -233,6 +233,13 @@ def test_a_command_of_the_readme_works(
         assert "meld" in said and "9,989" in said, "what was published is not held against what is there"
     elif words[0] == "score":
         assert json.loads(said)["tasks"]["emotion"]["ledger"]["scored"] == 6
+    elif words[0] == "ledger":
+        assert "split test" in said and "): evaluated " in said and not made
+    elif words[:2] == ["sweep", "best"]:
+        assert "Best by validation, mean over 1 seed: model.strength=" in said
+        assert len(made) == ("--no-test" not in words) == said.count(" on the test split.")
+    elif words[:2] == ["sweep", "status"]:
+        assert "3 jobs: 3 finished" in said and "All done" in said and not made
     elif words[:2] == ["sweep", "wandb"]:
         assert "finetuning.learning_rate" in said and "${args_no_hyphens}" in said
     elif words[:2] == ["sweep", "resume"]:

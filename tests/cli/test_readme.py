@@ -23,7 +23,7 @@ from affect.config import FAMILIES, BaselineConfig, ModelConfig
 from affect.data.demo_corpus.generate import Settings, generate
 from affect.data.readers.meld import FILES
 from affect.data.readers.ravdess import EMOTIONS
-from affect.runs import run_folder
+from affect.runs import ledger, run_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(?:console|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -232,7 +232,10 @@ def test_a_command_of_the_readme_works(
     elif words[0] == "doctor":
         assert "meld" in said and "9,989" in said, "what was published is not held against what is there"
     elif words[0] == "score":
-        assert json.loads(said)["tasks"]["emotion"]["ledger"]["scored"] == 6
+        result = json.loads(said)
+        assert result["tasks"]["emotion"]["ledger"]["scored"] == 6
+        noted = ledger.read(world / "outputs" / ledger.FILE)[0][-1]
+        assert (noted.program, noted.clips, noted.ids_sha256) == ("score", 6, result["ids_sha256"])
     elif words[0] == "ledger":
         assert "split test" in said and "): evaluated " in said and not made
     elif words[:2] == ["sweep", "best"]:

@@ -93,10 +93,10 @@ def arguments(words: list[str]) -> Iterator[None]:
 
 def ran(program: Callable[[], None], words: list[str], output: Path) -> Path:
     """Runs train or evaluate in this process; gives the run folder."""
-    before = set(output.glob("*"))
+    before = set(output.glob("*/"))
     with arguments(["program", *words, f"output_root={output}"]), contextlib.redirect_stdout(io.StringIO()):
         program()
-    [folder] = set(output.glob("*")) - before
+    [folder] = set(output.glob("*/")) - before
     return folder
 
 

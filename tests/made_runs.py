@@ -84,7 +84,7 @@ def make_run(
     with lifecycle.running(folder):
         parts = [part(split, list(range(num)), dataset)]
         if not evaluate:
-            parts += [part(other, [1], dataset) for other in ("train", "val")]
+            parts += [part(other, [1], dataset) for other in ("train", "val") if other != split]
         run_folder.write_results(
             folder, cfg, parts, predictions, summarise(predictions, cfg.datasets, cfg.evaluation), {}
         )

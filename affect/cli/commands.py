@@ -14,6 +14,7 @@ COMMANDS = {
     "transcribe": "write down what is said in clips, by a speech recogniser",
     "report": "make tables of run folders",
     "score": "score predictions made by other software",
+    "ledger": "print how often each test set was evaluated",
     "doctor": "audit a dataset on disk",
     "show": "show the prompt of a clip",
     "export": "export a fine-tuned model",

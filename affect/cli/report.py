@@ -6,6 +6,7 @@ from pathlib import Path
 
 from affect.config import ConfigError
 from affect.data.files import write_atomic
+from affect.reports import openings
 from affect.reports.aggregate import table, tasks
 from affect.reports.bootstrap import RESAMPLES
 from affect.reports.collect import check_metrics, find, load, lost, unfinished
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     except ConfigError as error:
         sys.exit(str(error))
     refused += tell(tables, chosen)
+    opened = openings.attach(tables, chosen)
     if given.published:
         attach([each for each in tables if each.rows], chosen, shipped())
     notes = [
@@ -56,6 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
             for line in (*bad_rows(run.summary), *unanswered(run.summary))
         ),
         *lost(chosen),
+        *opened,
         *deeper,
         *(f"not in the table: {problem}" for problem in damaged),
     ]

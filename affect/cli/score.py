@@ -10,7 +10,8 @@ FILE is a .csv, .tsv or .jsonl table with a row a record:
 answered, and is read as the answers of affect's own models are; an empty cell is no answer. Without the column `target`
 the gold labels are those of the dataset, and every record of the split is expected to have a row; with it they are
 those of the file, and the dataset's files are not needed. A dataset with several tasks needs the column `task`, or the
-task named: datasets.NAME.tasks=[emotion]. The split is evaluation.split.
+task named: datasets.NAME.tasks=[emotion]. The split is evaluation.split. Where it is test, the ledger of test splits in
+output_root gets a line.
 """
 
 import json
@@ -19,8 +20,10 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from affect.cli.entry import entry
-from affect.config import Config, ConfigError
+from affect.config import Config, ConfigError, WriteError
 from affect.evaluation.external import score
+from affect.runs import ledger
+from affect.runs.identity import configuration_sha256
 
 
 @entry("score", __doc__)
@@ -30,6 +33,15 @@ def main(cfg: Config, job_folder: str | None) -> None:
     # The reading of a dataset may say something; standard output is for the result alone.
     with redirect_stdout(sys.stderr):
         result = score(Path(cfg.predictions), cfg, cfg.evaluation.split)
+    if cfg.evaluation.split == ledger.SPLIT:
+        account = {"dataset": result["dataset"], "ids_sha256": result["ids_sha256"], "used": result["clips"]}
+        predicted = Path(cfg.predictions)
+        try:
+            lines = ledger.openings(predicted, "score", configuration_sha256(cfg), [account], predicted)
+            ledger.append(Path(cfg.output_root), lines)
+        except WriteError as error:
+            # Nothing else is written here, and predictions may be scored where nothing can be.
+            result["notes"].append(f"this evaluation of a test split is in no ledger: {error}")
     for note in result["notes"]:
         print(note, file=sys.stderr)
     print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))

@@ -1,7 +1,9 @@
-"""Tables of multiruns, starting them again, and sweeps of Weights & Biases:
+"""Multiruns, watched, started again, chosen from and tabulated; and sweeps of Weights & Biases:
 
+    affect sweep status outputs/sweeps/… --live            states, progress and time left; --live until all have ended
     affect sweep resume outputs/sweeps/…                   runs what is missing, failed or interrupted in a multirun
     affect sweep resume outputs/sweeps/… seed=4,5          likewise, and the points that these words make of its own
+    affect sweep best outputs/sweeps/…                     chooses a setting by validation, and tests that one alone
     affect sweep table outputs/sweeps/…                    makes the table of a multirun again, from its files
     affect sweep wandb sweep=learning_rate --output FILE   writes the file that `wandb sweep` takes
 
@@ -13,27 +15,29 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from affect.config import ConfigError
+from affect.config import ConfigError, near
 from affect.runs import sweep_file
 from affect.runs.jobs import jobs, print_table, write_table
 
+ACTIONS = ("status", "resume", "best", "table", "wandb")
+
+MODULES = {"status": "sweep_status", "best": "sweep_best", "wandb": "wandb_sweep"}
+"""Modules of this room with a `main(arguments)`."""
+
 
 def main() -> None:
-    """Runs `affect sweep table …` or `affect sweep wandb …`."""
+    """Runs `affect sweep ACTION …`."""
     action, *arguments = sys.argv[1:] or ["--help"]
     if action == "resume":
         resume(arguments)
     elif action == "table":
         tabulate(arguments)
-    elif action == "wandb":
-        from affect.cli import wandb_sweep
-
-        wandb_sweep.main(arguments)
+    elif action in MODULES:
+        import_module(f"affect.cli.{MODULES[action]}").main(arguments)
     elif action in ("-h", "--help"):
         print(__doc__)
     else:
-        known = ("resume FOLDER …", "table FOLDER …", "wandb WORDS …")
-        sys.exit(f"'{action}' is none of {', '.join(f'`affect sweep {each}`' for each in known)}")
+        sys.exit(f"there is no `affect sweep {action}`{near(action, ACTIONS)} Choose of {', '.join(ACTIONS)}")
 
 
 def resume(arguments: list[str]) -> None:

@@ -32,6 +32,7 @@ from affect.evaluation.rules import readout_conflicts
 from affect.knowledge.rules import knowledge_conflicts, transcription_conflicts
 from affect.models.rules import layer_conflicts, modality_conflicts, projector_conflicts, server_conflicts
 from affect.prompting.rules import prompting_conflicts, wording_conflicts
+from affect.runs import ledger
 from affect.training.rules import learning_conflicts, sharding_conflicts
 
 WANDB_MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
@@ -41,6 +42,8 @@ WANDB_MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
 def conflicts(cfg: Config, program: str) -> Iterator[str]:
     """One sentence for each rule that is broken, naming both sides and what to do."""
     named = PROGRAMS[program]
+    if named.makes_runs and cfg.evaluation.split == ledger.SPLIT and (sentence := ledger.unwritable(cfg.output_root)):
+        yield sentence
     yield from _family_conflicts(cfg)
     yield from _media_conflicts(cfg.model, cfg.modalities)
     yield from projector_conflicts(cfg.model)

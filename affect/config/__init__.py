@@ -43,6 +43,7 @@ from affect.config.schema import (
     read_yaml,
     register,
     text_for_null,
+    to_json,
     to_yaml,
 )
 from affect.config.tasks import Kind, Task, Value

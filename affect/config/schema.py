@@ -1,5 +1,8 @@
 """The whole configuration of a run, and registering it with Hydra. Each group has a file of its own beside this one."""
 
+import hashlib
+import io
+import json
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -187,14 +190,25 @@ def chosen_tasks(cfg: Config) -> list[Task]:
 
 
 def to_yaml(cfg: Config) -> str:
-    """The resolved configuration, as a run folder keeps it."""
+    """The resolved configuration, as config.yaml of a run folder has it."""
     return OmegaConf.to_yaml(OmegaConf.structured(cfg))
 
 
+def to_json(cfg: Config, text: str) -> str:
+    """The same values for config.json, which is read in a hundredth of the time. It counts only while it is a copy of
+    config.yaml, of whose `text` it has the hash: config.yaml may be edited."""
+    plain = OmegaConf.to_container(OmegaConf.structured(cfg), resolve=True, enum_to_str=True)
+    copy = {"config_yaml_sha256": hashlib.sha256(text.encode()).hexdigest(), "config": plain}
+    return json.dumps(copy, ensure_ascii=False) + "\n"
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A run folder's configuration as plain values. Raises ConfigError where the file holds none."""
+    """A run folder's configuration as plain values, from config.yaml or its copy. Raises ConfigError where the file
+    holds none."""
     try:
-        plain = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        content = path.read_bytes()
+        copied = _copied(path.with_suffix(".json"), content)
+        plain = copied or OmegaConf.to_container(OmegaConf.load(io.StringIO(content.decode())), resolve=True)
     except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         why = str(error).splitlines()[0]
         raise ConfigError(
@@ -206,6 +220,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f" delete {path.parent} and run again"
         )
     return plain
+
+
+def _copied(path: Path, content: bytes) -> dict[str, Any] | None:
+    """The values in config.json; None where it is no copy of `content`."""
+    try:
+        copy = json.loads(path.read_bytes())
+        return copy["config"] if copy["config_yaml_sha256"] == hashlib.sha256(content).hexdigest() else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None  # an older run has none, and what is damaged there is in config.yaml too
 
 
 def kinds_of(cfg: Config) -> set[Kind]:

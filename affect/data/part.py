@@ -1,7 +1,7 @@
 """One split of one dataset: its records and its exclusions."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,15 @@ from affect.data.record import Record
 
 BAD_ROW = "wrong in the annotations (on_bad_rows=exclude)"
 """The reason that `Part.account` gives for bad rows; exclusions.csv has the details of each."""
+
+
+def ids_sha256(ids: Iterable[str]) -> str:
+    """The hash of a set of ids, the same in whatever order they come.
+
+    >>> ids_sha256(["b", "a"]) == ids_sha256(["a", "b"])
+    True
+    """
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,7 +71,6 @@ class Part:
         for item in self.excluded:
             reason = BAD_ROW if item.bad_row else item.reason
             reasons[reason] = reasons.get(reason, 0) + item.count
-        ids = sorted(record.id for record in self.records)
         return {
             "dataset": self.dataset,
             "split": self.split,
@@ -71,8 +79,8 @@ class Part:
             "excluded": self.num_excluded,
             "bad_rows": self.num_bad_rows,
             "reasons": reasons,
-            "used": len(ids),
-            "ids_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
+            "used": len(self.records),
+            "ids_sha256": ids_sha256(record.id for record in self.records),
             **({} if self.annotations_sha256 is None else {"annotations_sha256": self.annotations_sha256}),
             **({} if self.fraction is None else {"fraction": self.fraction}),
         }

@@ -12,6 +12,7 @@ from affect.config import Config, ConfigError, DataError, DatasetConfig, Kind, T
 from affect.config.tasks import dialects_of
 from affect.config.tasks import problems as task_problems
 from affect.data import Prediction, Record, labels, loading
+from affect.data.part import ids_sha256
 from affect.data.problems import Excluded, Problems, did_you_mean
 from affect.data.tables import Row, read_table
 from affect.evaluation import metrics, parsing
@@ -26,6 +27,7 @@ def score(predictions_file: Path, cfg: Config, split: str) -> dict[str, Any]:
     """Every number of the predictions in a file, each with its signature; plain types for strict JSON.
 
     file, dataset, split, affect
+    clips, ids_sha256   number of scored and unlabelled clips, and the hash of their ids as data.json has it
     notes      sentences about what the numbers cannot show: records without a row, answers that name no label
     combined   as in `metrics.summary.combined`
     tasks      {task: {headline, value, signature, dialects, reader, ledger, policies, …}}: `value` is of policy strict,
@@ -80,6 +82,8 @@ def score(predictions_file: Path, cfg: Config, split: str) -> dict[str, Any]:
                 f" '{task_name}' in {predictions_file.name}: they count as unreadable (outcome `error`)"
             )
         notes += _unread(made, matched, task)
+    # A file with gold labels may have ids without dataset and split, which are the same clips.
+    ids = {f"{name}/{split}/{p.id.removeprefix(f'{name}/{split}/')}" for p in made}
     reader = cfg.evaluation.reader.value
     tasks = {
         task_name: _result(
@@ -95,6 +99,8 @@ def score(predictions_file: Path, cfg: Config, split: str) -> dict[str, Any]:
         "file": str(predictions_file),
         "dataset": name,
         "split": split,
+        "clips": len(ids),
+        "ids_sha256": ids_sha256(ids),
         "affect": __version__,
         "notes": notes,
         "combined": combined(made, {name: dataset}, reader),

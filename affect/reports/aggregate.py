@@ -5,7 +5,7 @@ what else differs between runs, the readout too, is a column of the table, so th
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
@@ -90,11 +90,12 @@ def _named(runs: Sequence[Run], task: str, asked: Sequence[str]) -> tuple[list[s
     return list(dict.fromkeys(chosen)), notes
 
 
-def _columns(runs: Sequence[Run], settings_by_run: Sequence[Mapping[str, str]]) -> list[str]:
-    """Keys that tell the settings of `runs` apart, without those that others decide. `found` are these settings."""
+def columns(settings_by_run: Sequence[Mapping[str, str]], idle_by_run: Sequence[Callable[[str], bool]]) -> list[str]:
+    """Keys that tell these settings apart, without those that others decide; `idle_by_run` says of each run which keys
+    had no effect in it."""
     keys = dict.fromkeys(key for each in settings_by_run for key in each)
 
-    without_effect = {id(each): idle(run) for run, each in zip(runs, settings_by_run, strict=True)}
+    without_effect = {id(each): is_idle for each, is_idle in zip(settings_by_run, idle_by_run, strict=True)}
 
     def applies(key: str, each: Mapping[str, str]) -> bool:
         if without_effect[id(each)](key):
@@ -106,7 +107,8 @@ def _columns(runs: Sequence[Run], settings_by_run: Sequence[Mapping[str, str]]) 
     def value(key: str, each: Mapping[str, str]) -> str | None:
         return each.get(key)
 
-    varied = [key for key in keys if len({value(key, each) for each in settings_by_run if applies(key, each)}) > 1]
+    several = [key for key in keys if len({value(key, each) for each in settings_by_run}) > 1]
+    varied = [key for key in several if len({value(key, each) for each in settings_by_run if applies(key, each)}) > 1]
 
     def decided(key: str) -> bool:
         if key == CONTROL:
@@ -161,7 +163,7 @@ def table(
     scored = [run for _, run in entries]
     refusal = mixed(scored, task, metrics)
     if refusal is not None:
-        raise ConfigError(refusal)
+        raise ConfigError(f"{task} gets no table, since {refusal}")
     result.metrics, notes = _named(scored, task, metrics)
     result.notes += notes
     first = scored[0].summary.metrics["tasks"][task]
@@ -170,24 +172,25 @@ def table(
         return result
 
     settings_of = {n: settings(run, task) for n, run in entries}
+    idle_in = {n: idle(run) for n, run in entries}
     groups: dict[Any, list[tuple[int, Run]]] = {}
     for n, run in entries:
-        groups.setdefault(n if each else grouped_by(run, settings_of[n]), []).append((n, run))
-    newest = [_newest(group, task, result.notes) for group in groups.values()]
+        groups.setdefault(n if each else grouped_by(settings_of[n], idle_in[n]), []).append((n, run))
+    kept = [newest(group, task, result.notes) for group in groups.values()]
 
-    counted = [entry for group in newest for entry in group]
-    columns = _columns([run for _, run in counted], [settings_of[n] for n, _ in counted])
-    result.settings = columns or ["model.name"]
+    counted = [entry for group in kept for entry in group]
+    varied = columns([settings_of[n] for n, _ in counted], [idle_in[n] for n, _ in counted])
+    result.settings = varied or ["model.name"]
     # Only those that generate have a reader, which is one.
     signed = {key: value for run in scored for key, value in signature(run, task, headline=False).items()}
     usual = {key: text(default_of(key)) for key in SCORED_WITH}
     for key in ("evaluation.split", *READOUTS, "evaluation.reader", *usual, *LEADING):
         # A setting without effect in some of the runs is told as the others have it.
-        in_effect = (settings_of[n].get(key) for n, run in counted if not idle(run)(key))
+        in_effect = (settings_of[n].get(key) for n, _ in counted if not idle_in[n](key))
         value = signed[key] if key in signed else next(in_effect, None)
         if key not in result.settings and value is not None and value != usual.get(key):
             result.about[key] = value
-    result.rows = [_row(group, result, settings_of[group[0][0]]) for group in newest]
+    result.rows = [_row(group, result, settings_of[group[0][0]]) for group in kept]
     _mark_clips(result)
     for name in (*result.metrics, *result.classes):
         undefined = [n for row in result.rows for n in row.runs if _number(runs[n - 1], task, name) is None]
@@ -198,17 +201,17 @@ def table(
     return result
 
 
-def _newest(group: Sequence[tuple[int, Run]], task: str, notes: list[str]) -> list[tuple[int, Run]]:
+def newest(group: Sequence[tuple[int, Run]], task: str, notes: list[str]) -> list[tuple[int, Run]]:
     """The newest run of every seed, by seed; a note for each of the others."""
     by_seed: dict[int, list[tuple[int, Run]]] = {}
     for entry in group:
         by_seed.setdefault(entry[1].seed, []).append(entry)
     entries = []
     for seed in sorted(by_seed):
-        *others, newest = sorted(by_seed[seed], key=_age)
-        entries.append(newest)
+        *others, last = sorted(by_seed[seed], key=_age)
+        entries.append(last)
         notes += [
-            f"{n} is not counted for {task}: {newest[0]} has the same configuration and seed and is newer"
+            f"{n} is not counted for {task}: {last[0]} has the same configuration and seed and is newer"
             for n, _ in others
         ]
     return entries

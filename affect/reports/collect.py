@@ -22,7 +22,7 @@ def find(named: Sequence[Path]) -> tuple[list[Path], list[str]]:
     deeper: list[str] = []
     for folder in named:
         try:
-            inside = list(_inside(folder, DEPTH))
+            inside = dict.fromkeys(_inside(folder, DEPTH))
             below = list(_inside(folder, DEPTH + 1))
         except OSError as error:
             raise ConfigError(f"{error.filename} cannot be read ({error.strerror}): name a folder that can") from error
@@ -82,7 +82,8 @@ def _load(folder: Path, state: str | None = None) -> Run:
         raise _broken(folder / "metrics.json", f"it lacks {', '.join(lacking)}")
     try:
         parts = json.loads((folder / "data.json").read_text(encoding="utf-8"))["parts"]
-        clips = {part["dataset"]: part["ids_sha256"] for part in parts if part["split"] == summary.metrics["split"]}
+        by_split = {split: _clips(parts, split) for split in (summary.metrics["split"], "val")}
+        clips, validated = by_split[summary.metrics["split"]], by_split["val"]
         for task in summary.metrics["tasks"]:
             clips[task.split(".")[0]]
     except OSError as error:
@@ -93,9 +94,9 @@ def _load(folder: Path, state: str | None = None) -> Run:
         raise _broken(folder / "data.json", f"it lacks {error}") from error
     # Said by the run itself. Which splits it has read says nothing: an evaluation with few-shot examples reads two.
     if program_of(folder) == "train":
-        return Run(summary=summary, state=state, training=summary.config, clips=clips)
+        return Run(summary=summary, state=state, training=summary.config, clips=clips, validated=validated)
     if summary.config["run"] is None:
-        return Run(summary=summary, state=state, clips=clips)
+        return Run(summary=summary, state=state, clips=clips, validated=validated)
     training = _training(Path(summary.config["run"]), folder)
     return Run(
         summary=summary,
@@ -103,7 +104,12 @@ def _load(folder: Path, state: str | None = None) -> Run:
         training=summary.config if training is None else training.config,
         training_lost=training is None,
         clips=clips,
+        validated=validated,
     )
+
+
+def _clips(parts: Sequence[dict[str, Any]], split: str) -> dict[str, str]:
+    return {part["dataset"]: part["ids_sha256"] for part in parts if part["split"] == split}
 
 
 def _broken(path: Path, why: str) -> ConfigError:

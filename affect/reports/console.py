@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from affect.config.logs import LOG
-from affect.reports import rows
+from affect.reports import openings, rows
 from affect.reports.aggregate import table, tasks
 from affect.reports.collect import with_results
 from affect.reports.formats import Report
@@ -64,16 +64,16 @@ def print_results(folder: Path) -> None:
     class, a row each."""
     run = with_results(folder)
     tables = [table([run], task) for task in tasks([run])]
-    notes = [note for each in tables for note in each.notes]
+    notes = [*openings.attach(tables, [run]), *(note for each in tables for note in each.notes)]
     notes += [f"1 {line}" for line in (*unlabelled(run.summary), *bad_rows(run.summary), *unanswered(run.summary))]
-    console = _console()
+    out = console()
     for each in tables:
         if each.rows:
-            _print_table(each, console)
+            _print_table(each, out)
     for section in recalls(run.summary):
-        _print_section(section, console)
-    console.print()
-    _print_notes([(run.summary.model, str(folder))], notes, console)
+        _print_section(section, out)
+    out.print()
+    _print_notes([(run.summary.model, str(folder))], notes, out)
 
 
 def recalls(run: RunSummary) -> Iterator[Section]:
@@ -121,13 +121,14 @@ def unanswered(run: RunSummary) -> Iterator[str]:
             yield f"{name}: {errors.total():,} of {numbers['n_scored']:,} clips have no answer: {reason}{others}"
 
 
-def _console() -> Console:
+def console() -> Console:
+    """The terminal, or a page of WIDTH columns where there is none."""
     return Console() if Console().is_terminal else Console(width=WIDTH)
 
 
 def print_report(report: Report) -> None:
     """The tables, the folders by number and the notes: to the terminal, or as text to what stands in its place."""
-    _print(report, _console())
+    _print(report, console())
 
 
 def as_text(report: Report) -> str:

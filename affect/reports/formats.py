@@ -89,6 +89,7 @@ def _record(table: Table, row: Row, folders: Sequence[str]) -> dict[str, str]:
     record |= {"n_seeds": str(len(row.seeds)), "seeds": " ".join(map(str, row.seeds))}
     for name, (low, high) in row.counts.items():
         record[name] = str(low) if low == high else f"{low}-{high}"
+    record["opened_before"] = "" if row.opened is None else str(row.opened)
     record["readable"] = full(row.readable)
     for name, number in row.numbers.items():
         record |= {f"{name}_mean": full(number.mean), f"{name}_sd": full(number.sd)}

@@ -91,6 +91,9 @@ class Row:
     """Hashes of the scored sets of clips, without repetitions."""
     mark: str = ""
     """Letter of a footnote."""
+    opened: int | None = None
+    """Of a test split, how often its clips had been evaluated before the first of its runs was; None where that is not
+    known."""
     is_reference: bool = False
     """The other rows are compared with this one."""
     difference: Difference | None = None

@@ -124,6 +124,10 @@ def _results(table: Table, metrics: Sequence[str], counts: Sequence[str], style:
         columns.append(column("seeds", lambda row: str(len(row.seeds))))
     columns += [column(name, count(name)) for name in counts if name != READABLE]
     if READABLE in counts:
+        if any(row.opened is not None for row in table.rows):
+            columns.append(
+                column("opened before", lambda row: NOT_APPLICABLE if row.opened is None else f"{row.opened:,}")
+            )
         columns.append(column(READABLE, lambda row: style.escape(f"{row.readable:.1%}")))
     for name in metrics:
         values = style.numbers([row.numbers[name] for row in table.rows])

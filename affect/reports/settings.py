@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ class Run:
     """The run it evaluates is not there any more; `training` is then what the evaluation knows of it."""
     clips: Mapping[str, str] = field(default_factory=dict)
     """By dataset, the hash of the ids that were used of the evaluated split."""
+    validated: Mapping[str, str] = field(default_factory=dict)
+    """Likewise of the validation split, where the run has read it."""
 
     @property
     def counts(self) -> bool:
@@ -124,28 +127,32 @@ def _placed(path: str, config: Mapping[str, Any]) -> str:
     return path
 
 
+# These three are asked of every key of every run.
+@cache
+def _neutral(key: str) -> bool:
+    return is_one_of(key, NEUTRAL)
+
+
+@cache
 def _no_matter(key: str) -> bool:
-    return is_one_of(key, NEUTRAL) and key not in NAMES.values()
+    return _neutral(key) and key not in NAMES.values()
 
 
 def idle(run: Run) -> Callable[[str], bool]:
     """Whether a key of `settings` had no effect in a run, since another key switches off what it is about."""
-    unused_here, trained = (
-        unused(run.summary.config),
-        unused(run.summary.config if run.training is None else run.training),
-    )
+    unused_here = trained = unused(run.summary.config)
+    if run.training is not None and run.training is not run.summary.config:
+        trained = unused(run.training)
     return lambda key: (trained if learns(key) else unused_here)(key.removeprefix("training."))
 
 
-def grouped_by(run: Run, of_run: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Of `settings` what makes runs with other seeds runs of another setting. What a choice of a group is called is
-    shown, and decides nothing: its values are settings themselves."""
-    without_effect = idle(run)
-    return tuple(
-        sorted((key, value) for key, value in of_run.items() if not (is_one_of(key, NEUTRAL) or without_effect(key)))
-    )
+def grouped_by(of_run: Mapping[str, str], without_effect: Callable[[str], bool]) -> tuple[tuple[str, str], ...]:
+    """Of `settings` what makes runs with other seeds runs of another setting; `without_effect` is `idle` of the run.
+    What a choice of a group is called is shown, and decides nothing: its values are settings themselves."""
+    return tuple(sorted((key, value) for key, value in of_run.items() if not (_neutral(key) or without_effect(key))))
 
 
+@cache
 def learns(key: str) -> bool:
     """Whether a key says how a model is trained: it then applies to fine-tuned models alone."""
     if key.startswith("training."):
@@ -163,8 +170,9 @@ def settings(run: Run, task: str) -> dict[str, str]:
     definition = f"datasets.{dataset}.task_definitions."
     split = run.summary.config["evaluation"]["split"]
     shown = _shown(run.summary.config)
+    plain = _plain(run.summary.config)
     result = {"tuning": run.tuning}
-    for key, value in _plain(run.summary.config).items():
+    for key, value in plain.items():
         common = ("seed", "evaluation.split", "evaluation.reader", "evaluation.selection")
         if _no_matter(key) or learns(key) or key in common:
             continue
@@ -197,7 +205,8 @@ def settings(run: Run, task: str) -> dict[str, str]:
     result["model.name"] = run.summary.model
     if run.training is not None:
         trained = _shown(run.training, training=True)
-        result |= _trained(run.training) | {f"training.{key}": value for key, value in trained.items()}
+        plain = plain if run.training is run.summary.config else _plain(run.training)
+        result |= _trained(run.training, plain) | {f"training.{key}": value for key, value in trained.items()}
         if run.training_lost:
             result["training.run"] = text(run.summary.config["run"])
     return result
@@ -228,9 +237,9 @@ def _shown(config: Mapping[str, Any], *, training: bool = False) -> dict[str, st
     return result
 
 
-def _trained(config: Mapping[str, Any]) -> dict[str, str]:
+def _trained(config: Mapping[str, Any], plain: Mapping[str, str]) -> dict[str, str]:
     result = {"training.datasets": "+".join(config["datasets"])}
-    for key, value in _plain(config).items():
+    for key, value in plain.items():
         first, *rest = key.split(".")
         if _no_matter(key) or key.startswith(("model.", "prompting.", "knowledge.")) or key == "seed":
             continue  # an evaluation cannot change model and prompting, so that they are settings already
@@ -351,8 +360,8 @@ def generates(run: Run, task: str) -> bool:
 
 
 def mixed(runs: Sequence[Run], task: str, metrics: Sequence[str]) -> str | None:
-    """The sentence that refuses to put these runs into one table, None where they may stand in one. `metrics` are those
-    asked for."""
+    """Why numbers of these runs must not be held against each other, as the end of a sentence; None where they may be.
+    `metrics` are those asked for."""
     signatures = [signature(run, task, headline=bool({HEADLINE, ALL} & set(metrics))) for run in runs]
     compared = [_comparable(each) for each in signatures]
     keys = list(dict.fromkeys(key for each in signatures for key in each))
@@ -376,7 +385,7 @@ def mixed(runs: Sequence[Run], task: str, metrics: Sequence[str]) -> str | None:
     remedy = f"choose with {' '.join(f'--where {shlex.quote(word)}' for word in words)} or the like"
     if any(key.endswith(".headline") for key in differing):
         remedy += ", or name metrics that all of them have with --metrics"
-    return f"{task} gets no table, since its runs differ in {' and in '.join(parts)}: {remedy}"
+    return f"its runs differ in {' and in '.join(parts)}: {remedy}"
 
 
 def _comparable(signed: dict[str, str]) -> dict[str, str]:

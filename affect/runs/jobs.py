@@ -7,10 +7,9 @@ import os
 import shlex
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from affect.config import ConfigError, NothingAnswered, WriteError
@@ -38,8 +37,6 @@ class Job:
     """Likewise, of the validation by which a training chose its checkpoint."""
     selection: float | None = None
     """The validation metrics in one number; higher is better."""
-    best: bool = False
-    """Whether it is a run of the setting with the best mean `selection`."""
     seconds: float | None = None
     folder: str | None = None
     """Inside the multirun's."""
@@ -57,100 +54,29 @@ def jobs(folder: Path) -> list[Job]:
     for number, entry in enumerate(sweep_file.entries(folder)):
         try:
             all_jobs.append(_job(number, entry, folder))
-        except ConfigError as error:
+        except (ConfigError, LookupError, TypeError, AttributeError, ValueError) as error:
             # One damaged folder must not end the other jobs, each of which has the table written.
-            all_jobs.append(
-                Job(number=number, state="failed", words=entry.words, folder=entry.folder, error=str(error))
-            )
-    best = _best(all_jobs)
-    return [replace(job, best=True) if job.number in best else job for job in all_jobs]
+            why = str(error)
+            if not isinstance(error, ConfigError):
+                why = f"a file of {entry.folder} is damaged ({type(error).__name__}: {why}): delete the folder"
+            all_jobs.append(Job(number=number, state="failed", words=entry.words, folder=entry.folder, error=why))
+    return all_jobs
 
 
-def _setting(job: Job) -> tuple[str, ...]:
-    """The words of a job that may change its results, except the seed."""
-    keys = {word: word.lstrip("+~").split("=", 1)[0] for word in job.words}
-    return tuple(
-        w for w, key in keys.items() if key not in ("seed", "sweep", "launcher") and not is_one_of(key, NEUTRAL)
-    )
-
-
-def _settings(all_jobs: Sequence[Job]) -> dict[tuple[str, ...], list[Job]]:
-    """The finished jobs by those words of their setting that not all jobs have."""
-    settings: dict[tuple[str, ...], list[Job]] = {}
-    for job, words in zip(all_jobs, distinct([_setting(job) for job in all_jobs]), strict=True):
-        if job.state == "finished":
-            settings.setdefault(tuple(words), []).append(job)
-    return settings
-
-
-def _best(all_jobs: Sequence[Job]) -> set[int]:
-    """The numbers of the jobs of the best setting: the one with the greatest mean of `selection` over its seeds. None
-    where only seeds differ, and where validations are of different tasks or data and cannot be compared."""
-    settings = _settings(all_jobs)
-    tasks = {
-        tuple((task, numbers["metric"]) for task, numbers in job.validation.items())
-        for job in all_jobs
-        if job.validation
-    }
-    about_data = any(
-        word.lstrip("+~").startswith(("dataset=", "datasets.", "evaluation.selection="))
-        for words in settings
-        for word in words
-    )
-    if len(settings) < 2 or len(tasks) != 1 or about_data:
-        return set()
-    means = {
-        words: fmean(job.selection for job in those)
-        for words, those in settings.items()
-        if all(job.selection is not None for job in those)
-    }
-    return {job.number for job in settings[max(means, key=means.__getitem__)]} if means else set()
-
-
-def choice(all_jobs: Sequence[Job]) -> list[str]:
-    """Sentences about choosing a setting by these jobs: which numbers may be used, and the best setting by them. None
-    where only seeds differ."""
-    settings = _settings(all_jobs)
-    if len(settings) < 2:
+def _about_choosing(all_jobs: Sequence[Job], folder: Path) -> list[str]:
+    """Which of the numbers a setting may be chosen by; nothing where only seeds differ."""
+    words = distinct([job.words for job in all_jobs])
+    keys = dict.fromkeys(word.lstrip("+~").split("=", 1)[0] for own in words for word in own)
+    keys = ", ".join(key for key in keys if key not in ("seed", "sweep", "launcher") and not is_one_of(key, NEUTRAL))
+    splits = " and ".join(sorted({job.split for job in all_jobs if job.split is not None}))
+    if not keys or not splits:
         return []
-    keys = ", ".join(dict.fromkeys(word.split("=", 1)[0] for words in settings for word in words))
-    splits = " and ".join(sorted({str(job.split) for job in all_jobs if job.split is not None}))
-    if not any(job.validation for job in all_jobs):
-        if splits == "val":
-            return [
-                f"Points differ in {keys}. A point may be chosen by these numbers: they are of the validation split."
-            ]
-        return [
-            f"Points differ in {keys}, and all numbers are of the {splits or 'test'} split: who chooses a point by them"
-            " chooses on the test data. For numbers to choose by give evaluation.split=val."
-        ]
-    lines = [
-        f"Points differ in {keys}: choose one by its validation numbers (val) alone; those of the {splits} split are"
-        " for the point that was chosen."
-    ]
-    best = [job for job in all_jobs if job.best]
-    if not best:
-        return [*lines, "No best point is named: their validations are of different data or tasks, or there are none."]
-    mean = fmean(job.selection for job in best if job.selection is not None)
-    [words] = [words for words, those in settings.items() if best[0] in those]
-    numbers = [
-        f"{split} {task} {metric} {_mean(best, column)}"
-        for column in _metric_columns(best)
-        for split, task, metric in [column]
-    ]
-    seeds = f", means over {len(best)} runs" if len(best) > 1 else ""
-    which = ", ".join(f"#{job.number}" for job in best)
+    if splits == "val" or any(job.validation for job in all_jobs):
+        return [f"Points differ in {keys}. For a choice by validation alone: affect sweep best {folder}"]
     return [
-        *lines,
-        f"Best by validation: {' '.join(words) or 'what all points have'} ({which}), selection {mean:.4f}:"
-        f" {', '.join(numbers)}{seeds}",
+        f"Points differ in {keys}, and all numbers are of the {splits} split: who chooses a point by them chooses on"
+        " the test data. For numbers to choose by give evaluation.split=val."
     ]
-
-
-def _mean(those: Sequence[Job], column: tuple[str, str, str]) -> str:
-    values = [_value(job, *column) for job in those]
-    numbers = [value for value in values if isinstance(value, float | int)]
-    return f"{fmean(numbers):.4f}" if len(numbers) == len(values) else "undefined"
 
 
 def _job(number: int, entry: Entry, sweep: Path) -> Job:
@@ -251,17 +177,17 @@ LAST_COLUMNS = ("seconds", "attempts", "folder", "reused", "error")
 
 
 def write_table(all_jobs: Sequence[Job], folder: Path) -> None:
-    """Writes jobs.json and jobs.csv. In the latter `words` are quoted for a shell, `best` marks the runs of the setting
-    that is best by validation, and every headline metric of a task has a column, those of the validation first, e.g.
-    `val meld.emotion weighted_f1` and `test meld.emotion weighted_f1`."""
+    """Writes jobs.json and jobs.csv. In the latter `words` are quoted for a shell, and every headline metric of a task
+    has a column, those of the validation first, e.g. `val meld.emotion weighted_f1` and `test meld.emotion
+    weighted_f1`."""
     folder.mkdir(parents=True, exist_ok=True)
     columns = _metric_columns(all_jobs)
     out = io.StringIO()
     writer = csv.writer(out)
-    first = ["number", "state", "words", "best", "val selection"]
+    first = ["number", "state", "words", "val selection"]
     writer.writerow([*first, *(" ".join(column) for column in columns), *LAST_COLUMNS])
     for job in all_jobs:
-        first = [job.number, job.state, shlex.join(job.words), "best" if job.best else ""]
+        first = [job.number, job.state, shlex.join(job.words)]
         numbers = [job.selection, *(_value(job, *column) for column in columns)]
         last = [getattr(job, name) for name in LAST_COLUMNS]
         writer.writerow(map(for_spreadsheets, [*first, *numbers, *last]))
@@ -290,7 +216,7 @@ def _value(job: Job, split: str, task: str, metric: str) -> float | str | None:
 
 
 def print_table(all_jobs: Sequence[Job], folder: Path) -> None:
-    """Prints the table. Of every job's words it shows those that not all jobs have; the best setting has a star."""
+    """Prints the table. Of every job's words it shows those that not all jobs have."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -303,7 +229,7 @@ def print_table(all_jobs: Sequence[Job], folder: Path) -> None:
     for job, own_words in zip(all_jobs, distinct([job.words for job in all_jobs]), strict=True):
         numbers = [_value(job, *column) for column in columns]
         cells = [
-            f"{'* ' if job.best else ''}{job.number}",
+            str(job.number),
             job.state,
             " ".join(own_words),
             *("" if n is None else n if isinstance(n, str) else f"{n:.4f}" for n in numbers),
@@ -316,5 +242,5 @@ def print_table(all_jobs: Sequence[Job], folder: Path) -> None:
     console = Console() if Console().is_terminal else Console(width=140)
     console.print(table)
     taken_over = [f"#{job.number} was not run: its numbers are those of {job.reused}" for job in all_jobs if job.reused]
-    for line in (*taken_over, *choice(all_jobs), f"{folder / 'jobs.csv'}"):
+    for line in (*taken_over, *_about_choosing(all_jobs, folder), f"{folder / 'jobs.csv'}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -54,6 +54,8 @@ class Stop:
         self.requested: int | None = None
         self.asked: int | None = None
         """The signal that came last, whether it was deferred or not."""
+        self.progress: dict[str, Any] = {}
+        """How far the run is, as status.json says it with the next heartbeat: the run puts another one in its place."""
         self.pid = os.getpid()
 
     def __call__(self, signum: int, _: Any) -> None:
@@ -110,11 +112,14 @@ def running(folder: Path) -> Iterator[Stop]:
     write_json(folder / "status.json", status)
     over = threading.Event()
 
+    def progress() -> dict[str, Any]:
+        return {"progress": stop.progress} if stop.progress else {}
+
     def beat() -> None:
         while not over.wait(HEARTBEAT):
             # A full disk is met, and reported, by those who have something to say; a missed beat is no reason to end.
             with contextlib.suppress(OSError):
-                write_json(folder / "status.json", status | {"heartbeat": now()})
+                write_json(folder / "status.json", status | {"heartbeat": now(), **progress()})
 
     heart = threading.Thread(target=beat, daemon=True)
     heart.start()
@@ -124,7 +129,8 @@ def running(folder: Path) -> Iterator[Stop]:
         heart.join()
         # Where a full disk is what ended it, this must not take that error's place: without a status it was killed.
         with contextlib.nullcontext() if state == "finished" else contextlib.suppress(OSError):
-            write_json(folder / "status.json", status | {"state": state, "heartbeat": now(), "ended": now(), **more})
+            ended = {"state": state, "heartbeat": now(), "ended": now()}
+            write_json(folder / "status.json", status | progress() | ended | more)
 
     with _log_file(folder), _signals(stop):
         try:

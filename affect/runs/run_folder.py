@@ -3,6 +3,7 @@
 A folder explains itself:
 
     config.yaml        the resolved configuration; `evaluate.py run=…` composes from it
+    config.json        a copy of it that is read faster
     status.json        running (with a heartbeat), finished, stopped or failed, and the reason
     environment.json   command, commit and whether the tree was clean, versions, machine
     data.json          per dataset and split: expected, excluded, used, hash of the ids
@@ -44,7 +45,7 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from affect import __version__
-from affect.config import Config, ConfigError, DataError, NothingAnswered, read_yaml, to_yaml
+from affect.config import Config, ConfigError, DataError, NothingAnswered, read_yaml, to_json, to_yaml
 from affect.config.logs import FOLLOWED, LOG, is_first
 from affect.config.roles import differences, kept
 from affect.data import Prediction, clip_rows
@@ -54,6 +55,7 @@ from affect.data.overlap import Contents
 from affect.data.part import Part
 from affect.data.tables import for_spreadsheets
 from affect.data.trained_on import trained_models
+from affect.runs import ledger
 from affect.runs.identity import configuration_sha256
 from affect.runs.lifecycle import now, state
 
@@ -97,7 +99,7 @@ def create(cfg: Config, program: str, job_folder: str | None) -> Path:
         environment_then = _read_json(folder / "environment.json")
         again = {"time": now(), **environment(program)}
         write_json(folder / "environment.json", environment_then | {"resumed": [*environment_then["resumed"], again]})
-        write_atomic(folder / "config.yaml", to_yaml(kept(cfg)))
+        _write_config(folder, cfg)
         return folder
     if job_folder is not None:
         folder = Path(job_folder)
@@ -111,8 +113,14 @@ def create(cfg: Config, program: str, job_folder: str | None) -> Path:
         folder = _make_new(Path(cfg.output_root), stem)
     ours = {**environment(program), "configuration_sha256": configuration_sha256(kept(cfg))}
     write_json(folder / "environment.json", ours)
-    write_atomic(folder / "config.yaml", to_yaml(kept(cfg)))  # last: what has one is a run folder
+    _write_config(folder, cfg)  # last: what has one is a run folder
     return folder
+
+
+def _write_config(folder: Path, cfg: Config) -> None:
+    text = to_yaml(kept(cfg))
+    write_atomic(folder / "config.json", to_json(kept(cfg), text))
+    write_atomic(folder / "config.yaml", text)
 
 
 class Beginning(Enum):
@@ -298,7 +306,8 @@ def write_results(
     lost: dict[str, str],
     validation: dict[str, Any] | None = None,
 ) -> None:
-    """Writes the results of a run: predictions, metrics, and the counts behind them.
+    """Writes the results of a run: predictions, metrics, and the counts behind them. An evaluation of the test split is
+    noted in the ledger of the output root before there are numbers.
 
     `summary` is that of affect.evaluation.metrics.summary, to which every task gets the counts of its dataset's
     evaluated split (`bad_rows` where rows of the annotations are wrong and left out). `validation` is what a training
@@ -306,6 +315,11 @@ def write_results(
     clips that became unreadable after they were checked."""
     write_predictions(folder, predictions)
     accounts = {part.dataset: part.account() for part in parts if part.split == cfg.evaluation.split}
+    if cfg.evaluation.split == ledger.SPLIT:
+        predicted = folder / "predictions.jsonl"
+        configuration = configuration_sha256(kept(cfg))
+        lines = ledger.openings(folder, program_of(folder), configuration, accounts.values(), predicted)
+        ledger.append(Path(cfg.output_root), lines)
     for name, numbers in summary["tasks"].items():
         account = accounts[name.split(".")[0]]
         numbers |= {key: account[key] for key in ("expected", "outside_subset", "excluded", "used")}
@@ -510,7 +524,7 @@ def read(folder: Path) -> RunSummary:
             else "it does not exist"
         )
         raise ConfigError(f"{folder} is not a run folder, it has no config.yaml: name one that has ({hint})")
-    metrics = folder / "metrics.json"
+    metrics, status = folder / "metrics.json", _status(folder)
     plain = read_yaml(config)
     lacking = sorted(KEYS - plain.keys())
     if lacking:
@@ -521,7 +535,7 @@ def read(folder: Path) -> RunSummary:
     return RunSummary(
         folder=folder,
         config=plain,
-        status=_status(folder),
+        status=status,
         metrics=_read_json(metrics) if metrics.is_file() else None,
     )
 

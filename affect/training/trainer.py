@@ -24,6 +24,7 @@ from affect.runs import search
 from affect.runs.lifecycle import Stop
 from affect.training.checkpointing import AtomicCheckpoints, SaveState
 from affect.training.compile import CompiledLayers
+from affect.training.progress import Progress
 from affect.training.pruning import ReportToSearch
 from affect.training.ranks import Joined, Ranks, Sharded
 
@@ -154,6 +155,7 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
         ),
         LogSteps(cfg.trainer.log_every),  # before what saves, so that a saved step is a logged one
         SaveState(folder, cfg.trainer, stop),
+        Progress(stop),
     ]
     if (trial := search.of_this_job()) is not None and is_first():
         callbacks.append(ReportToSearch(trial))

@@ -14,8 +14,9 @@ DATA_COUNTS = ("expected", "outside_subset", "excluded", "bad_rows", "used")
 """Counts of a task's data, which affect.runs.run_folder adds to its numbers."""
 
 
-def tags(cfg: Config) -> list[str]:
-    """The choices by which runs are filtered, as on the command line, cut to the 64 characters that W&B takes."""
+def tags(cfg: Config, sweep: str | None) -> list[str]:
+    """The choices by which runs are filtered, as on the command line, and the name of the sweep, cut to the 64
+    characters that W&B takes."""
     tasks = [f"{name}.{task}" for name, dataset in cfg.datasets.items() for task in dataset.tasks]
     words = [
         f"model={cfg.model.name}",
@@ -24,6 +25,7 @@ def tags(cfg: Config) -> list[str]:
         f"prompting={cfg.prompting.name}",
         f"modalities={cfg.modalities}",
         f"seed={cfg.seed}",
+        *([] if sweep is None else [f"sweep={sweep}"]),
     ]
     return list(dict.fromkeys(word[:64] for word in words))
 
@@ -33,7 +35,8 @@ def flatten(summary: Mapping[str, Any], split: str) -> dict[str, Any]:
 
     `test/meld.emotion/weighted_f1` comes from the headline's reader, `…/exact/weighted_f1` or `…/lenient/…` from the
     other one, `…/majority/…` from the majority answer, `…/meld.accuracy` from a dialect. Counts begin with n_;
-    undefined numbers are None. metrics.json has the rest.
+    undefined numbers are None. `…/signature/weighted_f1` is the signature of a number of the headline's reader.
+    metrics.json has the rest.
     """
     flat: dict[str, Any] = {f"{split}/selection": summary["selection"]}
     reader = summary["reader"]
@@ -46,6 +49,7 @@ def flatten(summary: Mapping[str, Any], split: str) -> dict[str, Any]:
         values |= {key: value for key, value in numbers.items() if key.startswith("n_") and key != "n_per_class"}
         values |= {f"n_{outcome}": count for outcome, count in numbers["outcomes"].items()}
         values |= {f"n_{key}": numbers[key] for key in DATA_COUNTS if key in numbers}
+        values |= {f"signature/{metric}": text for metric, text in numbers["signatures"][reader].items()}
         for group in ("recall_per_class", "calibration"):
             values |= {f"{group}/{key}": value for key, value in numbers.get(group, {}).items()}
         flat |= {f"{split}/{name}/{key}": value for key, value in values.items()}

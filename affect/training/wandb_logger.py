@@ -14,6 +14,7 @@ import shlex
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,11 @@ UPLOAD_SECONDS = 60.0
 """For the rest of the upload when a job ends; W&B itself has no limit."""
 ANSWER_SECONDS = 15.0
 """For the service itself: its start takes 0.3 s on two shared cores, everything else milliseconds."""
+
+UNREACHABLE = "AFFECT_WANDB_UNREACHABLE_SINCE"
+"""Environment variable with the time (seconds since 1970) at which a job of this process last found no server."""
+TRY_AGAIN = 600.0
+"""Seconds after that in which the next jobs are recorded offline at once, instead of waiting INIT_SECONDS each."""
 
 STEP = "trainer/global_step"
 """Lightning's name for the x-axis of every metric: optimiser steps. W&B's own count of calls would be off after a
@@ -220,6 +226,9 @@ class Tracker(WandbLogger):
             if chosen == "disabled":
                 print("Weights & Biases is switched off (WANDB_MODE=disabled)", file=sys.stderr)
                 return
+            said = UNREACHABLE in os.environ
+            if time.time() - float(os.environ.get(UNREACHABLE, "-inf")) < TRY_AGAIN:
+                chosen = "offline"
             try:
                 run = self._init(chosen, program, group)
             except Exception as error:
@@ -227,10 +236,13 @@ class Tracker(WandbLogger):
                     raise
                 _stop_service()  # it would refuse the id a second time
                 run = self._init("offline", program, group)
-                print(
-                    f"Weights & Biases cannot be reached ({_reason(error)}): this run is recorded offline",
-                    file=sys.stderr,
-                )
+                os.environ[UNREACHABLE] = str(time.time())
+                if not said:
+                    print(
+                        f"Weights & Biases cannot be reached ({_reason(error)}): this run is recorded offline, and so"
+                        f" are the next ones of this process, which try it again every {TRY_AGAIN / 60:.0f} minutes",
+                        file=sys.stderr,
+                    )
         finally:
             sys.excepthook, sys.exit = hooks
         run.define_metric(STEP)
@@ -269,7 +281,7 @@ class Tracker(WandbLogger):
             dir=str(self.folder),
             name=self.folder.name,
             job_type=program,
-            tags=tags(self.cfg),
+            tags=tags(self.cfg, group),
             config=read_yaml(self.folder / "config.yaml"),
             reinit="create_new",
             settings=settings,

@@ -5,6 +5,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -21,10 +22,10 @@ from tiny_models import SMALL_CLIPS, tiny_composed_language, tiny_manifest, tiny
 
 import evaluate
 import train
-from affect.cli import sweep
-from affect.config import FAMILIES, BaselineConfig, Config, ConfigError
+from affect.cli import sweep, sweep_best
+from affect.config import FAMILIES, BaselineConfig, Config, ConfigError, read_yaml
 from affect.config.groups import CONF
-from affect.runs import run_folder
+from affect.runs import ledger, run_folder
 from affect.training import usable_clips
 from affect.training.checkpointing import AtomicCheckpoints
 from affect.training.module import Supervised
@@ -116,7 +117,7 @@ def start(root: Path) -> Iterator[Start]:
 
         def started(program: str, *words: str) -> Path:
             output = root / "outputs"
-            before = {*output.glob("*"), *output.glob("sweeps/*")}
+            before = {*output.glob("*/"), *output.glob("sweeps/*/")}
             keys = [word.split("=", 1)[0] for word in words]
             chosen = ["trainer.progress=false"]
             if "resume" not in keys:
@@ -138,7 +139,7 @@ def start(root: Path) -> Iterator[Start]:
 
 
 def newest(output: Path, before: set[Path]) -> Path:
-    [made] = {*output.glob("*"), *output.glob("sweeps/*")} - before - {output / "sweeps"}
+    [made] = {*output.glob("*/"), *output.glob("sweeps/*/")} - before - {output / "sweeps"}
     return made
 
 
@@ -218,12 +219,15 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(
             os.kill(os.getpid(), signal.SIGTERM)
         return step(*arguments)
 
-    before = {*(root / "outputs").glob("*"), *(root / "outputs").glob("sweeps/*")}
+    before = {*(root / "outputs").glob("*/"), *(root / "outputs").glob("sweeps/*/")}
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(Supervised, "training_step", stopped)
         start("train", f"model={model}", *SMALL[model], *STEPS)
     folder = newest(root / "outputs", before)
-    assert json.loads((folder / "status.json").read_text())["state"] == "stopped"
+    status = json.loads((folder / "status.json").read_text())
+    progress = status["progress"]
+    assert (status["state"], progress["stage"], progress["epoch"]) == ("stopped", "training", 1 + progress["step"] // 3)
+    assert progress["first_step"] == 0 < progress["step"] < progress["steps"]
     assert_same_run(expected, start("train", f"resume={folder}"))
 
 
@@ -305,6 +309,28 @@ def test_a_sweep_that_is_killed_ends_as_one_that_was_not(start: Start, root: Pat
         assert len(resumed) == job["attempts"] - 1, "it began anew, or went on where it had not been interrupted"
         for name in ("metrics.json", "predictions.jsonl"):
             assert (killed / job["folder"] / name).read_bytes() == (whole / job["folder"] / name).read_bytes()
+
+
+def test_the_best_of_a_sweep_opens_the_test_split_once(
+    start: Start, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["model=tfidf", "modalities=t", "model.strength=0.01,1", "seed=1,2", "evaluation.split=val"]
+    sweep, opened = start("train", "-m", *words), root / "outputs" / ledger.FILE
+    before = len(ledger.read(opened)[0]) if opened.is_file() else 0
+    capsys.readouterr()
+    sweep_best.main([str(sweep), f"data_root={root}"])
+    said = capsys.readouterr().out
+    [chosen] = re.findall(r"Best by validation, mean over 2 seeds: model.strength=(.*)", said)
+    lines = ledger.read(opened)[0][before:]
+    assert [line.program for line in lines] == ["evaluate"] * 2
+    tested = [read_yaml(Path(line.folder) / "config.yaml") for line in lines]
+    assert [(cfg["seed"], str(cfg["model"]["strength"])) for cfg in tested] == [(1, chosen), (2, chosen)]
+    assert all(Path(cfg["run"]).parent == sweep for cfg in tested)
+    assert json.loads((Path(lines[0].folder) / "status.json").read_text())["progress"]["stage"] == "test"
+    sweep_best.main([str(sweep)])
+    again = capsys.readouterr().out
+    assert again.count(" has the test numbers of ") == 2 and "split test" in again
+    assert len(ledger.read(opened)[0]) == before + 2
 
 
 def test_what_is_told_of_a_run(start: Start, capsys: pytest.CaptureFixture[str]) -> None:

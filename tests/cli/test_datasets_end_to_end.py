@@ -102,11 +102,11 @@ def start(root: Path) -> Iterator[Start]:
 
         def started(program: str, *words: str) -> Path:
             output = root / "outputs"
-            before = set(output.glob("*"))
+            before = set(output.glob("*/"))
             patch.setattr(sys, "argv", [f"{program}.py", f"output_root={output}", *words])
             patch.delenv("AFFECT_STAMP", raising=False)
             {"train": train.main, "evaluate": evaluate.main}[program]()
-            return (set(output.glob("*")) - before).pop()
+            return (set(output.glob("*/")) - before).pop()
 
         yield started
 

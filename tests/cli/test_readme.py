@@ -23,7 +23,7 @@ from affect.config import FAMILIES, BaselineConfig, ModelConfig
 from affect.data.demo_corpus.generate import Settings, generate
 from affect.data.readers.meld import FILES
 from affect.data.readers.ravdess import EMOTIONS
-from affect.runs import run_folder
+from affect.runs import ledger, run_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(?:console|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -112,7 +112,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(root)
         start(shlex.split("train.py dataset=manifest datasets.manifest.root=clips.csv"), root, patch)
         start(shlex.split("knowledge dataset=demo knowledge=cues"), root, patch)
-    [made] = (root / "outputs").iterdir()
+    [made] = (root / "outputs").glob("*/")
     made.rename(root / "outputs" / "my_run")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -165,7 +165,7 @@ def shrink(words: list[str], root: Path) -> list[str]:
 
 def prepared(name: str, words: list[str], root: Path) -> list[str]:
     """The words for `affect NAME`: those that load a model get a small one."""
-    if name in ("report", "sweep", "config", "corpus"):
+    if name in ("report", "sweep", "config", "corpus", "ledger"):
         return words
     if name == "knowledge" and words[0] in ("ls", "show"):
         return [*words, "--store", str(root / "cache" / "knowledge")]
@@ -232,7 +232,17 @@ def test_a_command_of_the_readme_works(
     elif words[0] == "doctor":
         assert "meld" in said and "9,989" in said, "what was published is not held against what is there"
     elif words[0] == "score":
-        assert json.loads(said)["tasks"]["emotion"]["ledger"]["scored"] == 6
+        result = json.loads(said)
+        assert result["tasks"]["emotion"]["ledger"]["scored"] == 6
+        noted = ledger.read(world / "outputs" / ledger.FILE)[0][-1]
+        assert (noted.program, noted.clips, noted.ids_sha256) == ("score", 6, result["ids_sha256"])
+    elif words[0] == "ledger":
+        assert "split test" in said and "): evaluated " in said and not made
+    elif words[:2] == ["sweep", "best"]:
+        assert "Best by validation, mean over 1 seed: model.strength=" in said
+        assert len(made) == ("--no-test" not in words) == said.count(" on the test split.")
+    elif words[:2] == ["sweep", "status"]:
+        assert "3 jobs: 3 finished" in said and "All done" in said and not made
     elif words[:2] == ["sweep", "wandb"]:
         assert "finetuning.learning_rate" in said and "${args_no_hyphens}" in said
     elif words[:2] == ["sweep", "resume"]:

@@ -1,5 +1,6 @@
 """The configuration and the command line: everything shipped composes, and every mistake is answered by a sentence."""
 
+import json
 import os
 import re
 import resource
@@ -14,7 +15,19 @@ import pytest
 from affect.cli import validate
 from affect.cli.entry import entry
 from affect.cli.validate import conflicts
-from affect.config import GROUPS, PACKAGES, ConfigError, Kind, Tower, compose, groups, register, to_yaml
+from affect.config import (
+    GROUPS,
+    PACKAGES,
+    ConfigError,
+    Kind,
+    Tower,
+    compose,
+    groups,
+    read_yaml,
+    register,
+    to_json,
+    to_yaml,
+)
 from affect.config.groups import DELTAS
 from affect.config.hydra_errors import REFUSALS, refusal
 from affect.data import files as atomic
@@ -101,6 +114,22 @@ def test_a_composed_configuration_survives_its_own_yaml(configure, tmp_path):
     atomic.write_atomic(tmp_path / "config.yaml", to_yaml(cfg))
     atomic.write_json(tmp_path / "status.json", {"state": "finished"})
     assert compose.load(inherit.run_config(tmp_path), "train", conflicts) == cfg
+
+
+@pytest.mark.parametrize("words", [["experiment=meld_text"], ["experiment=demo", "model=mult"], ["knowledge=cues"]])
+def test_the_copy_of_a_configuration_has_its_values_and_counts_only_while_it_is_one(configure, tmp_path, words):
+    cfg = configure("modalities=t", *words)
+    path, copy = tmp_path / "config.yaml", tmp_path / "config.json"
+    path.write_text(text := to_yaml(cfg))
+    from_yaml = read_yaml(path)
+    copy.write_text(to_json(cfg, text))
+    assert json.loads(copy.read_text())["config"] == from_yaml == read_yaml(path)
+    copy.write_text(copy.read_text().replace('"seed": 1', '"seed": 7'))
+    assert read_yaml(path)["seed"] == 7  # it is what is read
+    path.write_text(text.replace("seed: 1\n", "seed: 3\n"))
+    assert read_yaml(path)["seed"] == 3
+    copy.write_text("{")
+    assert read_yaml(path)["seed"] == 3
 
 
 # ---------------------------------------------------------------- mistakes on the command line

@@ -15,7 +15,7 @@ from made_runs import make_run
 from affect.config import FAMILIES, BaselineConfig, Config, ModelConfig, fields, roles, schema
 from affect.config.fields import Phase
 from affect.reports.collect import load
-from affect.reports.settings import grouped_by, settings
+from affect.reports.settings import grouped_by, idle, settings
 
 BASELINES = [schema for schema in FAMILIES.values() if issubclass(schema, BaselineConfig)]
 
@@ -270,7 +270,7 @@ def trained(configure, tmp_path, monkeypatch):
 
 
 def grouped(run):
-    return grouped_by(run, settings(run, "demo.emotion"))
+    return grouped_by(settings(run, "demo.emotion"), idle(run))
 
 
 def with_value(run, key: str, value: Any):

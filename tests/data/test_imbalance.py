@@ -74,13 +74,13 @@ def start(root: Path, words: list[str]) -> Iterator[Start]:
 
         def started(program: str, *more: str) -> Path:
             output = root / "outputs"
-            before = set(output.glob("*"))
+            before = set(output.glob("*/"))
             own = [] if any(word.startswith("run=") for word in more) else words
             places = (f"output_root={output}", f"cache_root={root / 'cache'}")
             patch.setattr(sys, "argv", [f"{program}.py", *own, *(w for w in places if w not in own), *more])
             patch.delenv("AFFECT_STAMP", raising=False)
             {"train": train.main, "evaluate": evaluate.main}[program]()
-            return (set(output.glob("*")) - before).pop()
+            return (set(output.glob("*/")) - before).pop()
 
         yield started
 

@@ -173,7 +173,7 @@ def test_runs_say_whose_transcripts_they_read(root, words, tmp_path, monkeypatch
     table(root, *(f"c{i}.wav,{LABELS[i % 2]},{split}" for i, split in enumerate(splits)), header="clip,label,split")
     tiny = [word for word in tiny_words(tmp_path / "model") if not word.startswith("cache_root")]
     run("train", *words, "trainer=smoke", *tiny, monkeypatch=monkeypatch)
-    [folder] = (tmp_path / "outputs").iterdir()
+    [folder] = (tmp_path / "outputs").glob("*/")
     content = json.loads((folder / transcripts.FILE).read_text())
     assert [(p["split"], p["clips"]) for p in content["parts"]] == [("train", 2), ("val", 2), ("test", 2)]
     assert "model.safetensors" in content["files"] and content["decoding"]["beams"] == 1

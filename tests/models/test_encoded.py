@@ -87,13 +87,13 @@ def start(root: Path, table: Path) -> Iterator[Callable[..., Path]]:
 
         def started(main: Callable[[], None], *words: str) -> Path:
             output = root / "outputs"
-            before = set(output.glob("*"))
+            before = set(output.glob("*/"))
             chosen = ["dataset=manifest", f"datasets.manifest.root={table}", f"output_root={output}", *words]
             patch.setattr(sys, "argv", ["program.py", *chosen])
             patch.delenv("AFFECT_STAMP", raising=False)
             patch.chdir(root)
             main()
-            [made] = set(output.glob("*")) - before
+            [made] = set(output.glob("*/")) - before
             return made
 
         yield started

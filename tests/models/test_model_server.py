@@ -53,14 +53,14 @@ def start(tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> Start
     output = tmp_path / "outputs"
 
     def started(*words: str, program: Callable[[], None] = evaluate.main) -> Path:
-        before = set(output.glob("*"))
+        before = set(output.glob("*/"))
         data = ("dataset=manifest", f"datasets.manifest.root={table}")
         places = (f"cache_root={tmp_path / 'cache'}", "trainer.progress=false")
         given = [word for word in (*data, *places) if not any(word.startswith("run=") for word in words)]
         monkeypatch.setattr(sys, "argv", ["evaluate.py", *(given or places), *words])
         monkeypatch.delenv("AFFECT_STAMP", raising=False)
         program()
-        [made] = set(output.glob("*")) - before
+        [made] = set(output.glob("*/")) - before
         return made
 
     return started
@@ -215,7 +215,7 @@ def test_server_down(start: Start, tmp_path: Path) -> None:
         said = refused(start, *MODEL, f"model.url={url}", "model.retries=1")
     assert f"model.url={url} does not answer (" in said
     assert "start the server, or correct the address; what has been done is kept" in said
-    [folder] = (tmp_path / "outputs").iterdir()
+    [folder] = (tmp_path / "outputs").glob("*/")
     assert json.loads((folder / "status.json").read_text())["state"] == "failed"
     assert not (folder / "predictions.jsonl").exists()
 

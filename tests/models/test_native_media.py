@@ -342,7 +342,7 @@ def test_a_run_with_and_without_caches_says_how_it_was_given_clips(
         output = tmp_path / name
         monkeypatch.setattr("sys.argv", ["evaluate.py", *words, *caches, f"output_root={output}"])
         evaluate.main()
-        [folder] = output.glob("*")
+        [folder] = output.glob("*/")
         rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
         found.append(torch.tensor([score for row in rows for score in row["scores"].values()]))
         assert "|media:native|" in (folder / "metrics.json").read_text(encoding="utf-8")

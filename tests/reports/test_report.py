@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from made_runs import Make, change, make_run, records, remember_configurations, report
 
+from affect.cli import commands
 from affect.data import escaping
 from affect.reports import aggregate, formats, sections
 from affect.reports import settings as settings_module
 from affect.reports.collect import find, load
 from affect.reports.console import print_results
 from affect.reports.settings import settings
-from affect.runs import lifecycle, run_folder
+from affect.runs import ledger, lifecycle, run_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -596,3 +597,46 @@ def test_csv_has_no_formulas(make, capsys, tmp_path):
     make("b", "seed=2", "prompting.system.en='-2'")
     [key] = [key for key in records(capsys, tmp_path / "out")[0] if key.startswith("prompting.system")]
     assert {row[key] for row in records(capsys, tmp_path / "out")} == {"'=1+1", "-2"}
+
+
+# ---------------------------------------------------------------- how often a test set was opened
+
+
+def test_a_row_says_how_often_its_test_set_was_evaluated_before(make, capsys, tmp_path):
+    out = tmp_path / "out"
+    for name, *words in (
+        ("a1", "seed=1"),
+        ("a2", "seed=2"),
+        ("b1", "finetuning.rank=8"),
+        ("val", "evaluation.split=val"),
+    ):
+        make(name, *words)
+    make("part", "finetuning.rank=4", num=8)
+    test = ("--where", "evaluation.split=test")
+    rows = {row["finetuning.rank"]: row for row in records(capsys, out, *test)}
+    assert {rank: row["opened_before"] for rank, row in rows.items()} == {"16": "0", "8": "2", "4": "0"}
+    said, _, _ = report(capsys, out, *test)
+    assert "opened before" in said and "demo: the ledger has 3 more evaluations of the test split, of other" in said
+    assert "opened before" not in report(capsys, out, "--where", "evaluation.split=val")[0]
+
+    out.rename(tmp_path / "moved")
+    moved = tmp_path / "moved"
+    assert [row["opened_before"] for row in records(capsys, moved, *test)] == ["0", "2", "0"]
+    with (moved / ledger.FILE).open("a") as file:
+        file.write('{"time": 3')
+    (moved / "a2" / "predictions.jsonl").write_text("")  # no longer what was noted
+    said, _, _ = report(capsys, moved, *test)
+    assert f"{moved / ledger.FILE}, line 5 is damaged and not counted" in said
+    assert re.search(r"2: in no ledger of test splits \(demo.emotion\)", said)
+
+
+def test_the_ledger_is_printed_by_test_set(make, capsys, tmp_path, monkeypatch):
+    make("a1", "seed=1")
+    make("a2", "seed=2")
+    monkeypatch.setattr(sys, "argv", ["affect", "ledger", str(tmp_path / "out")])
+    commands.main()
+    assert "demo, split test, 10 clips (" in (said := capsys.readouterr().out)
+    assert "): evaluated 2 times, by 2 configurations (seeds included)" in said
+    monkeypatch.setattr(sys, "argv", ["affect", "ledger", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"test_ledger.jsonl cannot be read \(No such file"):
+        commands.main()

@@ -56,12 +56,12 @@ def program(root: Path) -> Iterator[Program]:
 
         def ran(name: str, *words: str) -> Path:
             output = root / "outputs"
-            before = set(output.glob("*"))
+            before = set(output.glob("*/"))
             resumed = [Path(word.removeprefix("resume=")) for word in words if word.startswith("resume=")]
             patch.setattr(sys, "argv", [f"{name}.py", *words, *([] if resumed else [f"output_root={output}"])])
             patch.delenv("AFFECT_STAMP", raising=False)
             {"train": train.main, "evaluate": evaluate.main}[name]()
-            return resumed[0] if resumed else (set(output.glob("*")) - before).pop()
+            return resumed[0] if resumed else (set(output.glob("*/")) - before).pop()
 
         yield ran
 
@@ -72,7 +72,7 @@ def uninterrupted(program: Program, words: list[str]) -> Path:
 
 
 def newest(root: Path) -> Path:
-    return max((root / "outputs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
+    return max((root / "outputs").glob("*/"), key=lambda folder: folder.stat().st_mtime_ns)
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def test_the_end_of_an_epoch_remembers_which_was_the_best(
 def test_a_killed_training_goes_on_as_if_it_had_not_been(
     rows: int, uninterrupted: Path, program: Program, words: list[str], root: Path
 ) -> None:
-    before = set((root / "outputs").glob("*"))
+    before = set((root / "outputs").glob("*/"))
     child = os.fork()
     if child == 0:
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - ends with the process
@@ -223,7 +223,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
         os._exit(0)
     log = None
     while log is None or not log.is_file() or len(log.read_text().splitlines()) < rows:
-        made = set((root / "outputs").glob("*")) - before
+        made = set((root / "outputs").glob("*/")) - before
         log = made.pop() / "log" / "metrics.csv" if made else None
         assert os.waitpid(child, os.WNOHANG) == (0, 0), "the training was over before it could be killed"
     os.kill(child, signal.SIGKILL)
@@ -460,9 +460,9 @@ def test_a_full_disk_ends_a_training_with_a_sentence(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(*((torch, "save") if part == "last.ckpt" else (ExperimentWriter, "save")), no_room)
-    before = set((root / "outputs").glob("*"))
+    before = set((root / "outputs").glob("*/"))
     said = refused(program, *words)
-    [folder] = set((root / "outputs").glob("*")) - before
+    [folder] = set((root / "outputs").glob("*/")) - before
     assert re.match(rf"{folder}/\S+{part} could not be written \(.*No space left on device\): make room and", said)
     assert f"continue with python train.py resume={folder}" in said and "Traceback" not in said
     assert status(folder)["state"] == "failed" and "No space left" in status(folder)["error"]

@@ -96,7 +96,7 @@ def test_runs_of_the_same_second_get_different_folders(cfg, tmp_path):
     with ThreadPoolExecutor(8) as threads, spawn.Pool(2) as processes:
         asynchronous = processes.map_async(_create, [cfg] * 12)
         names = [*threads.map(_create, [cfg] * 24), *asynchronous.get(timeout=60)]
-    folders = sorted((tmp_path / "out").iterdir())
+    folders = sorted((tmp_path / "out").glob("*/"))
     assert len(set(names)) == 36
     assert sorted(names) == [folder.name for folder in folders]
     assert all(
@@ -270,6 +270,7 @@ def test_the_folder_says_what_its_numbers_depend_on(cfg):
     there = {path.name for path in folder.iterdir()}
     assert there == {
         "config.yaml",
+        "config.json",
         "status.json",
         "environment.json",
         "data.json",
@@ -392,7 +393,7 @@ def test_the_results_of_a_run_are_a_report_on_it_alone(cfg, capsys):
     printed = capsys.readouterr().out
     emotion, sentiment = printed.split("Results, demo.sentiment: ")
     assert emotion.startswith("Results, demo.emotion: split test") and "weighted_f1" in emotion and "mae" in sentiment
-    assert any(line.split()[3:7] == ["10", "6", "5", "60.0%"] for line in emotion.splitlines())
+    assert any(line.split()[3:8] == ["10", "6", "5", "0", "60.0%"] for line in emotion.splitlines())
     assert f"1 {cfg.model.name}, {folder}" in printed.splitlines()
     kept = json.loads((folder / "metrics.json").read_text())["tasks"]["demo.emotion"]
     assert f"{kept['lenient']['weighted_f1']:.4f}" in emotion

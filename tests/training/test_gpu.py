@@ -218,12 +218,12 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     """`start("train", *words)` runs train.py in this process and gives the folder it made."""
 
     def started(program: str, *words: str) -> Path:
-        before = set((tmp_path / "outputs").glob("*"))
+        before = set((tmp_path / "outputs").glob("*/"))
         monkeypatch.setattr(sys, "argv", [f"{program}.py", *words, f"output_root={tmp_path / 'outputs'}"])
         monkeypatch.delenv("AFFECT_STAMP", raising=False)
         monkeypatch.chdir(tmp_path)
         {"train": train.main, "evaluate": evaluate.main}[program]()
-        [made] = set((tmp_path / "outputs").glob("*")) - before
+        [made] = set((tmp_path / "outputs").glob("*/")) - before
         return made
 
     return started

@@ -44,7 +44,7 @@ def trained(root: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch) -> Ca
         monkeypatch.chdir(root)
         monkeypatch.setattr("sys.argv", ["train.py", *quick, *words, f"output_root={root / name}"])
         train.main()
-        [folder] = (root / name).glob("*")
+        [folder] = (root / name).glob("*/")
         return folder
 
     return run
@@ -143,7 +143,7 @@ def test_running_out_of_memory_later_is_a_sentence_too(
         trained("later", "evaluation.batch_size=6")
     assert "a batch of 6 clips does not fit into the memory of cpu in evaluation" in str(refused.value.code)
     assert "set evaluation.batch_size=3, which changes no number" in str(refused.value.code)
-    [folder] = (root / "later").glob("*")
+    [folder] = (root / "later").glob("*/")
     assert json.loads((folder / "status.json").read_text())["state"] == "failed"
 
 

@@ -49,7 +49,7 @@ def test_the_experiment_trains_and_is_evaluated(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(sys, "argv", ["train.py", *words])
     monkeypatch.chdir(tmp_path)
     train.main()
-    [folder] = (tmp_path / "outputs").glob("*")
+    [folder] = (tmp_path / "outputs").glob("*/")
     assert "whisper_smollm2" in folder.name
     rows = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 6 and all(len(json.loads(row)["scores"]) == 8 for row in islice(rows, 2))

@@ -52,7 +52,7 @@ def test_two_processes_find_what_one_finds(root: Path, words: list[str], monkeyp
     command += ["trainer.progress=false", f"output_root={two}"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    [spread] = two.glob("*")  # the second process has made no folder of its own
+    [spread] = two.glob("*/")  # the second process has made no folder of its own
     assert read(spread, "status.json")["state"] == "finished"
     assert (spread / "log" / "process_1.log").is_file()
 
@@ -60,7 +60,7 @@ def test_two_processes_find_what_one_finds(root: Path, words: list[str], monkeyp
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *again, f"cache_root={root / 'cache'}", f"output_root={one}"])
     monkeypatch.chdir(root)
     evaluate.main()
-    [alone] = one.glob("*")
+    [alone] = one.glob("*/")
     predictions = (spread / "predictions.jsonl").read_text(encoding="utf-8")
     assert predictions == (alone / "predictions.jsonl").read_text(encoding="utf-8")
     assert len({json.loads(line)["id"] for line in predictions.splitlines()}) == len(predictions.splitlines()) == 6
@@ -133,7 +133,7 @@ def reference(root: Path, quick: list[str]) -> Path:
     slurm |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NODELIST": "nowhere", "SLURM_STEP_ID": "0"}
     done = run(program([*quick, "trainer.devices=2", f"output_root={root / 'reference'}"]), root, **slurm)
     assert done.returncode == 0, done.stderr[-3000:]
-    [folder] = (root / "reference").glob("*")
+    [folder] = (root / "reference").glob("*/")
     assert len(losses(folder)) == 2
     return folder
 
@@ -170,7 +170,7 @@ def test_a_step_of_two_processes_is_that_of_one(
     monkeypatch.chdir(root)
     monkeypatch.setattr(sys, "argv", ["train.py", *quick, "trainer.batch_size=4", f"output_root={root / 'together'}"])
     train.main()
-    [together] = (root / "together").glob("*")
+    [together] = (root / "together").glob("*/")
     # Answers of different length: the mean of the processes' means would be another number.
     assert len(losses(together)) == 2
     assert losses(reference) == pytest.approx(losses(together), rel=1e-4)
@@ -181,7 +181,7 @@ def test_torchrun_gives_the_processes(root: Path, quick: list[str], reference: P
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
     done = run([*torchrun, *program([*quick, f"output_root={out}"])[1:]], root)
     assert done.returncode == 0, done.stderr[-3000:]
-    [folder] = out.glob("*")
+    [folder] = out.glob("*/")
     check_same(folder, reference)
     assert "devices: 2" in (folder / "config.yaml").read_text()
     assert done.stdout.count("torchrun started 2 processes: an optimiser step sees 2 × 1 × 2 clips") == 1
@@ -286,7 +286,7 @@ def evaluated(root: Path, words: list[str], name: str, monkeypatch: pytest.Monke
     keys = [word for word in words if not word.startswith(("trainer.max_epochs", "trainer.batch", "finetuning"))]
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *keys, f"output_root={root / name}"])
     evaluate.main()
-    [folder] = (root / name).glob("*")
+    [folder] = (root / name).glob("*/")
     return folder
 
 
@@ -387,7 +387,7 @@ def test_a_process_that_ends_ends_the_run_with_its_reason(
     _, said = first.communicate(timeout=240)
     assert first.returncode == 1
     assert "The run ended because process 1 of 2 (pid " in said and reason in said, said[-2000:]
-    [folder] = (tmp_path / "out").glob("*")
+    [folder] = (tmp_path / "out").glob("*/")
     status = read(folder, "status.json")
     assert status["state"] == "failed" and reason in status["error"]
 
@@ -397,7 +397,7 @@ def test_the_signal_that_slurm_sends_before_the_time_is_up_stops_and_saves(tmp_p
     first = planned(tmp_path, quick, tmp_path / "out", **plan)
     _, said = first.communicate(timeout=240)
     assert first.returncode == 128 + signal.SIGUSR1, said[-2000:]
-    [folder] = (tmp_path / "out").glob("*")
+    [folder] = (tmp_path / "out").glob("*/")
     assert read(folder, "status.json")["state"] == "stopped"
     assert (folder / "checkpoints" / "last.ckpt").is_file()
     assert not [*tmp_path.glob("hpc_ckpt*"), *folder.rglob("hpc_ckpt*")]
@@ -455,7 +455,7 @@ def test_signals_are_heard_while_another_process_hangs(tmp_path: Path, quick: li
         assert time.monotonic() - begun < 40
     finally:
         first.kill()
-    [folder] = (tmp_path / "out").glob("*")
+    [folder] = (tmp_path / "out").glob("*/")
     assert read(folder, "status.json")["state"] == "stopped"
     assert not followers(folder)
 

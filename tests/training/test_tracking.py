@@ -39,6 +39,7 @@ SAID = ["joy", "joy", None, "joy", None, "anger", "anger", "neutral"]
 def nobody_is_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("WANDB_") and name != "WANDB_SERVICE"]:
         monkeypatch.delenv(name)
+    monkeypatch.delenv(wandb_logger.UNREACHABLE, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "no_settings"))
 
@@ -149,6 +150,7 @@ def test_what_is_recorded_of_a_job(made, clips, capsys):
     assert (begun["display_name"], begun["run_group"], begun["job_type"]) == ("0_smollm2", "sweep one", "train")
     assert begun["project"] == "affect"
     assert set(begun["tags"]) >= {"model=smollm2", "dataset=demo", "task=demo.emotion", "modalities=tav", "seed=3"}
+    assert "sweep=sweep one" in begun["tags"]
     noted = json.loads((folder / "wandb.json").read_text())
     assert noted["id"] == begun["run_id"]
     assert [(folder / each).is_dir() for each in noted["folders"]] == [True]
@@ -166,6 +168,8 @@ def test_what_is_recorded_of_a_job(made, clips, capsys):
         final |= each["update"]
     numbers = summary["tasks"]["demo.emotion"]
     assert final["test/demo.emotion/weighted_f1"] == pytest.approx(numbers["lenient"]["weighted_f1"])
+    assert final["test/demo.emotion/signature/weighted_f1"] == numbers["signatures"]["lenient"]["weighted_f1"]
+    assert final["test/demo.emotion/signature/weighted_f1"].startswith("weighted_f1|rows:8/8|used:8|")
     assert final["test/demo.emotion/exact/uar"] == pytest.approx(numbers["exact"]["uar"])
     counts = {name: final[f"test/demo.emotion/n_{name}"] for name in ("expected", "used", "scored", "no_label")}
     assert counts == {"expected": 9, "used": 8, "scored": 8, "no_label": 2}
@@ -352,6 +356,15 @@ def test_without_a_network_the_run_is_recorded_offline(made, fresh, capsys, monk
     assert said.err.startswith("Weights & Biases cannot be reached (CommError: ")
     assert said.err.count("\n") == 1
     assert "wandb sync" in said.out
+    assert len(inspected(folder)["history"]) == 1
+
+    # The next jobs of this process do not wait for it again, nor say it again.
+    monkeypatch.setattr(wandb_logger, "INIT_SECONDS", 60.0)
+    cfg, folder = made("1")
+    began = time.monotonic()
+    with wandb_logger.open(cfg, folder, "train", None) as tracker:
+        tracker.log_metrics({"train/loss": 1.0}, 1)
+    assert time.monotonic() - began < 30 and capsys.readouterr().err == ""
     assert len(inspected(folder)["history"]) == 1
 
 

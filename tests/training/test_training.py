@@ -89,7 +89,7 @@ def start(root: Path, table: Path) -> Iterator[Start]:
 
         def started(program: str, *words: str, family: str | None = "composed") -> Path:
             output = root / "outputs"
-            before = set(output.glob("*"))
+            before = set(output.glob("*/"))
             chosen = [] if family is None else [*tiny_words(root, family), "dataset=manifest"]
             if family is not None and not any(word.startswith("datasets.manifest.root") for word in words):
                 chosen.append(f"datasets.manifest.root={table}")
@@ -99,7 +99,7 @@ def start(root: Path, table: Path) -> Iterator[Start]:
             patch.delenv("AFFECT_STAMP", raising=False)
             patch.chdir(root)
             {"train": train.main, "evaluate": evaluate.main}[program]()
-            [made] = set(output.glob("*")) - before
+            [made] = set(output.glob("*/")) - before
             return made
 
         yield started
@@ -457,10 +457,10 @@ def test_a_run_whose_scores_are_all_nan_ends_as_failed_and_keeps_its_predictions
     start: Start, one_task: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def check(begin: Callable[[], Path], readout: str) -> None:
-        before = set((root / "outputs").glob("*"))
+        before = set((root / "outputs").glob("*/"))
         with pytest.raises(SystemExit) as end:
             begin()
-        [folder] = set((root / "outputs").glob("*")) - before
+        [folder] = set((root / "outputs").glob("*/")) - before
         sentence = f"None of the 6 predictions of {folder} has an answer, so the run has failed: {models.NOT_FINITE}."
         assert str(end.value.code) == f"{sentence} All of them are kept in its predictions.jsonl."
         status = json.loads((folder / "status.json").read_text())
@@ -505,10 +505,10 @@ def test_a_loss_that_is_not_a_number_stops_the_run_with_a_sentence(start: Start,
     sentence = (
         r"the loss is nan at step \d+: lower finetuning.learning_rate \(=1e\+30\) or finetuning.new_learning_rate"
     )
-    before = set((root / "outputs").glob("*"))
+    before = set((root / "outputs").glob("*/"))
     with pytest.raises(FloatingPointError, match=sentence):
         start("train", "finetuning=full", "finetuning.learning_rate=1e30", "modalities=t", "trainer.batch_size=3")
-    [folder] = set((root / "outputs").glob("*")) - before
+    [folder] = set((root / "outputs").glob("*/")) - before
     status = json.loads((folder / "status.json").read_text())
     assert status["state"] == "failed" and status["error"].startswith("FloatingPointError: the loss is nan")
 

@@ -209,6 +209,7 @@ def make_absolute(cfg: Config) -> None:
     The folder of results is left as it was given, since its paths are what a run prints: `kept` makes it absolute.
     """
     cfg.data_root, cfg.cache_root = _absolute(cfg.data_root), _absolute(cfg.cache_root)
+    cfg.label_maps = None if cfg.label_maps is None else _absolute(cfg.label_maps)
     for dataset in cfg.datasets.values():
         dataset.root = _absolute(dataset.root)
     knowledge = cfg.knowledge

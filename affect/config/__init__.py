@@ -6,7 +6,16 @@ from affect.config.errors import ConfigError, DataError, NothingAnswered, WriteE
 from affect.config.evaluation import Calibration, EvaluationConfig, IntensityReadout, Reader, Readout
 from affect.config.families import FAMILIES, LACKING, PACKAGES
 from affect.config.features import WITHOUT_OPENSMILE, FeatureKind, FeaturesConfig
-from affect.config.finetuning import ClassSampling, FinetuningConfig, HeadFit, LabelWeights, LoraMethod, Target, Tower
+from affect.config.finetuning import (
+    ClassSampling,
+    FinetuningConfig,
+    HeadFit,
+    LabelWeights,
+    LoraMethod,
+    Mixing,
+    Target,
+    Tower,
+)
 from affect.config.knowledge import Control, ControlSplit, CuesForm, CuesReference, KnowledgeConfig, Missing, Source
 from affect.config.logger import LoggerConfig, LoggerKind, WandbMode
 from affect.config.model import (

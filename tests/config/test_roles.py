@@ -79,7 +79,7 @@ OF_FINETUNING = (
     ),
     *("learning_rate", "new_learning_rate", "language_learning_rate", "audio_learning_rate", "vision_learning_rate"),
     *("projector_learning_rate", "weight_decay", "warmup", "alignment_epochs", "alignment_learning_rate", "sampling"),
-    "label_weights",
+    *("label_weights", "mixing", "mixing_temperature", "mixing_weights"),
 )
 OF_KNOWLEDGE = (
     *(

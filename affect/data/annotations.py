@@ -137,7 +137,7 @@ class Annotations:
             value = record.labels.get(task.name)
             image = None if value is None else label_maps.image(value, task, label_map)
             if value is not None and image is None:
-                reason = f"its {task.name} '{value}' has no image in label_space={space}"
+                reason = f"{task.name} '{value}' has no image in label_space={space}"
                 excluded.append(Excluded(id=record.id, split=name, reason=reason, source=record.source))
             else:
                 labels = {key: label for key, label in record.labels.items() if key != space}

@@ -83,7 +83,7 @@ def test_clips_without_an_image_are_excluded_and_counted(configure: Configure, m
     )
     assert {record.labels["emotion"]: record.labels["four_emotions"] for record in part.records}["joy"] == "happy"
     assert part.account()["reasons"] == {
-        f"its emotion '{emotion}' has no image in label_space=four_emotions": 2
+        f"emotion '{emotion}' has no image in label_space=four_emotions": 2
         for emotion in ("surprise", "fear", "disgust")
     }
 

@@ -90,8 +90,8 @@ def run(given: Sequence[str], program: str) -> None:
     Raises ConfigError and DataError for what is refused, SystemExit where a cell is missing at the end, or the user
     stopped.
     """
-    plan = _plan(given, program)
-    configs = [_row(plan, row) for row in plan.rows]
+    plan, composer = _plan(given, program)
+    configs = [_row(plan, row, composer) for row in plan.rows]
     _check_tasks({name: config for cfg in configs for name, config in cfg.datasets.items()}, configs[0])
     if configs[0].dry_run:
         for row in plan.rows:
@@ -106,13 +106,18 @@ def run(given: Sequence[str], program: str) -> None:
         sys.exit("\n".join(problems))
 
 
-def _plan(given: Sequence[str], program: str) -> Plan:
+def _plan(given: Sequence[str], program: str) -> tuple[Plan, sweep_points.Composer]:
+    """The plan, and the composer of a joint training on all of its datasets."""
     kind = str(asked(given))
     if program != "train":
         raise ConfigError(f"sweep={kind} trains and tests: python train.py -m sweep={kind} datasets=[…]")
     words = [word for word in given if word not in ("-m", "--multirun", f"sweep={kind}")]
     if len(words) == len(given) - 1:
         raise ConfigError(f"sweep={kind} is a list of runs: add -m, or leave it out")
+    if options := [word for word in words if word.startswith("-")]:
+        raise ConfigError(
+            f"{options[0]} cannot be given beside sweep={kind}, which begins several multiruns: leave it out"
+        )
     chosen = [word for word in words if re.match(r"datasets?=", word)]
     names = [name.strip() for name in "".join(chosen).partition("=")[2].strip("[]'\"").split(",") if name.strip()]
     if len(chosen) != 1 or len(set(names)) < 2 or len(set(names)) < len(names):
@@ -134,6 +139,11 @@ def _plan(given: Sequence[str], program: str) -> Plan:
         if match := re.match(r"datasets\.([^.]+)\.", key):
             if match[1] not in names:
                 raise ConfigError(f"{word}: {match[1]} is not one of datasets=[{','.join(names)}]: name it there too")
+            if key.endswith(".exclude_overlap_with"):
+                raise ConfigError(
+                    f"{word} cannot be given beside sweep={kind}, where every dataset trains by itself: leave one of"
+                    " the two datasets out"
+                )
             of_dataset[match[1]].append(word)
         elif word not in chosen and key != "hydra.sweep.dir":
             common.append(word)
@@ -145,13 +155,14 @@ def _plan(given: Sequence[str], program: str) -> Plan:
             )
     stated = [word.partition("=")[2] for word in words if word.startswith("hydra.sweep.dir=")]
     folder = stated[-1] if stated else Path(composer.whole.output_root) / "sweeps" / os.environ["AFFECT_STAMP"]
-    return Plan(kind=kind, names=names, folder=Path(folder).absolute(), common=common, of_dataset=of_dataset)
+    plan = Plan(kind=kind, names=names, folder=Path(folder).absolute(), common=common, of_dataset=of_dataset)
+    return plan, composer
 
 
-def _row(plan: Plan, row: Sequence[str]) -> Config:
+def _row(plan: Plan, row: Sequence[str], composer: sweep_points.Composer) -> Config:
     """The checked configuration of one training, with its first seed."""
-    composer = sweep_points.Composer(plan.training(row))
-    words = composer.points()[0]
+    first = [word for word in composer.points()[0] if not word.startswith("dataset=")]
+    words = [f"dataset=[{','.join(row)}]", *first, *(word for name in row for word in plan.of_dataset[name])]
     try:
         return checked(composer.compose(words), words, "train")
     except ConfigError as error:
@@ -191,12 +202,7 @@ def _check_data(plan: Plan, configs: Sequence[Config]) -> None:
     read, and where it has no file for a modality."""
     datasets = {name: config for cfg in configs for name, config in cfg.datasets.items()}
     joint = replace(configs[0], datasets={name: datasets[name] for name in plan.names})
-    try:
-        parts = loading.read(joint, list(dict.fromkeys(["train", "val", joint.evaluation.split])))
-    except DataError as error:
-        raise DataError(
-            f"{error}\nA transfer matrix has no cell for such a pair: leave one of the datasets out"
-        ) from error
+    parts = loading.read(joint, list(dict.fromkeys(["train", "val", joint.evaluation.split])))
     letters = "" if reads_feature_files(joint) else "".join(letter for letter in "av" if letter in joint.modalities)
     if letters and (lacking := list(_without_files(parts))):
         needs = " and ".join(MODALITIES[letter] for letter in letters)
@@ -261,10 +267,10 @@ def _show(folders: Sequence[Path], names: Sequence[str] = (), written: Path | No
 
     if not folders:
         raise ConfigError("no folder is named: affect transfer table outputs/sweeps/…")
-    found, _ = collect.find(folders)
+    found, deeper = collect.find(folders)
     runs, damaged = collect.load(found)
     shown = transfer.matrix(runs, names)
-    shown.notes.extend(f"not in the table: {problem}" for problem in damaged)
+    shown.notes.extend([*deeper, *(f"not in the table: {problem}" for problem in damaged)])
     transfer.print_matrix(shown, WIDTH)
     if written is not None:
         write_atomic(written / "transfer.csv", transfer.comma_separated(shown))

@@ -56,10 +56,11 @@ class Declared:
 
     def spaces_of(self, tasks: Iterable[Task]) -> list[str]:
         """The spaces into which all of these tasks can be mapped."""
+        those = list(tasks)
         return [
             name
             for name, space in self.spaces.items()
-            if all(self.labels_into(space, task) is not None for task in tasks)
+            if all(self.labels_into(space, task) is not None for task in those)
         ]
 
     def labels_into(self, space: Task, task: Task) -> tuple[dict[str, str | None], list[float]] | None:

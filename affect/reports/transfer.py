@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from affect.config import ConfigError
-from affect.config.roles import unused
+from affect.config.roles import differences, unused
 from affect.data.escaping import escape_markdown
 from affect.data.tables import for_spreadsheets
 from affect.reports.rows import Number
@@ -127,6 +127,12 @@ def _cell(row: str, column: str, runs: Sequence[tuple[Run, str]]) -> Cell:
             f"trained on {row}, tested on {column}: the runs have {', '.join(sorted(tasks))} by"
             f" {', '.join(sorted(metrics))}, and a cell is of one task and one metric: name the folders of one"
         )
+    first, *others = [run for run, _ in runs]
+    if differing := {key for other in others for key in _differences(first, other)} - {"seed"}:
+        raise ConfigError(
+            f"trained on {row}, tested on {column}: {len(runs)} runs differ in {', '.join(sorted(differing))}, and a"
+            " cell is over seeds alone: name the folders of one setting, or compare them with affect report"
+        )
     [metric], [task] = metrics, tasks
     scored = [numbers["n_scored"] for numbers in results]
     return Cell(
@@ -140,6 +146,13 @@ def _cell(row: str, column: str, runs: Sequence[tuple[Run, str]]) -> Cell:
         expected=max(numbers["expected"] for numbers in results),
         folders=[run.summary.folder for run, _ in runs],
     )
+
+
+def _differences(one: Run, other: Run) -> dict[str, Any]:
+    """Keys in which the trainings of two runs differ, where that may change a number."""
+    configs = [run.training or run.summary.config for run in (one, other)]
+    idle = [unused(config) for config in configs]
+    return {key: pair for key, pair in differences(*configs).items() if not all(has_none(key) for has_none in idle)}
 
 
 def _over_seeds(values: Sequence[float | None]) -> Number:

@@ -120,7 +120,7 @@ MISTAKES = [
         "experiment=knowledge_grid does not exist, but sweep=knowledge_grid does. Choices:",
     ),
     (["experiment=foo"], "experiment=foo does not exist. Choices: cues, cues_shuffled, demo"),
-    (["sweep=foo"], "sweep=foo does not exist. Choices: baselines, knowledge_grid, learning_rate, modalities"),
+    (["sweep=foo"], "sweep=foo does not exist. Choices: baselines, knowledge_grid, learning_rate, leave_one_out"),
     (["model=[smollm2,qwen2_5_omni_3b]"], "two choices of one group do not go together: give a single one"),
     (["+trainer=smoke"], "+trainer would add a second trainer: to choose another one leave out the +"),
     (["trainer=3"], "trainer=3: a group is given as GROUP=CHOICE"),

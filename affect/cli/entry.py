@@ -11,12 +11,13 @@ from affect.runs import interrupts
 Main = Callable[[Config, str | None], None]
 
 
-def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
+def entry(program: str, about: str) -> Callable[[Main], Callable[..., None]]:
     """Makes `main(cfg, job_folder)` the program `program`, one of PROGRAMS. `job_folder` is the folder that a
-    multirun gives to one of its jobs, None otherwise. With dry_run=true main is not called."""
+    multirun gives to one of its jobs, None otherwise. With dry_run=true main is not called. What is made has one
+    parameter, `resumed`: whether a multirun also has the points that its folder knows."""
 
-    def decorate(main: Main) -> Callable[[], None]:
-        def run() -> None:
+    def decorate(main: Main) -> Callable[..., None]:
+        def run(resumed: bool = False) -> None:
             with interrupts.taken():
                 given = sys.argv[1:]
                 if {"-h", "--help"} & set(given):
@@ -24,7 +25,7 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[[], None]]:
                     return
                 from affect.cli.program import execute
 
-                execute(program, main, given)
+                execute(program, main, given, resumed)
 
         return run
 

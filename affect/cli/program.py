@@ -29,71 +29,102 @@ from affect.config import GROUPS, Config, ConfigError, launch, register
 from affect.config.groups import CONF, DELTAS, datasets_chosen, own_words
 from affect.config.hydra_errors import REFUSALS, refusal
 from affect.config.logs import LOG, is_first
-from affect.config.roles import has_key
-from affect.runs import interrupts, sweep_points
+from affect.config.roles import MAY_DIFFER_ON_RESUME, has_key, is_one_of
+from affect.runs import identity, interrupts, sweep_points
 from affect.runs.lifecycle import Stopped
 
 if TYPE_CHECKING:
     from affect.runs.sweeps import Sweep
 
 
-def execute(program: str, main: Callable[[Config, str | None], None], given: list[str]) -> None:
-    """Runs `main` (see `entry`) with each configuration that the words `given` make. A mistake in them or a signal ends
-    the process with a sentence."""
-    begun = False
-    sweep: Sweep | None = None
+Main = Callable[[Config, str | None], None]
 
-    def job(raw: DictConfig) -> None:
-        nonlocal begun
-        begun = True
+
+class Job:
+    """What Hydra calls with the configuration of each job. It consists of plain values, since a launcher may pickle it
+    and call it in another process, on another machine: there, only the sweep's folder tells what others have done."""
+
+    def __init__(self, program: str, main: Main, given: list[str]) -> None:
+        self.program, self.main, self.given = program, main, given
+        self.sweep: Sweep | None = None
+        self.begun = False
+
+    def __call__(self, raw: DictConfig) -> None:
+        self.begun = True
         hydra_config = HydraConfig.get()
-        sys.argv[1:] = given
+        sys.argv[1:] = self.given
         words = OmegaConf.to_container(hydra_config.overrides.task)  # unresolved: a word may hold ${…}
-        words = own_words(words, given)
+        words = own_words(words, self.given)
         if hydra_config.mode is RunMode.MULTIRUN:
-            assert sweep is not None, "Hydra takes for a multirun what sweep_points.is_multirun did not"
+            assert self.sweep is not None, "Hydra takes for a multirun what sweep_points.is_multirun did not"
             from affect.runs import sweeps
+            from affect.runs.sweep_file import Entry
 
-            folder = Path(hydra_config.runtime.output_dir)
-            once = partial(checked_main, raw, words, str(folder))
-            claim = partial(claimed, folder, raw, words)
-            sweeps.run_job(sweep, folder, hydra_config.job.num, words, once, sys.argv[1:], claim)
+            folder = os.path.relpath(hydra_config.runtime.output_dir, self.sweep.folder)
+            sweeps.run_job(
+                self.sweep,
+                Entry(words=words, folder=folder, configuration=identity.composed_sha256(raw)),
+                partial(self._checked, raw, words),
+                lambda cfg, folder: self._do(cfg, words, str(folder)),
+                self.given,
+                keeps=PROGRAMS[self.program].makes_runs,
+            )
             return
         try:
             if hydra_config.runtime.choices["sweep"] is not None:
                 raise ConfigError(
                     f"sweep={hydra_config.runtime.choices['sweep']} is a list of runs: add -m, or leave it out"
                 )
-            checked_main(raw, words, None)
+            cfg = self._checked(raw, words)
+            _check_for_one_run(cfg)
+            self._do(cfg, words, None)
         except REFUSALS as error:
-            sys.exit(refusal(error, sys.argv[1:]))
+            sys.exit(refusal(error, self.given))
 
-    def claimed(folder: Path, raw: DictConfig, words: list[str]) -> bool:
-        """Whether a job's folder has its numbers already. Raises ConfigError where it is another run's."""
-        if not (folder / "config.yaml").is_file() or not PROGRAMS[program].makes_runs:
-            return False
+    def _checked(self, raw: DictConfig, words: list[str], resume: Path | None = None) -> Config:
         from affect.cli.checked import checked
-        from affect.runs.run_folder import check_unused, is_done
 
-        cfg = checked(raw, words, program)
-        if is_done(folder, cfg):
-            return True
-        check_unused(folder, cfg)
-        return False
+        if resume is None:
+            return checked(raw, words, self.program)
+        continued = raw.copy()
+        continued.resume = str(resume)
+        # The others are those that the run began with, or it would have another folder.
+        may_differ = [word for word in words if is_one_of(word.lstrip("+~").split("=", 1)[0], MAY_DIFFER_ON_RESUME)]
+        return checked(continued, may_differ, self.program)
 
-    def checked_main(raw: DictConfig, words: list[str], job_folder: str | None) -> None:
-        from affect.cli.checked import checked, words_without_effect
+    def _do(self, cfg: Config, words: list[str], job_folder: str | None) -> None:
+        from affect.cli.checked import words_without_effect
 
-        cfg = checked(raw, words, program)
         if is_first() and (sentence := words_without_effect(words, cfg)) is not None:
             LOG.warning(sentence)
         if cfg.dry_run:
             from affect.cli.plan import plan
 
-            print(plan(cfg, program))
+            print(plan(cfg, self.program))
             return
-        main(cfg, job_folder)
+        self.main(cfg, job_folder)
 
+
+def _check_for_one_run(cfg: Config) -> None:
+    """Raises ConfigError for keys that say something about several runs, or about another one."""
+    problems = [
+        f"{key}={value} is about the jobs of a multirun: add -m, or leave it out"
+        for key, value in {"retries": cfg.retries, "reuse": str(cfg.reuse).lower()}.items()
+        if value not in (0, "false")
+    ]
+    if cfg.resume_with_other_code and cfg.resume is None:
+        problems.append(
+            "resume_with_other_code=true is about resume=…, or a multirun that is started again: add one, or leave it"
+            " out"
+        )
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def execute(program: str, main: Main, given: list[str], resumed: bool = False) -> None:
+    """Runs `main` (see `entry`) with each configuration that the words `given` make; with `resumed` also those that
+    their multirun's folder knows. A mistake in the words or a signal ends the process with a sentence."""
+    job = Job(program, main, given)
     register()
     # peft imports it in every run, and it then asks for kernels, which it would fetch from the hub as code.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
@@ -126,7 +157,10 @@ def execute(program: str, main: Callable[[Config, str | None], None], given: lis
             from affect.cli.points import planned
             from affect.runs import sweeps
 
-            if (sweep := planned(given, program)) is not None:
+            if (sweep := planned(given, program, resumed)) is not None:
+                job.sweep = sweep
+                # A launcher's processes do not know what `affect.sweep_folder` is here.
+                sys.argv.append(f'hydra.sweep.dir="{sweep.folder}"')
                 sweeps.launch(sweep, start)
     except Stopped as stopped:
         resumes = has_key(program, "resume")
@@ -141,7 +175,7 @@ def execute(program: str, main: Callable[[Config, str | None], None], given: lis
         if interrupts.asked is not None:
             _end_interrupted(interrupts.Interrupted(interrupts.asked), program)
         # Before the first job, OSError is a folder that cannot be made, ValueError a word Hydra refuses.
-        if isinstance(error, REFUSALS) or (isinstance(error, (OSError, ValueError)) and not begun):
+        if isinstance(error, REFUSALS) or (isinstance(error, (OSError, ValueError)) and not job.begun):
             sys.exit(refusal(error, given))
         raise
     finally:

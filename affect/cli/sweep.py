@@ -1,23 +1,29 @@
-"""Tables of multiruns, and sweeps of Weights & Biases:
+"""Tables of multiruns, starting them again, and sweeps of Weights & Biases:
 
+    affect sweep resume outputs/sweeps/…                   runs what is missing, failed or interrupted in a multirun
+    affect sweep resume outputs/sweeps/… seed=4,5          likewise, and the points that these words make of its own
     affect sweep table outputs/sweeps/…                    makes the table of a multirun again, from its files
     affect sweep wandb sweep=learning_rate --output FILE   writes the file that `wandb sweep` takes
 
 A sweep itself is started with python train.py -m.
 """
 
-import json
+import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from affect.config import ConfigError
+from affect.runs import sweep_file
 from affect.runs.jobs import jobs, print_table, write_table
 
 
 def main() -> None:
     """Runs `affect sweep table …` or `affect sweep wandb …`."""
     action, *arguments = sys.argv[1:] or ["--help"]
-    if action == "table":
+    if action == "resume":
+        resume(arguments)
+    elif action == "table":
         tabulate(arguments)
     elif action == "wandb":
         from affect.cli import wandb_sweep
@@ -26,7 +32,31 @@ def main() -> None:
     elif action in ("-h", "--help"):
         print(__doc__)
     else:
-        sys.exit(f"'{action}' is neither of `affect sweep table FOLDER …` and `affect sweep wandb WORDS …`")
+        known = ("resume FOLDER …", "table FOLDER …", "wandb WORDS …")
+        sys.exit(f"'{action}' is none of {', '.join(f'`affect sweep {each}`' for each in known)}")
+
+
+def resume(arguments: list[str]) -> None:
+    """Starts the multirun of a folder again, with the words of its first start and those that are given behind it, from
+    the folder it was started from, which paths in its words are relative to."""
+    if not arguments or {"-h", "--help"} & set(arguments):
+        sys.exit(__doc__)
+    folder, *words = Path(arguments[0]).absolute(), *arguments[1:]
+    try:
+        content = sweep_file.read(folder)
+        if content is None:
+            raise ConfigError(
+                f"{folder} has no {sweep_file.FILE}: name the folder of a multirun, one of outputs/sweeps, that this"
+                " version of affect has started"
+            )
+    except ConfigError as error:
+        sys.exit(str(error))
+    first = content["starts"][0]["folder"]
+    if Path(first).is_dir():
+        os.chdir(first)
+    program = content["program"]
+    sys.argv = [f"{program}.py", *content["words"], *words, f'hydra.sweep.dir="{folder}"']
+    import_module(f"affect.cli.{program}").main(resumed=True)
 
 
 def tabulate(arguments: list[str]) -> None:
@@ -35,11 +65,11 @@ def tabulate(arguments: list[str]) -> None:
         sys.exit(__doc__)
     try:
         for folder in map(Path, arguments):
-            if not (folder / "jobs.json").is_file():
+            if not any((folder / name).is_file() for name in (sweep_file.FILE, "jobs.json")):
                 raise ConfigError(
-                    f"{folder} is not the folder of a multirun, it has no jobs.json: name one of outputs/sweeps"
+                    f"{folder} is not the folder of a multirun, it has no {sweep_file.FILE}: name one of outputs/sweeps"
                 )
-            all_jobs = jobs(folder, [job["words"] for job in json.loads((folder / "jobs.json").read_text("utf-8"))])
+            all_jobs = jobs(folder)
             write_table(all_jobs, folder)
             print_table(all_jobs, folder)
     except ConfigError as error:

@@ -52,8 +52,6 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
         yield from modality_conflicts(cfg, program)
     for name, dataset in cfg.datasets.items():
         yield from dataset_conflicts(name, dataset, cfg.prompting)
-    if cfg.resume_with_other_code and cfg.resume is None:
-        yield "resume_with_other_code=true says something about resume=…, which is not given: leave it out"
     yield from intervention_conflicts(cfg)
     yield from mixing_conflicts(cfg, program)
     yield from transcription_conflicts(cfg, program)

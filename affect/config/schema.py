@@ -84,9 +84,9 @@ class Config:
     )
     """train.py: the run folder of a training that was stopped or killed, to be continued; everything else comes from
     it."""
-    resume_with_other_code: bool = field(False, role="program", programs=("train",))
+    resume_with_other_code: bool = field(False, role="program", programs=("train", "evaluate"))
     """Continue although the code or a library is not the one the run was begun with: its numbers then belong to
-    neither."""
+    neither. With -m: go on with a multirun whose finished jobs are another code's; they are kept, and listed."""
     run: str | None = field(None, role="program", programs=("evaluate", "show", "export", "knowledge", "score"))
     """evaluate.py, affect show and affect export: the run folder whose model is used; null is the model as it comes,
     zero-shot."""
@@ -103,6 +103,12 @@ class Config:
     """affect export: merged writes a whole model, adapter what was trained alone."""
     export_folder: str | None = field(None, role="program", programs=("export",))
     """affect export: the new folder it is written to; null is `export_merged` or `export_adapter` in the run's."""
+    retries: int = field(0, role="program", programs=("train", "evaluate"), describes=False, least=0)
+    """With -m: how often a job that fails is begun again, from its checkpoint where it has one. What is refused, and
+    what does not fit into memory, would fail again and is left."""
+    reuse: bool = field(False, role="program", programs=("train", "evaluate"), describes=False)
+    """With -m: take the numbers of finished runs below output_root that have the same configuration, code and data,
+    instead of making them again."""
     dry_run: bool = field(False, role="program", describes=False)
     """Check the configuration, say what would be run, and stop."""
 

@@ -1,5 +1,7 @@
 """The annotations of a dataset, read once, and checked for the splits that are used."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +32,20 @@ class Annotations:
     """Rows that the reader could not use."""
     refusals: Mapping[str, DataError]
     """Why a split cannot be read at all."""
+
+    def sha256(self, split: str) -> str:
+        """Hash of what the reader gives of a split: everything but where the clips lie."""
+        rows = [
+            [
+                *(item.id, item.text, sorted(item.labels.items()), item.context, item.speaker, item.group),
+                *(item.start, item.end, item.media is None),
+            ]
+            if isinstance(item, Record)
+            else [item.id]
+            for item in self.items
+            if item.split == split
+        ]
+        return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
 
     def split(self, split: str, on_bad_rows: OnBadRows | None = None) -> Split:
         return self.splits([split], on_bad_rows)[split]

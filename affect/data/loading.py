@@ -40,6 +40,8 @@ def read(cfg: Config, splits: Sequence[str]) -> list[Part]:
         others = leakage.excluded_datasets(name, cfg, models, by_name)
         by_split = by_name[name].splits(splits)
         of_dataset = [_part(name, config, split, *by_split[split], others) for split in splits]
+        for part in of_dataset:
+            part.annotations_sha256 = by_name[name].sha256(part.split)
         leakage.check_splits(config, of_dataset)
         parts += of_dataset
     _check_labelled(cfg, parts)

@@ -29,6 +29,8 @@ class Part:
     fraction: dict[str, Any] | None = None
     """Counts of the drawn share of the training clips (see subsets.whole_groups), before the clip check; None if all
     are used."""
+    annotations_sha256: str | None = None
+    """Hash of what the annotations of the split hold, before anything is left out; None where they were not read."""
     others: Mapping[str, tuple[str, list[Record]]] = field(default_factory=dict)
     """Reader and records, by name, of the datasets in exclude_overlap_with: their clips are left out."""
 
@@ -71,5 +73,6 @@ class Part:
             "reasons": reasons,
             "used": len(ids),
             "ids_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
+            **({} if self.annotations_sha256 is None else {"annotations_sha256": self.annotations_sha256}),
             **({} if self.fraction is None else {"fraction": self.fraction}),
         }

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import re
 import shlex
 import socket
 from collections.abc import Sequence
@@ -19,7 +18,9 @@ from affect.config.hydra_errors import REFUSALS
 from affect.config.roles import NEUTRAL, is_one_of
 from affect.data.files import write_atomic, write_json
 from affect.data.tables import for_spreadsheets
+from affect.runs import sweep_file
 from affect.runs.lifecycle import state
+from affect.runs.sweep_file import Entry
 from affect.runs.sweep_points import distinct
 
 
@@ -44,24 +45,23 @@ class Job:
     """Inside the multirun's."""
     error: str | None = None
     """Its first line."""
+    reused: str | None = None
+    """The run folder elsewhere whose numbers these are."""
+    attempts: int = 0
+    """How often it was begun."""
 
 
-def jobs(folder: Path, all_points: Sequence[list[str]]) -> list[Job]:
-    """The jobs of the multirun in `folder` by number: those that have a run folder, and of `all_points` the rest."""
-    folders = _begun(folder)
-    planned = dict(enumerate(all_points))
+def jobs(folder: Path) -> list[Job]:
+    """The jobs of the multirun in `folder` by number."""
     all_jobs = []
-    for number in sorted(planned.keys() | folders.keys()):
-        words = planned.get(number, [])  # a sweeper that chooses as it goes has planned none
-        if number in folders:
-            try:
-                all_jobs.append(_job(number, words, folder, folders[number]))
-            except ConfigError as error:
-                # One damaged folder must not end the other jobs, each of which has the table written.
-                name = str(folders[number].relative_to(folder))
-                all_jobs.append(Job(number=number, state="failed", words=words, folder=name, error=str(error)))
-        else:
-            all_jobs.append(Job(number=number, state="not begun", words=words))
+    for number, entry in enumerate(sweep_file.entries(folder)):
+        try:
+            all_jobs.append(_job(number, entry, folder))
+        except ConfigError as error:
+            # One damaged folder must not end the other jobs, each of which has the table written.
+            all_jobs.append(
+                Job(number=number, state="failed", words=entry.words, folder=entry.folder, error=str(error))
+            )
     best = _best(all_jobs)
     return [replace(job, best=True) if job.number in best else job for job in all_jobs]
 
@@ -151,23 +151,21 @@ def _mean(those: Sequence[Job], column: tuple[str, str, str]) -> str:
     return f"{fmean(numbers):.4f}" if len(numbers) == len(values) else "undefined"
 
 
-def _begun(folder: Path) -> dict[int, Path]:
-    """The run folders by the numbers of their jobs: as their job.json says, wherever hydra.sweep.subdir has put them,
-    and as their names do."""
-    named = [(int(match[1]), path) for path in folder.glob("*/") if (match := re.match(r"(\d+)_", path.name))]
-    noted = [(read_note(path)["number"], path.parent) for path in folder.rglob("job.json")]
-    # Where one number has been given twice, to jobs of two multiruns into one folder, the later one counts.
-    return dict(sorted([*named, *noted], key=lambda entry: entry[1].stat().st_mtime))
-
-
-def _job(number: int, words: list[str], sweep: Path, folder: Path) -> Job:
-    note = read_note(folder / "job.json") if (folder / "job.json").is_file() else None
+def _job(number: int, entry: Entry, sweep: Path) -> Job:
+    folder = sweep / entry.folder if entry.folder is not None else None
+    if entry.refused is not None:
+        error = entry.refused.splitlines()[0]
+        return Job(number=number, state="refused", words=entry.words, folder=entry.folder, error=error)
+    begun = folder is not None and any((folder / name).is_file() for name in ("job.json", "status.json", "config.yaml"))
+    if folder is None or not begun:
+        return Job(number=number, state="not begun", words=entry.words)
+    tried = attempts(folder)
     if (folder / "status.json").is_file():
         status = read_note(folder / "status.json")
         now = state(status)
     else:
         status = {}
-        now = "running" if note is not None and _is_alive(note) else "killed"
+        now = "running" if tried and _is_alive(tried[-1]) else "killed"
     error = None
     if now == "failed":
         error = (status["error"].splitlines() or [""])[0]
@@ -177,8 +175,8 @@ def _job(number: int, words: list[str], sweep: Path, folder: Path) -> Job:
     if "ended" in status and "started" in status:
         # The run's own beginning is later than the job's: it comes after annotations were read and libraries imported.
         # Of a run that was stopped, and continued by another process, it is the time of the latter.
-        same = note is not None and note["pid"] == status["pid"]
-        began = (note if same else status)["started"]
+        same = tried and tried[-1]["pid"] == status["pid"]
+        began = (tried[-1] if same else status)["started"]
         seconds = (datetime.fromisoformat(status["ended"]) - datetime.fromisoformat(began)).total_seconds()
     results: dict[str, Any] = {}
     if now == "finished" and (folder / "metrics.json").is_file():
@@ -187,15 +185,26 @@ def _job(number: int, words: list[str], sweep: Path, folder: Path) -> Job:
     return Job(
         number=number,
         state=now,
-        words=words if note is None else note["words"],
+        words=entry.words,
         metrics=_headlines(results),
         split=results.get("split"),
         validation=_headlines(validation),
         selection=validation.get("selection"),
         seconds=seconds,
-        folder=str(folder.relative_to(sweep)),
+        folder=entry.folder,
         error=error,
+        reused=os.path.realpath(folder) if folder.is_symlink() else None,
+        attempts=len(tried),
     )
+
+
+def attempts(folder: Path) -> list[dict[str, Any]]:
+    """How often the job of a run folder was begun: for each time when it started, process and machine, and unless it
+    was killed its `state` and when it `ended`."""
+    if not (folder / "job.json").is_file():
+        return []
+    note = read_note(folder / "job.json")
+    return note.get("attempts", [note])  # as older versions wrote it
 
 
 def _headlines(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -214,8 +223,13 @@ def _is_alive(note: dict[str, Any]) -> bool:
     """Whether the process of a job that has not begun its run exists; on another machine it is assumed to."""
     if note["host"] != socket.gethostname():
         return True
+    return is_there(note["pid"])
+
+
+def is_there(pid: int) -> bool:
+    """Whether this machine has a process of this number."""
     try:
-        os.kill(note["pid"], 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -231,6 +245,9 @@ def _refusal_names() -> set[str]:
     return {kind.__name__ for kind in kinds}
 
 
+LAST_COLUMNS = ("seconds", "attempts", "folder", "reused", "error")
+
+
 def write_table(all_jobs: Sequence[Job], folder: Path) -> None:
     """Writes jobs.json and jobs.csv. In the latter `words` are quoted for a shell, `best` marks the runs of the setting
     that is best by validation, and every headline metric of a task has a column, those of the validation first, e.g.
@@ -239,12 +256,13 @@ def write_table(all_jobs: Sequence[Job], folder: Path) -> None:
     columns = _metric_columns(all_jobs)
     out = io.StringIO()
     writer = csv.writer(out)
-    headings = [" ".join(column) for column in columns]
-    writer.writerow(["number", "state", "words", "best", "val selection", *headings, "seconds", "folder", "error"])
+    first = ["number", "state", "words", "best", "val selection"]
+    writer.writerow([*first, *(" ".join(column) for column in columns), *LAST_COLUMNS])
     for job in all_jobs:
-        numbers = [job.selection, *(_value(job, *column) for column in columns)]
         first = [job.number, job.state, shlex.join(job.words), "best" if job.best else ""]
-        writer.writerow(map(for_spreadsheets, [*first, *numbers, job.seconds, job.folder, job.error]))
+        numbers = [job.selection, *(_value(job, *column) for column in columns)]
+        last = [getattr(job, name) for name in LAST_COLUMNS]
+        writer.writerow(map(for_spreadsheets, [*first, *numbers, *last]))
     write_json(folder / "jobs.json", [asdict(job) for job in all_jobs])
     write_atomic(folder / "jobs.csv", out.getvalue())
 
@@ -295,5 +313,6 @@ def print_table(all_jobs: Sequence[Job], folder: Path) -> None:
     # Where there is no terminal, rich assumes 80 columns and would break every number in two.
     console = Console() if Console().is_terminal else Console(width=140)
     console.print(table)
-    for line in (*choice(all_jobs), f"{folder / 'jobs.csv'}"):
+    taken_over = [f"#{job.number} was not run: its numbers are those of {job.reused}" for job in all_jobs if job.reused]
+    for line in (*taken_over, *choice(all_jobs), f"{folder / 'jobs.csv'}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

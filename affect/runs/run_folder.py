@@ -28,12 +28,14 @@ import itertools
 import json
 import os
 import platform
+import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from enum import Enum
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -46,11 +48,13 @@ from affect.config import Config, ConfigError, DataError, NothingAnswered, read_
 from affect.config.logs import FOLLOWED, LOG, is_first
 from affect.config.roles import differences, kept
 from affect.data import Prediction, clip_rows
+from affect.data.annotations import Annotations
 from affect.data.files import write_atomic, write_json
 from affect.data.overlap import Contents
 from affect.data.part import Part
 from affect.data.tables import for_spreadsheets
 from affect.data.trained_on import trained_models
+from affect.runs.identity import configuration_sha256
 from affect.runs.lifecycle import now, state
 
 LIBRARIES = (
@@ -105,52 +109,80 @@ def create(cfg: Config, program: str, job_folder: str | None) -> Path:
         subject = f"{'+'.join(cfg.datasets)}_{cfg.model.name}_{cfg.modalities}_s{cfg.seed}"
         stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{program}_{subject}"
         folder = _make_new(Path(cfg.output_root), stem)
-    write_json(folder / "environment.json", environment(program))
+    ours = {**environment(program), "configuration_sha256": configuration_sha256(kept(cfg))}
+    write_json(folder / "environment.json", ours)
     write_atomic(folder / "config.yaml", to_yaml(kept(cfg)))  # last: what has one is a run folder
     return folder
+
+
+class Beginning(Enum):
+    """How a job goes on in its folder."""
+
+    anew = "anew"
+    """Nothing is there, or nothing that was saved."""
+    resumed = "resumed"
+    """From the checkpoint of a training that was stopped, killed or failed."""
+    done = "done"
+    """Not at all: it has its numbers."""
+    done_by_other_code = "done_by_other_code"
+    running = "running"
+    """Not here: another process runs it."""
+
+
+def beginning(folder: Path, cfg: Config) -> Beginning:
+    """How a job with this configuration goes on in `folder`. Raises ConfigError where it cannot, because the folder is
+    that of another configuration, or damaged."""
+    if not (folder / "config.yaml").is_file():
+        return Beginning.anew
+    environment_then = _read_json(folder / "environment.json")
+    # Reading config.yaml takes 50 times as long. Labels that annotations declare are not yet in the job's own hash.
+    known = [environment_then.get("configuration_sha256")]
+    if (folder / "job.json").is_file():
+        known.append(_read_json(folder / "job.json").get("configuration_sha256"))
+    if configuration_sha256(cfg) not in known:
+        _check_same_configuration(folder, cfg)
+    now = _status(folder)["state"]
+    if now == "running":
+        return Beginning.running
+    if now == "finished":
+        if not (folder / "metrics.json").is_file():
+            raise ConfigError(
+                f"{folder} is the folder of a finished run, but its metrics.json is lost: restore the file, or delete"
+                " the folder to run it again"
+            )
+        return Beginning.done_by_other_code if check_same_code(folder) else Beginning.done
+    if environment_then["program"] == "train" and any((folder / "checkpoints").glob("*.ckpt")):
+        return Beginning.resumed
+    return Beginning.anew
 
 
 def check_unused(folder: Path, cfg: Config) -> None:
     """Raises ConfigError where `folder` belongs to a run that a new run of `cfg` must not replace: one with another
     configuration, a finished or running one, and one with checkpoints."""
-    if not (folder / "config.yaml").is_file():
+    found = beginning(folder, cfg)
+    if found is Beginning.anew:
         return
     remedy = "choose another folder (hydra.sweep.dir), or delete this one"
+    if found is Beginning.resumed:
+        raise ConfigError(
+            f"{folder} is the folder of a run of this configuration that was {_status(folder)['state']} and has saved"
+            f" its training: continue it, python train.py resume={folder}, or delete the folder to begin anew"
+        )
+    if found is Beginning.running:
+        raise ConfigError(f"{folder} is the folder of a run that is still running: wait for it, or stop it first")
+    changed = "; ".join(check_same_code(folder))
+    by = f", made by other code or libraries ({changed})" if changed else ""
+    raise ConfigError(f"{folder} is the folder of a finished run of this configuration{by}: {remedy}")
+
+
+def _check_same_configuration(folder: Path, cfg: Config) -> None:
     different = [f"{key}={then}, and not {key}={now}" for key, (then, now) in _differences(folder, cfg).items()]
     if different:
         more = f"; and so in {len(different) - NAMED} more keys" if len(different) > NAMED else ""
         raise ConfigError(
             f"{folder} is the folder of a run with {'; with '.join(different[:NAMED])}, as this job has{more}. A run"
-            f" folder belongs to one configuration: {remedy}"
+            " folder belongs to one configuration: choose another folder (hydra.sweep.dir), or delete this one"
         )
-    state = read(folder).status["state"]
-    if state == "running":
-        raise ConfigError(f"{folder} is the folder of a run that is still running: wait for it, or stop it first")
-    if state == "finished":
-        changed = "; ".join(check_same_code(folder)) or "its metrics.json is lost"
-        raise ConfigError(
-            f"{folder} is the folder of a finished run of this configuration, but what it was made by is no longer the"
-            f" same ({changed}): {remedy}"
-        )
-    if any((folder / "checkpoints").glob("*.ckpt")):
-        raise ConfigError(
-            f"{folder} is the folder of a run of this configuration that was {state} and has saved its training:"
-            f" continue it, python train.py resume={folder}, or delete the folder to begin anew"
-        )
-
-
-def is_done(folder: Path, cfg: Config) -> bool:
-    """Whether `folder` has the results of a finished run of this configuration and the present code, so that a repeated
-    multirun skips it."""
-    try:
-        return (
-            (folder / "metrics.json").is_file()
-            and read(folder).status["state"] == "finished"
-            and not _differences(folder, cfg)
-            and not check_same_code(folder)
-        )
-    except ConfigError:
-        return False  # what is damaged there is said by check_unused
 
 
 def _differences(folder: Path, cfg: Config) -> dict[str, tuple[Any, Any]]:
@@ -184,12 +216,6 @@ def _make_new(root: Path, stem: str) -> Path:
 
 def environment(program: str) -> dict[str, Any]:
     """Program, versions, commit and machine: what results depend on beside the configuration."""
-    versions = {}
-    for name in LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
     return {
         "program": program,
         "affect": __version__,
@@ -199,11 +225,37 @@ def environment(program: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
-        "versions": versions,
+        "versions": _versions(),
         "resumed": [],
     }
 
 
+def start_note(words: Sequence[str]) -> dict[str, Any]:
+    """What sweep.json keeps of one start of a multirun."""
+    return {
+        "time": now(),
+        "words": list(words),
+        "folder": os.getcwd(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "affect": __version__,
+        "code_sha256": code_sha256(),
+        **_commit(),
+    }
+
+
+@cache
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+@cache
 def _commit() -> dict[str, Any]:
     def git(*words: str) -> str:
         root = Path(__file__).resolve().parent
@@ -358,6 +410,17 @@ def check_same_data(folder: Path, parts: list[Part], contents: Contents) -> None
         )
 
 
+def changed_annotations(folder: Path, read: Callable[[str], Annotations]) -> list[str]:
+    """A phrase for each split whose annotations are not those of the run in `folder`. `read` gives those of a dataset,
+    by its name. Files of clips are not looked at, nor runs of versions that kept no hash."""
+    path = folder / "data.json"
+    return [
+        f"{part['dataset']}, split '{part['split']}'"
+        for part in (_read_json(path)["parts"] if path.is_file() else [])
+        if part.get("annotations_sha256") not in (None, read(part["dataset"]).sha256(part["split"]))
+    ]
+
+
 SHOWN = 3
 """Number of changed clips that a message names."""
 
@@ -373,14 +436,19 @@ def check_same_code(folder: Path) -> list[str]:
     now = environment(then["program"])
     changed = []
     if then["code_sha256"] != now["code_sha256"]:
-        commit = f", commit {then['commit'][:12]}" if then["commit"] else ""
-        changed.append(f"affect's code (begun with version {then['affect']}{commit})")
+        changed.append(f"affect's code (begun with version {code_in_words(then)}, and this is {code_in_words(now)})")
     changed += [
         f"{name} ({then['versions'][name]} then, {now['versions'][name]} now)"
         for name in LIBRARIES
         if then["versions"][name] != now["versions"][name]
     ]
     return changed
+
+
+def code_in_words(environment: dict[str, Any]) -> str:
+    """Version and commit, and the first digits of the hash, by which two states of a modified tree are told apart."""
+    commit = f", commit {environment['commit'][:12]}" if environment["commit"] else ""
+    return f"{environment['affect']}{commit}, code {environment['code_sha256'][:8]}"
 
 
 def write_exclusions(folder: Path, rows: list[dict[str, Any]]) -> None:
@@ -442,8 +510,7 @@ def read(folder: Path) -> RunSummary:
             else "it does not exist"
         )
         raise ConfigError(f"{folder} is not a run folder, it has no config.yaml: name one that has ({hint})")
-    metrics, status = folder / "metrics.json", folder / "status.json"
-    stated = _read_json(status) if status.is_file() else {"state": "not begun"}  # killed in its first moments
+    metrics = folder / "metrics.json"
     plain = read_yaml(config)
     lacking = sorted(KEYS - plain.keys())
     if lacking:
@@ -454,9 +521,15 @@ def read(folder: Path) -> RunSummary:
     return RunSummary(
         folder=folder,
         config=plain,
-        status=stated | {"state": state(stated)},
+        status=_status(folder),
         metrics=_read_json(metrics) if metrics.is_file() else None,
     )
+
+
+def _status(folder: Path) -> dict[str, Any]:
+    path = folder / "status.json"
+    stated = _read_json(path) if path.is_file() else {"state": "not begun"}  # killed in its first moments
+    return stated | {"state": state(stated)}
 
 
 KEYS = frozenset(field.name for field in fields(Config) if field.default is MISSING)

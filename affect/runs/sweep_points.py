@@ -1,7 +1,6 @@
 """The points of a multirun, all checked before the first job starts."""
 
 import contextlib
-import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -67,6 +66,11 @@ class Composer:
         """Whether the points are known beforehand: those of Hydra's own sweeper are, those of an optimiser are not."""
         return self.whole.hydra.sweeper._target_.endswith(f".{BasicSweeper.__name__}")
 
+    @property
+    def numbers_folders(self) -> bool:
+        """Whether the folder of a job is named by its number among those that are run."""
+        return re.search(r"hydra\.job\.(num|id)\b", str(_unresolved(self.whole.hydra.sweep))) is not None
+
     def overrides(self) -> dict[str, Override]:
         """What every key is given, with several values or with one; the command line wins over hydra.sweeper.params.
 
@@ -83,22 +87,16 @@ class Composer:
         a range of them that cannot be counted."""
         assert self.enumerable, "a sweeper that chooses its points as it goes"
         overrides = self.overrides()
-        # Hydra expands the same words a second time, and shuffle(…) has to give it the same order then.
-        dice = random.getstate()
-        try:
-            for override in overrides.values():
-                if override.is_interval_sweep():
-                    raise ConfigError(
-                        f"{override.input_line} is a range without end of values: a multirun takes single ones,"
-                        f" {override.get_key_element()}=0.1,0.2; for ranges write a sweep of Weights & Biases,"
-                        " affect sweep wandb"
-                    )
-                if override.is_sweep_override():
-                    values_of(override)
-            random.setstate(dice)
-            return BasicSweeper.split_arguments(list(overrides.values()), None)[0]
-        finally:
-            random.setstate(dice)
+        for override in overrides.values():
+            if override.is_interval_sweep():
+                raise ConfigError(
+                    f"{override.input_line} is a range without end of values: a multirun takes single ones,"
+                    f" {override.get_key_element()}=0.1,0.2; for ranges write a sweep of Weights & Biases,"
+                    " affect sweep wandb"
+                )
+            if override.is_sweep_override():
+                values_of(override)
+        return BasicSweeper.split_arguments(list(overrides.values()), None)[0]
 
     def compose(self, point: Sequence[str]) -> DictConfig:
         """The configuration of one job, before it is typed and checked. Raises what Hydra raises."""
@@ -188,18 +186,23 @@ def distinct(all_points: Sequence[Sequence[str]]) -> list[list[str]]:
     return [[word for word in point if word not in common] for point in all_points]
 
 
-def check_own_folder(folder: Path | None, point: Sequence[str], taken: dict[Path, Sequence[str]]) -> None:
-    """Raises ConfigError where the folder of a point is that of another one. `taken` has those of the points before,
-    and gets this one's."""
-    if folder is None:
-        return
-    first = taken.setdefault(folder.absolute(), point)
-    if first is not point:
-        one, other = (" ".join(words) or "the same words" for words in distinct([first, point]))
-        raise ConfigError(
-            f"{folder} would be the run folder of {one} and of {other}: let hydra.sweep.subdir tell them apart, as"
-            " hydra.sweep.subdir='${hydra.job.num}_${model.name}' does"
-        )
+def check_own_folders(folders: Sequence[tuple[str | None, list[str]]], sweep: Path) -> None:
+    """Raises ConfigError where two points, each given as its folder inside the multirun's and its words, have one."""
+    first_with: dict[str, list[str]] = {}
+    problems = []
+    for folder, point in folders:
+        if folder is None:
+            continue
+        first = first_with.setdefault(folder, point)
+        if first is not point:
+            one, other = (" ".join(words) or "the same words" for words in distinct([first, point]))
+            problems.append(
+                f"{sweep / folder} would be the run folder of {one} and of {other}: let hydra.sweep.subdir tell them"
+                " apart, as hydra.sweep.subdir='${model.name}_${hydra.job.override_dirname}' does; its default is one"
+                " folder for points that differ in nothing that changes a number"
+            )
+    if problems:
+        raise ConfigError("\n".join(problems))
 
 
 def check_different(configs: Sequence[Config], all_points: Sequence[list[str]]) -> None:

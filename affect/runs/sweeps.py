@@ -9,30 +9,46 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.plugins import Plugins
 
-from affect.config import ConfigError
+from affect.config import Config, ConfigError, NothingAnswered, WriteError
 from affect.config.hydra_errors import REFUSALS, refusal
+from affect.config.launch import ProcessDied
 from affect.data.files import write_json
-from affect.runs import interrupts
+from affect.runs import interrupts, locks, sweep_file
+from affect.runs.identity import configuration_sha256
 from affect.runs.interrupts import Interrupted
-from affect.runs.jobs import jobs, print_table, read_note, write_table
+from affect.runs.jobs import attempts, is_there, jobs, print_table, write_table
+from affect.runs.lifecycle import STALE, now
+from affect.runs.run_folder import Beginning, beginning
+from affect.runs.sweep_file import Entry
+
+LOCK = "job.lock"
+"""File in a job's run folder whose lock its process holds."""
+
+TABLE_LOCK = ".table.lock"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """A multirun that is under way."""
+    """One start of a multirun: plain values, which a launcher may hand to other processes."""
 
     folder: Path
     points: list[list[str]]
-    """Empty where a sweeper chooses them as it goes."""
-    taken: dict[Path, int] = field(default_factory=dict)
-    """Run folders of the jobs that were begun, with their numbers."""
-    failed: list[int] = field(default_factory=list)
+    """Those that are to be run; empty where a sweeper chooses them as it goes."""
+    numbers: list[int] = field(default_factory=list)
+    """The jobs that were asked for, with those that were finished before."""
+    attempts: dict[str, int] = field(default_factory=dict)
+    """How often each job had been begun before, by its folder."""
+    retries: int = 0
+    """How often a job that fails is begun again."""
+    all_at_once: bool = True
+    """The sweeper's own points are those of `points`."""
 
 
 class JobFailed(Exception):
@@ -47,100 +63,203 @@ def launch(sweep: Sweep, start: Callable[[], None]) -> None:
     """
     stopped = None
     try:
-        with _checked_once(), contextlib.suppress(JobFailed):  # which has been said when it happened
-            start()
+        with _points_of(sweep), contextlib.suppress(JobFailed):  # which has been said when it happened
+            if sweep.points or not sweep.all_at_once:
+                start()
     except KeyboardInterrupt as interrupted:
         stopped = interrupted.signum if isinstance(interrupted, Interrupted) else signal.SIGINT
     finally:
-        all_jobs = jobs(sweep.folder, sweep.points)
+        all_jobs = jobs(sweep.folder)
         if any(job.state != "not begun" for job in all_jobs):
-            write_table(all_jobs, sweep.folder)
+            update_table(sweep.folder, wait=True)
             print_table(all_jobs, sweep.folder)
     if stopped is not None:
         print("Stopped; the jobs that were not begun are in the table.", file=sys.stderr)
         sys.exit(128 + stopped)  # what a shell expects of a program that a signal ended
-    unfinished = {job.number for job in all_jobs if job.state not in ("finished", "not begun")} | {*sweep.failed}
+    asked = [job for job in all_jobs if not sweep.numbers or job.number in sweep.numbers]
+    if elsewhere := [f"#{job.number}" for job in asked if job.state == "running"]:
+        print(
+            f"Run by other processes, which go on: {', '.join(elsewhere)}. The table is made again when they end.",
+            file=sys.stderr,
+        )
+    unfinished = [f"#{job.number}" for job in asked if job.state not in ("finished", "running")]
     if unfinished:
-        sys.exit(f"Not finished, for the reason above: {', '.join(f'#{number}' for number in sorted(unfinished))}")
+        sys.exit(f"Not finished, for the reason above: {', '.join(unfinished)}")
 
 
 @contextlib.contextmanager
-def _checked_once() -> Iterator[None]:
-    """Keeps Hydra's sweeper from composing every point before the first job, a third of a second each: sweep_points has
-    checked them already."""
-    theirs = BasicSweeper.validate_batch_is_legal
-    BasicSweeper.validate_batch_is_legal = lambda *_: None  # type: ignore[method-assign]
+def _points_of(sweep: Sweep) -> Iterator[None]:
+    """Gives Hydra's sweeper the points that are to be run. It would hand all of the command line's to the launcher, and
+    compose every one before the first job, a third of a second each: sweep_points has checked them already."""
+    # Hydra executes the module a second time when it looks for plugins, and uses that class.
+    sweeper: Any = Plugins.instance().class_name_to_class[f"{BasicSweeper.__module__}.{BasicSweeper.__name__}"]
+    legal, split = sweeper.validate_batch_is_legal, sweeper.split_arguments
+
+    def chunks(_: Any, size: int | None) -> list[list[list[str]]]:
+        size = size or len(sweep.points)
+        return [sweep.points[first : first + size] for first in range(0, len(sweep.points), size)]
+
+    sweeper.validate_batch_is_legal, sweeper.split_arguments = lambda *_: None, staticmethod(chunks)
     try:
         yield
     finally:
-        BasicSweeper.validate_batch_is_legal = theirs  # type: ignore[method-assign]
+        sweeper.validate_batch_is_legal, sweeper.split_arguments = legal, staticmethod(split)
 
 
 def run_job(
     sweep: Sweep,
-    folder: Path,
-    number: int,
-    words: list[str],
-    do: Callable[[], None],
+    entry: Entry,
+    check: Callable[[Path | None], Config],
+    do: Callable[[Config, Path], None],
     given: Sequence[str],
-    claim: Callable[[], bool] = lambda: False,
+    keeps: bool = True,
 ) -> None:
-    """Runs one job in its run folder, and keeps the table and status.json up to date however it ends.
+    """Runs one job in its run folder, in whatever process a launcher gives it, and keeps the table and status.json up
+    to date however it ends. What decides about it is read from its folder, whose lock is held: a job that is finished,
+    or run by another process, is left as it is, and a training that was interrupted goes on.
 
-    `do` may raise anything. Exceptions are printed and raised as JobFailed; others (Ctrl-C) are passed on and end the
-    multirun. `claim` returns whether the job is done already, and raises ConfigError where the folder belongs to
-    another run, which stays as it is.
+    check: gives the configuration, as `resume=` does where it is given the folder. It raises refusals.
+    do: may raise anything. Exceptions are printed and raised as JobFailed; others (Ctrl-C) are passed on and end the
+        multirun.
+    keeps: whether the program makes runs, whose numbers are kept.
     """
-    process = {"started": datetime.now(UTC).isoformat(timespec="seconds"), "pid": os.getpid()}
+    assert entry.folder is not None
+    folder = sweep.folder / entry.folder
+    finished = False
     try:
-        if sweep.taken.setdefault(folder, number) != number:
-            raise ConfigError(
-                f"{folder} is the run folder of #{sweep.taken[folder]} already: let hydra.sweep.subdir tell jobs apart"
+        number = sweep_file.enlist(sweep.folder, entry)
+        try:
+            with locks.held(folder / LOCK):
+                finished = _run(sweep, entry, number, check, do, given, keeps)
+        except locks.Taken:
+            print(f"#{number}: {_holder(folder)}", flush=True)
+            finished = True
+    except (ConfigError, WriteError) as error:
+        print(f"{entry.folder}: {refusal(error, given)}", file=sys.stderr, flush=True)
+    finally:
+        update_table(sweep.folder)
+    # Out here, where the job's exception is gone: raised while that is handled, this one would refer to it.
+    if not finished:
+        raise JobFailed(f"{entry.folder}: {' '.join(entry.words)}")
+
+
+def _holder(folder: Path) -> str:
+    """Why a job whose lock is taken is not run here."""
+    last = (attempts(folder) or [{"pid": "?", "host": socket.gethostname()}])[-1]
+    sentence = f"{folder} is being run by process {last['pid']} on {last['host']}, which holds its lock"
+    if last["host"] != socket.gethostname():
+        return (
+            f"{sentence}. If that machine is gone, its file server gives the lock back when its lease has run out"
+            " (NFSv4: 90 s by default): start the multirun again then"
+        )
+    if last["pid"] != "?" and not is_there(last["pid"]):
+        return (
+            f"{folder} was being run by process {last['pid']}, which has ended, but another process still holds its"
+            f" lock, {folder / LOCK}: one that it started, or one that begins the job just now. Start the multirun"
+            " again when that has ended"
+        )
+    return sentence
+
+
+def _run(
+    sweep: Sweep,
+    entry: Entry,
+    number: int,
+    check: Callable[[Path | None], Config],
+    do: Callable[[Config, Path], None],
+    given: Sequence[str],
+    keeps: bool,
+) -> bool:
+    """Runs a job whose lock is held. Gives whether it is finished, or left to another process."""
+    folder = sweep.folder / str(entry.folder)
+    for retries_left in range(sweep.retries, -1, -1):
+        try:
+            before = attempts(folder)
+            cfg = check(None)
+            how, sha256 = beginning(folder, cfg) if keeps else Beginning.anew, configuration_sha256(cfg)
+            if how is Beginning.resumed:
+                cfg = check(folder)
+        except REFUSALS as error:
+            # Nothing is written into a folder that may be another run's.
+            sweep_file.refuse(sweep.folder, entry, f"{type(error).__name__}: {error}")
+            print(f"#{number}: {refusal(error, given)}", file=sys.stderr, flush=True)
+            return False
+        if how in (Beginning.done, Beginning.done_by_other_code):
+            print(f"#{number}: {folder} is finished, with this configuration: its numbers are kept", flush=True)
+            return True
+        if how is Beginning.running:
+            print(
+                f"#{number}: {folder} is running, says its status.json, though its lock is free: resume= continues it,"
+                " or a machine runs it whose locks are not seen here. It is left to that process; where that has"
+                f" ended without a word, it counts as killed after {STALE:g} s",
+                flush=True,
             )
-        done = claim()
-    except ConfigError as error:
-        print(f"#{number}: {refusal(error, given)}", file=sys.stderr, flush=True)
-        sweep.failed.append(number)
-        raise JobFailed(f"#{number}: {' '.join(words)}") from None
-    note = {"number": number, "words": words, **process, "host": socket.gethostname()}
-    if done:
-        print(f"#{number}: {folder} is finished, with this configuration and code: its numbers are kept", flush=True)
-        before = read_note(folder / "job.json") if (folder / "job.json").is_file() else {}
-        write_json(folder / "job.json", note | before | {"number": number, "words": words})
-        write_table(jobs(sweep.folder, sweep.points), sweep.folder)
-        return
-    write_json(folder / "job.json", note)
-    (folder / "status.json").unlink(missing_ok=True)  # of an attempt that had saved nothing
-    write_table(jobs(sweep.folder, sweep.points), sweep.folder)
-    failed = False
+            return True
+        others = len(before) > sweep.attempts.get(str(entry.folder), 0)
+        if others and retries_left == sweep.retries and before[-1].get("state") == "failed":
+            print(f"#{number}: another process has run {folder} meanwhile, and it failed", file=sys.stderr, flush=True)
+            return False
+        if how is Beginning.resumed:
+            print(f"#{number}: {folder} goes on from its checkpoint", flush=True)
+        note = {"number": number, "words": entry.words, "configuration_sha256": sha256, "attempts": before}
+        outcome = _attempt(sweep, folder, note, partial(do, cfg, folder), given)
+        if outcome != "failed":
+            return outcome == "finished"
+        if retries_left:
+            print(f"#{number}: tried again, {retries_left} more times at most", file=sys.stderr, flush=True)
+    return False
+
+
+def _attempt(sweep: Sweep, folder: Path, note: dict[str, Any], do: Callable[[], None], given: Sequence[str]) -> str:
+    """Runs a job once. Gives finished, failed, or refused where another attempt would end in the same way."""
+    process = {"started": now(), "pid": os.getpid(), "host": socket.gethostname()}
+    before = note["attempts"]
+
+    def end(state: str, error: BaseException | None = None) -> None:
+        ended = {**process, "state": state, "ended": now()}
+        said = {} if error is None else {"error": f"{type(error).__name__}: {error}"}
+        if not (folder / "status.json").is_file():  # the program has ended before its run had begun
+            write_json(folder / "status.json", ended | said)
+        write_json(folder / "job.json", note | {"attempts": [*before, ended]})
+
+    write_json(folder / "job.json", note | {"attempts": [*before, process]})
+    (folder / "status.json").unlink(missing_ok=True)  # of the attempt before
+    update_table(sweep.folder)
     try:
         do()
-        _end(folder, {"state": "finished", **process})
+        end("finished")
+        return "finished"
     except (Exception, SystemExit) as error:
         if interrupts.asked is not None:  # and a library has made something else of it
-            _end(folder, {"state": "stopped", **process})
+            end("stopped")
             raise Interrupted(interrupts.asked) from error
-        failed = True
         refused = isinstance(error, REFUSALS)
         # Said here, since the launcher hands on only the first of all failures, and only at the end.
         message = refusal(error, given) if refused else "".join(traceback.format_exception(error))
-        print(f"#{number}: {message}", file=sys.stderr, flush=True)
-        _end(folder, {"state": "failed", **process, "error": f"{type(error).__name__}: {error}"})
+        print(f"#{note['number']}: {message}", file=sys.stderr, flush=True)
+        with contextlib.suppress(WriteError):  # a full disk, which is what was said
+            end("failed", error)
+        may_pass = isinstance(error, (NothingAnswered, ProcessDied)) or not (
+            refused or isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+        )
+        return "failed" if may_pass else "refused"
     except BaseException:
-        _end(folder, {"state": "stopped", **process})
+        end("stopped")
         raise
     finally:
         _free_memory()
-        write_table(jobs(sweep.folder, sweep.points), sweep.folder)
-    # Out here, where the job's exception is gone: raised while that is handled, this one would refer to it.
-    if failed:
-        raise JobFailed(f"#{number}: {' '.join(words)}")
 
 
-def _end(folder: Path, status: dict[str, Any]) -> None:
-    """Writes status.json for a program that ended before its run had begun."""
-    if not (folder / "status.json").is_file():
-        write_json(folder / "status.json", status | {"ended": datetime.now(UTC).isoformat(timespec="seconds")})
+def update_table(folder: Path, wait: bool = False) -> None:
+    """Writes the multirun's table. Where another process is writing it, that is waited for, or the table left to it."""
+    try:
+        with locks.held(folder / TABLE_LOCK, wait):
+            write_table(jobs(folder), folder)
+    except locks.Taken:
+        pass
+    except WriteError as error:
+        # The jobs have their numbers in their folders, and may go on; the table is made from these.
+        print(f"{error}", file=sys.stderr, flush=True)
 
 
 def _free_memory() -> None:

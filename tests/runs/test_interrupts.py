@@ -245,5 +245,5 @@ def test_the_jobs_table_is_written_before_it_is_printed(monkeypatch, tmp_path):
     monkeypatch.setattr(sweeps, "print_table", lambda *_: written.append("printed"))
     job = jobs.Job(number=0, state="finished", words=["seed=1"])
     monkeypatch.setattr(sweeps, "jobs", lambda *_: [job])
-    sweeps.launch(sweeps.Sweep(tmp_path, [["seed=1"]]), lambda: None)
+    sweeps.launch(sweeps.Sweep(folder=tmp_path, points=[["seed=1"]]), lambda: None)
     assert written == ["written", "printed"]

@@ -1,0 +1,71 @@
+"""What decides the numbers of a run, as one hash."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from affect.config import Config
+from affect.config.roles import NEUTRAL, PLACES, ROOTS, is_one_of, leaves
+
+RUNS = ("run", "resume")
+"""Keys that name another run: what comes of it depends on that run's model."""
+
+DIGITS = 8
+"""Hexadecimal digits of the hash in the name of a job's folder. Two of 2,000 jobs have the same ones in one of 2,000
+sweeps; the second is then refused, as two jobs of one folder always are."""
+
+
+def configuration_sha256(cfg: Config) -> str:
+    """Hash of the values of a checked configuration that may change a number, wherever its data lie in `data_root` and
+    `cache_root`."""
+    plain = asdict(cfg)  # OmegaConf would take 70 ms
+    roots = {root: plain[root] for root in ROOTS}
+
+    def anchored(place: str) -> str:
+        for root, path in roots.items():
+            if Path(place).is_relative_to(path):
+                return f"${{{root}}}/{Path(place).relative_to(path)}"
+        return place
+
+    return _sha256(
+        {
+            key: anchored(value) if isinstance(value, str) and is_one_of(key, PLACES) else value
+            for key, value in leaves(plain)
+        }
+    )
+
+
+def composed_sha256(raw: DictConfig) -> str:
+    """Likewise of a configuration as Hydra composes it, before it is checked: of what stands in it, so that a place in
+    another folder, written `${data_root}/meld`, is the same. Two configurations with one hash are the same run; those
+    of a run with `run=…` may have two, since only checking reads what that run brings along."""
+    without = OmegaConf.masked_copy(raw, [key for key in raw if key != "hydra"])
+    plain = OmegaConf.to_container(without, resolve=False, enum_to_str=True)
+    assert isinstance(plain, dict)
+    return _sha256(dict(leaves(plain)))
+
+
+def _sha256(values: Mapping[str, Any]) -> str:
+    counted = {key: value for key, value in values.items() if not is_one_of(key, NEUTRAL)}
+    counted["modalities"] = "".join(sorted(values["modalities"]))  # the order of the letters makes no difference
+    counted |= {key: os.path.abspath(values[key]) for key in RUNS if values[key] is not None}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def register() -> None:
+    """Defines conf/config.yaml's `affect.configuration`, the digits that tell the folders of a multirun apart."""
+
+    def digits(*, _root_: DictConfig) -> str:
+        return composed_sha256(_root_)[:DIGITS]
+
+    OmegaConf.register_new_resolver("affect.configuration", digits, replace=True)
+
+
+# On import, since a launcher runs jobs in processes that unpickle them and do nothing else beforehand.
+register()

@@ -5,7 +5,7 @@
 
 python train.py -m sweep=transfer datasets=[…] is the same; sweep=leave_one_out trains on all datasets but one. Other
 words are those of a training; those that begin with datasets.NAME. are for that dataset alone, and seed=1,2,3 gives
-means. Given again with hydra.sweep.dir=FOLDER, what is finished there is kept.
+means. Given again with hydra.sweep.dir=FOLDER, or by affect sweep resume FOLDER, what is finished there is kept.
 
 Each training is a multirun of its own in that folder (train_demo), and so is each test on another dataset
 (demo_on_meld), so that they are continued, repeated and tabulated as all multiruns are.
@@ -29,7 +29,8 @@ from affect.config.roles import ROOTS
 from affect.data import loading
 from affect.data.files import write_atomic
 from affect.data.part import Part
-from affect.runs import sweep_points
+from affect.runs import sweep_file, sweep_points
+from affect.runs.run_folder import start_note
 
 OF_EVERY_JOB = (*ROOTS, "output_root", "retries", "reuse", "launcher", "resume_with_other_code", "hydra")
 """Words that an evaluation is given too; all others come with the run that it evaluates."""
@@ -99,6 +100,7 @@ def run(given: Sequence[str], program: str) -> None:
         print("The configuration is sound; nothing was run.")
         return
     _check_data(plan, configs)
+    sweep_file.begin(plan.folder, program, start_note(given), [])  # `affect sweep resume` starts the whole again
     print(f"{len(plan.rows)} trainings, each tested on {', '.join(plan.names)}, in {plan.folder}", flush=True)
     problems = [problem for row in plan.rows for problem in _cells(plan, row)]
     _show([plan.folder], plan.names, written=plan.folder)
@@ -153,7 +155,7 @@ def _plan(given: Sequence[str], program: str) -> tuple[Plan, sweep_points.Compos
             raise ConfigError(
                 f"{override.input_line} has several values, and a transfer matrix is of one setting: begin one for each"
             )
-    stated = [word.partition("=")[2] for word in words if word.startswith("hydra.sweep.dir=")]
+    stated = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("hydra.sweep.dir=")]
     folder = stated[-1] if stated else Path(composer.whole.output_root) / "sweeps" / os.environ["AFFECT_STAMP"]
     plan = Plan(kind=kind, names=names, folder=Path(folder).absolute(), common=common, of_dataset=of_dataset)
     return plan, composer
@@ -231,7 +233,7 @@ def _cells(plan: Plan, row: Sequence[str]) -> Iterator[str]:
     for other in plan.names if runs else ():
         if other not in row:
             folder = plan.folder / f"{name}_on_{other}"
-            places = [f"hydra.sweep.dir={_quoted(folder)}", "hydra.sweep.subdir=${hydra.job.num}"]
+            places = [f"hydra.sweep.dir={_quoted(folder)}", "hydra.sweep.subdir=run_${affect.configuration:}"]
             words = [f"run={','.join(map(_quoted, runs))}", *plan.evaluation(other), *places]
             if problem := _multirun("evaluate", words):
                 yield f"trained on {name}, tested on {other}: {problem}"

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
 import train
+from affect.cli import sweep
 from affect.config import Config, ConfigError
 from affect.reports.collect import load
 from affect.reports.transfer import comma_separated, markdown, matrix
@@ -137,8 +138,12 @@ def test_what_has_no_image_stands_beside_the_numbers(cells: dict[tuple[str, str]
 
 
 def test_a_cell_that_is_lost_is_made_again_alone(
-    transfer: Callable[..., str], cells: dict[tuple[str, str], dict[str, str]], world: Path
+    cells: dict[tuple[str, str], dict[str, str]], world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(world)
+    monkeypatch.delenv("AFFECT_STAMP", raising=False)
+    monkeypatch.setattr(sys, "argv", ["affect"])
+
     def runs() -> dict[str, str]:
         return {
             str(path.relative_to(world)): json.loads(path.read_text())["started"]
@@ -149,7 +154,7 @@ def test_a_cell_that_is_lost_is_made_again_alone(
     table = (world / "sweep" / "transfer.csv").read_bytes()
     (lost / "metrics.json").unlink()
     (lost / "status.json").write_text(json.dumps({"state": "stopped", "by": "SIGTERM"}))
-    assert transfer("datasets=[meld,manifest]") == ""
+    sweep.resume([str(world / "sweep")])
     assert (world / "sweep" / "transfer.csv").read_bytes() == table
     after = runs()
     here = str((lost / "status.json").relative_to(world))

@@ -2,7 +2,7 @@
 
 python benchmarks/sweep_restarts.py FOLDER [--jobs 40] [--kills 10] [--processes 1] [--seed 1]
 
-1. Undisturbed: wall time of the process less the time inside the programs of its jobs, a job.
+1. Undisturbed: time of the process less the time inside the programs of its jobs, a job, on the clock and of the CPU.
 2. Killed: the same sweep is started, killed with SIGKILL at a random moment, and started again, as often as --kills
    says; then left to end. With --processes 2 two processes run it at once, and each kill hits one of them, which is
    started again at once.
@@ -37,18 +37,18 @@ began = time.perf_counter()
 from affect.cli import program
 inside, do = [], program.Job._do
 def timed(*arguments):
-    start = time.perf_counter()
+    start = time.perf_counter(), time.process_time()
     try:
         do(*arguments)
     finally:
-        inside.append(time.perf_counter() - start)
+        inside.append((time.perf_counter() - start[0], time.process_time() - start[1]))
 program.Job._do = timed
 from affect.cli.train import main
 try:
     main()
 finally:
-    wall = time.perf_counter() - began
-    print(f"TIMED {len(inside)} {wall} {sum(inside)}")
+    walls, cpus = zip(*inside)
+    print("TIMED", len(inside), time.perf_counter() - began, sum(walls), time.process_time(), sum(cpus))
 """
 
 
@@ -72,42 +72,43 @@ def undisturbed(folder: Path, jobs: int) -> float:
     done = subprocess.run(
         [sys.executable, "-c", TIMED, *words(folder, jobs)], capture_output=True, text=True, env=environment()
     )
-    found = re.search(r"TIMED (\d+) ([\d.]+) ([\d.]+)", done.stdout)
+    found = re.search(r"TIMED (\d+)(( [\d.]+){4})", done.stdout)
     if done.returncode != 0 or found is None:
         sys.exit(done.stdout + done.stderr)
-    count, wall, inside = int(found[1]), float(found[2]), float(found[3])
+    count, (wall, inside, cpu, cpu_inside) = int(found[1]), map(float, found[2].split())
     print(
         f"undisturbed: {count} jobs in {wall:.1f} s, of which {inside:.1f} s inside: {(wall - inside) / count:.2f} s"
-        " beside each of them",
+        f" beside each of them, with the start of the process ({(cpu - cpu_inside) / count:.2f} s of CPU)",
         flush=True,
     )
     return inside
 
 
-def begun_by(folder: Path, pid: int) -> bool:
-    """Whether a process has begun a job."""
+def has_got(folder: Path, pid: int, key: str) -> bool:
+    """Whether a process has begun (`started`) or ended (`ended`) a job."""
     notes = (json.loads(path.read_text()) for path in folder.glob("*/job.json"))
-    return any(attempt["pid"] == pid for note in notes for attempt in note["attempts"])
+    return any(attempt["pid"] == pid and key in attempt for note in notes for attempt in note["attempts"])
 
 
 def killed(folder: Path, jobs: int, kills: int, processes: int, inside: float, dice: random.Random) -> None:
-    """Runs the sweep, with kills at random moments: one in five while a process is starting, the others after it has
-    begun a job."""
+    """Runs the sweep, with kills at random moments: one in five while a process is starting, one in five in its first
+    job, which imports torch and may take long, the others after it has ended that."""
     log = folder.parent / f"{folder.name}.log"
     living = [start(folder, jobs, log) for _ in range(processes)]
     begun = time.perf_counter()
     for kill in range(kills):
         one = dice.randrange(processes)
-        if dice.random() < 0.8:
-            while living[one].poll() is None and not begun_by(folder, living[one].pid):
-                time.sleep(0.2)
+        awaited = dice.choice(["", "started", "ended", "ended", "ended"])
+        while awaited and living[one].poll() is None and not has_got(folder, living[one].pid, awaited):
+            time.sleep(0.2)
         time.sleep(dice.uniform(0, 2 * inside / (kills + 1)))
         ended = living[one].poll() is not None
         if not ended:
             living[one].kill()
             living[one].wait()
         done = len(list(folder.glob("*/metrics.json")))
-        print(f"kill {kill + 1}{' (it had ended)' if ended else ''}: {done} jobs have their metrics", flush=True)
+        when = f"{awaited or 'starting'}{', it had ended itself' if ended else ''}"
+        print(f"kill {kill + 1} ({when}): {done} jobs have their metrics", flush=True)
         living[one] = start(folder, jobs, log)
     codes = [process.wait() for process in living]
     print(f"ended after {time.perf_counter() - begun:.0f} s with {codes}", flush=True)

@@ -90,7 +90,7 @@ class Job:
         continued.resume = str(resume)
         # The others are those that the run began with, or it would have another folder.
         may_differ = [word for word in words if is_one_of(word.lstrip("+~").split("=", 1)[0], MAY_DIFFER_ON_RESUME)]
-        return checked(continued, may_differ, self.program)
+        return checked(continued, [*may_differ, f"resume={resume}"], self.program)
 
     def _do(self, cfg: Config, words: list[str], job_folder: str | None) -> None:
         from affect.cli.checked import words_without_effect

@@ -45,7 +45,8 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise _unusable(path, error) from error
+        reason = error.strerror or error
+        raise WriteError(f"{path} cannot be written ({reason}): set output_root to a folder that can", error) from error
     _open.add(descriptor)
     try:
         try:
@@ -53,18 +54,14 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
         except BlockingIOError:
             raise Taken(path) from None
         except OSError as error:
-            raise _unusable(path, error) from error
+            raise WriteError(
+                f"{path} cannot be locked ({error.strerror or error}): set output_root to a folder on one with"
+                " locks (for NFS: mounted without nolock)",
+                error,
+            ) from error
         yield
     finally:
         # In a forked child it is not ours any more.
         if descriptor in _open:
             _open.remove(descriptor)
             os.close(descriptor)
-
-
-def _unusable(path: Path, error: OSError) -> WriteError:
-    return WriteError(
-        f"{path} cannot be locked ({error.strerror or error}): set output_root to a folder that may be written to, on a"
-        " file system with locks (for NFS: not mounted with nolock)",
-        error,
-    )

@@ -77,12 +77,18 @@ def launch(sweep: Sweep, start: Callable[[], None]) -> None:
         print("Stopped; the jobs that were not begun are in the table.", file=sys.stderr)
         sys.exit(128 + stopped)  # what a shell expects of a program that a signal ended
     asked = [job for job in all_jobs if not sweep.numbers or job.number in sweep.numbers]
-    if elsewhere := [f"#{job.number}" for job in asked if job.state == "running"]:
+    # A full disk may have kept a job of this process from saying that it has ended.
+    elsewhere = [
+        f"#{job.number}"
+        for job in asked
+        if job.state == "running" and attempts(sweep.folder / str(job.folder))[-1]["pid"] != os.getpid()
+    ]
+    if elsewhere:
         print(
             f"Run by other processes, which go on: {', '.join(elsewhere)}. The table is made again when they end.",
             file=sys.stderr,
         )
-    unfinished = [f"#{job.number}" for job in asked if job.state not in ("finished", "running")]
+    unfinished = [f"#{job.number}" for job in asked if job.state != "finished" and f"#{job.number}" not in elsewhere]
     if unfinished:
         sys.exit(f"Not finished, for the reason above: {', '.join(unfinished)}")
 

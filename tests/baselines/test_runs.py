@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import itertools
 import json
 import os
 import signal
@@ -20,10 +21,12 @@ from tiny_models import SMALL_CLIPS, tiny_composed_language, tiny_manifest, tiny
 
 import evaluate
 import train
+from affect.cli import sweep
 from affect.config import FAMILIES, BaselineConfig, Config, ConfigError
 from affect.config.groups import CONF
 from affect.runs import run_folder
 from affect.training import usable_clips
+from affect.training.checkpointing import AtomicCheckpoints
 from affect.training.module import Supervised
 
 WIDTHS = {"text": 7, "audio": 3, "vision": 5}
@@ -273,6 +276,35 @@ def test_a_multirun_and_a_language_model_stand_in_one_table(
     for column in rows[0]:
         if column.startswith(("prompting", "knowledge", "finetuning")):
             assert all(row[column] in ("", "-") for row in of_methods), column
+
+
+def test_a_sweep_that_is_killed_ends_as_one_that_was_not(start: Start, root: Path) -> None:
+    words = ["-m", "model=tfidf,lmf", "modalities=t", "seed=1,2", "trainer.max_epochs=2", "trainer.save_every_steps=1"]
+    whole = start("train", *words)
+    killed = root / "outputs" / "sweeps" / "killed"
+    child = os.fork()
+    if child == 0:
+        save, saves = AtomicCheckpoints.save_checkpoint, itertools.count(1)
+
+        def save_and_die(*arguments: Any, **more: Any) -> None:
+            save(*arguments, **more)
+            if next(saves) == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        AtomicCheckpoints.save_checkpoint = save_and_die
+        try:
+            start("train", *words, f"hydra.sweep.dir={killed}")
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    sweep.resume([str(killed)])
+    jobs = json.loads((killed / "jobs.json").read_text())
+    assert [(job["state"], job["attempts"]) for job in jobs] == [("finished", n) for n in (1, 1, 2, 1)]
+    for job in jobs:
+        resumed = json.loads((killed / job["folder"] / "environment.json").read_text())["resumed"]
+        assert len(resumed) == job["attempts"] - 1, "it began anew, or went on where it had not been interrupted"
+        for name in ("metrics.json", "predictions.jsonl"):
+            assert (killed / job["folder"] / name).read_bytes() == (whole / job["folder"] / name).read_bytes()
 
 
 def test_what_is_told_of_a_run(start: Start, capsys: pytest.CaptureFixture[str]) -> None:

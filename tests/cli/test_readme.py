@@ -114,6 +114,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         start(shlex.split("knowledge dataset=demo knowledge=cues"), root, patch)
     [made] = (root / "outputs").iterdir()
     made.rename(root / "outputs" / "my_run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        first = "train.py -m model=majority modalities=t seed=1,2 hydra.sweep.dir=outputs/sweeps/first"
+        start(shlex.split(first), root, patch)
     stopped = root / "outputs" / "stopped"
     shutil.copytree(root / "outputs" / "my_run", stopped)
     (stopped / "status.json").write_text('{"state": "stopped", "by": "SIGTERM"}')
@@ -231,6 +235,8 @@ def test_a_command_of_the_readme_works(
         assert json.loads(said)["tasks"]["emotion"]["ledger"]["scored"] == 6
     elif words[:2] == ["sweep", "wandb"]:
         assert "finetuning.learning_rate" in said and "${args_no_hyphens}" in said
+    elif words[:2] == ["sweep", "resume"]:
+        assert len(made) == sum(word.startswith("seed=") for word in words) and "Jobs" in said
     else:
         points = math.prod(len(word.split("=")[1].split(",")) for word in words if "=" in word) if "-m" in words else 1
         sweep = {"sweep=modalities": 2, "sweep=knowledge_grid": 3, "sweep=baselines": 3}

@@ -632,7 +632,7 @@ def test_a_crash_of_a_run_keeps_its_stack_trace(monkeypatch, tmp_path):
 def test_a_sweep_into_a_folder_that_cannot_be_made_is_refused(command, tmp_path):
     (tmp_path / "file").write_text("")
     _, said = command("-m", "modalities=t", f"output_root={tmp_path / 'file'}")
-    assert "cannot be locked (Not a directory): set output_root to a folder that may be written to" in said
+    assert "cannot be written (Not a directory): set output_root to a folder that can" in said
 
 
 # ---------------------------------------------------------------- values that are none, or too large

@@ -22,7 +22,18 @@ from pathlib import Path
 from affect.baselines.reads import reads_feature_files
 from affect.cli.checked import checked
 from affect.cli.programs import TRANSFERS
-from affect.config import MODALITIES, Config, ConfigError, DataError, DatasetConfig, Kind, Task, label_maps, near
+from affect.config import (
+    MODALITIES,
+    Config,
+    ConfigError,
+    DataError,
+    DatasetConfig,
+    Kind,
+    Task,
+    label_maps,
+    launch,
+    near,
+)
 from affect.config.groups import choices
 from affect.config.hydra_errors import REFUSALS, refusal
 from affect.config.roles import ROOTS
@@ -119,6 +130,11 @@ def _plan(given: Sequence[str], program: str) -> tuple[Plan, sweep_points.Compos
     if options := [word for word in words if word.startswith("-")]:
         raise ConfigError(
             f"{options[0]} cannot be given beside sweep={kind}, which begins several multiruns: leave it out"
+        )
+    if (place := launch.given()) is not None:
+        raise ConfigError(
+            f"sweep={kind} begins one multirun after another, and {place.started_by} has started {place.size}"
+            " processes: start it as one process; trainer.devices=N gives every training N of its own"
         )
     chosen = [word for word in words if re.match(r"datasets?=", word)]
     names = [name.strip() for name in "".join(chosen).partition("=")[2].strip("[]'\"").split(",") if name.strip()]

@@ -8,7 +8,7 @@ from torch import nn
 
 from affect.baselines.collate import examples_alone
 from affect.baselines.provenance import check, provenance
-from affect.baselines.targets import by_task, of_examples
+from affect.baselines.targets import by_layer, of_examples
 from affect.config import ConfigError, Task
 from affect.data import Prediction
 from affect.data.class_balance import ByClass
@@ -65,10 +65,10 @@ class FittedLearner(Learner):
         usable = [batch for batch in batches if batch.examples]
         examples = [example for batch in usable for example in batch.examples]
         inputs = joined([self.inputs_of(batch) for batch in usable])
-        for name, (task, places) in by_task(examples).items():
+        for layer, (task, places) in by_layer(examples).items():
             chosen = [examples[place] for place in places]
-            tensors = self.fit_task(task, chosen, rows(inputs, places), of_examples(chosen, weights.get(name, {})))
-            self.module.put({f"{key(task)}_{part}": tensor for part, tensor in tensors.items()})
+            tensors = self.fit_task(task, chosen, rows(inputs, places), of_examples(chosen, weights))
+            self.module.put({f"{layer}_{part}": tensor for part, tensor in tensors.items()})
 
     def fitted(self, task: Task, part: str) -> torch.Tensor:
         """A tensor of `fit_task`. Raises ConfigError where the task was not in the training."""

@@ -1,10 +1,12 @@
 """Gold labels as tensors, in the order and units of an output layer (affect/models/heads.py)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from affect.config import Kind, Task
+from affect.data.class_balance import ByClass
+from affect.models.heads import key
 from affect.prompting.messages import Example
 
 
@@ -19,10 +21,9 @@ def targets(examples: Sequence[Example], task: Task) -> torch.Tensor:
     return torch.tensor([float(number) for number in gold])
 
 
-def of_examples(examples: Sequence[Example], by_label: Mapping[str, float]) -> torch.Tensor:
-    """[N] weights of the examples of a task, by label; 1 for labels that have none."""
-    tasks = [(example.record.labels, example.task.name) for example in examples]
-    return torch.tensor([by_label.get(str(labels[name]), 1.0) for labels, name in tasks])
+def of_examples(examples: Sequence[Example], weights: ByClass) -> torch.Tensor:
+    """[N] weights of examples, by task (`meld.emotion`) and label; 1 for labels that have none."""
+    return torch.tensor([weights.get(_name(e), {}).get(str(e.record.labels[e.task.name]), 1.0) for e in examples])
 
 
 def half_range(task: Task) -> float:
@@ -41,5 +42,18 @@ def by_task(examples: Sequence[Example]) -> dict[str, tuple[Task, list[int]]]:
     """The task and the places of its examples, by dataset and task name."""
     groups: dict[str, tuple[Task, list[int]]] = {}
     for place, example in enumerate(examples):
-        groups.setdefault(f"{example.record.dataset}.{example.task.name}", (example.task, []))[1].append(place)
+        groups.setdefault(_name(example), (example.task, []))[1].append(place)
     return groups
+
+
+def by_layer(examples: Sequence[Example]) -> dict[str, tuple[Task, list[int]]]:
+    """The task and the places of its examples, by `key`: datasets that have the same task share one output layer, which
+    is fitted to the examples of all of them."""
+    groups: dict[str, tuple[Task, list[int]]] = {}
+    for place, example in enumerate(examples):
+        groups.setdefault(key(example.task), (example.task, []))[1].append(place)
+    return groups
+
+
+def _name(example: Example) -> str:
+    return f"{example.record.dataset}.{example.task.name}"

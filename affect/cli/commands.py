@@ -18,6 +18,7 @@ COMMANDS = {
     "doctor": "audit a dataset on disk",
     "show": "show the prompt of a clip",
     "export": "export a fine-tuned model",
+    "transfer": "train on each of several datasets, and test on each",
     "sweep": "tabulate a multirun, or write a Weights & Biases sweep",
     "corpus": "generate the synthetic demo corpus",
     "config": "explain the keys of a configuration group",

@@ -24,7 +24,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from affect.cli.programs import PROGRAMS
+from affect.cli.programs import PROGRAMS, TRANSFERS
 from affect.config import GROUPS, Config, ConfigError, launch, register
 from affect.config.groups import CONF, DELTAS, datasets_chosen, own_words
 from affect.config.hydra_errors import REFUSALS, refusal
@@ -135,6 +135,11 @@ def execute(program: str, main: Main, given: list[str], resumed: bool = False) -
     try:
         check_dashes(given)
         sweep_points.check_deltas(given)
+        if any(f"sweep={kind}" in given for kind in TRANSFERS):
+            from affect.cli import transfer
+
+            transfer.run(given, program)
+            return
         with ExitStack() as stack:
             _register_sweep_folder(stack)
             stack.enter_context(_mode_of_words())

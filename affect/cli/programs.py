@@ -25,3 +25,6 @@ PROGRAMS = {
     "transcribe": Program(command="affect transcribe", looks_at_clips=False),
     "export": Program(command="affect export"),
 }
+
+TRANSFERS = ("transfer", "leave_one_out")
+"""Files of conf/sweep that stand for several multiruns of both programs (affect/cli/transfer.py)."""

@@ -27,7 +27,7 @@ from affect.config import (
 from affect.config.fields import out_of_range, values
 from affect.config.schema import NATIVE_VIDEO
 from affect.data import SPLITS
-from affect.data.rules import dataset_conflicts, imbalance_conflicts, intervention_conflicts
+from affect.data.rules import dataset_conflicts, imbalance_conflicts, intervention_conflicts, mixing_conflicts
 from affect.evaluation.rules import readout_conflicts
 from affect.knowledge.rules import knowledge_conflicts, transcription_conflicts
 from affect.models.rules import layer_conflicts, modality_conflicts, projector_conflicts, server_conflicts
@@ -56,6 +56,7 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
     for name, dataset in cfg.datasets.items():
         yield from dataset_conflicts(name, dataset, cfg.prompting)
     yield from intervention_conflicts(cfg)
+    yield from mixing_conflicts(cfg, program)
     yield from transcription_conflicts(cfg, program)
     yield from sharding_conflicts(cfg, program)
     if isinstance(cfg.model, BaselineConfig):

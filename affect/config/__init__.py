@@ -1,12 +1,21 @@
 """The configuration: its schema, one file a group; tasks; composing it from the command line; errors as sentences."""
 
 from affect.config.baselines import BaselineConfig, NetworkConfig, PriorConfig, TfidfConfig, VectorsConfig
-from affect.config.dataset import CrossSplitDuplicates, DatasetConfig, OnBadRows, SubsetConfig
+from affect.config.dataset import CrossSplitDuplicates, DatasetConfig, LabelMapConfig, OnBadRows, SubsetConfig
 from affect.config.errors import ConfigError, DataError, NothingAnswered, WriteError, near
 from affect.config.evaluation import Calibration, EvaluationConfig, IntensityReadout, Reader, Readout
 from affect.config.families import FAMILIES, LACKING, PACKAGES
 from affect.config.features import WITHOUT_OPENSMILE, FeatureKind, FeaturesConfig
-from affect.config.finetuning import ClassSampling, FinetuningConfig, HeadFit, LabelWeights, LoraMethod, Target, Tower
+from affect.config.finetuning import (
+    ClassSampling,
+    FinetuningConfig,
+    HeadFit,
+    LabelWeights,
+    LoraMethod,
+    Mixing,
+    Target,
+    Tower,
+)
 from affect.config.knowledge import Control, ControlSplit, CuesForm, CuesReference, KnowledgeConfig, Missing, Source
 from affect.config.logger import LoggerConfig, LoggerKind, WandbMode
 from affect.config.model import (

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from affect.config import label_maps
 from affect.config.errors import ConfigError, near
 from affect.config.schema import Config
 
@@ -24,6 +25,7 @@ def load(raw: DictConfig, program: str, conflicts: Callable[[Config, str], Itera
     for dataset in cfg.datasets.values():
         for name, task in dataset.task_definitions.items():
             task.name = name
+    label_maps.settle(cfg)
     broken = list(conflicts(cfg, program))
     if broken:
         raise ConfigError("\n".join(broken))

@@ -35,6 +35,21 @@ class CrossSplitDuplicates(str, Enum):
 
 
 @dataclass(slots=True, kw_only=True)
+class LabelMapConfig:
+    """How the labels of a dataset become those of `label_space`."""
+
+    task: str | None = None
+    """The task whose labels are mapped: the one that was chosen. Filled in, not given."""
+    to: dict[str, str | None] = field(default_factory=dict)
+    """Label of the common space by label of the task, null where it has no image: such clips are excluded and counted.
+    What is given here changes the declared map (label_maps.yaml), or is the map where none is declared. An intensity is
+    mapped by negative, neutral and positive."""
+    neutral: list[float] = field(default_factory=list)
+    """Intensity: [from, to], the values that are neutral, ends included; lower ones are negative, higher ones positive.
+    Empty is that of the declared map, or else the middle of the range alone."""
+
+
+@dataclass(slots=True, kw_only=True)
 class DatasetConfig:
     reader: str = MISSING
     """Module of affect/data/readers that reads the dataset."""
@@ -50,6 +65,8 @@ class DatasetConfig:
     """Every task of the dataset, by name."""
     speaker_independent: bool = field(False, role="check")
     """No speaker may be in two splits; a run that meets one is refused."""
+    label_map: LabelMapConfig = field(default_factory=LabelMapConfig)
+    """With label_space: how the labels of the chosen task are mapped."""
     options: dict[str, Any] = field(default_factory=dict)
     """The keyword-only parameters of the reader's `records` function."""
     audio_track: int | None = field(None, least=0)

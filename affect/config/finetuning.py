@@ -67,6 +67,15 @@ class LabelWeights(str, Enum):
     square_root = "square_root"
 
 
+class Mixing(str, Enum):
+    """Shares of several datasets in a training epoch."""
+
+    proportional = "proportional"
+    temperature = "temperature"
+    equal = "equal"
+    weights = "weights"
+
+
 @dataclass(slots=True, kw_only=True)
 class FinetuningConfig:
     name: str = field(MISSING, role="name")
@@ -138,3 +147,13 @@ class FinetuningConfig:
     label_weights: LabelWeights = LabelWeights.none
     """balanced and square_root weight the loss of an answer whose class has n training examples proportionally to 1/n
     or 1/√n, with a mean weight of 1 over the examples of the task. Classification tasks only."""
+    mixing: Mixing = Mixing.proportional
+    """Training on several datasets: the share of each in an epoch, which has as many examples as all together.
+    proportional: every example once. temperature: proportional to n^(1/T), where n is the dataset's number of training
+    examples and T mixing_temperature. equal: the same share for each. weights: mixing_weights. A dataset that gets more
+    than it has is gone through again, one that gets less is drawn anew for every epoch, without replacement. With
+    class-balanced sampling, examples are drawn with replacement within each dataset."""
+    mixing_temperature: float = field(2.0, above=0)
+    """mixing=temperature: T. 1 is proportional; the larger it is, the closer to equal."""
+    mixing_weights: dict[str, float] = field(default_factory=dict)
+    """mixing=weights: a number above 0 for each dataset; the shares are proportional to them."""

@@ -161,6 +161,9 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
         idle += [f"finetuning.{key}" for key in ("rank", "alpha", "dropout", "targets", "method")]
     if finetuning.get("alignment_epochs") == 0:
         idle.append("finetuning.alignment_learning_rate")
+    if len(config["datasets"]) == 1:
+        idle.append("finetuning.mixing")
+    idle += [f"finetuning.mixing_{how}" for how in ("temperature", "weights") if finetuning.get("mixing") != how]
     if all(dataset.get("transcribe", "none") == "none" for dataset in config["datasets"].values()):
         idle.append("transcription.")
     for name, dataset in config["datasets"].items():
@@ -170,7 +173,10 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
     return lambda key: key.startswith(prefixes)
 
 
-OF_ANY_TRAINING = ("finetuning.sampling", "finetuning.label_weights", "finetuning.warmup")
+OF_ANY_TRAINING = (
+    *("finetuning.sampling", "finetuning.label_weights", "finetuning.warmup"),
+    *("finetuning.mixing", "finetuning.mixing_temperature", "finetuning.mixing_weights"),
+)
 """Keys of fine-tuning that hold for every method that is trained."""
 
 
@@ -210,6 +216,7 @@ def make_absolute(cfg: Config) -> None:
     The folder of results is left as it was given, since its paths are what a run prints: `kept` makes it absolute.
     """
     cfg.data_root, cfg.cache_root = _absolute(cfg.data_root), _absolute(cfg.cache_root)
+    cfg.label_maps = None if cfg.label_maps is None else _absolute(cfg.label_maps)
     for dataset in cfg.datasets.values():
         dataset.root = _absolute(dataset.root)
     knowledge = cfg.knowledge

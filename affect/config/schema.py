@@ -50,6 +50,11 @@ class Config:
     model: ModelConfig = field(MISSING, phase="model")
     datasets: dict[str, DatasetConfig] = field(default_factory=dict)
     """By name; filled by the group `dataset`, of which several can be named: dataset=[meld,demo]."""
+    label_space: str | None = field(None, describes=False)
+    """Common label space of all datasets, by name (affect/config/label_maps.yaml): its one question is asked of every
+    clip, and the labels of the datasets are mapped into it. null: every dataset has its own tasks."""
+    label_maps: str | None = field(None, role="location", describes=False)
+    """File with label spaces and maps of your own, in the form of affect/config/label_maps.yaml."""
     prompting: PromptingConfig = field(MISSING, phase="model")
     features: FeaturesConfig = field(default_factory=FeaturesConfig, phase="model", describes=False)
     """What a method that is no language model reads."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from affect.config import DataError, DatasetConfig, OnBadRows
+from affect.config import DataError, DatasetConfig, OnBadRows, label_maps
 from affect.data import readers
 from affect.data.label_checks import check_labels
 from affect.data.problems import Excluded, Problems, RowErrors, RowProblem, SplitErrors
@@ -86,7 +86,10 @@ class Annotations:
                 f"Remedy: correct these rows, or leave them out, listed and counted, with"
                 f" datasets.{self.name}.on_bad_rows={OnBadRows.exclude.value}"
             )
-        return {name: self._without_bad_rows(name, records[name], excluded[name], problems.found) for name in names}
+        return {
+            name: self._mapped(self._without_bad_rows(name, records[name], excluded[name], problems.found), name)
+            for name in names
+        }
 
     def _record(self, item: Record, problems: Problems) -> Record:
         """The reader's record with what only the configuration knows: two datasets can have the same reader."""
@@ -137,6 +140,30 @@ class Annotations:
                 " choose another split"
             )
         return Split(kept, excluded)
+
+    def _mapped(self, split: Split, name: str) -> Split:
+        """The split with labels of the common space, where there is one, and without the clips whose label has no image
+        in it. A clip without a label stays one. Raises DataError where none is left."""
+        label_map = self.config.label_map
+        if label_map.task is None:
+            return split
+        task, [space] = self.config.task_definitions[label_map.task], self.config.tasks
+        kept, excluded = [], []
+        for record in split.records:
+            value = record.labels.get(task.name)
+            image = None if value is None else label_maps.image(value, task, label_map)
+            if value is not None and image is None:
+                reason = f"{task.name} '{value}' has no image in label_space={space}"
+                excluded.append(Excluded(id=record.id, split=name, reason=reason, source=record.source))
+            else:
+                labels = {key: label for key, label in record.labels.items() if key != space}
+                kept.append(replace(record, labels=labels if image is None else {**labels, space: image}))
+        if not kept:
+            raise DataError(
+                f"dataset '{self.name}' has no clip in split '{name}' whose label has an image in label_space={space}"
+                f" (the first: {excluded[0].id}, {excluded[0].reason}): choose another label space or split"
+            )
+        return Split(kept, [*split.excluded, *excluded])
 
 
 def read(name: str, config: DatasetConfig) -> Annotations:

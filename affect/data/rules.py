@@ -1,5 +1,6 @@
 """Rules that span the fields of a dataset's configuration."""
 
+import math
 from collections.abc import Iterator
 
 from affect.config import (
@@ -9,10 +10,12 @@ from affect.config import (
     Intervention,
     Kind,
     LabelWeights,
+    Mixing,
     PromptingConfig,
     Readout,
     near,
 )
+from affect.config.roles import default_of
 from affect.config.schema import kinds_of
 from affect.config.tasks import HEADLINES
 from affect.config.tasks import problems as task_problems
@@ -60,6 +63,45 @@ def intervention_conflicts(cfg: Config) -> Iterator[str]:
     if cfg.intervention is not Intervention.none and "a" not in cfg.modalities:
         asked = f"intervention={cfg.intervention.value}"
         yield f"{asked} changes audio, but modalities={cfg.modalities} has none: leave it out, or add a to modalities"
+
+
+def mixing_conflicts(cfg: Config, program: str) -> Iterator[str]:
+    if program != "train":
+        return
+    finetuning, names = cfg.finetuning, list(cfg.datasets)
+    mixing, weights = finetuning.mixing, finetuning.mixing_weights
+    if mixing is not Mixing.proportional and len(names) < 2:
+        yield (
+            f"finetuning.mixing={mixing.value} says how often each of several datasets is drawn, but"
+            f" {' and '.join(names) or 'none'} is the only one: name several, dataset=[demo,meld], or leave it out"
+        )
+    elif mixing is Mixing.weights:
+        wrong = [f"{name} has none" for name in names if name not in weights]
+        wrong += [
+            f"{name} is not a dataset of this run{near(name, names).rstrip('.')}"
+            for name in weights
+            if name not in names
+        ]
+        wrong += [f"{name} has {weight:g}" for name, weight in weights.items() if not 0 < weight < math.inf]
+        if wrong:
+            yield (
+                f"finetuning.mixing=weights needs a number above 0 for each of {', '.join(names)} in"
+                f" finetuning.mixing_weights, but {'; '.join(wrong)}: give each one, +finetuning.mixing_weights="
+                f"{{{','.join(f'{name}:1' for name in names)}}}"
+            )
+    if weights and mixing is not Mixing.weights:
+        yield (
+            f"finetuning.mixing_weights={weights} has no effect with finetuning.mixing={mixing.value}: set"
+            " finetuning.mixing=weights, or leave the weights out"
+        )
+    if (
+        finetuning.mixing_temperature != default_of("finetuning.mixing_temperature")
+        and mixing is not Mixing.temperature
+    ):
+        yield (
+            f"finetuning.mixing_temperature={finetuning.mixing_temperature:g} has no effect with"
+            f" finetuning.mixing={mixing.value}: set finetuning.mixing=temperature, or leave it out"
+        )
 
 
 def imbalance_conflicts(cfg: Config, program: str) -> Iterator[str]:

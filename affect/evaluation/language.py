@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from affect.baselines.linear import fit_linear
-from affect.baselines.targets import by_task, of_examples, targets
+from affect.baselines.targets import by_layer, of_examples, targets
 from affect.config import EvaluationConfig, FinetuningConfig, HeadFit, Target
 from affect.data import Prediction
 from affect.data.class_balance import ByClass
@@ -100,19 +100,19 @@ class LanguageLearner(Learner):
                     states.append(heads.last_states(self.module, batch.tensors).cpu())
                 examples += batch.examples
         x = torch.cat(states).double().numpy()
-        for name, (task, places) in by_task(examples).items():
+        for layer, (task, places) in by_layer(examples).items():
             chosen = [examples[place] for place in places]
             fitted = fit_linear(
                 x[places],
                 targets(chosen, task),
                 task,
                 self.finetuning.head_strength,
-                of_examples(chosen, weights.get(name, {})),
+                of_examples(chosen, weights),
                 standardised=True,
             )
             with torch.no_grad():
                 for part, tensor in fitted.items():
-                    self.module.heads.layers[heads.key(task)].get_parameter(part).copy_(tensor)
+                    self.module.heads.layers[layer].get_parameter(part).copy_(tensor)
 
     def unused_parameters(self, loss: torch.Tensor) -> str | None:
         return adapters.without_gradient(self.module, loss)

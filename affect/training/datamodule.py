@@ -6,7 +6,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from affect.config import Config, ServerConfig, TrainerConfig, launch
+from affect.config import Config, Mixing, ServerConfig, TrainerConfig, launch
 from affect.config.logs import LOG, is_first
 from affect.data import class_balance
 from affect.models import precision
@@ -14,6 +14,7 @@ from affect.models.collate import Batch
 from affect.models.learner import Learner
 from affect.prompting.messages import Example
 from affect.training import class_weights
+from affect.training.mixing import draws
 from affect.training.prefetch import Prefetching
 from affect.training.sampler import EpochSampler, batches_by_task, filled, share_once
 
@@ -44,7 +45,7 @@ class ClipData(L.LightningDataModule):
         weights: class_balance.ByClass | None = None,
     ) -> None:
         super().__init__()
-        self.weights, self.class_sampling = weights, cfg.finetuning.sampling.value
+        self.weights, self.finetuning = weights, cfg.finetuning
         self.epoch, self.batches_done = epoch, batches_done
         self.by_split, self.learner = by_split, learner
         self.trainer_config, self.seed = cfg.trainer, cfg.seed
@@ -78,7 +79,7 @@ class ClipData(L.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader:
-        batch_size = self.trainer_config.batch_size
+        batch_size, mixture = self.trainer_config.batch_size, self._mixture()
         self.sampler = sampler = EpochSampler(
             [self.learner.length(example) for example in self.by_split["train"]],
             self.seed,
@@ -88,11 +89,26 @@ class ClipData(L.LightningDataModule):
             rank=self._rank,
             num_processes=self._num_processes,
             weights=class_weights.example_weights(self.by_split["train"], self.weights) if self.weights else None,
+            mixture=None if mixture is None else list(mixture.values()),
         )
+        if mixture is not None and is_first():
+            drawn = ", ".join(f"{name} {count:,} (of {len(own):,})" for name, (own, count) in mixture.items())
+            LOG.info(f"finetuning.mixing={self.finetuning.mixing.value}: an epoch draws {drawn}")
         if self.weights and is_first():
             drawn = class_weights.drawn_in_words(self.by_split["train"], sampler.order())
-            LOG.info(f"finetuning.sampling={self.class_sampling}: epoch {self.epoch + 1} draws {drawn}")
+            LOG.info(f"finetuning.sampling={self.finetuning.sampling.value}: epoch {self.epoch + 1} draws {drawn}")
         return self._loader("train", True, batch_size=batch_size, sampler=sampler)
+
+    def _mixture(self) -> dict[str, tuple[list[int], int]] | None:
+        """The indices of each dataset's training examples, and how many of them an epoch draws; None where every
+        example comes once."""
+        if self.finetuning.mixing is Mixing.proportional:
+            return None
+        places: dict[str, list[int]] = {}
+        for place, example in enumerate(self.by_split["train"]):
+            places.setdefault(example.record.dataset, []).append(place)
+        counts = draws({name: len(own) for name, own in places.items()}, self.finetuning)
+        return {name: (own, counts[name]) for name, own in places.items()}
 
     def step_total(self, index: int) -> int:
         """What the losses of an optimiser step are divided by to be its mean: the terms (Learner.target_size) of all

@@ -186,6 +186,9 @@ class Supervised(L.LightningModule):
         self.validated = {"epoch": self.current_epoch + 1, **brief(summary)}
         if summary["selection"] is not None:
             self.log("val/selection", summary["selection"], prog_bar=True)
+        for name, value in summary.get("datasets", {}).items():
+            if value is not None:
+                self.log(f"val/{name}/selection", value)
         for name, numbers in summary["tasks"].items():
             if numbers["value"] is not None:
                 self.log(f"val/{name}/{numbers['headline']}", numbers["value"], prog_bar=True)

@@ -26,6 +26,8 @@ class EpochSampler(Sampler[int]):
     lengths: of the prompts, one a clip. step_size: clips of an optimiser step, over all batches and processes.
     epoch, skip: a resumed run leaves out the first `skip` clips of this process's share in epoch `epoch`.
     weights: one a clip; the epoch is then drawn with replacement, with probabilities proportional to them.
+    mixture: indices of each dataset's clips, with the number of them that an epoch draws; the numbers sum to that of
+    all clips. None takes the datasets as one.
     """
 
     def __init__(
@@ -39,7 +41,10 @@ class EpochSampler(Sampler[int]):
         rank: int = 0,
         num_processes: int = 1,
         weights: Sequence[float] | None = None,
+        mixture: Sequence[tuple[Sequence[int], int]] | None = None,
     ) -> None:
+        assert mixture is None or sum(count for _, count in mixture) == len(lengths), "an epoch has another length"
+        self.mixture = mixture
         self.lengths, self.seed, self.epoch = lengths, seed, epoch
         self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float64)
         self.skip, self.skip_epoch = skip, epoch
@@ -62,7 +67,10 @@ class EpochSampler(Sampler[int]):
     def order(self) -> list[int]:
         """Indices of the current epoch for all processes together."""
         generator, count = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch), len(self.lengths)
-        if self.weights is None:
+        if self.mixture is not None:
+            mixed = torch.cat([self._drawn(torch.tensor(own), n, generator) for own, n in self.mixture])
+            shuffled = mixed[torch.randperm(count, generator=generator)].tolist()
+        elif self.weights is None:
             shuffled = torch.randperm(count, generator=generator).tolist()
         else:
             shuffled = torch.multinomial(self.weights, count, replacement=True, generator=generator).tolist()
@@ -75,6 +83,14 @@ class EpochSampler(Sampler[int]):
                 order += window[step * self.step_size : (step + 1) * self.step_size]
             order += window[whole * self.step_size :]  # the last, smaller step of the epoch
         return order
+
+    def _drawn(self, own: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+        """`count` of a dataset's indices: every one as often as the others or once more; with `weights`, drawn with
+        replacement."""
+        if self.weights is not None:
+            return own[torch.multinomial(self.weights[own], count, replacement=True, generator=generator)]
+        rounds = [torch.randperm(len(own), generator=generator) for _ in range(-(-count // len(own)))]
+        return own[torch.cat(rounds)[:count]]
 
 
 def filled(whole: list[Any], num_processes: int) -> list[Any]:

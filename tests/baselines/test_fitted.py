@@ -1,6 +1,7 @@
 """Priors, TF-IDF and linear models, held against scikit-learn."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,21 @@ def test_tfidf_gives_scikit_learns_answers_also_from_a_checkpoint():
         assert answer.lenient == order[int(row.argmax())] and answer.readout == "head"
         for label, score in answer.scores.items():
             assert np.exp(score) == pytest.approx(row[order.index(label)], abs=1e-4)
+
+
+def test_datasets_with_one_task_are_fitted_together():
+    words = {"neutral": "well so then", "joy": "great lovely wow", "anger": "stop never leave"}
+    together = [example(f"toy/{i}", EMOTION, label, words[label]) for i, label in enumerate(labels_of(40))]
+    of_two = [
+        replace(e, record=replace(e.record, dataset="toy" if i % 3 else "other"), task=replace(EMOTION))
+        for i, e in enumerate(together)
+    ]
+    one, two = (Tfidf(TfidfConfig(name="tfidf", modalities="t")) for _ in "12")
+    one.fit(in_batches(one, together), {"toy.emotion": {"joy": 2.0}})
+    two.fit(in_batches(two, of_two), {"toy.emotion": {"joy": 2.0}, "other.emotion": {"joy": 2.0}})
+    assert [p.scores for p in predictions(two, together)] == [p.scores for p in predictions(one, together)]
+    two.fit(in_batches(two, of_two), {"toy.emotion": {"joy": 2.0}})
+    assert [p.scores for p in predictions(two, together)] != [p.scores for p in predictions(one, together)]
 
 
 def test_tfidf_refuses_transcripts_without_words():

@@ -50,6 +50,7 @@ OF_DATASETS = (
     *("reader", "root", "language", "tasks", "options", "subset.train", "subset.val", "subset.test", "fraction"),
     *("subset_seed", "exclude_overlap_with", "audio_track", "on_bad_rows", "cross_split_duplicates"),
     "transcribe",
+    *(f"label_map.{key}" for key in ("task", "to", "neutral")),
     *(f"task_definitions.*.{key}" for key in OF_TASKS),
 )
 OF_PROMPTING = (
@@ -78,7 +79,7 @@ OF_FINETUNING = (
     ),
     *("learning_rate", "new_learning_rate", "language_learning_rate", "audio_learning_rate", "vision_learning_rate"),
     *("projector_learning_rate", "weight_decay", "warmup", "alignment_epochs", "alignment_learning_rate", "sampling"),
-    "label_weights",
+    *("label_weights", "mixing", "mixing_temperature", "mixing_weights"),
 )
 OF_KNOWLEDGE = (
     *(
@@ -116,6 +117,7 @@ MAY_CHANGE_NUMBERS = {
     *(
         "modalities",
         "intervention",
+        "label_space",
         "seed",
         *(f"model.{key}" for key in OF_MODELS),
         *(f"datasets.*.{key}" for key in OF_DATASETS),
@@ -154,7 +156,15 @@ FOR_ONE_START = {
     *("resume", "resume_with_other_code", "dry_run", "run", "predictions", "clip", "strict", "export_as"),
     *("export_folder", "retries", "reuse"),
 }
-PLACES = {"data_root", "cache_root", "output_root", "knowledge.store", "knowledge.file_path", "datasets.*.root"}
+PLACES = {
+    "label_maps",
+    "data_root",
+    "cache_root",
+    "output_root",
+    "knowledge.store",
+    "knowledge.file_path",
+    "datasets.*.root",
+}
 SERVERS = {
     f"{prefix}{key}"
     for prefix in ("knowledge.server_", "model.", "knowledge.mllm_models.*.")

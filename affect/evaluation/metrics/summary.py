@@ -25,7 +25,8 @@ def summarise(
     """The result of `metrics.compute` for every task of every dataset under `tasks`, as `meld.emotion`, each with its
     `headline` metric's name and `value` (of evaluation.reader; None where nothing is labelled or it is undefined), and
     the `signatures` of its numbers; under `combined` what spans two tasks, see `combined`; and `selection`: the
-    aggregate of the headlines in [0, 1] that evaluation.selection names, None without any.
+    aggregate of the headlines in [0, 1] that evaluation.selection names, None without any; with several datasets, under
+    `datasets` the same of each by itself.
 
     `expected` is the number of rows in the annotations of the split by dataset, for the signatures; without it they
     name the number of predictions. `media` is how the clips were given to the model and
@@ -56,21 +57,41 @@ def summarise(
         "reader": evaluation.reader.value,
         "aggregate": evaluation.selection.value,
         "selection": aggregate(headlines, evaluation.selection.value) if headlines else None,
+        **({"datasets": _by_dataset(tasks, datasets, evaluation)} if len(datasets) > 1 else {}),
         "combined": combined(predictions, datasets, evaluation.reader.value),
         **({"transcribed": dict(transcribed)} if transcribed else {}),
         "tasks": tasks,
     }
 
 
+def _by_dataset(
+    tasks: Mapping[str, Any], datasets: Mapping[str, DatasetConfig], evaluation: EvaluationConfig
+) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for name, dataset in datasets.items():
+        of_name = [(tasks[f"{name}.{task}"], dataset.task_definitions[task]) for task in dataset.tasks]
+        headlines = [
+            (headline(numbers, task, evaluation.reader.value), task) for numbers, task in of_name if numbers["n_scored"]
+        ]
+        found[name] = aggregate(headlines, evaluation.selection.value) if headlines else None
+    return found
+
+
 def brief(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what `summarise` gives the numbers that models are chosen by: `selection`, and under `tasks` the `headline`
-    and its `value`; None where there is none."""
+    """Of what `summarise` gives the numbers that models are chosen by: `selection`, with several
+    datasets that of each under `datasets`, and under `tasks` the `headline` and its `value`; None where there is
+    none."""
 
     def plain(value: float | None) -> float | None:
         return None if value is None else float(value)
 
     return {
         "selection": plain(summary["selection"]),
+        **(
+            {"datasets": {name: plain(value) for name, value in summary["datasets"].items()}}
+            if "datasets" in summary
+            else {}
+        ),
         "tasks": {
             name: {"headline": numbers["headline"], "value": plain(numbers["value"])}
             for name, numbers in summary["tasks"].items()

@@ -15,7 +15,7 @@ from affect.config import Config, ConfigError
 from affect.config.groups import datasets_chosen, own_words
 from affect.data import annotations
 from affect.data.annotations import Annotations
-from affect.runs import launchers, search, sweep_file, sweep_points, sweeps
+from affect.runs import launchers, search, search_sweeper, sweep_file, sweep_points, sweeps
 from affect.runs.finished import finished_runs
 from affect.runs.identity import composed_sha256, configuration_sha256
 from affect.runs.jobs import attempts
@@ -52,6 +52,7 @@ def planned(given: Sequence[str], program: str, resumed: bool = False) -> sweeps
     if not composer.whole.dry_run:
         launchers.check(composer.whole.hydra)
     if composer.searches:
+        search_sweeper.register()
         search.check(composer.whole.hydra, overrides, program, composer.whole.evaluation.split)
         sweep_points.check(
             _corners(overrides), lambda point: checked(composer.compose(point), own_words(point, given), program), given

@@ -45,9 +45,9 @@ def composed_sha256(raw: DictConfig) -> str:
     """Likewise of a configuration as Hydra composes it, before it is checked: of what stands in it, so that a place in
     another folder, written `${data_root}/meld`, is the same. Two configurations with one hash are the same run; those
     of a run with `run=…` may have two, since only checking reads what that run brings along."""
-    without = OmegaConf.masked_copy(raw, [key for key in raw if key != "hydra"])
-    plain = OmegaConf.to_container(without, resolve=False, enum_to_str=True)
+    plain = OmegaConf.to_container(raw, resolve=False, enum_to_str=True)
     assert isinstance(plain, dict)
+    plain.pop("hydra", None)
     return _sha256(dict(leaves(plain)))
 
 

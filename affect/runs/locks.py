@@ -55,8 +55,8 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
             raise Taken(path) from None
         except OSError as error:
             raise WriteError(
-                f"{path} cannot be locked ({error.strerror or error}): set output_root to a folder on one with"
-                " locks (for NFS: mounted without nolock)",
+                f"{path} cannot be locked ({error.strerror or error}): set output_root to a folder whose file"
+                " system has locks (NFS: without the mount option nolock)",
                 error,
             ) from error
         yield

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import re
 import signal
 import socket
 import sys
@@ -205,6 +206,7 @@ def _run(
         if others and retries_left == sweep.retries and before[-1].get("state") == "failed":
             print(f"#{number}: another process has run {folder} meanwhile, and it failed", file=sys.stderr, flush=True)
             return False
+        _remove_half_written(folder)
         if how is Beginning.resumed:
             print(f"#{number}: {folder} goes on from its checkpoint", flush=True)
         note = {"number": number, "words": entry.words, "configuration_sha256": sha256, "attempts": before}
@@ -214,6 +216,14 @@ def _run(
         if retries_left:
             print(f"#{number}: tried again, {retries_left} more times at most", file=sys.stderr, flush=True)
     return False
+
+
+def _remove_half_written(folder: Path) -> None:
+    """Removes what a process that was killed while it wrote has left: files that would have been renamed, such as
+    `.last.ckpt-PROCESS`, as large as a checkpoint."""
+    for path in (*folder.glob(".*"), *folder.glob("checkpoints/.*")):
+        if re.fullmatch(r"\..+-\d+(-\d+)?", path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _attempt(sweep: Sweep, folder: Path, note: dict[str, Any], do: Callable[[], None], given: Sequence[str]) -> str:

@@ -111,7 +111,11 @@ def test_points_are_added_left_out_and_reordered_and_what_is_finished_is_kept(st
 def test_a_resumed_sweep_has_its_own_points_and_those_that_are_added(start, place, trainings):
     trainings.failing = {2: [RuntimeError("boom")]}
     assert start(trainings, "seed=1,2") == "Not finished, for the reason above: #1"
+    half_written = folder_of(place, 1) / "checkpoints" / ".last.ckpt-12345"
+    half_written.parent.mkdir()
+    half_written.write_text("of a process that was killed")
     assert start(trainings, "seed=1,2", "seed=4,5", resumed=True) is None
+    assert not half_written.exists()
     assert trainings.seeds == [1, 2, 2, 4, 5]
     assert [job["attempts"] for job in table(place)] == [1, 2, 1, 1]
 

@@ -296,9 +296,3 @@ def image(value: Value, task: Task, how: LabelMapConfig) -> str | None:
         low, high = how.neutral
         value = "negative" if value < low else "positive" if value > high else "neutral"
     return how.to[str(value)]
-
-
-def own_labels(config: DatasetConfig) -> list[str]:
-    """The labels of a common space that some label of a dataset is mapped to, in the order of the space."""
-    reached = set(config.label_map.to.values())
-    return [label for label in config.task_definitions[config.tasks[0]].labels if label in reached]

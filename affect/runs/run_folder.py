@@ -510,7 +510,7 @@ def read(folder: Path) -> RunSummary:
             else "it does not exist"
         )
         raise ConfigError(f"{folder} is not a run folder, it has no config.yaml: name one that has ({hint})")
-    metrics = folder / "metrics.json"
+    metrics, status = folder / "metrics.json", _status(folder)
     plain = read_yaml(config)
     lacking = sorted(KEYS - plain.keys())
     if lacking:
@@ -521,7 +521,7 @@ def read(folder: Path) -> RunSummary:
     return RunSummary(
         folder=folder,
         config=plain,
-        status=_status(folder),
+        status=status,
         metrics=_read_json(metrics) if metrics.is_file() else None,
     )
 

@@ -3,6 +3,7 @@ on this machine or on others. What can be known to go wrong there is refused bef
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -125,17 +126,34 @@ def started(start: Callable[[], None], folder: Path) -> None:
 
     Raises ProcessDied where the launcher gives up.
     """
-    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, [str(PACKAGE.parent), *paths])))
     try:
-        start()
+        with _environment_of_jobs():
+            start()
     except JobStopped:
         return  # the table says so
     except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("joblib", "submitit", "ray", "sklearn"):
+        if type(error).__module__.split(".")[0] not in ("joblib", "submitit", "ray"):
             raise
-        why = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["without a word"]
+        why = next((line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)), lines[0])
         raise ProcessDied(
-            f"The process of a job ended without a word ({type(error).__name__}: {why.strip()}). The table above has"
-            f" what became of each; start the multirun again with hydra.sweep.dir={folder} for what is missing"
+            f"A launcher gives up when the process of a job ends before its job ({type(error).__name__}: {why}). The"
+            f" table has what became of each; start the multirun again with hydra.sweep.dir={folder} for the rest"
         ) from error
+
+
+@contextlib.contextmanager
+def _environment_of_jobs() -> Iterator[None]:
+    """Lets Python processes that are started in the block import this code, and not what lies in their working
+    directory."""
+    before = {name: os.environ.get(name) for name in ("PYTHONPATH", "PYTHONSAFEPATH")}
+    paths = (before["PYTHONPATH"] or "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, [str(PACKAGE.parent), *paths])))
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value

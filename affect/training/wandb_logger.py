@@ -28,6 +28,7 @@ from affect.config import Config, ConfigError, LoggerConfig, LoggerKind, WandbMo
 from affect.config.logs import is_first
 from affect.data import Prediction, Record
 from affect.data.files import write_json
+from affect.runs.lifecycle import Pruned
 from affect.training.samples import choose, playable
 from affect.training.wandb_content import confusions, flatten, samples_table, tags
 
@@ -168,7 +169,7 @@ class Tracker(WandbLogger):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(error)
+        self.close(None if isinstance(error, Pruned) else error)
 
     def _work(self) -> None:
         """The thread that talks to W&B."""

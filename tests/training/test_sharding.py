@@ -17,7 +17,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from affect import models
-from affect.config import Config, DataError
+from affect.config import Config, ConfigError, DataError
 from affect.data import loading
 from affect.evaluation.language import LanguageLearner
 from affect.evaluation.metrics.summary import summarise
@@ -96,3 +96,20 @@ def test_a_divided_model_trains_evaluates_and_is_saved_as_a_whole_one(
     assert state.keys() == before.keys() and all(torch.equal(state[name], before[name]) for name in before)
     module.load({"state_dict": {n: t + 1 for n, t in before.items()}, "base": learner.base()}, "here")
     assert all(torch.equal(tensor, before[name] + 1) for name, tensor in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["trainer.devices=1"], "trainer.devices=1 is a single one"),
+        (["finetuning.four_bit=true"], "packs its weights so that they cannot be divided"),
+        (["trainer.compile=true"], "which trainer.compile=true would compile away"),
+        (["model.precision=float16"], "model.precision=float16 scales gradients"),
+        (["trainer.try_longest_batch=on"], "tries a batch before that"),
+        (["finetuning=probe"], "finetuning.head_fit=linear fits heads without any"),
+        (["model=tfidf"], "model=tfidf is none and small enough for every device"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused(configure: Callable[..., Config], words: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        configure("dataset=demo", "model=smollm2", "modalities=t", "trainer=fsdp", *words)

@@ -66,6 +66,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def _candidates(folder: Path, conditions: Sequence[str], finished_only: bool) -> list[Run]:
     """The finished runs to choose among. Raises ConfigError where there are none, and where others are not finished."""
+    if folder.is_dir() and not any(folder.rglob("config.yaml")):
+        raise ConfigError(f"{folder} has no run folders in it: name the folder of a sweep, one of outputs/sweeps")
     folders, _ = find([folder])
     runs, damaged = load(folders)
     chosen = where(runs, conditions)

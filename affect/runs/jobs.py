@@ -69,7 +69,7 @@ def _about_choosing(all_jobs: Sequence[Job], folder: Path) -> list[str]:
     keys = dict.fromkeys(word.lstrip("+~").split("=", 1)[0] for own in words for word in own)
     keys = ", ".join(key for key in keys if key not in ("seed", "sweep", "launcher") and not is_one_of(key, NEUTRAL))
     splits = " and ".join(sorted({job.split for job in all_jobs if job.split is not None}))
-    if not keys or not splits:
+    if len(all_jobs) < 2 or not keys or not splits:
         return []
     if splits == "val" or any(job.validation for job in all_jobs):
         return [f"Points differ in {keys}. For a choice by validation alone: affect sweep best {folder}"]

@@ -14,7 +14,7 @@ DATA_COUNTS = ("expected", "outside_subset", "excluded", "bad_rows", "used")
 """Counts of a task's data, which affect.runs.run_folder adds to its numbers."""
 
 
-def tags(cfg: Config, sweep: str | None) -> list[str]:
+def tags(cfg: Config, sweep: str | None = None) -> list[str]:
     """The choices by which runs are filtered, as on the command line, and the name of the sweep, cut to the 64
     characters that W&B takes."""
     tasks = [f"{name}.{task}" for name, dataset in cfg.datasets.items() for task in dataset.tasks]

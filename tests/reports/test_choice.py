@@ -131,7 +131,9 @@ def test_numbers_of_other_clips_tasks_or_readers_are_not_held_against_each_other
     assert "were validated on different tasks or headline metrics" in best(grid, "--no-test")[1]
 
 
-@pytest.mark.parametrize(("made", "sentence"), [(True, "is not a run folder"), (False, "it does not exist")])
+@pytest.mark.parametrize(
+    ("made", "sentence"), [(True, "has no run folders in it: name the folder of a sweep"), (False, "it does not exist")]
+)
 def test_a_folder_without_runs_is_refused(best, tmp_path, made, sentence):
     folder = tmp_path / "x" / "empty"
     folder.mkdir(parents=True) if made else None

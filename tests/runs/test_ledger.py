@@ -93,7 +93,7 @@ def test_a_ledger_that_cannot_be_written_is_refused_before_the_run(configure, tm
     assert sentence.startswith(f"{tmp_path / ledger.FILE} cannot be written, and every evaluation of a test split is")
     cfg.evaluation.split = "val"
     assert list(conflicts(cfg, "train")) == []
-    with pytest.raises(WriteError, match=r"cannot be locked \(Is a directory\): set output_root"):
+    with pytest.raises(WriteError, match=r"cannot be written \(Is a directory\): set output_root"):
         ledger.append(tmp_path, [line()])
 
 

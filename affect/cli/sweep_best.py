@@ -72,7 +72,9 @@ def _candidates(folder: Path, conditions: Sequence[str], finished_only: bool) ->
     runs, damaged = load(folders)
     chosen = where(runs, conditions)
     finished = [run for run in chosen if run.counts]
-    lacking = [*(f"{run.folder} ({run.state})" for run in chosen if not run.counts), *damaged, *_without_run(folder)]
+    # What a search has pruned is over: it was worse than others after as many epochs.
+    unfinished = [f"{run.folder} ({run.state})" for run in chosen if not run.counts and run.state != "pruned"]
+    lacking = [*unfinished, *damaged, *_without_run(folder)]
     if lacking and not finished_only:
         raise ConfigError(
             f"{len(lacking)} jobs of {folder} have not finished: {some(lacking)}. A setting that is chosen now may not"

@@ -125,7 +125,7 @@ def _time_left(status: SweepStatus) -> str:
         return "Time left: not known before a job has finished, or its training is under way"
     if not status.ended:
         return "Time left: not known while no job runs"
-    undone = len(status.jobs) - status.count("finished")
+    undone = len(status.jobs) - status.count("finished") - status.count("pruned")
     return f"No job is running; run the other {undone:,}: affect sweep resume {status.folder}" if undone else "All done"
 
 

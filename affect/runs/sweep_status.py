@@ -15,7 +15,7 @@ from affect.config import ConfigError, read_yaml
 from affect.runs import sweep_file
 from affect.runs.jobs import Job, is_there, jobs, read_note
 
-STATES = ("finished", "running", "not begun", "stopped", "killed", "refused", "failed")
+STATES = ("finished", "pruned", "running", "not begun", "stopped", "killed", "refused", "failed")
 """In the order in which they are counted."""
 
 LEAST_SHARE = 0.05
@@ -91,7 +91,7 @@ def _usual_seconds(all_jobs: Sequence[Job]) -> float | None:
 
 
 def _watched(job: Job, sweep: Path, usual: float | None) -> Watched:
-    if job.folder is None or job.state in ("finished", "not begun"):
+    if job.folder is None or job.state in ("finished", "pruned", "not begun"):
         return Watched(job=job)
     folder = sweep / job.folder
     log = folder / "log" / "run.log"

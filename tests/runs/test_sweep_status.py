@@ -79,6 +79,18 @@ def test_without_a_finished_job_the_pace_of_the_running_one_tells(sweep):
     assert look(sweep).left is None
 
 
+def test_what_a_search_has_pruned_is_over(sweep, capsys):
+    for number in (1, 2):
+        state(sweep, number, state="pruned")
+    for number in (3, 4):
+        with lifecycle.running(made(sweep, number)):
+            pass
+    assert states(sweep) == ["finished", "pruned", "pruned", "finished", "finished"]
+    sweep_status.main([str(sweep)])
+    said = capsys.readouterr().out
+    assert "5 jobs: 3 finished, 2 pruned" in said and "Not finished" not in said
+
+
 def test_a_run_on_another_machine_is_killed_when_its_heart_has_stopped(sweep, capsys):
     state(sweep, 1, host="elsewhere", heartbeat=ago(5))
     assert states(sweep)[1] == "running"

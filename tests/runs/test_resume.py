@@ -316,23 +316,19 @@ def test_data_that_were_moved_are_found_where_resume_says(
         moved.rename(root / "corpus")
 
 
-def test_what_was_saved_is_taken_up_only_by_resume(
+def test_what_was_saved_is_not_taken_up_by_another_configuration(
     stopped: Path, program: Program, words: list[str], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A multirun into the folder of a stopped run: in another configuration, and in its own."""
+    """A multirun into the folder of a stopped run of another configuration."""
     folder = root / "outputs" / "again"
-    shutil.copytree(stopped, folder / "0_tiny_tav_s1")
-    before = status(folder / "0_tiny_tav_s1")
-    own = (*words, f"hydra.sweep.dir={folder}", f"output_root={root / 'outputs'}")
-    for more, sentence in (
-        (["finetuning.learning_rate=5e-3"], "is the folder of a run with finetuning.learning_rate=0.0005, and not"),
-        ([], "was stopped and has saved its training: continue it, python train.py resume="),
-    ):
-        monkeypatch.setattr(sys, "argv", ["train.py", "-m", *own, *more])
-        with pytest.raises(SystemExit) as end:
-            train.main()
-        assert sentence in str(end.value.code)
-    assert status(folder / "0_tiny_tav_s1") == before
+    shutil.copytree(stopped, folder / "job")
+    before = status(folder / "job")
+    own = (*words, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=job", f"output_root={root / 'outputs'}")
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", *own, "finetuning.learning_rate=5e-3"])
+    with pytest.raises(SystemExit) as end:
+        train.main()
+    assert "is the folder of a run with finetuning.learning_rate=0.0005, and not" in str(end.value.code)
+    assert status(folder / "job") == before
     shutil.rmtree(folder)
 
 

@@ -75,7 +75,7 @@ def grid(configure, shared) -> Path:
 
 def tables(capsys, *words: str | Path) -> tuple[list[dict], list[str]]:
     """The tables and the notes of the JSON, without those that explain what is shown."""
-    out, _, end = report(capsys, *words, "--format", "json", "--resamples", "100")
+    out, _, end = report(capsys, *words, "--format", "json")
     assert end == ""
     made = json.loads(out)
     return made["tables"], [note for note in made["notes"] if not re.match("difference of|cost of|leak audit", note)]
@@ -165,7 +165,7 @@ def test_what_a_comparison_with_a_control_shows(make, capsys, tmp_path, task, gr
     for path in (tmp_path / "out").glob("*/leak.json"):
         path.write_text(path.read_text().replace("demo.emotion", f"demo.{task}"))
     metric = "mae" if task == "sentiment" else "accuracy"
-    command = ("--against", "prompting=plain", "--metrics", metric, "--resamples", "100", "--format", "json")
+    command = ("--against", "prompting=plain", "--metrics", metric, "--format", "json")
     out, _, _ = report(capsys, tmp_path / "out", *command)
     [table] = json.loads(out)["tables"]
     found = {row["setting"]["knowledge.control"]: row for row in table["rows"]}
@@ -277,8 +277,6 @@ def test_options_that_do_not_go_together_are_refused(make, capsys):
     a = make("a")
     _, _, end = report(capsys, a, "--against", "prompting=plain", "--each")
     assert end == "--against compares settings, and --each shows single runs: leave one out"
-    _, _, end = report(capsys, a, "--against", "prompting=plain", "--resamples", "0")
-    assert end == "--resamples 0 has to be at least 1"
 
 
 def test_of_several_references_the_nearest_is_taken(make, capsys, tmp_path):

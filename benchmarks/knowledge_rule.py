@@ -35,7 +35,8 @@ def lowest(differences: np.ndarray) -> float:
     groups, seeds = differences.shape
     mean = differences.mean(0)
     without = (groups * mean - differences) / (groups - 1)
-    found = studentised(mean, without.T, groups - 1, {"clips": CLIPS, "groups": groups, "seeds": seeds})
+    counted = {"clips": CLIPS, "groups": groups, "effective": groups, "seeds": seeds}
+    found = studentised(mean, without.T, counted)
     return -np.inf if found.low is None else found.low
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from scipy.special import nctdtrinc, stdtrit
 
-from affect.evaluation.significance.paired import FEWEST_GROUPS, FEWEST_SEEDS, LEVEL, Paired, joint_freedom
+from affect.evaluation.significance.paired import BLOCKS, FEWEST_GROUPS, FEWEST_SEEDS, LEVEL, Paired, joint_freedom
 
 MOST_GROUPS = 10_000_000
 
@@ -43,11 +43,13 @@ def needed(found: Paired, difference: float, power: float = 0.8, seeds: int | No
         raise ValueError(f"{count} seeds cannot carry an interval over seeds: give at least {FEWEST_SEEDS}")
     assert found.of_groups is not None and found.of_seeds is not None and found.of_pairs is not None
     # Groups of other sizes count as fewer of equal size, by as much as those that were measured.
-    equal = (found.freedom_of_groups + 1) / found.groups
+    equal = found.effective / found.groups
 
     def shows(groups: int) -> bool:
-        alone, pairs, between = found.of_groups / groups, found.of_pairs / (groups * count), found.of_seeds / count
-        freedom = max(groups * equal - 1, 1.0)
+        alone, pairs = found.of_groups / groups, found.of_pairs / (groups * count)
+        # One pair of models is compared as it is.
+        between = found.of_seeds / count if count > 1 else 0.0
+        freedom = max(min(groups * equal, BLOCKS) - 1, 1.0)
         if count > 1:
             freedom = joint_freedom((alone, freedom), (between + pairs, count - 1))
         return _noncentrality(freedom, power) * math.sqrt(alone + pairs + between) <= abs(difference)

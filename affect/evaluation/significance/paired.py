@@ -114,7 +114,7 @@ def paired(
         return Paired(mean=mean, reason=reason, **counted)
     if not differs.any():
         return Paired(mean=mean, low=0.0, high=0.0, p=1.0, error=0.0, **counted)
-    without = _left_out(gold, ours, theirs, _blocks(of, len(names)), metric)
+    without = _left_out(gold, ours, theirs, blocks_of(of, len(names)), metric)
     if not np.isfinite(without).all():
         block = int(np.flatnonzero(~np.isfinite(without).all(axis=0))[0])
         left = f"the clips of {names[block]}" if len(names) <= BLOCKS else f"one of {BLOCKS} blocks of {units}"
@@ -190,7 +190,7 @@ def _too_few(sizes: np.ndarray, differs: np.ndarray, seeds: int, units: str) -> 
     return ""
 
 
-def _blocks(of: np.ndarray, groups: int) -> np.ndarray:
+def blocks_of(of: np.ndarray, groups: int) -> np.ndarray:
     """The block of each clip: its group, or one of BLOCKS random blocks of groups."""
     if groups <= BLOCKS:
         return of

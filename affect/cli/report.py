@@ -8,7 +8,6 @@ from affect.config import ConfigError
 from affect.data.files import write_atomic
 from affect.reports import openings
 from affect.reports.aggregate import table, tasks
-from affect.reports.bootstrap import RESAMPLES
 from affect.reports.collect import check_metrics, find, load, lost, unfinished
 from affect.reports.comparison import against
 from affect.reports.console import as_text, bad_rows, print_report, unanswered
@@ -30,8 +29,6 @@ def main(arguments: list[str] | None = None) -> None:
         check_metrics(chosen, metrics)
         if given.against and given.each:
             raise ConfigError("--against compares settings, and --each shows single runs: leave one out")
-        if given.resamples < 1:
-            raise ConfigError(f"--resamples {given.resamples} has to be at least 1")
     except ConfigError as error:
         sys.exit(str(error))
     tables: list[Table] = []
@@ -42,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         except ConfigError as error:
             refused.append(str(error))
     try:
-        refused += against(tables, chosen, given.against, given.resamples) if given.against else []
+        refused += against(tables, chosen, given.against) if given.against else []
     except ConfigError as error:
         sys.exit(str(error))
     refused += tell(tables, chosen)
@@ -107,10 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KEY=VALUE",
         help="how every row differs from the one that has this in its setting (prompting=plain) and is else the same,"
-        " with a 95 %% interval by paired bootstrap; several keys together choose one reference",
-    )
-    parser.add_argument(
-        "--resamples", type=int, default=RESAMPLES, metavar="N", help=f"of that bootstrap; {RESAMPLES:,} by default"
+        " with a 95 %% interval and a p-value; several keys together choose one reference",
     )
     parser.add_argument("--per-class", action="store_true", help="of classifications, also the recall of each class")
     parser.add_argument(

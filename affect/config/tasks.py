@@ -21,7 +21,7 @@ class Kind(str, Enum):
 
 PLAIN = {
     Kind.classification: ("accuracy", "weighted_f1", "macro_f1", "uar"),
-    Kind.intensity: ("mae", "pearson"),
+    Kind.intensity: ("mae", "pearson", "ccc"),
     Kind.multi_label: ("micro_f1", "macro_f1", "weighted_f1", "subset_accuracy"),
 }
 """Names of the metrics that are reported for every task of a kind."""

@@ -6,15 +6,14 @@ from affect.config import ConfigError, Control, DataError, Kind, Task
 from affect.config.tasks import HEADLINES
 from affect.evaluation.metrics import headline_metric
 from affect.evaluation.metrics.registry import Metric
-from affect.reports.bootstrap import FEW_GROUPS, LEVEL, RESAMPLES, Compared, Scored, compare, scored
+from affect.evaluation.significance import LEVEL, holm
+from affect.reports.paired_runs import Scored, compare, scored
 from affect.reports.rows import Difference, Row, Table
 from affect.reports.sections import heading, numbered
 from affect.reports.settings import CONTROL, NAMES, ZERO_SHOT, Run, parsed, same
 
 
-def against(
-    tables: Sequence[Table], runs: Sequence[Run], conditions: Sequence[str], resamples: int = RESAMPLES
-) -> list[str]:
+def against(tables: Sequence[Table], runs: Sequence[Run], conditions: Sequence[str]) -> list[str]:
     """Puts into the rows of all tables by how much their first metric differs from that of their reference, the row of
     which all `conditions` `KEY=VALUE` are true and that is else like them; and into the notes what that is, and which
     rows have no difference, and why. Rows with descriptions are compared with their controls too. Gives a sentence for
@@ -46,12 +45,14 @@ def against(
         table.compared = task.headline
         table.notes.append(
             f"difference of {table.task}: {task.headline}{'' if metric.higher_is_better else ' (lower is better)'}"
-            f" minus that of the row with {words} that is else the same; then its {LEVEL:.0%} interval, by"
-            f" {resamples:,} bootstrap resamples of groups of clips and of seeds, the same for both"
+            f" minus that of the row with {words} that is else the same; then its {LEVEL:.0%} interval over groups of"
+            " clips and seeds (jackknife, Student's t), and its p-value, adjusted for all differences of the column"
+            " (Holm)"
         )
-        comparison = _Comparison(table, runs, task, metric, resamples, damaged)
+        comparison = _Comparison(table, runs, task, metric, damaged)
         for row in others:
             row.difference = comparison.of(row, references, wanted)
+        comparison.judge([row.difference for row in others if row.difference is not None])
         if CONTROL not in wanted:
             _against_controls(comparison)
     return list(damaged)
@@ -78,23 +79,21 @@ def _against_controls(comparison: "_Comparison") -> None:
             difference = comparison.of(row, references, {CONTROL: control})
             if difference is not None:
                 row.controls[control] = difference
+    comparison.judge([difference for row in table.rows for difference in row.controls.values()])
     if any(row.controls for row in table.rows):
         table.notes.append(
             f"difference of {table.task} to controls: {table.compared} of descriptions minus that of the row with the"
             " control that is else the same, with an interval as above. What descriptions say helps where they are"
-            " better than control shuffled with the whole interval; that they differ from plain prompts and the control"
-            f" does not, does not show it. uncertain: fewer than {FEW_GROUPS} groups, or a single seed of what was"
-            " trained"
+            f" better than control shuffled with a p-value (Holm) of at most {1 - LEVEL:.0%}; that they differ from"
+            " plain prompts and the control does not, does not show it. uncertain: a single seed of what was trained"
         )
 
 
 class _Comparison:
     """Differences between rows of one table."""
 
-    def __init__(
-        self, table: Table, runs: Sequence[Run], task: Task, metric: Metric, resamples: int, damaged: dict[str, None]
-    ) -> None:
-        self.table, self.runs, self.task, self.metric, self.resamples = table, runs, task, metric, resamples
+    def __init__(self, table: Table, runs: Sequence[Run], task: Task, metric: Metric, damaged: dict[str, None]) -> None:
+        self.table, self.runs, self.task, self.metric = table, runs, task, metric
         self.damaged = damaged
         """Sentences about what is damaged, in the order in which they came up."""
         self.scored: dict[int, Scored] = {}
@@ -119,30 +118,35 @@ class _Comparison:
         try:
             for number in {number for pair in pairs for number in pair} - self.scored.keys():
                 self.scored[number] = scored(self.runs[number - 1], self.table.task, self.task, self.metric)
-            compared = compare(
-                [(self.scored[one], self.scored[other]) for one, other in pairs], self.task, self.metric, self.resamples
+            found, said = compare(
+                [(self.scored[one], self.scored[other]) for one, other in pairs], self.task, self.metric
             )
         except DataError as error:
             self.damaged[str(error)] = None
             return None
-        notes += [f"{who}: {note}" for note in compared.notes]
+        notes += [f"{who}: {note}" for note in said]
         return Difference(
             against=reference.runs,
             num_seeds=len(pairs),
-            clips=compared.clips,
-            groups=compared.groups,
-            mean=compared.mean,
-            low=compared.low,
-            high=compared.high,
-            better=self._better(compared, one_seed=len(pairs) == 1 and row.whole["tuning"] != ZERO_SHOT),
+            clips=found.clips,
+            groups=found.groups,
+            mean=found.mean,
+            low=found.low,
+            high=found.high,
+            p=found.p,
+            effect=found.effect,
+            one_seed=len(pairs) == 1 and row.whole["tuning"] != ZERO_SHOT,
         )
 
-    def _better(self, compared: Compared, *, one_seed: bool) -> str:
-        if compared.low is None or compared.high is None:
-            return ""
-        if not (compared.low > 0 if self.metric.higher_is_better else compared.high < 0):
-            return "not shown"
-        return "uncertain" if one_seed or compared.groups < FEW_GROUPS else "yes"
+    def judge(self, differences: Sequence[Difference]) -> None:
+        """Adjusts the p-values of one family of comparisons, and says which of them are shown."""
+        for difference, adjusted in zip(differences, holm([each.p for each in differences]), strict=True):
+            difference.holm = adjusted
+            if adjusted is None:
+                continue
+            gain = difference.mean if self.metric.higher_is_better else -difference.mean
+            shown = gain > 0 and adjusted <= 1 - LEVEL
+            difference.better = ("uncertain" if difference.one_seed else "yes") if shown else "not shown"
 
 
 def _wanted(tables: Sequence[Table], conditions: Sequence[str]) -> dict[str, str]:

@@ -95,13 +95,18 @@ def _record(table: Table, row: Row, folders: Sequence[str]) -> dict[str, str]:
         record |= {f"{name}_mean": full(number.mean), f"{name}_sd": full(number.sd)}
     if row.difference is not None:
         fields = asdict(row.difference)
-        record |= {
-            "difference" if key == "mean" else f"difference_{key}": full(fields[key]) for key in ("mean", "low", "high")
-        }
+        record["difference"] = full(fields["mean"])
+        record |= {f"difference_{key}": full(fields[key]) for key in ("low", "high", "p", "holm", "effect")}
         record |= {f"difference_{key}": str(fields[key]) for key in ("clips", "groups", "num_seeds")}
         record["difference_against"] = ";".join(folders[n - 1] for n in row.difference.against)
     for control, difference in row.controls.items():
-        ends = {"": difference.mean, "_low": difference.low, "_high": difference.high}
+        ends = {
+            "": difference.mean,
+            "_low": difference.low,
+            "_high": difference.high,
+            "_p": difference.p,
+            "_holm": difference.holm,
+        }
         record |= {f"difference_to_{control}{end}": full(value) for end, value in ends.items()}
     if row.cost is not None:
         record |= {key: full(value) for key, value in asdict(row.cost).items()}

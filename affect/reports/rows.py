@@ -14,7 +14,7 @@ class Number:
     """Sample standard deviation (n - 1); None for a single run."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Difference:
     """A metric of a row minus that of its reference."""
 
@@ -29,12 +29,20 @@ class Difference:
     mean: float | None
     """Over the seeds; None where the metric is undefined for one of the runs."""
     low: float | None
-    """Lower end of the interval; None where nothing can be resampled."""
+    """Lower end of the interval; None where there is none, which a note of the table explains."""
     high: float | None
     """Upper end."""
-    better: str
-    """`yes` if the whole interval is in favour of the row, else `not shown`; `uncertain` instead of `yes` where few
-    groups or a single seed make the interval too narrow; empty without an interval."""
+    p: float | None
+    """Two-sided, of no difference."""
+    effect: float | None
+    """Cohen's d of groups: the mean over the standard deviation of the difference between groups."""
+    one_seed: bool
+    """A single seed of what was trained."""
+    holm: float | None = None
+    """p, adjusted for all differences of the table that answer the same question (Holm)."""
+    better: str = ""
+    """`yes` if the mean is in favour of the row and `holm` at most 5 %, else `not shown`; `uncertain` instead of `yes`
+    where a single seed was trained; empty without an interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from affect.reports.bootstrap import LEVEL
+from affect.evaluation.significance import LEVEL
 from affect.reports.rows import COUNTS, Audit, Difference, Number, Published, Row, Table
 
 READABLE = "readable"
@@ -145,7 +145,14 @@ def _differences(rows: Sequence[Row], style: Style) -> list[Column]:
     return [
         Column(heading="difference", cells=[mean(row) for row in rows], kind="number"),
         Column(heading=style.escape(f"{LEVEL:.0%} interval"), cells=ends, kind="number"),
+        Column(heading="p (Holm)", cells=[style.escape(_p(row.difference)) for row in rows], kind="number"),
     ]
+
+
+def _p(difference: Difference | None) -> str:
+    if difference is None or difference.holm is None:
+        return NOT_APPLICABLE
+    return "<0.0001" if difference.holm < 0.0001 else f"{difference.holm:.4f}"
 
 
 def _ends(difference: Difference, style: Style) -> str:
@@ -165,6 +172,7 @@ def _to_controls(differences: Sequence[tuple[str, Difference]], style: Style) ->
             cells=[_ends(one, style) for _, one in differences],
             kind="number",
         ),
+        Column(heading="p (Holm)", cells=[style.escape(_p(one)) for _, one in differences], kind="number"),
         Column(heading="groups", cells=[f"{one.groups:,}" for _, one in differences], kind="count"),
         Column(heading="seeds", cells=[f"{one.num_seeds:,}" for _, one in differences], kind="count"),
         Column(heading="better", cells=[one.better or NOT_APPLICABLE for _, one in differences], kind="word"),

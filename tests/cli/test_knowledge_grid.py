@@ -46,7 +46,7 @@ def test_the_grid_ends_in_the_differences_that_descriptions_make(
 ) -> None:
     folder, report = grid
     monkeypatch.chdir(folder.parents[2])
-    start([*report, "--format", "json", "--resamples", "20"], folder, monkeypatch)
+    start([*report, "--format", "json"], folder, monkeypatch)
     made = json.loads(capsys.readouterr().out)
     [table] = made["tables"]
     assert table["settings"] == ["tuning", "modalities", "prompting.name", "knowledge.source", "knowledge.control"]

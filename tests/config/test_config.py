@@ -309,7 +309,7 @@ RULES = [
     ),
     (
         ["datasets.demo.tasks=[sentiment]", "datasets.demo.task_definitions.sentiment.headline=uar"],
-        "task 'sentiment' (intensity) has headline=uar. Metrics of that kind: mae, pearson",
+        "task 'sentiment' (intensity) has headline=uar. Metrics of that kind: mae, pearson, ccc",
     ),
     (["datasets.demo.task_definitions.emotion.labels=[joy]"], "task 'emotion' has a single label (joy)"),
     (["datasets.demo.task_definitions.emotion.labels=[joy,Joy]"], "task 'emotion' names a label twice"),

@@ -352,7 +352,7 @@ def test_the_headline_may_be_of_a_dialect():
     assert dialects_of(MOSI) == ["mmsa_mosi"]
     assert headline(numbers, MOSI) == numbers["lenient"]["mmsa_mosi.non0_acc2"] == pytest.approx(5 / 6)
     assert numbers["dialects"]["lenient"]["mmsa_mosi"]["acc7"] == 3 / 8
-    assert set(numbers["lenient"]) == set(numbers["majority"]) == {"mae", "pearson", "mmsa_mosi.non0_acc2"}
+    assert set(numbers["lenient"]) == set(numbers["majority"]) == {"mae", "pearson", "ccc", "mmsa_mosi.non0_acc2"}
     with pytest.raises(
         ValueError, match=r"'mmsa_mosi\.acc9', which is no metric of a task of kind intensity: set it to"
     ):

@@ -79,6 +79,7 @@ def test_intensity_by_hand():
     assert intensity.mae(targets, values, -3, 3) == pytest.approx((1 + 4 + 3) / 3)
     # r of (0, 1, 2) and (1, -3, 5): means 1 and 1, sum of products 4, sums of squares 2 and 32.
     assert intensity.pearson(targets, values, -3, 3) == pytest.approx(4 / math.sqrt(2 * 32))
+    assert intensity.ccc(targets, values, -3, 3) == pytest.approx(2 * 4 / (2 + 32))
 
 
 def test_unreadable_is_the_low_end_where_both_are_equally_far():
@@ -135,7 +136,12 @@ def test_intensity_equals_scipy(seed):
         for target, value in zip(targets, values, strict=True)
     ]
     assert intensity.mae(targets, values, -3, 3) == pytest.approx(sklearn_metrics.mean_absolute_error(targets, filled))
-    assert intensity.pearson(targets, values, -3, 3) == pytest.approx(pearsonr(targets, filled).statistic)
+    r = pearsonr(targets, filled).statistic
+    assert intensity.pearson(targets, values, -3, 3) == pytest.approx(r)
+    # Lin's r times the bias correction, of the ratio of the scales and the shift in standard deviations.
+    scale, shift = np.std(filled) / np.std(targets), np.mean(np.subtract(filled, targets))
+    bias = 2 / (scale + 1 / scale + shift**2 / (np.std(filled) * np.std(targets)))
+    assert intensity.ccc(targets, values, -3, 3) == pytest.approx(r * bias)
 
 
 def test_pearson_of_constants_is_undefined_without_a_warning():
@@ -167,7 +173,14 @@ def test_classification_refuses_what_it_cannot_count(function):
         function(["a"], ["a"], ["a", "a"])
 
 
-@pytest.mark.parametrize("function", [intensity.mae, intensity.pearson])
+def test_concordance_of_constants_and_of_large_numbers():
+    assert intensity.ccc([1.0, 1.0], [0.0, 2.0], -3, 3) == 0.0
+    assert intensity.ccc([1.0, 1.0], [2.0, 2.0], -3, 3) == 0.0
+    assert math.isnan(intensity.ccc([1.0, 1.0], [1.0, 1.0], -3, 3))
+    assert intensity.ccc([0.0, 1.0, 2.0], [-1e308, 0.0, 1e308], -3, 3) == pytest.approx(0.0, abs=1e-300)
+
+
+@pytest.mark.parametrize("function", [intensity.mae, intensity.pearson, intensity.ccc])
 def test_intensity_refuses_what_it_cannot_count(function):
     with pytest.raises(ValueError, match="1 targets but 2 values"):
         function([1.0], [1.0, 2.0], -3, 3)
@@ -229,7 +242,7 @@ def test_compute_of_an_intensity_by_hand():
     assert result["lenient"]["mae"] == pytest.approx((0 + 4 + 5) / 3)
     assert result["exact"]["mae"] == pytest.approx((0 + 3 + 5) / 3)
     assert result["majority_answer"] == 0.0
-    assert result["majority"] == {"mae": 1.0, "pearson": None}
+    assert result["majority"] == {"mae": 1.0, "pearson": None, "ccc": 0.0}
     assert result["outcomes"]["out_of_range"] == 1
     assert "confusion" not in result
     json.dumps(result, allow_nan=False)

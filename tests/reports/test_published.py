@@ -64,7 +64,7 @@ def test_numbers_keep_the_digits_of_their_source():
         ({"dialect": "mmsa_mosy"}, "dialect=mmsa_mosy is no dialect of a task of kind intensity, did you mean"),
         ({"dialect": "meld"}, "dialect=meld is no dialect of a task of kind intensity"),
         ({"metrics": {"acc2": 100, "non0_acc2": 100, "mae": 1}}, "'acc2' is not one of the dialect 'mmsa_mosi': has0_"),
-        ({"dialect": None}, "'has0_acc2' is not one of the plain metrics of kind intensity: mae, pearson"),
+        ({"dialect": None}, "'has0_acc2' is not one of the plain metrics of kind intensity: mae, pearson, ccc"),
         ({"metrics": {"has0_acc2": 100, "mae": 1}}, "'MulT' has 3 numbers for 2 metrics: has0_acc2, mae"),
         ({"metrics": {"has0_acc2": 10, "non0_acc2": 100, "mae": 1}}, "the unit of 'has0_acc2' is 10"),
         (

@@ -90,6 +90,11 @@ METRICS: dict[Kind, dict[str, Metric]] = {
             higher_is_better=True,
             unit=_unit_correlation,
         ),
+        "ccc": Metric(
+            function=lambda targets, values, task: intensity.ccc(targets, values, *span(task)),
+            higher_is_better=True,
+            unit=_unit_correlation,
+        ),
     },
     Kind.multi_label: {
         "micro_f1": _of_labels(multi_label.micro_f1, _unit_share_of_some),

@@ -1,0 +1,24 @@
+"""Whether one setting is better than another: intervals, p-values, and what they can be used for. Needs no torch."""
+
+from affect.evaluation.significance.corrections import benjamini_hochberg, holm
+from affect.evaluation.significance.equivalence import Equivalence, equivalent
+from affect.evaluation.significance.paired import FEWEST_GROUPS, FEWEST_SEEDS, LEVEL, Paired, paired
+from affect.evaluation.significance.power import Needed, detectable, needed
+from affect.evaluation.significance.textbook import mcnemar, paired_t
+
+__all__ = [
+    "FEWEST_GROUPS",
+    "FEWEST_SEEDS",
+    "LEVEL",
+    "Equivalence",
+    "Needed",
+    "Paired",
+    "benjamini_hochberg",
+    "detectable",
+    "equivalent",
+    "holm",
+    "mcnemar",
+    "needed",
+    "paired",
+    "paired_t",
+]

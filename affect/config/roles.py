@@ -47,6 +47,14 @@ def has_key(program: str, key: str) -> bool:
     return not programs or program in programs
 
 
+WITHOUT_RUNS = tuple(
+    key
+    for key, field, _ in _SCHEMA
+    if (programs := field.metadata.get("programs")) and not {"train", "evaluate"} & set(programs)
+)
+"""Keys of programs that make no runs. They change no number of a run, and tell such a program's jobs apart."""
+
+
 @cache
 def keys_used_by(choice: str) -> tuple[str, ...]:
     """The keys that only some sources or readouts use, among them `choice`."""

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from affect.config import Config
-from affect.config.roles import NEUTRAL, PLACES, ROOTS, is_one_of, leaves
+from affect.config.roles import NEUTRAL, PLACES, ROOTS, WITHOUT_RUNS, is_one_of, leaves
 
 RUNS = ("run", "resume")
 """Keys that name another run: what comes of it depends on that run's model."""
@@ -52,7 +52,7 @@ def composed_sha256(raw: DictConfig) -> str:
 
 
 def _sha256(values: Mapping[str, Any]) -> str:
-    counted = {key: value for key, value in values.items() if not is_one_of(key, NEUTRAL)}
+    counted = {k: value for k, value in values.items() if is_one_of(k, WITHOUT_RUNS) or not is_one_of(k, NEUTRAL)}
     counted["modalities"] = "".join(sorted(values["modalities"]))  # the order of the letters makes no difference
     counted |= {key: os.path.abspath(values[key]) for key in RUNS if values[key] is not None}
     return hashlib.sha256(json.dumps(counted, sort_keys=True, default=str).encode()).hexdigest()

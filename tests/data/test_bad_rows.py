@@ -135,6 +135,7 @@ def test_they_stand_beside_every_number(damaged, tmp_path, capsys):
     )
     folder = tmp_path / "run"
     folder.mkdir()
+    (folder / "environment.json").write_text('{"program": "evaluate"}', encoding="utf-8")
     summary = {"tasks": {"manifest.label": {"n_scored": 4}}}
     write_results(folder, cfg, parts, [], summary, {})
     [account] = json.loads((folder / "data.json").read_text(encoding="utf-8"))["parts"]

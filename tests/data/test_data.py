@@ -354,6 +354,7 @@ def test_what_was_lost_during_a_run_is_listed(root: Path, table: Path, tmp_path:
     parts = loading.read(cfg, ["test"])
     parts[0].excluded.append(Excluded(id="manifest/test/9", split="test", reason="corrupt", source="x.mp4"))
     summary = {"tasks": {"manifest.label": {}}}
+    (tmp_path / "environment.json").write_text('{"program": "evaluate"}')
     run_folder.write_results(tmp_path, cfg, parts, [], summary, {"manifest/test/1": "x.mp4: gone"})
     rows = list(csv.DictReader((tmp_path / "exclusions.csv").open(encoding="utf-8")))
     assert [(row["id"], row["reason"]) for row in rows] == [

@@ -65,7 +65,14 @@ def test_one_seed_has_no_deviation(make, capsys, tmp_path):
 
 
 def test_only_what_varied_is_a_column_and_places_never_are(make, capsys, tmp_path):
-    make("a", "seed=1", "trainer.num_workers=2", "logger.project=one", "output_root=here", "trainer.progress=false")
+    make(
+        "a",
+        "seed=1",
+        "trainer.num_workers=2",
+        "logger.project=one",
+        f"output_root={tmp_path / 'here'}",
+        "trainer.progress=false",
+    )
     make(
         "b",
         "seed=2",

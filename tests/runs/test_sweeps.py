@@ -34,13 +34,15 @@ from omegaconf import OmegaConf, open_dict
 from affect.cli import sweep, wandb_sweep
 from affect.cli.checked import checked
 from affect.cli.entry import entry
+from affect.cli.programs import TRANSFERS
 from affect.config import Config, ConfigError, DataError, groups
 from affect.data import Prediction
 from affect.data import files as atomic
 from affect.runs import jobs, lifecycle, run_folder, sweep_points
 
 ROOT = Path(__file__).resolve().parents[2]
-SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml") if not path.stem.endswith("_search"))
+LISTS = {path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml") if not path.stem.endswith("_search")}
+SWEEPS = sorted(LISTS - set(TRANSFERS))  # those have no points of their own, see test_transfer.py
 ABOUT = {"ravdess_folds": ["dataset=[ravdess]", "modalities=a"]}
 """What has to be chosen beside a sweep that is about something other than the defaults."""
 

@@ -188,7 +188,9 @@ def test_torchrun_gives_the_processes(root: Path, quick: list[str], reference: P
 
 
 def test_a_multirun_of_two_tasks_makes_a_folder_a_job(root: Path, quick: list[str], reference: Path) -> None:
-    sweep = ["seed=1,2", "trainer.strategy=fsdp,ddp", f"hydra.sweep.dir={root / 'sweep'}"]
+    # By default points that differ in nothing but rounding, as these strategies do, have one folder.
+    apart = "hydra.sweep.subdir='${trainer.strategy}_${seed}'"
+    sweep = ["seed=1,2", "trainer.strategy=fsdp,ddp", f"hydra.sweep.dir={root / 'sweep'}", apart]
     done = srun(["-m", *quick, "trainer.devices=2", *sweep], root)
     assert [one.returncode for one in done] == [0, 0], [one.stderr[-3000:] for one in done]
     folders = {}
@@ -412,7 +414,7 @@ def test_a_divided_model_is_trained_as_one_process_trains_it(
     first = planned(tmp_path, words, tmp_path / "out", epochs=1, **plan)
     _, said = first.communicate(timeout=240)
     assert first.returncode == 128 + signal.SIGTERM, said[-2000:]
-    [folder] = (tmp_path / "out").glob("*")
+    [folder] = (tmp_path / "out").glob("*/")
     assert len(losses(folder)) == 3
 
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)

@@ -430,14 +430,14 @@ def test_a_divided_model_is_trained_as_one_process_trains_it(
     whole = [*quick, "trainer.batch_size=2", f"output_root={tmp_path / 'whole'}"]
     monkeypatch.setattr(sys, "argv", ["train.py", *whole])
     train.main()
-    [reference] = (tmp_path / "whole").glob("*")
+    [reference] = (tmp_path / "whole").glob("*/")
     assert len(losses(reference)) == 4
     check_alike(folder, reference)
 
     again = [f"run={folder}", "trainer=default", "trainer.progress=false", f"output_root={tmp_path / 'again'}"]
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *again])
     evaluate.main()
-    [alone] = (tmp_path / "again").glob("*")
+    [alone] = (tmp_path / "again").glob("*/")
     assert (alone / "predictions.jsonl").read_bytes() == (folder / "predictions.jsonl").read_bytes()
 
 

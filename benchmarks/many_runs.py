@@ -1,6 +1,6 @@
 """Time to list and aggregate many run folders: `affect report`, `affect sweep table` and `affect sweep status`.
 
-    python benchmarks/many_runs.py --folder /tmp/many --runs 2000
+    python benchmarks/many_runs.py --folder FOLDER --runs 2000
 
 Trains one run on the demo corpus (model=tfidf), then copies its small files into the run folders of one sweep, each
 with a configuration of its own (strength of the regularisation × seed) and other numbers. Prints seconds of wall clock

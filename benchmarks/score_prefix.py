@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from everyday_talk import LINES
 from hydra import compose, initialize_config_dir
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -30,18 +31,6 @@ from affect.evaluation import predict
 from affect.models import Conversation
 from affect.models.generation import greedy
 from affect.prompting import messages
-
-# Lines of everyday talk, of the lengths that those of a series have.
-LINES = [
-    "Oh my God, you are not going to believe what just happened at the coffee house!",
-    "What?",
-    "I told him that I could not make it on Friday, and he just hung up on me.",
-    "Well, maybe he was busy, or maybe the line went dead.",
-    "You know what, I do not even care any more. I really do not.",
-    "That is so sweet of you! Thank you, thank you, thank you.",
-    "No, no, no, wait. You gave away my jacket? The one my father left me?",
-    "All right, everybody calm down, it is only a sandwich.",
-]
 
 
 def records(count: int) -> list[Record]:

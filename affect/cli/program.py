@@ -163,7 +163,12 @@ def execute(program: str, main: Main, given: list[str], resumed: bool = False) -
                 # What the processes of a launcher could not know, and what they are handed has to be picklable.
                 OmegaConf.clear_resolver("affect.sweep_folder")
                 sys.argv.append(f'hydra.sweep.dir="{sweep.folder}"')
-                sweeps.launch(sweep, partial(launchers.started, start, sweep.folder))
+                try:
+                    sweeps.launch(sweep, partial(launchers.started, start, sweep.folder))
+                finally:
+                    from affect.cli.best_setting import say_best
+
+                    say_best(sweep.folder)
     except Stopped as stopped:
         resumes = has_key(program, "resume")
         again = f"Continue with: {PROGRAMS[program].command} resume=" if resumes else "Run it again; it left "

@@ -1,8 +1,8 @@
-"""Multiruns, watched, started again, chosen from and tabulated; and sweeps of Weights & Biases:
+"""Watches a multirun, starts it again, chooses a setting by it, or writes a sweep of Weights & Biases:
 
     affect sweep status outputs/sweeps/… --live            states, progress and time left; --live until all have ended
     affect sweep resume outputs/sweeps/…                   runs what is missing, failed or interrupted in a multirun
-    affect sweep resume outputs/sweeps/… seed=4,5          likewise, and the points that these words make of its own
+    affect sweep resume outputs/sweeps/… seed=4,5          likewise, and adds points with these seeds
     affect sweep best outputs/sweeps/…                     chooses a setting by validation, and tests that one alone
     affect sweep table outputs/sweeps/…                    makes the table of a multirun again, from its files
     affect sweep wandb sweep=learning_rate --output FILE   writes the file that `wandb sweep` takes
@@ -67,6 +67,8 @@ def tabulate(arguments: list[str]) -> None:
     """Makes the tables of these multirun folders again, and prints them."""
     if not arguments or {"-h", "--help"} & set(arguments):
         sys.exit(__doc__)
+    from affect.cli.best_setting import say_best
+
     try:
         for folder in map(Path, arguments):
             if not any((folder / name).is_file() for name in (sweep_file.FILE, "jobs.json")):
@@ -76,5 +78,6 @@ def tabulate(arguments: list[str]) -> None:
             all_jobs = jobs(folder)
             write_table(all_jobs, folder)
             print_table(all_jobs, folder)
+            say_best(folder)
     except ConfigError as error:
         sys.exit(str(error))

@@ -4,8 +4,9 @@
     affect sweep best outputs/sweeps/… --no-test                       chooses, and leaves the test split closed
     affect sweep best outputs/sweeps/… trainer.accelerator=cpu         words for the evaluation
 
-The choice is the setting with the greatest mean over seeds of the validation number (evaluation.selection). Then its
-runs are XX A sweep leaves the test split closed with evaluation.split=val.
+The choice is the setting with the greatest mean over seeds of the validation number (evaluation.selection). Then the
+runs of that setting are evaluated on the test split; numbers that they have already are taken. A sweep leaves the test
+split closed with evaluation.split=val.
 """
 
 import argparse
@@ -16,15 +17,16 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from affect.cli.best_setting import candidates, say, seeds
 from affect.config import ConfigError
 from affect.reports import aggregate, openings
-from affect.reports.choice import Choice, Point, choose
-from affect.reports.collect import find, load
+from affect.reports.choice import Choice, choose
+from affect.reports.collect import load
 from affect.reports.console import console, print_report
 from affect.reports.formats import Report
 from affect.reports.sections import aligned, heading
-from affect.reports.settings import Run, some, where
-from affect.runs.jobs import jobs, read_note
+from affect.reports.settings import Run
+from affect.runs.jobs import read_note
 from affect.runs.ledger import SPLIT
 
 SHOWN = 10
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--all", action="store_true", help=f"show all settings, not the best {SHOWN}")
     given = parser.parse_intermixed_args(arguments)
     try:
-        runs = _candidates(given.folder, given.where, given.finished)
+        runs = candidates(given.folder, given.where, given.finished)
         choice = choose(runs)
     except ConfigError as error:
         sys.exit(str(error))
@@ -57,37 +59,11 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(str(error))
     evaluated_all = {run.summary.metrics["split"] for run in runs if run.summary.metrics is not None} == {SPLIT}
     if evaluated_all and len(choice.points) > 1:
-        _say(
+        say(
             f"The numbers of the test split below are those that its runs have already. All {len(choice.points):,}"
             " settings have opened it, not this one alone: a sweep with evaluation.split=val leaves it closed."
         )
     _report(tested)
-
-
-def _candidates(folder: Path, conditions: Sequence[str], finished_only: bool) -> list[Run]:
-    """The finished runs to choose among. Raises ConfigError where there are none, and where others are not finished."""
-    if folder.is_dir() and not any(folder.rglob("config.yaml")):
-        raise ConfigError(f"{folder} has no run folders in it: name the folder of a sweep, one of outputs/sweeps")
-    folders, _ = find([folder])
-    runs, damaged = load(folders)
-    chosen = where(runs, conditions)
-    finished = [run for run in chosen if run.counts]
-    # What a search has pruned is over: it was worse than others after as many epochs.
-    unfinished = [f"{run.folder} ({run.state})" for run in chosen if not run.counts and run.state != "pruned"]
-    lacking = [*unfinished, *damaged, *_without_run(folder)]
-    if lacking and not finished_only:
-        raise ConfigError(
-            f"{len(lacking)} jobs of {folder} have not finished: {some(lacking)}. A setting that is chosen now may not"
-            " be the best: wait for them or run them again, or choose among those that finished with --finished"
-        )
-    if not finished:
-        raise ConfigError(f"{folder} has no finished run, so there is nothing to choose: name the folder of a sweep")
-    return finished
-
-
-def _without_run(folder: Path) -> list[str]:
-    """The points of a multirun that have no run folder."""
-    return [f"{' '.join(job.words)} ({job.state})" for job in jobs(folder) if not (folder / str(job.folder)).is_dir()]
 
 
 def _print(choice: Choice, most: int) -> None:
@@ -107,24 +83,20 @@ def _print(choice: Choice, most: int) -> None:
         table.add_row(*map(Text, ["*" if place == 0 else "", *values, str(len(point.runs)), *cells, told]))
     console().print(table)
     if hidden := len(choice.points) - len(shown):
-        _say(f"{hidden:,} more settings are worse: --all shows them.")
+        say(f"{hidden:,} more settings are worse: --all shows them.")
     for note in choice.notes:
-        _say(note)
+        say(note)
     if len(choice.points) == 1:
-        _say("All runs have one setting, so that there was nothing to choose.")
+        say("All runs have one setting, so that there was nothing to choose.")
         return
-    _say(f"Best by validation, mean over {_seeds(best)}: {best.name}")
+    say(f"Best by validation, mean over {seeds(best)}: {best.name}")
     if within:
-        _say(
+        say(
             f"{len(within):,} of the others {'is' if len(within) == 1 else 'are'} within the spread: the distance to"
             " the best is not greater than a standard deviation over seeds, so that other seeds may choose another one."
         )
     elif len(best.runs) == 1:
-        _say("With one seed a setting the spread is not known: small differences may be chance.")
-
-
-def _seeds(point: Point) -> str:
-    return "1 seed" if len(point.runs) == 1 else f"{len(point.runs):,} seeds"
+        say("With one seed a setting the spread is not known: small differences may be chance.")
 
 
 def _tested(run: Run, sweep: Path, words: Sequence[str]) -> Run:
@@ -137,9 +109,9 @@ def _tested(run: Run, sweep: Path, words: Sequence[str]) -> Run:
     best = sweep.absolute().with_name(f"{sweep.absolute().name}_best")
     folder = best / run.folder.name
     if (before := _finished_in(folder)) is not None:
-        _say(f"{before.folder} has the test numbers of {run.folder} already.")
+        say(f"{before.folder} has the test numbers of {run.folder} already.")
         return before
-    _say(f"Evaluating {run.folder} on the test split.")
+    say(f"Evaluating {run.folder} on the test split.")
     from affect.cli import evaluate
 
     places = {
@@ -184,7 +156,3 @@ def _report(runs: Sequence[Run]) -> None:
     tables = [aggregate.table(runs, task) for task in aggregate.tasks(runs)]
     notes = [*openings.attach(tables, runs), *(note for table in tables for note in table.notes)]
     print_report(Report(tables=tables, runs=[(run.summary.model, str(run.folder)) for run in runs], notes=notes))
-
-
-def _say(sentence: str) -> None:
-    console().print(sentence, highlight=False, markup=False, soft_wrap=True)

@@ -317,10 +317,11 @@ def test_the_best_of_a_sweep_opens_the_test_split_once(
     words = ["model=tfidf", "modalities=t", "model.strength=0.01,1", "seed=1,2", "evaluation.split=val"]
     sweep, opened = start("train", "-m", *words), root / "outputs" / ledger.FILE
     before = len(ledger.read(opened)[0]) if opened.is_file() else 0
-    capsys.readouterr()
+    [named] = re.findall(r"Best by validation, mean over 2 seeds: model.strength=(\S+), sel", capsys.readouterr().out)
     sweep_best.main([str(sweep), f"data_root={root}"])
     said = capsys.readouterr().out
     [chosen] = re.findall(r"Best by validation, mean over 2 seeds: model.strength=(.*)", said)
+    assert chosen == named, "the table of the sweep names another one"
     lines = ledger.read(opened)[0][before:]
     assert [line.program for line in lines] == ["evaluate"] * 2
     tested = [read_yaml(Path(line.folder) / "config.yaml") for line in lines]

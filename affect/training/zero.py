@@ -26,9 +26,6 @@ class Zero(Joined):
         self.max_norm = max_norm
         self.engine: Any = None
 
-    handles_gradient_accumulation = True
-    """`optimizer_step` is called for every batch, since DeepSpeed counts them."""
-
     def configure_ddp(self) -> None:
         """Nothing: DeepSpeed reduces the gradients."""
 
@@ -56,10 +53,12 @@ class Zero(Joined):
         )
 
     def backward(self, closure_loss: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        # The last step of an epoch may have fewer batches than the others.
-        boundary = not self.lightning_module.trainer.fit_loop._should_accumulate()
-        self.engine.set_gradient_accumulation_boundary(boundary)
+        # Not DeepSpeed's own count, since the last step of an epoch may have fewer batches than the others.
+        accumulates = self.lightning_module.trainer.fit_loop._should_accumulate()
+        self.engine.set_gradient_accumulation_boundary(not accumulates)
         self.engine.backward(closure_loss, scale_wrt_gas=False)  # Lightning has divided it
+        if accumulates:
+            self.engine.step()  # which notes that a batch is done; the optimiser's step is below
         return closure_loss
 
     def optimizer_step(self, optimizer: Any, closure: Callable[[], Any], *_: Any, **__: Any) -> Any:

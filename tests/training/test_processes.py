@@ -416,6 +416,25 @@ def test_the_signal_that_slurm_sends_before_the_time_is_up_stops_and_saves(tmp_p
     assert not [*tmp_path.glob("hpc_ckpt*"), *folder.rglob("hpc_ckpt*")]
 
 
+def test_deepspeed_steps_after_the_last_batch_of_an_epoch(
+    tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four batches are a step of three and one of one, as without DeepSpeed, which by itself would wait for six."""
+    pytest.importorskip("deepspeed")
+    words = [*quick, "trainer.accumulate=3", "trainer.max_epochs=2"]
+    divided = [*words, "trainer.batch_size=1", "trainer=deepspeed", f"output_root={tmp_path / 'divided'}"]
+    done = run(program(divided), tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    [folder] = (tmp_path / "divided").glob("*/")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", *words, "trainer.batch_size=2", f"output_root={tmp_path / 'whole'}"])
+    train.main()
+    [reference] = (tmp_path / "whole").glob("*/")
+    assert len(losses(reference)) == 4
+    check_alike(folder, reference)
+
+
 @pytest.mark.parametrize("strategy", ["fsdp", "deepspeed"])
 def test_what_processes_divide_is_trained_as_one_process_trains_it(
     tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch, strategy: str

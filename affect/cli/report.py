@@ -6,70 +6,35 @@ from pathlib import Path
 
 from affect.config import ConfigError
 from affect.data.files import write_atomic
-from affect.reports import openings
-from affect.reports.aggregate import table, tasks
-from affect.reports.collect import check_metrics, find, load, lost, unfinished
-from affect.reports.comparison import against
-from affect.reports.console import as_text, bad_rows, print_report, unanswered
+from affect.reports.collect import check_metrics
+from affect.reports.console import as_text, print_report
 from affect.reports.formats import FORMATS, Report
-from affect.reports.knowledge import tell
-from affect.reports.published import attach, shipped
-from affect.reports.rows import Table
 from affect.reports.settings import HEADLINE, where
+from affect.reports.tables import loaded, report
 
 
 def main(arguments: list[str] | None = None) -> None:
     """`arguments` are those of the command line unless given."""
     given = _parser().parse_intermixed_args(sys.argv[1:] if arguments is None else arguments)
     try:
-        folders, deeper = find([Path(folder) for folder in given.folders])
-        runs, damaged = load(folders)
-        chosen = where(runs, given.where)
+        source = loaded([Path(folder) for folder in given.folders])
+        chosen = where(source.runs, given.where)
         metrics = given.metrics.split(",")
         check_metrics(chosen, metrics)
         if given.against and given.each:
             raise ConfigError("--against compares settings, and --each shows single runs: leave one out")
+        made, refused = report(
+            chosen,
+            source,
+            metrics=metrics,
+            per_class=given.per_class,
+            each=given.each,
+            compared_with=given.against,
+            published=given.published,
+        )
+        _give(made, given.format, given.output)
     except ConfigError as error:
         sys.exit(str(error))
-    tables: list[Table] = []
-    refused = []
-    for task in tasks(chosen):
-        try:
-            tables.append(table(chosen, task, metrics=metrics, per_class=given.per_class, each=given.each))
-        except ConfigError as error:
-            refused.append(str(error))
-    try:
-        refused += against(tables, chosen, given.against) if given.against else []
-    except ConfigError as error:
-        sys.exit(str(error))
-    refused += tell(tables, chosen)
-    opened = openings.attach(tables, chosen)
-    if given.published:
-        attach([each for each in tables if each.rows], chosen, shipped())
-    notes = [
-        *unfinished(chosen),
-        *(note for each in tables for note in each.notes),
-        *(
-            f"{number} {line}"
-            for number, run in enumerate(chosen, 1)
-            for line in (*bad_rows(run.summary), *unanswered(run.summary))
-        ),
-        *lost(chosen),
-        *opened,
-        *deeper,
-        *(f"not in the table: {problem}" for problem in damaged),
-    ]
-    report = Report(
-        tables=[each for each in tables if each.rows],
-        runs=[(run.summary.model, str(run.folder)) for run in chosen],
-        notes=notes,
-    )
-    try:
-        _give(report, given.format, given.output)
-    except ConfigError as error:
-        sys.exit(str(error))
-    if damaged:
-        refused.append(f"{len(damaged)} of {len(folders)} run folders could not be read, for the reasons above.")
     if refused:
         sys.exit("\n".join(refused))
 

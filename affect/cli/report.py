@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from affect.config import ConfigError
@@ -13,9 +14,16 @@ from affect.reports.comparison import against
 from affect.reports.console import as_text, bad_rows, print_report, unanswered
 from affect.reports.formats import FORMATS, Report
 from affect.reports.knowledge import tell
+from affect.reports.page import pages
 from affect.reports.published import attach, shipped
 from affect.reports.rows import Table
-from affect.reports.settings import HEADLINE, where
+from affect.reports.settings import ALL, HEADLINE, where
+
+HTML = "html"
+"""The format that is a page, and not text."""
+
+PAGE = "affect_report.html"
+"""Name of the page in the first folder, unless --output names another."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -31,11 +39,16 @@ def main(arguments: list[str] | None = None) -> None:
             raise ConfigError("--against compares settings, and --each shows single runs: leave one out")
     except ConfigError as error:
         sys.exit(str(error))
+    if given.format == HTML:
+        # Columns are chosen on the page.
+        metrics, per_class = [*metrics, ALL], True
+    else:
+        per_class = given.per_class
     tables: list[Table] = []
     refused = []
     for task in tasks(chosen):
         try:
-            tables.append(table(chosen, task, metrics=metrics, per_class=given.per_class, each=given.each))
+            tables.append(table(chosen, task, metrics=metrics, per_class=per_class, each=given.each))
         except ConfigError as error:
             refused.append(str(error))
     try:
@@ -64,12 +77,15 @@ def main(arguments: list[str] | None = None) -> None:
         runs=[(run.summary.model, str(run.folder)) for run in chosen],
         notes=notes,
     )
-    try:
-        _give(report, given.format, given.output)
-    except ConfigError as error:
-        sys.exit(str(error))
     if damaged:
         refused.append(f"{len(damaged)} of {len(folders)} run folders could not be read, for the reasons above.")
+    try:
+        if given.format == HTML:
+            _write_page(pages.write(report, chosen, refused, given.output or Path(given.folders[0]) / PAGE))
+        else:
+            _give(report, given.format, given.output)
+    except ConfigError as error:
+        sys.exit(str(error))
     if refused:
         sys.exit("\n".join(refused))
 
@@ -81,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Numbers of different splits, readers or definitions of a task do not share a table: --where chooses.",
     )
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="run folders, or folders with run folders in them")
-    parser.add_argument("--format", choices=("table", *FORMATS), default="table")
+    parser.add_argument("--format", choices=("table", *FORMATS, HTML), default="table")
     parser.add_argument("--each", action="store_true", help="one row a run, instead of the mean over the seeds")
     parser.add_argument(
         "--where",
@@ -115,6 +131,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", metavar="FILE", type=Path, help="write to a file")
     return parser
+
+
+def _write_page(written: Sequence[Path]) -> None:
+    page, *folder = written
+    size = sum(path.stat().st_size for path in (folder[0].rglob("*") if folder else [page])) / 2**20
+    print(f"{page} written: open it in a browser ({size:.1f} MB)")
+    if folder:
+        print(f"It is large, and so {folder[0]} is a folder: hand all of it on, not the page alone")
 
 
 def _give(report: Report, how: str, output: Path | None) -> None:

@@ -20,7 +20,7 @@ Blocks = Mapping[str, Callable[[], Any]]
 """By name (letters, digits, `-`, `_` and `/`), what makes the JSON value of a block. It is called when the block is
 needed, so that no two large ones are in memory at a time."""
 
-SCRIPTS = ("page.js", "overview.js", "start.js")
+SCRIPTS = ("page.js", "table.js", "drawing.js", "overview.js", "charts.js", "confusion.js", "runs.js", "start.js")
 """In the order in which they are loaded."""
 
 STYLES = ("page.css",)

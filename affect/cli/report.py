@@ -35,6 +35,8 @@ def main(arguments: list[str] | None = None) -> None:
         chosen = where(runs, given.where)
         metrics = given.metrics.split(",")
         check_metrics(chosen, metrics)
+        if given.embed and given.format != HTML:
+            raise ConfigError("--embed puts clips into a page: add --format html, or leave it out")
         if given.against and given.each:
             raise ConfigError("--against compares settings, and --each shows single runs: leave one out")
     except ConfigError as error:
@@ -81,7 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
         refused.append(f"{len(damaged)} of {len(folders)} run folders could not be read, for the reasons above.")
     try:
         if given.format == HTML:
-            _write_page(pages.write(report, chosen, refused, given.output or Path(given.folders[0]) / PAGE))
+            path = given.output or Path(given.folders[0]) / PAGE
+            _write_page(*pages.write(report, chosen, refused, path, embed=given.embed))
         else:
             _give(report, given.format, given.output)
     except ConfigError as error:
@@ -129,16 +132,23 @@ def _parser() -> argparse.ArgumentParser:
         help="also what publications report for these tasks, with dialect and source, in a block of its own that enters"
         " no mean and no comparison",
     )
+    parser.add_argument(
+        "--embed",
+        action="store_true",
+        help="with --format html, put small previews of the clips into the page, which is linked to their files otherwise",
+    )
     parser.add_argument("--output", metavar="FILE", type=Path, help="write to a file")
     return parser
 
 
-def _write_page(written: Sequence[Path]) -> None:
+def _write_page(written: Sequence[Path], notes: Sequence[str]) -> None:
     page, *folder = written
     size = sum(path.stat().st_size for path in (folder[0].rglob("*") if folder else [page])) / 2**20
     print(f"{page} written: open it in a browser ({size:.1f} MB)")
     if folder:
         print(f"It is large, and so {folder[0]} is a folder: hand all of it on, not the page alone")
+    for note in notes:
+        print(note)
 
 
 def _give(report: Report, how: str, output: Path | None) -> None:

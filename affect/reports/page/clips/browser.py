@@ -167,9 +167,9 @@ def _describe(clips: Clips, found: Sequence[Found], texts: Texts, folder: Path) 
 
 COLUMNS = (
     *("id", "dataset", "split", "group", "speaker", "language", "text", "source", "context"),
-    *("media", "video", "start", "end", "seconds", "peaks", "levels", "preview", "why"),
+    *("media", "video", "start", "end", "seconds", "peaks", "levels", "loudest", "preview", "why"),
 )
-"""What the page has of a clip. Numbers: `start`, `end` and `seconds`; 0 or 1: `video` and `preview`."""
+"""What the page has of a clip. Numbers: `start`, `end`, `seconds`, `loudest`; 0 or 1: `video` and `preview`."""
 
 
 def _no_file(record: Record, letters: str) -> str | None:
@@ -195,7 +195,7 @@ def _add_waveforms(clips: dict[str, list], found: Sequence[Found]) -> list[str]:
         try:
             for record, measured in recordings.waveforms(records, cache_root):
                 clip = numbers[id(record)]
-                for name in ("seconds", "peaks", "levels"):
+                for name in ("seconds", "peaks", "levels", "loudest"):
                     clips[name][clip] = measured.get(name, clips[name][clip])
         except DataError as error:
             notes.append(f"There are no waveforms of {len(records):,} clips: {error}")

@@ -1,11 +1,12 @@
 """The sound and picture of clips for the page: where their files are, a small waveform, and small previews.
 
-A waveform is two strings of BINS letters: the peaks, and the level in dB. It is measured once for every content of a
+A waveform is two strings of BINS letters, the peaks and the level, and the magnitude of the largest peak. It is measured once for every content of a
 file, and kept like the doctor's measurements (affect.data.clip_checks).
 """
 
 import base64
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +36,7 @@ MAX_SECONDS = 600.0
 MAX_WAVEFORMS = 3000
 """Clips whose waveform a page holds. Measuring a clip that was not measured before takes about 10 ms."""
 
-VERSION = "page waveform 1"
+VERSION = "page waveform 2"
 """Changes when `waveform` does."""
 
 PREVIEW_SIZE = 240
@@ -68,20 +69,25 @@ def measured(record: Record) -> tuple[str, bool]:
     except MediaError as error:
         return json.dumps({"why": error.detail}), error.outcome not in ("missing", "unreadable")
     assert clip.waveform is not None
-    peaks, levels = waveform(clip.waveform)
-    return json.dumps({"seconds": round(clip.seconds, 3), "peaks": peaks, "levels": levels}), True
+    return json.dumps({"seconds": round(clip.seconds, 3), **waveform(clip.waveform)}), True
 
 
-def waveform(samples: np.ndarray) -> tuple[str, str]:
-    """Peaks (largest magnitude) and levels (root mean square, dB from QUIETEST to 0) of float32[samples] in [-1, 1], in
-    BINS parts of about equal length, as LETTERS."""
+def waveform(samples: np.ndarray) -> dict[str, str | float]:
+    """Of float32[samples] in [-1, 1], in BINS parts of about equal length: `peaks`, the magnitudes relative to the
+    largest, and `levels`, root mean squares in dB from QUIETEST to 0, as LETTERS; and `loudest`, the largest magnitude
+    in dB."""
     edges = np.linspace(0, samples.size, BINS + 1).astype(int)
     starts = np.minimum(edges[:-1], samples.size - 1)
     peaks = np.maximum.reduceat(np.abs(samples), starts)
     # A part of a very short clip may have no sample: reduceat takes the one at its start.
     sums = np.add.reduceat(np.square(samples, dtype=np.float64), starts)
     levels = 10 * np.log10(np.maximum(sums / np.maximum(np.diff(edges), 1), 1e-12))
-    return _letters(peaks), _letters(1 - np.clip(levels, QUIETEST, 0) / QUIETEST)
+    largest = max(float(peaks.max()), 1e-6)
+    return {
+        "peaks": _letters(peaks / largest),
+        "levels": _letters(1 - np.clip(levels, QUIETEST, 0) / QUIETEST),
+        "loudest": round(20 * math.log10(largest), 1),
+    }
 
 
 def _letters(shares: np.ndarray) -> str:

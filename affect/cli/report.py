@@ -10,7 +10,6 @@ from affect.data.files import write_atomic
 from affect.reports.console import as_text, print_report
 from affect.reports.formats import FORMATS, Report
 from affect.reports.gather import Request, gather
-from affect.reports.page import pages
 from affect.reports.settings import ALL, HEADLINE
 
 HTML = "html"
@@ -25,6 +24,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = _parser().parse_intermixed_args(sys.argv[1:] if arguments is None else arguments)
     metrics = given.metrics.split(",")
     is_page = given.format == HTML
+    if given.embed and not is_page:
+        sys.exit("--embed puts clips into a page: add --format html, or leave it out")
     request = Request(
         folders=[Path(folder) for folder in given.folders],
         where=given.where,
@@ -38,8 +39,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         gathered = gather(request)
         if is_page:
-            blocks = pages.blocks(gathered.report, gathered.runs, metrics=metrics, refused=gathered.refused)
-            _say_written(pages.write(blocks, given.output or request.folders[0] / PAGE))
+            from affect.reports.page import pages  # a third of a second, which other formats do not need
+
+            path = given.output or request.folders[0] / PAGE
+            _say_written(*pages.write(gathered, metrics, path, embed=given.embed))
         else:
             _give(gathered.report, given.format, given.output)
     except ConfigError as error:
@@ -87,16 +90,24 @@ def _parser() -> argparse.ArgumentParser:
         help="also what publications report for these tasks, with dialect and source, in a block of its own that enters"
         " no mean and no comparison",
     )
+    parser.add_argument(
+        "--embed",
+        action="store_true",
+        help="with --format html, put small previews of the clips into the page, which has links to their files"
+        " otherwise",
+    )
     parser.add_argument("--output", metavar="FILE", type=Path, help="write to a file")
     return parser
 
 
-def _say_written(written: Sequence[Path]) -> None:
+def _say_written(written: Sequence[Path], notes: Sequence[str]) -> None:
     page, *folder = written
     size = sum(path.stat().st_size for path in (folder[0].rglob("*") if folder else [page])) / 2**20
     print(f"{page} written: open it in a browser ({size:.1f} MB)")
     if folder:
         print(f"It is large, and so {folder[0]} is a folder: hand all of it on, not the page alone")
+    for note in notes:
+        print(note)
 
 
 def _give(report: Report, how: str, output: Path | None) -> None:

@@ -20,10 +20,14 @@ Blocks = Mapping[str, Callable[[], Any]]
 """By name (letters, digits, `-`, `_` and `/`), what makes the JSON value of a block. It is called when the block is
 needed, so that no two large ones are in memory at a time."""
 
-SCRIPTS = ("page.js", "table.js", "drawing.js", "overview.js", "charts.js", "confusion.js", "runs.js", "start.js")
+SCRIPTS = (
+    *("page.js", "table.js", "drawing.js", "overview.js", "charts.js", "confusion.js", "runs.js"),
+    *(f"clips/{name}.js" for name in ("data", "marks", "player", "list", "detail", "clips")),
+    "start.js",
+)
 """In the order in which they are loaded."""
 
-STYLES = ("page.css",)
+STYLES = ("page.css", "clips/clips.css")
 
 LARGEST_FILE = 50 * 2**20
 """Bytes from which on the page becomes a folder, its blocks files of their own."""

@@ -100,7 +100,7 @@
       ...(table.rows.some((row) => row.opened !== null)
         ? [{ key: "opened", heading: "opened before", kind: "number", optional: true, value: (row) => row.opened, cell: (row) => row.opened ?? "-", title: "How often these test clips had been evaluated before" }]
         : []),
-      { key: "runs", heading: "runs", kind: "word", value: (row) => row.runs.join(", "), cell: (row) => links(row.runs) },
+      { key: "runs", heading: "runs", kind: "word", value: (row) => row.runs.join(", "), cell: (row) => (row.runs.length < 6 ? element("span", { class: "oneline" }, links(row.runs)) : links(row.runs)) },
     ];
   }
 

@@ -4,19 +4,21 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from affect.reports.formats import Report
+from affect.reports.gather import Gathered
 from affect.reports.page import building
+from affect.reports.page.clips.browser import browser
 from affect.reports.page.confusion import confusion
 from affect.reports.page.overview import overview
 from affect.reports.page.runs import about, configurations, ledgers
-from affect.reports.settings import Run
+
+TITLE = "affect report"
 
 
-def blocks(report: Report, runs: Sequence[Run], *, metrics: Sequence[str], refused: Sequence[str]) -> building.Blocks:
-    """The data of the page. A run's number is its place in `runs`, from 1; `metrics` and `refused` are those of
-    affect.reports.page.overview."""
+def blocks(gathered: Gathered, metrics: Sequence[str]) -> building.Blocks:
+    """The data of the page without its clips. `metrics` are those that were asked for, as --metrics has them."""
+    runs = gathered.runs
     return {
-        "overview": partial(overview, report, runs, metrics=metrics, refused=refused),
+        "overview": partial(overview, gathered.report, runs, metrics=metrics, refused=gathered.refused),
         "confusion": partial(confusion, runs),
         "configurations": partial(configurations, runs),
         "ledger": partial(ledgers, runs),
@@ -24,9 +26,10 @@ def blocks(report: Report, runs: Sequence[Run], *, metrics: Sequence[str], refus
     }
 
 
-TITLE = "affect report"
-
-
-def write(blocks: building.Blocks, path: Path) -> list[Path]:
-    """Writes the page to `path`: affect.reports.page.building.write."""
-    return building.write(blocks, TITLE, path)
+def write(
+    gathered: Gathered, metrics: Sequence[str], path: Path, *, embed: bool = False
+) -> tuple[list[Path], list[str]]:
+    """Writes the page to `path` (affect.reports.page.building.write), with small previews of the clips where `embed`.
+    Gives also what has to be known about its clips."""
+    clips = browser(gathered.runs, path.parent, embed=embed)
+    return building.write({**blocks(gathered, metrics), **clips.blocks}, TITLE, path), clips.notes

@@ -26,6 +26,11 @@
     return collator.compare(String(a), String(b));
   }
 
+  // A heading that may be broken behind its points and underscores.
+  function broken(heading) {
+    return shown(heading).split(/(?<=[._/])/).flatMap((part, i) => (i ? [element("wbr"), part] : [part]));
+  }
+
   // Rows in the order of a column, those without a value last in both directions.
   function sorted(rows, column, down) {
     const valued = rows.map((row, place) => [column.value(row), place, row]);
@@ -66,7 +71,7 @@
         const button = element(
           "button",
           { type: "button", "data-key": column.key, title: column.title ?? "Sort by this column" },
-          shown(column.heading),
+          broken(column.heading),
           element("span", { class: "arrow", "aria-hidden": "true" }, is ? (state.down ? " ▼" : " ▲") : ""),
         );
         const sort = is ? (state.down ? "descending" : "ascending") : "none";

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from affect.config import ConfigError, DataError, Kind, OptionsOrder, Task
+from affect.config.tasks import HEADLINES
 from affect.evaluation.metrics.compute import headline_metric
 from affect.evaluation.prompt_sensitivity import Preference, position_test, preference, spread, stability
 from affect.prompting.options import shown_order
@@ -38,7 +39,12 @@ def prompt_sensitivity(table: Table, runs: Sequence[Run]) -> list[Part]:
     A prompt is a combination of values of PROMPT_FACTORS, and what else tells rows apart is called a model. Raises
     ConfigError where all rows have one prompt, and where the predictions of a run are missing or damaged.
     """
-    varied = [key for key in PROMPT_FACTORS if key in table.settings]
+    task, varied = task_of(table, runs), [key for key in PROMPT_FACTORS if key in table.settings]
+    if task.headline not in HEADLINES[task.kind]:
+        raise ConfigError(
+            f"{table.task} has no prompt sensitivity of {task.headline or 'a recall'}: give one of"
+            f" {', '.join(HEADLINES[task.kind])} first in --metrics"
+        )
     if not varied:
         raise ConfigError(
             f"{table.task} has no prompt sensitivity: its runs do not differ in"
@@ -49,7 +55,6 @@ def prompt_sensitivity(table: Table, runs: Sequence[Run]) -> list[Part]:
     for row in table.rows:
         model = " ".join(row.setting[key] or "-" for key in others) or row.whole["model.name"]
         by_model.setdefault(model, {})[" ".join(row.setting[key] or "-" for key in varied)] = row
-    task = task_of(table, runs)
     parts = [_spreads(table, task, by_model, varied)]
     if len(by_model) > 1:
         parts.append(_ranks(table, by_model))

@@ -345,8 +345,7 @@ def test_constrained_letters_stand_for_the_labels_of_their_prompt(pair: Pair) ->
             assert prediction.exact in predict.possible(task)
 
 
-def test_generated_letters_are_read_as_labels(composed: Pair) -> None:
-    _, encoder = composed
+def test_generated_letters_are_read_as_labels() -> None:
     replies = ["A", "The answer is B.", "joy"]
     for example, label in zip(lettered(EMOTION), ["joy", "not joy at all", "joy"], strict=True):
         prediction = predict._generated(example, replies.pop(0))
@@ -393,9 +392,7 @@ def test_calibrated_scores_are_without_what_is_said_to_nothing(pair: Pair, kinds
         assert prediction.exact == EMOTION.labels[int(expected[i].argmax())]
         assert prediction.readout == "score(contextual)"
     # With letters, what is taken away from a label is what its own letter gets there.
-    marked = [
-        replace(e, content_free=asked[0].content_free) for e in lettered(EMOTION)[1:2] for _ in range(len(items))
-    ]
+    marked = [replace(e, content_free=asked[0].content_free) for e in lettered(EMOTION)[1:2] for _ in range(len(items))]
     known = ContentFree(CLIPS)
     [letters, *_] = known.log_priors(
         marked, encoder, lambda batch: predict.score(model, batch, [encoder.answer_ids(a) for a in "ABCDE"]), "cpu"

@@ -16,6 +16,7 @@ from affect.config.finetuning import (
     Target,
     Tower,
 )
+from affect.config.intervention import Intervention, InterventionConfig
 from affect.config.knowledge import Control, ControlSplit, CuesForm, CuesReference, KnowledgeConfig, Missing, Source
 from affect.config.logger import LoggerConfig, LoggerKind, WandbMode
 from affect.config.model import (
@@ -47,7 +48,6 @@ from affect.config.schema import (
     NO_VALUE,
     Config,
     ExportAs,
-    Intervention,
     chosen_tasks,
     read_yaml,
     register,

@@ -10,10 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from affect.config import DESCRIPTIONS, DataError, DescriptionsPosition, PromptingConfig, Task, TooLong
 from affect.data import Record
-
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-"""The unit in which transcripts and descriptions are cut. Kana and Chinese characters, which have no spaces, count one
-by one."""
+from affect.data.words import WORD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,7 +116,6 @@ OF_TRAINERS = (
 MAY_CHANGE_NUMBERS = {
     *(
         "modalities",
-        "intervention",
         "label_space",
         "seed",
         *(f"model.{key}" for key in OF_MODELS),
@@ -127,6 +126,7 @@ MAY_CHANGE_NUMBERS = {
     *(f"prompting.{key}" for key in OF_PROMPTING),
     *(f"finetuning.{key}" for key in OF_FINETUNING),
     *(f"knowledge.{key}" for key in OF_KNOWLEDGE),
+    *(f"intervention.{key}" for key in ("name", "share", "snr", "seconds", "seed")),
     *(f"evaluation.{key}" for key in OF_EVALUATION),
     *(f"trainer.{key}" for key in OF_TRAINERS),
 }

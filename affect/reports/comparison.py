@@ -109,7 +109,7 @@ class _Comparison:
             notes.append(f"{who} {words}: not compared, since {reference}")
             return None
         who += f" {numbered(reference.runs)}"
-        pairs, alone = _pairs(row, reference)
+        pairs, alone = pairs_of_seeds(row, reference)
         if alone:
             notes.append(f"{who}: left out is {alone}, of seeds that only one side has")
         if not pairs:
@@ -217,7 +217,7 @@ def _reference(row: Row, references: Sequence[Row], table: Table, wanted: Mappin
     return best[0]
 
 
-def _pairs(row: Row, reference: Row) -> tuple[list[tuple[int, int]], str]:
+def pairs_of_seeds(row: Row, reference: Row) -> tuple[list[tuple[int, int]], str]:
     """Runs of one seed on both sides, and those that are left out, in words."""
     sides = [dict(zip(each.seeds, each.runs, strict=True)) for each in (row, reference)]
     ours, theirs = sides

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from affect.data.escaping import escape_markdown, one_line
 from affect.data.tables import for_spreadsheets
 from affect.reports.rows import Number, Published, Row, Table
-from affect.reports.sections import Column, Style, aligned, four, sections
+from affect.reports.sections import Column, Section, Style, aligned, four, sections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +29,20 @@ def markdown(report: Report) -> str:
     blocks = []
     for table in report.tables:
         for section in sections(table, style):
-            blocks.append(f"**{escape_markdown(section.title)}**\n\n{_pipes([*section.columns, section.runs])}")
-            blocks += [f"<sup>{mark}</sup> {escape_markdown(note)}" for mark, note in section.footnotes.items()]
+            blocks += markdown_section(section)
         blocks += [f"<sup>{letter}</sup> {escape_markdown(note)}" for letter, note in table.footnotes.items()]
     listed = [f"{n}. {escape_markdown(run)}" for n, run in enumerate(map(", ".join, report.runs), 1)]
     blocks += ["\n".join(listed), "\n".join(f"- {escape_markdown(note)}" for note in report.notes)]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def markdown_section(section: Section) -> list[str]:
+    """The title with the table, then its footnotes; cells are escaped already."""
+    columns = [*section.columns, *([] if section.runs is None else [section.runs])]
+    return [
+        f"**{escape_markdown(section.title)}**\n\n{_pipes(columns)}",
+        *(f"<sup>{mark}</sup> {escape_markdown(note)}" for mark, note in section.footnotes.items()),
+    ]
 
 
 def _pipes(columns: Sequence[Column]) -> str:

@@ -126,7 +126,7 @@ def paired(
     gold, ours, theirs, groups = _columns(gold, ours, theirs, groups)
     names, of = np.unique(groups, return_inverse=True)
     sizes = np.bincount(of)
-    counted = {"clips": len(gold), "groups": len(names), "effective": _effective(sizes), "seeds": len(ours)}
+    counted = {"clips": len(gold), "groups": len(names), "effective": effective_groups(sizes), "seeds": len(ours)}
     by_seed = np.array([metric(gold, one) - metric(gold, other) for one, other in zip(ours, theirs, strict=True)])
     if not np.isfinite(by_seed).all():
         seed = int(np.flatnonzero(~np.isfinite(by_seed))[0])
@@ -188,7 +188,7 @@ def _differ(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> np.ndar
     return np.any([each.reshape(len(each), -1).any(axis=1) for each in apart], axis=0)
 
 
-def _effective(sizes: np.ndarray) -> float:
+def effective_groups(sizes: np.ndarray) -> float:
     """As how many groups of equal size these count."""
     return float(sizes.sum() ** 2 / np.square(sizes.astype(np.float64)).sum())
 
@@ -200,7 +200,7 @@ def _too_few(sizes: np.ndarray, differs: np.ndarray, seeds: int, units: str) -> 
             f"{counted} cannot carry an interval: fewer than {FEWEST_GROUPS} do not show how much others"
             " would differ; test on clips of more of them"
         )
-    if (effective := _effective(sizes)) < FEWEST_GROUPS:
+    if (effective := effective_groups(sizes)) < FEWEST_GROUPS:
         return (
             f"{len(sizes)} {units} of such unequal size count as {effective:.1f} of equal size, which cannot carry an"
             f" interval: at least {FEWEST_GROUPS} are needed; test on clips of more of them"

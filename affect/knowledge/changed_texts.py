@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from affect.config import Config, Intervention, Transcribe
 from affect.config.logs import LOG, is_first
-from affect.data.interventions import masked_words
+from affect.data.interventions import masked
 from affect.data.part import Part
 from affect.knowledge import transcripts
 from affect.knowledge.transcripts import Transcripts
@@ -17,9 +17,7 @@ def change_texts(parts: Sequence[Part], cfg: Config, recognised: Transcripts) ->
     config, evaluated = cfg.intervention, [part for part in parts if part.split == cfg.evaluation.split]
     if config.name is Intervention.text_masked:
         for part in evaluated:
-            part.records = [
-                replace(record, text=masked_words(record.text, config.share, config.seed)) for record in part.records
-            ]
+            part.records = [masked(record, config) for record in part.records]
         if is_first():
             LOG.info(f"intervention={config}: words of the transcripts are masked in the {cfg.evaluation.split} split")
     if config.name is not Intervention.asr_text:

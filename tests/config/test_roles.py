@@ -345,9 +345,9 @@ def test_runs_with_transcripts_of_other_recognisers_or_of_the_dataset_are_other_
 
 def test_a_run_without_strengths_has_the_hash_of_before_there_were_any(configure):
     """So that the jobs of an earlier sweep are found again in their folders."""
-    cfg = configure("model=vectors", "intervention=mute", program="evaluate")
+    cfg = configure("model=vectors")
     raw = OmegaConf.create({key: value for key, value in asdict(cfg).items() if key != "hydra"})
-    plain = OmegaConf.to_container(raw, enum_to_str=True) | {"intervention": "mute"}
+    plain = OmegaConf.to_container(raw, enum_to_str=True) | {"intervention": "none"}
     counted = {
         key: value
         for key, value in roles.leaves(plain)

@@ -7,6 +7,6 @@ this for a whole split, and `ClipSource` asks it. All but plan.py is pure.
 from affect.data.interventions.clip_changes import changed
 from affect.data.interventions.draws import dropped, partners
 from affect.data.interventions.plan import Plan, plan
-from affect.data.interventions.words import masked_words
+from affect.data.interventions.words import masked, masked_words
 
-__all__ = ["Plan", "changed", "dropped", "masked_words", "partners", "plan"]
+__all__ = ["Plan", "changed", "dropped", "masked", "masked_words", "partners", "plan"]

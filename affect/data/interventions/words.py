@@ -1,10 +1,13 @@
 """Masking words of a transcript."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 
+from affect.config import InterventionConfig
 from affect.data.interventions.draws import nearest
+from affect.data.record import Record
 from affect.data.words import MASK, WORD
 
 
@@ -21,3 +24,8 @@ def masked_words(text: str, share: float, seed: int) -> str:
     for place in sorted(order[: nearest(share * len(words))], reverse=True):
         text = text[: words[place].start()] + MASK + text[words[place].end() :]
     return text
+
+
+def masked(record: Record, config: InterventionConfig) -> Record:
+    """The record with the words of its transcript masked that text_masked asks for."""
+    return replace(record, text=masked_words(record.text, config.share, config.seed))

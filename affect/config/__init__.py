@@ -40,7 +40,10 @@ from affect.config.prompting import (
     DescriptionsPosition,
     ExampleChoice,
     FewshotConfig,
+    Options,
+    OptionsOrder,
     PromptingConfig,
+    SystemTurn,
     TooLong,
 )
 from affect.config.schema import (

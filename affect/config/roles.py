@@ -154,7 +154,15 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
     if knowledge.get("control") == "none":
         idle.append("knowledge.control_split")
     if not prompting.get("fewshot", {}).get("k", 1):
-        idle += [f"prompting.fewshot.{key}" for key in ("choice", "seed", "example.", "clip.")]
+        idle += [f"prompting.fewshot.{key}" for key in ("choice", "seed", "example.", "clip.", "options.")]
+    options = prompting.get("options", "words")
+    idle += [f"prompting.{marks}_instruction." for marks in ("letters", "numbers") if marks != options]
+    if options == "words":
+        idle.append("prompting.fewshot.options.")
+    if prompting.get("options_order", "fixed") != "shuffled":
+        idle.append("prompting.options_seed")
+    if prompting.get("system_turn") == "none":
+        idle.append("prompting.system.")
     if not prompting.get("cot", True):
         idle += ["prompting.cot_instruction.", "prompting.answer_marker."]
     shown = [

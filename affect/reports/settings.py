@@ -11,7 +11,7 @@ from typing import Any
 from affect.config import FAMILIES, BaselineConfig, ConfigError, Control, ControlSplit, PromptingConfig, Readout, near
 from affect.config.fields import Phase, Role
 from affect.config.intervention import STRENGTHS, Intervention
-from affect.config.roles import NEUTRAL, is_one_of, keys_of, keys_used_by, keys_with, leaves, unused
+from affect.config.roles import NEUTRAL, default_of, is_one_of, keys_of, keys_used_by, keys_with, leaves, unused
 from affect.prompting.messages import descriptions_shown
 from affect.runs.run_folder import RunSummary
 
@@ -36,6 +36,11 @@ RECOGNISER = "transcription.model"
 
 # What of these has an effect is told by the keys that `_shown` gives in their place.
 RAW = ("prompting.descriptions", "prompting.descriptions_without_media", CONTROL, "knowledge.control_split")
+
+PROMPT_FACTORS = tuple(
+    f"prompting.{key}" for key in ("paraphrase", "options", "options_order", "options_seed", "system_turn")
+)
+"""Keys of what may be varied in a prompt without changing what is asked."""
 
 READOUTS = ("evaluation.readout", "evaluation.intensity_readout")
 """How answers are obtained: of a task with labels, and of one with a range. In the heading, or a column."""
@@ -198,6 +203,8 @@ def settings(run: Run, task: str) -> dict[str, str]:
             if other_task or other_split or reported:
                 continue
         result[key] = value
+    for key in PROMPT_FACTORS:
+        result.setdefault(key, text(default_of(key)))  # a run of before there were any
     if result["intervention.name"] == Intervention.none.value:
         result = {key: value for key, value in result.items() if not key.startswith("intervention.")}
     recogniser = (run.summary.metrics or {}).get("transcribed", {}).get(dataset)

@@ -103,17 +103,14 @@ def test_bold_is_the_best_and_what_is_not_significantly_worse(runs, packed, caps
     assert "Bold: the best mean" in in_latex and "Bold: the best mean" in in_markdown
 
 
-def test_with_a_single_seed_the_best_mean_alone_is_bold_and_it_says_so(configure, tmp_path, capsys):
-    make = partial(make_run, configure, tmp_path / "out", num=20, groups=10)
-    make("a", correct=14)
-    make("b", "modalities=a", correct=13)
-    out, end = pack(capsys, tmp_path / "out", "--folder", tmp_path / "pack", "--metrics", "accuracy")
+def test_with_a_single_seed_the_best_mean_alone_is_bold_and_it_says_so(runs, tmp_path, capsys):
+    words = ("--where", "seed=2", "--metrics", "accuracy")
+    out, end = pack(capsys, runs, "--folder", tmp_path / "pack", *words)
     assert end == "" and "written" in out
     text = (tmp_path / "pack" / "tables" / "demo.emotion.md").read_text()
     assert text.count("**0.") == 1 and "**0.7000**" in text
-    assert "a single seed, which does not tell how much others would differ" in (
-        tmp_path / "pack" / "README.md"
-    ).read_text().replace("\\", "")
+    readme = (tmp_path / "pack" / "README.md").read_text().replace("\\", "")
+    assert "a single seed, which does not tell how much others would differ" in readme
 
 
 def test_untrained_models_are_compared_by_one_run_each(configure, tmp_path, capsys):
@@ -130,15 +127,12 @@ def test_untrained_models_are_compared_by_one_run_each(configure, tmp_path, caps
     assert p["b"] == "" and "**0.6500**" not in text
 
 
-def test_rows_of_other_clips_are_never_bold(configure, tmp_path, capsys):
-    make = partial(make_run, configure, tmp_path / "out")
-    for seed in (1, 2, 3):
-        make(f"a{seed}", f"seed={seed}", correct=6)
-        make(f"b{seed}", f"seed={seed}", "modalities=a", correct=5)
-    make("c", "modalities=v", correct=9, num=9)
+def test_rows_of_other_clips_are_never_bold(configure, runs, tmp_path, capsys):
+    shutil.copytree(runs, tmp_path / "out")
+    make_run(configure, tmp_path / "out", "other", "prompting.system.en=x", correct=9, num=9)
     pack(capsys, tmp_path / "out", "--folder", tmp_path / "pack", "--metrics", "accuracy")
     text = (tmp_path / "pack" / "tables" / "demo.emotion.md").read_text()
-    assert "**0.6000 ± 0.0000**" in text and "1.0000" in text and "**1.0000" not in text
+    assert "**0.6667 ± 0.0289**" in text and " 1.0000 " in text and "**1.0000" not in text
 
 
 # ---------------------------------------------------------------- numbers, datasets, ledger
@@ -243,10 +237,8 @@ def with_hostile_names(folder: Path) -> None:
 
 def test_latex_with_figures_compiles_with_hostile_names(configure, tmp_path, capsys):
     command = engine()
-    for seed in (1, 2, 3):
-        for modality in ("t", "a"):
-            words = (f"modalities={modality}", f"seed={seed}")
-            with_hostile_names(make_run(configure, tmp_path / "out", f"{modality}{seed}", *words, num=20, groups=10))
+    for modality in ("t", "a"):
+        with_hostile_names(make_run(configure, tmp_path / "out", modality, f"modalities={modality}", num=20, groups=10))
     _, end = pack(capsys, tmp_path / "out", "--folder", tmp_path / "pack", "--against", "modalities=t")
     assert end == ""
     done = subprocess.run([*command, "pack.tex"], cwd=tmp_path / "pack", capture_output=True, timeout=240, check=False)
@@ -371,34 +363,32 @@ def test_nothing_is_written_over_or_half(runs, packed, tmp_path, capsys, monkeyp
     assert "No space left on device" in end and sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 
-def test_folders_without_runs_are_refused(tmp_path, configure, capsys):
+def test_folders_without_runs_are_refused(runs, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     _, end = pack(capsys, tmp_path / "empty", "--folder", tmp_path / "pack")
     assert "is not a run folder" in end
-    folder = make_run(configure, tmp_path / "out", "a")
+    folder = shutil.copytree(runs / "t 1", tmp_path / "out" / "a")
     change(folder / "status.json", lambda status: status | {"state": "failed", "error": "E", "where": "x.py:1"})
     _, end = pack(capsys, tmp_path / "out", "--folder", tmp_path / "pack")
     assert "no run has numbers for a table" in end and "1 has no numbers: failed" in end
     assert not (tmp_path / "pack").exists()
 
 
-def test_damaged_runs_are_listed_beside_the_others(configure, tmp_path, capsys):
-    make = partial(make_run, configure, tmp_path / "out", num=20, groups=10)
-    for seed in (1, 2, 3):
-        make(f"a{seed}", f"seed={seed}", correct=14)
-        make(f"b{seed}", f"seed={seed}", "modalities=a", correct=13)
-    (make("broken", "modalities=v") / "metrics.json").write_text("{")
-    (tmp_path / "out" / "b2" / "predictions.jsonl").unlink()
+def test_damaged_runs_are_listed_beside_the_others(runs, tmp_path, capsys):
+    shutil.copytree(runs, tmp_path / "out")
+    (tmp_path / "out" / "v 1" / "metrics.json").write_text("{")
+    (tmp_path / "out" / "a 2" / "predictions.jsonl").unlink()
     _, end = pack(capsys, tmp_path / "out", "--folder", tmp_path / "pack", "--metrics", "accuracy")
-    assert "1 of 7 run folders could not be read" in end and "b2/predictions.jsonl cannot be read" in end
+    assert "1 of 9 run folders could not be read" in end and "a 2/predictions.jsonl cannot be read" in end
     text = (tmp_path / "pack" / "README.md").read_text().replace("\\", "")
-    assert "not in the table: " in text and "broken/metrics.json" in text
+    assert "not in the table: " in text and "v 1/metrics.json" in text
     assert "is not known (damaged predictions), so that it is not bold" in text
-    assert "**0.7000 ± 0.0000**" in (tmp_path / "pack" / "tables" / "demo.emotion.md").read_text()
+    assert "**0.6667 ± 0.0289**" in (tmp_path / "pack" / "tables" / "demo.emotion.md").read_text()
 
 
-def test_runs_of_an_older_version_have_numbers_without_signatures(configure, tmp_path, capsys):
-    folder = make_run(configure, tmp_path / "out", "old")
+def test_runs_of_an_older_version_have_numbers_without_signatures(runs, tmp_path, capsys):
+    folder = shutil.copytree(runs / "t 1", tmp_path / "out" / "old")
+    (folder / "job.json").unlink()
 
     def older(metrics: dict) -> dict:
         for numbers in metrics["tasks"].values():
@@ -413,8 +403,8 @@ def test_runs_of_an_older_version_have_numbers_without_signatures(configure, tmp
     assert "its command is not known" in (tmp_path / "pack" / "reproduce.sh").read_text()
 
 
-def test_half_a_pair_of_surrogates_ends_nothing(configure, tmp_path, capsys):
-    folder = make_run(configure, tmp_path / "out", "a")
+def test_half_a_pair_of_surrogates_ends_nothing(runs, tmp_path, capsys):
+    folder = shutil.copytree(runs / "t 1", tmp_path / "out" / "a")
     change(folder / "environment.json", lambda content: content | {"platform": "\ud800"})
     _, end = pack(capsys, tmp_path / "out", "--folder", tmp_path / "pack")
     assert end == "" and (tmp_path / "pack" / "methods.md").is_file()

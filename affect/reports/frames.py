@@ -27,7 +27,8 @@ class Runs:
 
     runs: pd.DataFrame
     """One row a run, finished or not: `run` (its number in tables and notes), `folder`, `state`, `model`, `tuning`,
-    `seed`; every key of its configuration, as `finetuning.rank`; and every metric, as `demo.emotion.weighted_f1`."""
+    `seed` (of the training); every key of its configuration, as `finetuning.rank`, but that the key `run` is called
+    `evaluated`; and every metric, as `demo.emotion.weighted_f1`."""
     predictions: pd.DataFrame
     """One row a prediction of a finished run, `run` being the number of that: the fields of affect.data.Prediction, and
     `value`, what the run's reader has read."""
@@ -73,10 +74,11 @@ def load_runs(
 
 
 def _run(number: int, run: Run) -> dict[str, Any]:
-    row: dict[str, Any] = {"run": number, "folder": str(run.folder), "state": run.state, "model": run.summary.model}
+    row: dict[str, Any] = {"folder": str(run.folder), "state": run.state, "model": run.summary.model}
+    row |= dict(leaves(run.summary.config))
+    row |= {"evaluated": row["run"], "run": number}
     if run.counts:
         row |= {"tuning": run.tuning, "seed": run.seed}
-    row |= {key: value for key, value in leaves(run.summary.config) if key != "seed" or not run.counts}
     for task in tasks([run]):
         row |= {f"{task}.{metric}": value for metric, value in numbers(run, task).items()}
     return row

@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from affect.config import ConfigError
-from affect.reports.collect import check_metrics
-from affect.reports.settings import HEADLINE, where
-from affect.reports.tables import loaded, report
+from affect.reports.gather import Request, gather
+from affect.reports.settings import HEADLINE
 
 
 def main() -> None:
@@ -21,16 +20,19 @@ def main() -> None:
 
     try:
         pack.check(given.folder)
-        source = loaded([Path(folder) for folder in given.folders])
-        runs = where(source.runs, given.where)
-        metrics = given.metrics.split(",")
-        check_metrics(runs, metrics)
-        made, refused = report(runs, source, metrics=metrics, compared_with=given.against, published=given.published)
-        notes = made.notes
-        for table in made.tables:
+        request = Request(
+            folders=[Path(folder) for folder in given.folders],
+            where=given.where,
+            metrics=given.metrics.split(","),
+            against=given.against,
+            published=given.published,
+        )
+        gathered = gather(request)
+        runs, notes, refused = gathered.runs, gathered.report.notes, gathered.refused
+        for table in gathered.report.tables:
             untold, damaged = best.mark(table, runs)
             notes, refused = [*notes, *untold], [*refused, *damaged]
-        of_runs = pack.write(given.folder, replace(made, notes=notes), runs, refused)
+        of_runs = pack.write(given.folder, replace(gathered.report, notes=notes), runs, refused)
         print(f"{given.folder} written, with {len(of_runs):,} numbers: begin with its README.md")
         if given.expect is not None:
             equal, different = numbers.compare(of_runs, given.expect)

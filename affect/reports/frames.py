@@ -12,12 +12,11 @@ from affect.config import DataError
 from affect.config.roles import leaves
 from affect.data.escaping import one_line
 from affect.reports.aggregate import numbers, tasks
-from affect.reports.collect import check_metrics
 from affect.reports.formats import Report
+from affect.reports.gather import Request, gather
 from affect.reports.rows import Table
 from affect.reports.sections import Style, aligned, sections
-from affect.reports.settings import HEADLINE, Run, where
-from affect.reports.tables import loaded, report
+from affect.reports.settings import HEADLINE, Run
 from affect.runs.run_folder import read_predictions
 
 
@@ -47,29 +46,26 @@ class Runs:
 
 def load_runs(
     *folders: str | Path,
-    where_all: Sequence[str] = (),
+    where: Sequence[str] = (),
     metrics: Sequence[str] = (HEADLINE,),
     predictions: bool = True,
 ) -> Runs:
     """The runs in `folders`: run folders, or folders with run folders in them.
 
-    `where_all` are conditions `KEY=VALUE`, as those of `affect report --where`; `metrics` are the columns of the tables
+    `where` are conditions `KEY=VALUE`, as those of `affect report --where`; `metrics` are the columns of the tables
     (its --metrics). Without `predictions` that frame is empty, which is quicker.
 
     Raises ConfigError where a folder is no run folder and holds none, and where a condition or a metric cannot be.
     """
-    source = loaded([Path(folder) for folder in folders])
-    runs = where(source.runs, where_all)
-    check_metrics(runs, metrics)
-    made, refused = report(runs, source, metrics=metrics)
-    rows, unreadable = _predictions(runs) if predictions else ([], [])
+    gathered = gather(Request(folders=[Path(folder) for folder in folders], where=where, metrics=metrics))
+    rows, unreadable = _predictions(gathered.runs) if predictions else ([], [])
     return Runs(
-        runs=pd.DataFrame([_run(n, run) for n, run in enumerate(runs, 1)]),
+        runs=pd.DataFrame([_run(n, run) for n, run in enumerate(gathered.runs, 1)]),
         predictions=pd.DataFrame(rows),
-        tables={table.task: _table(table) for table in made.tables},
-        notes=made.notes,
-        damaged=[*source.damaged, *refused, *unreadable],
-        report=made,
+        tables={table.task: _table(table) for table in gathered.report.tables},
+        notes=gathered.report.notes,
+        damaged=[*gathered.damaged, *gathered.refused, *unreadable],
+        report=gathered.report,
     )
 
 

@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--embed",
         action="store_true",
-        help="with --format html, put small previews of the clips into the page, which is linked to their files otherwise",
+        help="with --format html, put small previews of the clips into the page, which else links to their files",
     )
     parser.add_argument("--output", metavar="FILE", type=Path, help="write to a file")
     return parser

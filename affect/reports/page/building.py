@@ -21,8 +21,7 @@ Blocks = Mapping[str, Callable[[], Any]]
 needed, so that no two large ones are in memory at a time."""
 
 SCRIPTS = (
-    "page.js",
-    "overview.js",
+    *("page.js", "table.js", "drawing.js", "overview.js", "charts.js", "confusion.js", "runs.js"),
     *(f"clips/{name}.js" for name in ("data", "marks", "player", "list", "detail", "clips")),
     "start.js",
 )

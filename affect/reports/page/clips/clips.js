@@ -8,6 +8,8 @@
   let loaded = null;
   let current = null; // the view that is shown, for keys
 
+  document.addEventListener("affect:refresh", () => { loaded = null; });
+
   async function show(root, words, options) {
     loaded ??= { all: clipData.unpacked(await data("clips")), marks: clipMarks.open() };
     current = browser(root, loaded.all, loaded.marks, wishesOf(loaded.all, options));

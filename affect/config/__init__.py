@@ -55,6 +55,7 @@ from affect.config.schema import (
     to_json,
     to_yaml,
 )
+from affect.config.study import Analysis, MultirunConfig, StudyConfig, StudyProgram
 from affect.config.tasks import Kind, Task, Value
 from affect.config.trainer import Accelerator, EncoderCache, Strategy, Switch, TrainerConfig
 from affect.config.transcription import Transcribe, TranscriptionConfig

@@ -11,6 +11,7 @@ of its own. Given again with hydra.sweep.dir=FOLDER, or by affect sweep resume F
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -50,7 +51,7 @@ def _listed() -> str:
 
 def _run(name: str, words: Sequence[str]) -> None:
     study = studies.read(name)
-    stamp = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
+    stamp = os.environ.setdefault("AFFECT_STAMP", f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}")
     plan = planned(study, words, f"{name}_{stamp}")
     if plan.dry_run:
         for step in plan.steps:
@@ -61,19 +62,19 @@ def _run(name: str, words: Sequence[str]) -> None:
     sweep_file.begin(plan.folder, PROGRAM, start_note([name, *words]), [])
     print(f"{sum(step.num_jobs for step in plan.steps):,} jobs in {plan.folder}", flush=True)
     problems = [f"{step.name}: {problem}" for step in plan.steps if (problem := _done(step, plan))]
-    problems += _report(name, plan)
+    problems += _report(name, plan, f"affect study {shlex.join([name, *words])}", problems)
     if problems:
         sys.exit("\n".join(problems))
 
 
 def _check_folder(name: str, folder: Path) -> None:
     """Raises ConfigError where a folder is another study's."""
-    if (content := sweep_file.read(folder)) is not None and content["program"] == PROGRAM:
-        if content["words"][0] != name:
-            raise ConfigError(
-                f"{folder} is the folder of the study {content['words'][0]}, and this is {name}: choose another one"
-                " (hydra.sweep.dir)"
-            )
+    content = sweep_file.read(folder)
+    if content is not None and content["program"] == PROGRAM and content["words"][0] != name:
+        raise ConfigError(
+            f"{folder} is the folder of the study {content['words'][0]}, and this is {name}: choose another one"
+            " (hydra.sweep.dir)"
+        )
 
 
 def _done(step: Step, plan: Plan) -> str | None:
@@ -84,19 +85,26 @@ def _done(step: Step, plan: Plan) -> str | None:
     return multiruns.evaluate(plan.folder / step.evaluates, step.words, plan.folder / step.name)
 
 
-def _report(name: str, plan: Plan) -> list[str]:
+def _report(name: str, plan: Plan, command: str, problems: Sequence[str]) -> list[str]:
     """Writes and prints tables, figures and summary; a sentence for everything that is refused or damaged."""
-    from affect.reports import studies as reports
     from affect.reports.console import print_report
+    from affect.reports.studies.findings import markdown
+    from affect.reports.studies.finish import finish
 
-    missing = [
+    missing = list(problems) + [
         f"{step.name}: #{job.number} {' '.join(job.words)}: {job.state}{f' ({job.error})' if job.error else ''}"
         for step in plan.steps
         for job in jobs(plan.folder / step.name)
         if job.state != "finished"
     ]
-    finished = reports.finish(name, plan.study, plan.folder, missing)
+    try:
+        finished = finish(name, plan.study, plan.folder, command, missing)
+    except ConfigError as error:
+        return [str(error)]
     print_report(finished.report)
+    for finding in (each for each in finished.findings if each.lines or each.notes):
+        print(f"\n{markdown(finding)}")
+    print()
     for path in finished.written:
         print(f"{path} written")
     return finished.refused

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from affect.cli import multiruns, transfer
 from affect.cli.checked import checked
 from affect.config import ConfigError, MultirunConfig, StudyConfig, launch, near
@@ -42,9 +44,11 @@ def planned(study: StudyConfig, given: Sequence[str], name: str) -> Plan:
 
     Raises ConfigError, and what Hydra raises, for words that a job could not have.
     """
+    # Of words with one key the last counts, as it does for Hydra; `affect sweep resume` adds some.
+    given = list({_key(word): word for word in given}.values())
     _check(given)
     words = [word for word in given if _key(word) not in ("dataset", "hydra.sweep.dir", "dry_run")]
-    chosen = _datasets([word for word in given if _key(word) == "dataset"])
+    chosen = next((_datasets(word) for word in given if _key(word) == "dataset"), [])
     names = [each for choice in chosen for each in choice] if chosen else []
     steps: list[Step] = []
     for choice in chosen or [None]:
@@ -79,7 +83,7 @@ def _check(given: Sequence[str]) -> None:
         if word.startswith("-"):
             raise ConfigError(f"{word} cannot be given to a study, which begins several multiruns: leave it out")
         if _key(word) in ("run", "resume", "sweep", "hydra.sweep.subdir", "hydra/sweeper"):
-            raise ConfigError(f"{word} cannot be given to a study, whose points and runs are its own: leave it out")
+            raise ConfigError(f"{word} cannot be given to a study, which names points and runs itself: leave it out")
     if (place := launch.given()) is not None:
         raise ConfigError(
             f"a study begins one multirun after another, and {place.started_by} has started {place.size} processes:"
@@ -87,59 +91,54 @@ def _check(given: Sequence[str]) -> None:
         )
 
 
-def _datasets(words: Sequence[str]) -> list[list[str]]:
+def _datasets(word: str) -> list[list[str]]:
     """The datasets of each choice: dataset=a,b are two choices, dataset=[a,b] is one of two datasets."""
-    if not words:
-        return []
-    if len(words) > 1:
-        raise ConfigError(f"{' '.join(words)}: give one of them, as dataset=meld,mosi")
-    override = Composer([]).parse(words[0])
+    override = OverridesParser.create().parse_override(word)
     values = sweep_points.values_of(override) if override.is_sweep_override() else [override.value()]
     chosen = [[str(each) for each in value] if isinstance(value, list) else [str(value)] for value in values]
     for name in (name for choice in chosen for name in choice):
         if name not in choices("dataset"):
             raise ConfigError(
-                f"{words[0]} names {name}, which is none{near(name, choices('dataset'))} Datasets:"
+                f"{word} names {name}, which is none{near(name, choices('dataset'))} Datasets:"
                 f" {', '.join(choices('dataset'))}"
             )
     return chosen
 
 
-def _own(
-    config: MultirunConfig, given: Sequence[str], choice: Sequence[str] | None, names: Sequence[str]
-) -> list[str]:
+def _own(config: MultirunConfig, given: Sequence[str], choice: Sequence[str] | None, names: Sequence[str]) -> list[str]:
     """The words of one multirun: the study's, replaced and followed by those `given`, on the datasets of `choice`."""
-    dataset = [] if choice is None else [f"dataset=[{','.join(choice)}]"]
-    words = [] if config.evaluates is None else []
+    words = []
     for word in given:
         match = re.match(r"datasets\.([^.]+)\.", _key(word))
-        if match and choice is not None and match[1] not in choice:
-            if match[1] not in names:
-                raise ConfigError(f"{word}: {match[1]} is not one of dataset={','.join(names)}: name it there too")
-            continue
-        words.append(word)
-    if config.evaluates is not None:
-        words = [word for word in words if word.startswith("datasets.")] + multiruns.of_every_job(words)
-    study = [_placed(word, choice, [*dataset, *words]) for word in config.words]
-    removed = {_key(word) for word in words if word.startswith("~") and _key(word) in map(_key, study)}
+        if match and choice is not None and match[1] not in names:
+            raise ConfigError(f"{word}: {match[1]} is not one of dataset={','.join(names)}: name it there too")
+        if not match or choice is None or match[1] in choice:
+            words.append(word)
+    study = [_placed(word, choice, words) for word in config.words]
+    removed = {_key(word) for word in words if word.startswith("~")} & set(map(_key, study))
     words = [word for word in words if _key(word) not in removed]
     study = [word for word in study if _key(word) not in removed]
+    if config.evaluates is not None:
+        # All else comes with the runs.
+        of_datasets = [word for word in words if _key(word).startswith("datasets.")]
+        words = [*of_datasets, *multiruns.of_every_job(words)]
     below = [word for word in words if _key(word) == "experiment"]
     above = [word for word in study if _key(word) == "experiment"]
     if below and above:
         words = [word for word in words if word not in below]
-        study = [_joined(below[-1], word) if word in above else word for word in study]
-    replaced = set(map(_key, words))
+        study = [_joined(below[0], word) if word in above else word for word in study]
+    dataset = [] if choice is None else [f"dataset=[{','.join(choice)}]"]
+    replaced = {_key(word) for word in (*dataset, *words)}
     result = [*dataset, *(word for word in study if _key(word) not in replaced), *words]
     return [_first(word) if config.first_seed and _key(word) == "seed" else word for word in result]
 
 
-def _placed(word: str, choice: Sequence[str] | None, others: Sequence[str]) -> str:
+def _placed(word: str, choice: Sequence[str] | None, given: Sequence[str]) -> str:
     """A word of a study with the name of the dataset."""
     if PLACEHOLDER not in word:
         return word
     if choice is None:
-        composer = Composer([other for other in others if _key(other) == "experiment"])
+        composer = Composer([f"experiment={_values(each)[0]}" for each in given if _key(each) == "experiment"])
         choice = list(composer.compose(composer.points()[0]).datasets)
     if len(choice) > 1:
         raise ConfigError(
@@ -151,21 +150,16 @@ def _placed(word: str, choice: Sequence[str] | None, others: Sequence[str]) -> s
 
 def _values(word: str) -> list[str]:
     """The values of a word as they are written."""
-    override = Composer([]).parse(word)
+    override = OverridesParser.create().parse_override(word)
     if not override.is_sweep_override():
         return [word.partition("=")[2]]
     return [str(value) for value in override.sweep_string_iterator()]
 
 
 def _joined(below: str, above: str) -> str:
-    """Every experiment of the user with every one of the study above it, as one list of changes."""
-
-    def inner(value: str) -> str:
-        return value.strip("[]")
-
-    return "experiment=" + ",".join(
-        f"[{inner(one)},{inner(other)}]" for one in _values(below) for other in _values(above)
-    )
+    """Every experiment of the user with every one of the study above it, each pair as one list of changes."""
+    pairs = [f"[{one.strip('[]')},{other.strip('[]')}]" for one in _values(below) for other in _values(above)]
+    return f"experiment={','.join(pairs)}"
 
 
 def _first(word: str) -> str:

@@ -43,6 +43,7 @@ from affect.data.part import Part
 from affect.runs import sweep_file, sweep_points
 from affect.runs.run_folder import start_note
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A transfer as the words of its command line have it."""

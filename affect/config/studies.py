@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from affect.config import Analysis, ConfigError, MultirunConfig, StudyConfig, StudyProgram, groups, near
+from affect.config import Analysis, ConfigError, StudyConfig, StudyProgram, groups, near
 from affect.config.hydra_errors import explain
 
 
@@ -22,7 +22,9 @@ def read(name: str) -> StudyConfig:
         raise ConfigError(f"there is no study '{name}'{near(name, names())} Studies: {', '.join(names())}")
     file = f"conf/study/{name}.yaml"
     try:
-        content = OmegaConf.load(groups.CONF / "study" / f"{name}.yaml")
+        text = (groups.CONF / "study" / f"{name}.yaml").read_text(encoding="utf-8")
+        # A word may hold ${…}, which is about the configuration of a job, and not about this file.
+        content = OmegaConf.create(text.replace("${", r"\${"))
         study = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(StudyConfig), content))
     except (OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(f"{file}: {explain(error, None)}") from error

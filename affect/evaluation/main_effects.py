@@ -52,8 +52,8 @@ INTERACTIONS = "interactions"
 def main_effects(settings: Sequence[Mapping[str, str]], values: Sequence[Sequence[float]]) -> MainEffects:
     """settings[C] has the level of every factor in each combination, values[C] its metric for every seed.
 
-    Raises ValueError where combinations are missing, appear twice, or have different numbers of seeds, and where a value
-    is not finite.
+    Raises ValueError where combinations are missing, appear twice, or have different numbers of seeds, and where a
+    value is not finite.
     """
     factors = list(settings[0]) if settings else []
     levels = {factor: list(dict.fromkeys(setting[factor] for setting in settings)) for factor in factors}

@@ -8,7 +8,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from affect.config import FAMILIES, BaselineConfig, ConfigError, Control, ControlSplit, PromptingConfig, Readout, near
+from affect.config import (
+    FAMILIES,
+    BaselineConfig,
+    ConfigError,
+    Control,
+    ControlSplit,
+    PromptingConfig,
+    Readout,
+    SubsetClasses,
+    near,
+)
 from affect.config.fields import Phase, Role
 from affect.config.roles import NEUTRAL, is_one_of, keys_of, keys_used_by, keys_with, leaves, unused
 from affect.prompting.messages import descriptions_shown
@@ -111,6 +121,7 @@ def _plain(config: Mapping[str, Any]) -> dict[str, str]:
     descriptions come from: these are told relative to the places that this machine keeps them in."""
     texts = {key: text(value) for key, value in leaves(config)}
     for name, dataset in config["datasets"].items():
+        texts.setdefault(f"datasets.{name}.subset_classes", SubsetClasses.natural.value)  # of before there was a choice
         if dataset["reader"] == "manifest":
             texts[f"datasets.{name}.root"] = _placed(dataset["root"], config)
         else:

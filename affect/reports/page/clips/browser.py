@@ -150,7 +150,7 @@ def _describe(clips: Clips, found: Sequence[Found], texts: Texts, folder: Path) 
         row: dict[str, Any] = dict.fromkeys(COLUMNS)
         row |= {name: texts.number(getattr(prediction, name)) for name in ("id", "dataset", "split", "group")}
         row |= dict.fromkeys(("speaker", "language", "text", "source", "media", "why"), NONE)
-        row |= {"context": [], "peaks": "", "levels": "", "video": int("v" in each.letters), "preview": 0}
+        row |= {"context": [], "peaks": "", "levels": "", "video": 0, "preview": 0}
         row["why"] = texts.number(each.why or None)
         if record is not None:
             row |= {name: texts.number(getattr(record, name)) for name in ("speaker", "language", "text", "source")}
@@ -162,6 +162,7 @@ def _describe(clips: Clips, found: Sequence[Found], texts: Texts, folder: Path) 
             why = _no_file(record, each.letters)
             if why is None:
                 row["media"] = texts.number(recordings.link(str(record.media), folder))
+                row["video"] = int("v" in each.letters and not recordings.is_sound(str(record.media)))
             else:
                 row["why"] = texts.number(why)
         for name, value in row.items():
@@ -218,7 +219,7 @@ def _previews(clips: dict[str, list], found: Sequence[Found]) -> tuple[dict[str,
     records = [record for clip in playable if (record := found[clip].record) is not None]
     blocks: dict[str, Any] = {}
     num_tried = 0
-    for record, preview in recordings.previews(records, lambda each: "v" in found[numbers[id(each)]].letters):
+    for record, preview in recordings.previews(records, recordings.MAX_PREVIEW_BYTES):
         num_tried += 1
         if preview is not None:
             clip = numbers[id(record)]

@@ -43,7 +43,7 @@
     let clip = null;
     let playing = null;
     const count = element("p", { class: "count", role: "status" });
-    const fields = element("form", { class: "filters", "aria-label": "Filters" });
+    const fields = element("form", { class: "choices", "aria-label": "Filters" });
     const title = element("h2", { id: "clip-title", tabindex: "-1" });
     const facts = element("p", { class: "facts" });
     const body = element("div", { class: "body" });

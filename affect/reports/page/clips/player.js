@@ -44,7 +44,7 @@ const clipPlayer = (() => {
     media.addEventListener("loadedmetadata", () => {
       if (start > 0) media.currentTime = start;
       if (all.video(clip) && media.videoWidth === 0) {
-        box.append(sentence("This browser plays the sound of this clip and cannot show its picture: it does not know how the picture is encoded."));
+        box.append(sentence("This clip has no picture, or one that this browser does not know how to show."));
       }
     });
     media.addEventListener("timeupdate", () => {

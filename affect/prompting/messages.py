@@ -20,11 +20,8 @@ from affect.config import (
 )
 from affect.config.paraphrases import paraphrased
 from affect.data import Record
+from affect.data.words import WORD
 from affect.prompting.options import answered, listed
-
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-"""The unit in which transcripts and descriptions are cut. Kana and Chinese characters, which have no spaces, count one
-by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,8 +28,7 @@ def markdown(report: Report) -> str:
     blocks = []
     for table in report.tables:
         for section in sections(table, markdown_style()):
-            blocks.append(f"**{escape_markdown(section.title)}**\n\n{pipes([*section.columns, section.runs])}")
-            blocks += [f"<sup>{mark}</sup> {escape_markdown(note)}" for mark, note in section.footnotes.items()]
+            blocks += markdown_section(section)
         blocks += [f"<sup>{letter}</sup> {escape_markdown(note)}" for letter, note in table.footnotes.items()]
     listed = [f"{n}. {escape_markdown(run)}" for n, run in enumerate(map(", ".join, report.runs), 1)]
     blocks += ["\n".join(listed), "\n".join(f"- {escape_markdown(note)}" for note in report.notes)]
@@ -43,6 +42,15 @@ def markdown_style() -> Style:
         mark=lambda letter: f"<sup>{letter}</sup>",
         strong=lambda cell: f"**{cell.strip()}**",
     )
+
+
+def markdown_section(section: Section) -> list[str]:
+    """The title with the table, then its footnotes; cells are escaped already."""
+    columns = [*section.columns, *([] if section.runs is None else [section.runs])]
+    return [
+        f"**{escape_markdown(section.title)}**\n\n{pipes(columns)}",
+        *(f"<sup>{mark}</sup> {escape_markdown(note)}" for mark, note in section.footnotes.items()),
+    ]
 
 
 def pipes(columns: Sequence[Column]) -> str:

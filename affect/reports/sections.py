@@ -35,8 +35,8 @@ class Column:
 class Section:
     title: str
     columns: list[Column]
-    runs: Column
-    """The numbers of the runs of every line."""
+    runs: Column | None = None
+    """The numbers of the runs of every line; None where all lines are of the same runs."""
     footnotes: dict[str, str] = field(default_factory=dict)
     """By mark, those of this section alone."""
 

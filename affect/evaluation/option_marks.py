@@ -23,8 +23,8 @@ _TO_ASCII = (
 )
 """Typographic signs, and full-width digits and capital letters, which models write for those of ASCII."""
 
-_BEFORE = r"(?<![A-Za-z\u00c0-\u024f0-9_+-])(?<![0-9][.,])"
-_AFTER = r"(?![A-Za-z\u00c0-\u024f0-9_%+'\u2019]|[.,][0-9]|-[A-Za-z])"
+_BEFORE = r"(?<![A-Za-z\u00c0-\u024f0-9+-])(?<![0-9][.,])"
+_AFTER = r"(?![A-Za-z\u00c0-\u024f0-9%+]|[.,][0-9]|['\u2019-][A-Za-z])"
 _PRONOUN = re.compile(r"\s+\w")
 _ARTICLE = re.compile(r"\s+[a-z]")
 _SENTENCE_BEGINS = re.compile(r"(?:\A|[.!?:;\n。])[\s\W]*\Z")

@@ -204,7 +204,7 @@ def _of_places(answers: Sequence[Scored], task: Task, seed: int) -> tuple[list[P
 
 
 def _p(p: float | None) -> str:
-    return "-" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+    return "-" if p is None else "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def _part(title: str, of: str, found: Mapping[str, Sequence[Preference]], notes: Sequence[str]) -> Part:

@@ -72,6 +72,7 @@ QUICK = (
     "prompting.fewshot",
     "runs",
     "evaluation.metrics",
+    "evaluation.error_analysis",
     "evaluation.parsing",
     "cli.entry",
     "cli.program",

@@ -34,7 +34,7 @@ def against(tables: Sequence[Table], runs: Sequence[Run], conditions: Sequence[s
                 f"{table.task} has no differences: {'no row has' if others else 'all rows have'} {words}"
             )
             continue
-        task = _task(table, runs)
+        task = task_of(table, runs)
         if task.headline not in HEADLINES[task.kind]:
             table.notes.append(
                 f"{table.task} has no differences: {task.headline or 'a recall'} is not compared; give one of"
@@ -109,7 +109,7 @@ class _Comparison:
             notes.append(f"{who} {words}: not compared, since {reference}")
             return None
         who += f" {numbered(reference.runs)}"
-        pairs, alone = _pairs(row, reference)
+        pairs, alone = pairs_of_seeds(row, reference)
         if alone:
             notes.append(f"{who}: left out is {alone}, of seeds that only one side has")
         if not pairs:
@@ -177,13 +177,13 @@ def _wanted(tables: Sequence[Table], conditions: Sequence[str]) -> dict[str, str
     return wanted
 
 
-def _task(table: Table, runs: Sequence[Run]) -> Task:
-    """The task of a table, as far as metrics need it, with the table's first metric as its headline."""
+def task_of(table: Table, runs: Sequence[Run], metric: str | None = None) -> Task:
+    """The task of a table, as far as metrics need it, with a metric, by default the table's first, as its headline."""
     dataset, name = table.task.split(".", 1)
     config = runs[table.rows[0].runs[0] - 1].summary.config
     defined = config["datasets"][dataset]["task_definitions"][name]
     definition = {key: defined[key] for key in ("labels", "low", "high")}
-    return Task(name=name, kind=Kind(defined["kind"]), headline=next(iter(table.metrics), ""), **definition)
+    return Task(name=name, kind=Kind(defined["kind"]), headline=metric or next(iter(table.metrics), ""), **definition)
 
 
 def _reference(row: Row, references: Sequence[Row], table: Table, wanted: Mapping[str, str]) -> Row | str:
@@ -217,7 +217,7 @@ def _reference(row: Row, references: Sequence[Row], table: Table, wanted: Mappin
     return best[0]
 
 
-def _pairs(row: Row, reference: Row) -> tuple[list[tuple[int, int]], str]:
+def pairs_of_seeds(row: Row, reference: Row) -> tuple[list[tuple[int, int]], str]:
     """Runs of one seed on both sides, and those that are left out, in words."""
     sides = [dict(zip(each.seeds, each.runs, strict=True)) for each in (row, reference)]
     ours, theirs = sides

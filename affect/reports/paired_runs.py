@@ -40,7 +40,7 @@ def compare(pairs: Sequence[tuple[Scored, Scored]], task: Task, metric: Metric) 
     ids = sorted(set.intersection(*(set(run.predictions) for run in runs)))
     if not ids:
         raise DataError(f"{runs[0].name} and {runs[1].name} have no clip in common: evaluate both on the same split")
-    _check_same_clips(runs, ids)
+    check_same_clips(runs, ids)
     notes = []
     most = max(len(run.predictions) for run in runs)
     if most > len(ids):
@@ -62,7 +62,8 @@ def compare(pairs: Sequence[tuple[Scored, Scored]], task: Task, metric: Metric) 
     return found, notes
 
 
-def _check_same_clips(runs: Sequence[Scored], ids: Sequence[str]) -> None:
+def check_same_clips(runs: Sequence[Scored], ids: Sequence[str]) -> None:
+    """Raises DataError where a clip has two labels or two groups in these runs."""
     first = runs[0]
     for run in runs[1:]:
         for key in ids:

@@ -9,12 +9,15 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_runs import Make, change, make_run, remember_configurations, report
 from report_page import ATTACKS, make_hostile, make_runs
 from scipy import stats
 
-from affect.reports.page import building, overview, runs
+from affect.evaluation.metrics import calibration
+from affect.reports.gather import Request, gather
+from affect.reports.page import building, charts, overview, runs
 from affect.reports.rows import Number
 
 VIEWS = ("#overview", "#charts", "#confusion", "#runs", "#run/1?with=4", "#clips")
@@ -82,6 +85,7 @@ def test_the_table_has_means_intervals_marks_and_what_is_behind_them(page, open_
     assert accuracy[1].startswith("0.7500 ± 0.0250") and f"[{0.75 - half:.4f}, {0.75 + half:.4f}]" in accuracy[1]
     assert "reference" in table.inner_text() and re.search(r"\+0\.\d{4} \*", table.inner_text())
     table.get_by_role("button", name="Details of this row").last.click()
+    assert [text[:6] for text in table.locator("strong").all_inner_texts()] == ["0.8328", "0.7500"]
     details = table.locator("tr.details").inner_text()
     assert "41 expected, 40 used, 40 scored" in details and "weighted_f1|rows:40/40|used:40" in details
     hover = table.locator("tbody tr td[title]").first.get_attribute("title")
@@ -116,11 +120,12 @@ def test_charts_are_drawn_and_have_their_numbers(page, open_page):
     for figure in opened.page.locator("figure").all():
         figure.scroll_into_view_if_needed()
         figure.locator(".drawn[data-drawn] svg").first.wait_for()
-    assert opened.page.locator("figure").count() == 2
-    metric, curves = opened.page.locator("figure").all()
+    assert opened.page.locator("figure").count() == 3
+    metric, differences, curves = opened.page.locator("figure").all()
     assert "accuracy of demo.emotion" in metric.locator(".drawn").inner_text()
     metric.locator("summary").click()
     assert "0.75" in metric.locator("table").inner_text()
+    assert "differences of weighted_f1" in differences.locator(".drawn").inner_text()
     assert "val/selection during training" in curves.locator(".drawn").inner_text()
     opened.page.get_by_role("combobox", name="Curve").select_option("train/loss")
     opened.page.locator("figure").last.locator("summary").click()
@@ -410,7 +415,41 @@ def test_intervals_over_seeds_are_those_of_students_t():
     assert overview.over_seeds(Number(mean=0.5, sd=None), 1) == (None, None)
 
 
+def test_charts_of_training_clips_and_calibration_are_made_where_runs_have_them(make, tmp_path):
+    for fraction, correct in ((0.25, 20), (0.5, 24), (0.75, 27), (1.0, 29)):
+        for seed in (1, 2):
+            words = (f"datasets.demo.fraction={fraction}", f"seed={seed}")
+            run = make(f"f{fraction}_{seed}", *words, num=40, groups=12, correct=correct + seed)
+            change(run / "data.json", lambda data, share=fraction: with_clips(data, round(160 * share)))
+    lines = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
+    labels = (
+        gather(Request(folders=[run]))
+        .runs[0]
+        .summary.config["datasets"]["demo"]["task_definitions"]["emotion"]["labels"]
+    )
+    draw = np.random.default_rng(0)
+    for line in lines:
+        line["scores"] = dict(zip(labels, draw.normal(size=len(labels)), strict=True))
+    (run / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = {group["heading"]: group for group in charts.charts(gather(Request(folders=[tmp_path / "out"])))}
+    assert list(found) == ["Training clips", "Calibration"]
+    [sizes] = found["Training clips"]["charts"]
+    assert list(sizes["series"][0]["x"]) == [40, 80, 120, 160]
+    [curves] = found["Calibration"]["charts"]
+    *ours, diagonal = curves["series"]
+    scores = np.array([list(line["scores"].values()) for line in lines])
+    gold = np.array([labels.index(line["target"]) for line in lines])
+    expected = calibration.reliability(calibration.probabilities(scores), gold)
+    assert [series["x"] for series in ours] == [[bin.confidence for bin in expected]] and diagonal["x"] == [0.0, 1.0]
+
+
+def with_clips(data: dict, number: int) -> dict:
+    for part in data["parts"]:
+        part["used"] = number if part["split"] == "train" else part["used"]
+    return data
+
+
 def test_the_examples_of_the_docstrings_are_true():
-    for module in (overview, runs):
+    for module in (runs,):
         result = doctest.testmod(module)
         assert result.attempted > 0 and result.failed == 0

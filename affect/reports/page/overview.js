@@ -36,11 +36,6 @@
   }
 
   function columns(table, level) {
-    const best = {};
-    for (const name of table.metrics.filter((each) => !/^(exact|lenient|majority)\./.test(each))) {
-      const means = table.rows.filter((row) => !row.mark).map((row) => row.numbers[name].mean).filter((mean) => mean !== null);
-      if (new Set(means).size > 1) best[name] = table.lower_is_better.includes(name) ? Math.min(...means) : Math.max(...means);
-    }
     const metric = (name) => ({
       key: name,
       heading: name,
@@ -51,7 +46,7 @@
       hover: (row) => behind(table, row, name, level).map((line) => shown(line.slice(0, 500))).join("\n"),
       cell: (row) => {
         const number = row.numbers[name];
-        const mean = element(!row.mark && number.mean !== null && number.mean === best[name] ? "strong" : "span", {}, four(number.mean));
+        const mean = element(row.best.includes(name) ? "strong" : "span", {}, four(number.mean));
         const spread = number.low === null ? "" : `[${four(number.low)}, ${four(number.high)}]`;
         return [mean, number.sd === null ? "" : element("span", { class: "sd" }, ` ± ${number.sd.toFixed(4)}`), spread ? element("span", { class: "interval" }, spread) : ""];
       },
@@ -187,6 +182,8 @@
         details: (row) => details(table, row, table.metrics.filter((name) => state.columns.includes(name)), level),
         mark: (row) => (row.is_reference ? "reference" : ""),
       }),
+      element("p", { class: "footnote" }, `${table.rule}.`),
+      table.untold.length ? element("details", { class: "footnote" }, element("summary", {}, "What bold does not tell"), element("ul", {}, table.untold.map((note) => element("li", {}, brief(note))))) : "",
       table.compared === null ? "" : element("p", { class: "footnote" }, "* better than the reference, p (Holm) at most 5 %; (*) likewise, but of a single trained seed"),
       Object.entries(table.footnotes).map(([mark, note]) => element("p", { class: "footnote" }, element("sup", {}, mark), " ", shown(note))),
       table.sections.map(section),

@@ -9,7 +9,7 @@ from typing import Any
 from scipy.special import stdtrit
 
 from affect.evaluation.metrics.registry import DIALECTS, METRICS
-from affect.evaluation.significance import LEVEL
+from affect.evaluation.significance import FEWEST_SEEDS, LEVEL
 from affect.reports.formats import Report
 from affect.reports.rows import Number, Row, Table
 from affect.reports.sections import Style, aligned, four, heading, sections
@@ -90,8 +90,8 @@ def _number(number: Number, num_seeds: int) -> dict[str, float | None]:
 
 def over_seeds(number: Number, num_seeds: int) -> tuple[float | None, float | None]:
     """Interval of the mean over seeds at LEVEL: mean ± t(n - 1) · sd / √n (Student). All seeds are scored on the same
-    clips, so that it says nothing of other clips. None for a single seed."""
-    if number.mean is None or number.sd is None:
+    clips, so that it says nothing of other clips. None for fewer than FEWEST_SEEDS."""
+    if number.mean is None or number.sd is None or num_seeds < FEWEST_SEEDS:
         return None, None
     half = _t(num_seeds - 1) * number.sd / sqrt(num_seeds)
     return number.mean - half, number.mean + half

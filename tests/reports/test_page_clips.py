@@ -15,6 +15,7 @@ from clip_page import HOSTILE, LABELS, ODD_NAME, change_lines, make_runs, sound
 from made_runs import change, make_run
 from scipy.special import softmax
 
+from affect.config import Kind
 from affect.data import Prediction, Record
 from affect.data.media import SAMPLING_RATE
 from affect.knowledge.protocol import Description
@@ -23,6 +24,7 @@ from affect.prompting import messages
 from affect.reports.collect import find, load
 from affect.reports.page.clips import predictions, prompts, recordings
 from affect.reports.page.clips.browser import Browser, browser
+from affect.reports.page.clips.comparisons import compare
 from affect.reports.page.clips.predictions import Columns
 from affect.reports.page.clips.records import located
 from affect.reports.page.clips.texts import NONE, Texts
@@ -172,6 +174,27 @@ def test_prompts_are_those_that_the_model_was_given(out, configure):
     assert texts[prompt["system"]] == system["content"][0]["text"]
     assert [part["type"] for part in user["content"]] == [*prompt["media"], "text"] == ["audio", "text"]
     assert shown == user["content"][-1]["text"]
+
+
+def test_runs_that_differ_in_modalities_or_descriptions_alone(configure, tmp_path):
+    described = ["modalities=ta", "prompting=knowledge", "prompting.descriptions=[audio]"]
+    made = [
+        *(["modalities=t"], ["modalities=ta"], ["modalities=ta", "seed=2"], ["modalities=t", "finetuning.rank=4"]),
+        *([*described, "knowledge=cues"], [*described, "knowledge=mllm"]),
+        ["modalities=t", "model=tfidf", "finetuning=full"],
+    ]
+    words = ["model=smollm2", "knowledge.mllm_models={}"]
+    folders = [make_run(configure, tmp_path, f"{n}", *words, *each) for n, each in enumerate(made, 1)]
+    runs = dict(enumerate(load(folders)[0], 1))
+    task = predictions.TaskColumns(name="demo.emotion", kind=Kind.classification, low=None, high=None)
+    task.runs = [{"run": number} for number in runs]
+    compare(task, runs)
+    groups = [[column["alike"][which] for column in task.runs] for which in (0, 1)]
+    alike = [{frozenset(n for n, each in enumerate(those, 1) if each == group) for group in those} for those in groups]
+    assert alike[0] == {frozenset({1, 2}), *(frozenset({n}) for n in range(3, 8))}
+    assert alike[1] == {frozenset({2, 5, 6}), *(frozenset({n}) for n in (1, 3, 4, 7))}
+    assert [column["described"] for column in task.runs] == [*[""] * 4, "audio by cues", "audio by mllm", ""]
+    assert [column["setting"]["seed"] for column in task.runs] == list("1121111")
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ def test_datasets_and_openings_are_those_of_the_run_folders(configure, tmp_path,
         "used": "10",
     }
     [opening] = table(tmp_path / "pack" / "tables" / "openings.csv")
-    assert (opening["dataset"], opening["number"], opening["evaluations"]) == ("meld", "10", "2")
+    assert (opening["dataset"], opening["clips"], opening["evaluations"]) == ("meld", "10", "2")
     methods = (tmp_path / "pack" / "methods.md").read_text()
     assert "GPL-3.0" in methods and "seeds 1 / 2, on meld" in methods
     assert "rank 16" in methods and "learning rate 0.0005" in methods and "batch size" in methods

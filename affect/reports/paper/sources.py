@@ -23,7 +23,7 @@ def datasets(runs: Mapping[int, Run], style: Style) -> Section:
         config = runs[numbers[0]].summary.config["datasets"][dataset]
         lines[dataset, split, published(config, split), *counts] = numbers
     order = sorted(lines, key=lambda line: (line[0], SPLITS.index(line[1]) if line[1] in SPLITS else len(SPLITS)))
-    headings = ("dataset", "split", "published", "found", "outside subset", "excluded", "used", "clips")
+    headings = ("dataset", "split", "published", "found", "outside subset", "excluded", "used", "ids")
     return Section(
         title="Datasets: clips published, found in the annotations, left out and used",
         columns=[
@@ -95,7 +95,7 @@ def openings(runs: Mapping[int, Run], style: Style) -> Section:
             configurations = len({line.configuration_sha256 for line in own})
             dates = (own[0].time[:10], own[-1].time[:10])
             cells.append((dataset, ids[:8], f"{own[0].clips:,}", f"{len(own):,}", f"{configurations:,}", *dates))
-    headings = ("dataset", "clips", "number", "evaluations", "configurations", "first", "last")
+    headings = ("dataset", "ids", "clips", "evaluations", "configurations", "first", "last")
     return Section(
         title="Test sets: how often each was evaluated, and with how many configurations, seeds included",
         columns=[

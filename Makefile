@@ -1,5 +1,5 @@
 # Needs Python >= 3.11 with its venv module, make, and a Python package index.
-#   make demo              the whole way on synthetic clips: zero-shot, with knowledge, fine-tuning, one table and a page of all
+#   make demo              the whole way on synthetic clips: zero-shot, with knowledge, fine-tuning; a table and a page
 #   make knowledge_grid    whether knowledge helps there: zero-shot and fine-tuned, with a control, over three seeds
 #   make methods           traditional methods beside the language model, over three seeds; with DATA=/data on RAVDESS too
 #   make test              the tests

@@ -1,9 +1,9 @@
-"""Pictures of the page of `affect report --format html`, for the documentation: wide, dark, and on a phone.
+"""Pictures of the page of `affect report --format html`, for the documentation.
 
     python benchmarks/screenshots.py PAGE [FOLDER]
 
-Writes report.png, report_dark.png and report_phone.png into FOLDER (docs/images), of at most 300 kB each. It drives the
-Chromium that is installed; none is downloaded.
+Writes report.png (a clip), report_table.png, report_dark.png (charts) and report_phone.png into FOLDER (docs/images),
+of at most 300 kB each. It drives the Chromium that is installed; none is downloaded.
 """
 
 import os
@@ -16,11 +16,15 @@ from playwright.sync_api import Browser, sync_playwright
 MOST_BYTES = 300_000
 
 VIEWS = {
-    "report.png": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
-    "report_dark.png": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
-    "report_phone.png": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "device_scale_factor": 2},
+    "report.png": ("#clips", {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}),
+    "report_table.png": ("", {"viewport": {"width": 1280, "height": 560}, "color_scheme": "light"}),
+    "report_dark.png": ("#charts", {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"}),
+    "report_phone.png": (
+        "#clips",
+        {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "device_scale_factor": 1.5},
+    ),
 }
-"""By file, how the browser looks at the page."""
+"""By file, the view of the page, and how the browser looks at it."""
 
 
 def main(page: Path, folder: Path) -> None:
@@ -34,18 +38,18 @@ def main(page: Path, folder: Path) -> None:
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=browsers[0], args=arguments)
-        for name, view in VIEWS.items():
-            _picture(browser, page, folder / name, view)
+        for name, (place, view) in VIEWS.items():
+            _picture(browser, page.resolve().as_uri() + place, folder / name, view)
         browser.close()
 
 
-def _picture(browser: Browser, page: Path, picture: Path, view: dict) -> None:
+def _picture(browser: Browser, address: str, picture: Path, view: dict) -> None:
     opened = browser.new_page(**view)
     problems: list[str] = []
     opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.goto(page.resolve().as_uri())
+    opened.goto(address)
     opened.wait_for_selector("html[data-ready]")
-    opened.wait_for_timeout(500)  # charts are drawn after the page is ready
+    opened.wait_for_timeout(1500)  # for charts, and the first frame of a clip
     opened.screenshot(path=picture)
     opened.close()
     size = picture.stat().st_size

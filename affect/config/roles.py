@@ -189,6 +189,8 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
     for name, dataset in config["datasets"].items():
         if dataset.get("fraction") is None and not any((dataset.get("subset") or {}).values()):
             idle.append(f"datasets.{name}.subset_seed")
+        if (dataset.get("subset") or {}).get("train") is None:
+            idle.append(f"datasets.{name}.subset_classes")
     prefixes = tuple(idle)
     return lambda key: key.startswith(prefixes)
 

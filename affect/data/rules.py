@@ -16,6 +16,7 @@ from affect.config import (
     Mixing,
     PromptingConfig,
     Readout,
+    SubsetClasses,
     Transcribe,
     near,
 )
@@ -52,6 +53,12 @@ def dataset_conflicts(name: str, dataset: DatasetConfig, prompting: PromptingCon
                 f"datasets.{name}: task '{task_name}' has no question in language '{dataset.language}': add"
                 f" question.{dataset.language}"
             )
+    is_counted = dataset.subset.train is not None and dataset.fraction is None
+    if dataset.subset_classes is SubsetClasses.balanced and not is_counted:
+        yield (
+            f"datasets.{name}.subset_classes=balanced needs the number of training clips: give"
+            f" datasets.{name}.subset.train=N, and no fraction"
+        )
     for key, wording in (
         ("system", prompting.system),
         ("transcript", prompting.transcript),

@@ -8,7 +8,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from affect.config import FAMILIES, BaselineConfig, ConfigError, Control, ControlSplit, PromptingConfig, Readout, near
+from affect.config import (
+    FAMILIES,
+    BaselineConfig,
+    ConfigError,
+    Control,
+    ControlSplit,
+    PromptingConfig,
+    Readout,
+    SubsetClasses,
+    near,
+)
 from affect.config.fields import Phase, Role
 from affect.config.intervention import STRENGTHS, Intervention
 from affect.config.roles import NEUTRAL, default_of, is_one_of, keys_of, keys_used_by, keys_with, leaves, unused
@@ -120,6 +130,7 @@ def _plain(config: Mapping[str, Any]) -> dict[str, str]:
         if texts.get(key := f"intervention.{strength}") == "null":  # it has no such strength
             del texts[key]
     for name, dataset in config["datasets"].items():
+        texts.setdefault(f"datasets.{name}.subset_classes", SubsetClasses.natural.value)  # of before there was a choice
         if dataset["reader"] == "manifest":
             texts[f"datasets.{name}.root"] = _placed(dataset["root"], config)
         else:

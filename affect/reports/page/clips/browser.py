@@ -92,14 +92,18 @@ def _find(predicted: Columns, runs: Mapping[int, Run], datasets: Datasets) -> li
     """The records of all clips, in the order of their numbers. Where runs have different annotations, those of the
     first count."""
     found: dict[int, Found] = {}
+    asked = set()
     for task in predicted.tasks.values():
         name = task.name.split(".", 1)[0]
         for column in task.runs:
-            wanted = [clip for clip in predicted.orders[column["order"]] if clip not in found or not found[clip].record]
-            if not wanted:
-                continue
             config = runs[column["run"]].summary.config
             dataset = datasets.of(name, config)
+            # Most runs have the clips and the annotations of another.
+            if (id(dataset), column["order"]) in asked:
+                continue
+            asked.add((id(dataset), column["order"]))
+            wanted = [clip for clip in predicted.orders[column["order"]] if clip not in found or not found[clip].record]
+            cache_root = _cache_root(config)
             for clip in wanted:
                 prediction = predicted.clips.first[clip]
                 record = dataset.split(prediction.split).get(prediction.id)
@@ -108,7 +112,7 @@ def _find(predicted: Columns, runs: Mapping[int, Run], datasets: Datasets) -> li
                     record=record,
                     why="" if record else why,
                     letters=config["datasets"][name]["modalities"],
-                    cache_root=_cache_root(config),
+                    cache_root=cache_root,
                 )
     return [found[clip] for clip in range(len(predicted.clips.first))]
 

@@ -320,6 +320,11 @@ def test_what_cannot_be_run_again_is_said(configure, tmp_path, capsys):
     change(make("no_command") / "environment.json", lambda content: content | old | {"command": None})
     lost = make("lost", f"run={tmp_path}/deleted", evaluate=True)
     words_of_job(lost, f"run={tmp_path}/deleted")
+    half = make("half", "seed=2", evaluate=True)
+    words_of_job(half, "run=training")
+    training = shutil.copytree(tmp_path / "out" / "no_command", tmp_path / "training")
+    (training / "environment.json").unlink()
+    change_config(half, run=str(training))
     other = make("other_code", "modalities=v")
     words_of_job(other, "modalities=v")
     change(
@@ -333,6 +338,7 @@ def test_what_cannot_be_run_again_is_said(configure, tmp_path, capsys):
     for text in (script, readme):
         assert "no_command cannot be run again: its command is not known" in text
         assert "/deleted, its model, is not there" in text
+        assert "half cannot be run again: neither can" in text
         assert "made with changes of the code that are in no commit, so that it does not tell all: other_code" in text
     assert script.count("\nagain ") == 1 and "c" * 40 in script
     assert "torch==1.0\n" in (tmp_path / "pack" / "constraints.txt").read_text()
@@ -397,10 +403,16 @@ def test_runs_of_an_older_version_have_numbers_without_signatures(runs, tmp_path
 
     change(folder / "metrics.json", older)
     change(folder / "environment.json", lambda content: {key: content[key] for key in ("program", "resumed")})
+    counted = ("dataset", "split", "ids_sha256")
+    change(
+        folder / "data.json",
+        lambda content: content | {"parts": [{key: part[key] for key in counted} for part in content["parts"]]},
+    )
     _, end = pack(capsys, tmp_path / "out", "--folder", tmp_path / "pack")
     rows = table(tmp_path / "pack" / "numbers.csv")
     assert end == "" and rows and all(row["signature"] == "" for row in rows)
     assert "its command is not known" in (tmp_path / "pack" / "reproduce.sh").read_text()
+    assert {row["used"] for row in table(tmp_path / "pack" / "tables" / "datasets.csv")} == {"-"}
 
 
 def test_half_a_pair_of_surrogates_ends_nothing(runs, tmp_path, capsys):

@@ -57,11 +57,10 @@ def _add(summary: RunSummary, known: dict[Path, str], steps: dict[Path, Step], p
     if folder not in known:
         [known[folder]] = unique([folder.name], taken=list(known.values()))
     name = known[folder]
-    words = words_of(folder)
-    if words is None:
+    words, environment = words_of(folder), _environment(folder)
+    if words is None or "program" not in environment:
         problems.append(f"{summary.folder} cannot be run again: its command is not known")
         return None
-    environment = read_note(folder / "environment.json")
     trained: str | None = None
     if summary.config["run"] is not None:
         try:
@@ -82,11 +81,16 @@ def words_of(folder: Path) -> list[str] | None:
     known."""
     if (folder / "job.json").is_file():
         return read_note(folder / "job.json").get("words")
-    command = read_note(folder / "environment.json").get("command")
+    command = _environment(folder).get("command")
     if not command:
         return None
     _, *words = command
     return words if all("=" in word or word.startswith("~") for word in words) else None
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    path = folder / "environment.json"
+    return read_note(path) if path.is_file() else {}
 
 
 def _there(run: Path, evaluation: Path) -> Path:
@@ -114,6 +118,9 @@ def _again(words: Sequence[str], config: Mapping[str, Any], trained: str | None)
 
 
 def _differences(steps: Sequence[Step]) -> Iterator[str]:
+    describers = [step.name for step in steps if any(word.startswith("knowledge.mllm_run=") for word in step.words)]
+    if describers:
+        yield f"the run that generated the descriptions (knowledge.mllm_run) is not run again: {some(describers)}"
     changed = [step.name for step in steps if step.environment.get("dirty")]
     if changed:
         yield f"made with changes of the code that are in no commit, so that it does not tell all: {some(changed)}"

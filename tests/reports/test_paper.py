@@ -282,7 +282,7 @@ def test_the_script_runs_every_run_again_with_its_configuration(configure, runs,
     for call in calls:
         assert call[:4] == ["-m", "affect", "train", "-m"]
         words = [word for word in call[4:] if not word.startswith(("hydra.", "output_root="))]
-        [name] = [word.partition("=")[2] for word in call if word.startswith("hydra.sweep.subdir=")]
+        [name] = [word.partition("=")[2].strip("'") for word in call if word.startswith("hydra.sweep.subdir=")]
         names.add(name)
         again = configuration_sha256(kept(configure(*words)))
         stated = json.loads((runs / name.replace("_", " ") / "environment.json").read_text())["configuration_sha256"]
@@ -309,7 +309,7 @@ def test_words_are_quoted_places_absolute_and_trainings_come_before_their_evalua
     assert f"data_root='{tmp_path}/it\\'s here'" in second
 
 
-def change_config(folder: Path, **values: str) -> None:
+def change_config(folder: Path, **values: str | int) -> None:
     config = yaml.safe_load((folder / "config.yaml").read_text())
     (folder / "config.yaml").write_text(yaml.safe_dump(config | values, allow_unicode=True))
 
@@ -320,16 +320,17 @@ def test_what_cannot_be_run_again_is_said(configure, tmp_path, capsys):
     change(make("no_command") / "environment.json", lambda content: content | old | {"command": None})
     lost = make("lost", f"run={tmp_path}/deleted", evaluate=True)
     words_of_job(lost, f"run={tmp_path}/deleted")
-    half = make("half", "seed=2", evaluate=True)
+    half = make("half", evaluate=True)
     words_of_job(half, "run=training")
     training = shutil.copytree(tmp_path / "out" / "no_command", tmp_path / "training")
     (training / "environment.json").unlink()
+    change_config(training, seed=5)
     change_config(half, run=str(training))
     other = make("other_code", "modalities=v")
     words_of_job(other, "modalities=v")
     change(
         other / "environment.json",
-        lambda content: content | old | {"dirty": True, "commit": "c" * 40},
+        lambda content: content | old | {"dirty": True, "commit": "c" * 40, "program": "train; rm -rf $HOME"},
     )
     _, end = pack(capsys, tmp_path / "out", "--folder", tmp_path / "pack")
     assert end == ""
@@ -340,7 +341,7 @@ def test_what_cannot_be_run_again_is_said(configure, tmp_path, capsys):
         assert "/deleted, its model, is not there" in text
         assert "half cannot be run again: neither can" in text
         assert "made with changes of the code that are in no commit, so that it does not tell all: other_code" in text
-    assert script.count("\nagain ") == 1 and "c" * 40 in script
+    assert script.count("\nagain ") == 1 and "c" * 40 in script and " 'train; rm -rf $HOME' \\\n" in script
     assert "torch==1.0\n" in (tmp_path / "pack" / "constraints.txt").read_text()
 
 

@@ -105,7 +105,7 @@ def _again(words: Sequence[str], config: Mapping[str, Any], trained: str | None)
         if re.split(r"[./@]", key)[0] in NOT_AGAIN:
             continue
         value = values.get(key)
-        if key == "run":
+        if key == "run" and trained is not None:
             yield f"\"run='{OUT}/{trained}'\""
         elif isinstance(value, str) and os.path.isabs(value):  # a path may have been relative to another folder
             yield shlex.quote(f"{key}={quoted(value)}")
@@ -170,7 +170,7 @@ again() {{
   local name=$1 code=$2 program=$3
   shift 3
   [ "$CODE" = "$code" ] || echo "$name was made by other code than this ($code), and its numbers may differ" >&2
-  set -- "$@" "output_root='$OUT'" "hydra.sweep.dir='$OUT'" "hydra.sweep.subdir=$name"
+  set -- "$@" "output_root='$OUT'" "hydra.sweep.dir='$OUT'" "hydra.sweep.subdir='$name'"
   if [ -n "${{DATA_ROOT:-}}" ]; then set -- "$@" "data_root='$DATA_ROOT'"; fi
   if [ -n "${{CACHE_ROOT:-}}" ]; then set -- "$@" "cache_root='$CACHE_ROOT'"; fi
   "$PYTHON" -m affect "$program" -m "$@"
@@ -178,8 +178,7 @@ again() {{
 """
 
 TAIL = """
-rm -rf "$OUT/paper"
-"$PYTHON" -m affect paper "$OUT" --folder "$OUT/paper" --expect "$HERE/numbers.csv"
+"$PYTHON" -m affect paper "$OUT" --folder "$OUT/paper_$(date +%Y-%m-%d_%H-%M-%S)" --expect "$HERE/numbers.csv"
 """
 
 
@@ -192,10 +191,8 @@ def _written(steps: Sequence[Step], problems: Sequence[str]) -> str:
     )
     blocks = [head]
     for step in steps:
-        first = (
-            f"again {step.name} {shlex.quote(str(step.environment.get('code_sha256')))} {step.environment['program']}"
-        )
-        blocks.append(" \\\n  ".join([first, *step.words]) + "\n")
+        code_and_program = (str(step.environment.get("code_sha256")), str(step.environment["program"]))
+        blocks.append(" \\\n  ".join([f"again {step.name} {shlex.join(code_and_program)}", *step.words]) + "\n")
     return "\n".join(blocks) + TAIL
 
 

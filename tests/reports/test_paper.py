@@ -322,6 +322,7 @@ def test_what_cannot_be_run_again_is_said(configure, tmp_path, capsys):
     words_of_job(lost, f"run={tmp_path}/deleted")
     half = make("half", evaluate=True)
     words_of_job(half, "run=training")
+    change(half / "environment.json", lambda content: content | old)
     training = shutil.copytree(tmp_path / "out" / "no_command", tmp_path / "training")
     (training / "environment.json").unlink()
     change_config(training, seed=5)

@@ -13,6 +13,7 @@ COMMANDS = {
     "knowledge": "describe clips in words, and inspect the store of descriptions",
     "transcribe": "write down what is said in clips, by a speech recogniser",
     "report": "make tables of run folders",
+    "attribution": "show what text, audio and video contribute to a model's answers",
     "score": "score predictions made by other software",
     "ledger": "print how often each test set was evaluated",
     "doctor": "audit a dataset on disk",

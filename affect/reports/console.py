@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,9 +71,9 @@ def print_results(folder: Path) -> None:
         if each.rows:
             _print_table(each, out)
     for section in recalls(run.summary):
-        _print_section(section, out)
+        print_section(section, out)
     out.print()
-    _print_notes([(run.summary.model, str(folder))], notes, out)
+    print_notes([(run.summary.model, str(folder))], notes, out)
 
 
 def recalls(run: RunSummary) -> Iterator[Section]:
@@ -133,8 +133,13 @@ def print_report(report: Report) -> None:
 
 def as_text(report: Report) -> str:
     """What `print_report` prints without a terminal."""
+    return printed(lambda out: _print(report, out))
+
+
+def printed(prints: Callable[[Console], None]) -> str:
+    """What a function prints to a console that is no terminal."""
     out = io.StringIO()
-    _print(report, Console(file=out, width=WIDTH, color_system=None))
+    prints(Console(file=out, width=WIDTH, color_system=None))
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
@@ -143,19 +148,20 @@ def _print(report: Report, console: Console) -> None:
         _print_table(each, console)
     if report.tables:
         console.print()
-    _print_notes(report.runs, report.notes, console)
+    print_notes(report.runs, report.notes, console)
 
 
 def _print_table(each: rows.Table, console: Console) -> None:
     for section in sections(each, Style(numbers=aligned)):
-        _print_section(section, console)
+        print_section(section, console)
         for mark, note in section.footnotes.items():
             _print_line(console, f"{mark} {note}")
     for letter, note in each.footnotes.items():
         _print_line(console, f"{letter} {note}")
 
 
-def _print_section(section: Section, console: Console) -> None:
+def print_section(section: Section, console: Console) -> None:
+    """A table, as wide as its numbers need."""
     before = console.width
     built, width = _built(section, console)
     if width > before:
@@ -166,7 +172,8 @@ def _print_section(section: Section, console: Console) -> None:
     console.width = before
 
 
-def _print_notes(runs: Sequence[tuple[str, str]], notes: Sequence[str], console: Console) -> None:
+def print_notes(runs: Sequence[tuple[str, str]], notes: Sequence[str], console: Console) -> None:
+    """Model and folder of the runs by number, and the notes."""
     for number, run in enumerate(map(", ".join, runs), 1):
         _print_line(console, f"{number} {run}")
     for note in notes:

@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from affect.data.escaping import escape_markdown, one_line
 from affect.data.tables import for_spreadsheets
 from affect.reports.rows import Number, Published, Row, Table
-from affect.reports.sections import Column, Style, aligned, four, sections
+from affect.reports.sections import Column, Section, Style, aligned, four, sections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +26,27 @@ class Report:
 
 def markdown(report: Report) -> str:
     """GitHub's tables; what else has to be known follows as text and a list."""
-    style = Style(numbers=aligned, escape=escape_markdown, mark=lambda letter: f"<sup>{letter}</sup>")
     blocks = []
     for table in report.tables:
-        for section in sections(table, style):
-            blocks.append(f"**{escape_markdown(section.title)}**\n\n{_pipes([*section.columns, section.runs])}")
-            blocks += [f"<sup>{mark}</sup> {escape_markdown(note)}" for mark, note in section.footnotes.items()]
+        for section in sections(table, MARKDOWN):
+            blocks += section_markdown(section)
         blocks += [f"<sup>{letter}</sup> {escape_markdown(note)}" for letter, note in table.footnotes.items()]
-    listed = [f"{n}. {escape_markdown(run)}" for n, run in enumerate(map(", ".join, report.runs), 1)]
-    blocks += ["\n".join(listed), "\n".join(f"- {escape_markdown(note)}" for note in report.notes)]
+    return joined_markdown(blocks, report.runs, report.notes)
+
+
+MARKDOWN = Style(numbers=aligned, escape=escape_markdown, mark=lambda letter: f"<sup>{letter}</sup>")
+
+
+def section_markdown(section: Section) -> list[str]:
+    """Title, table and footnotes."""
+    table = f"**{escape_markdown(section.title)}**\n\n{_pipes([*section.columns, section.runs])}"
+    return [table, *(f"<sup>{mark}</sup> {escape_markdown(note)}" for mark, note in section.footnotes.items())]
+
+
+def joined_markdown(blocks: Sequence[str], runs: Sequence[tuple[str, str]], notes: Sequence[str]) -> str:
+    """Blocks of Markdown, with the runs by number and the notes below."""
+    listed = [f"{n}. {escape_markdown(run)}" for n, run in enumerate(map(", ".join, runs), 1)]
+    blocks = [*blocks, "\n".join(listed), "\n".join(f"- {escape_markdown(note)}" for note in notes)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -71,8 +84,13 @@ def comma_separated(report: Report) -> str:
     for table in report.tables:
         fields |= dict.fromkeys(table.settings)
     fields |= dict.fromkeys(field for row in rows for field in row)
+    return rows_as_csv(rows, list(fields))
+
+
+def rows_as_csv(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> str:
+    """A CSV table in which spreadsheets find no formula; a field that a row lacks is an empty cell."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(fields), restval="", lineterminator="\n")
+    writer = csv.DictWriter(out, fields, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: for_spreadsheets(value) for key, value in row.items()} for row in rows)
     return out.getvalue()

@@ -103,7 +103,7 @@ def _chosen(cfg: Config, parts: "list[Part]") -> "tuple[Record, dict[str, tuple[
 
 
 def _other(cfg: Config, against: str) -> Config:
-    """The setting that `against` makes of this one. Raises ConfigError where it is none, or has another model or clip."""
+    """The setting that `against` makes of this one. Raises ConfigError where it has another model or clip."""
     import sys
 
     from affect.cli.checked import checked

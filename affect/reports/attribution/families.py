@@ -133,6 +133,11 @@ class _Setting:
         )
 
 
+def alike(one: Run, other: Run, task: str) -> bool:
+    """Whether the numbers of two runs differ in modalities, intervention and seed alone."""
+    return _Setting(one, task).is_like(_Setting(other, task))
+
+
 def trained_in(run: Run) -> Path:
     """The folder of the training that made the model of a run."""
     if program_of(run.folder) == "train":
@@ -216,5 +221,5 @@ def _add_changed(family: Family, entries: Sequence[Numbered], task: str) -> None
             if beside[1].training is None
             else run.training is not None and trained_in(run) == trained_in(beside[1])
         )
-        if same_model and _Setting(run, task).is_like(_Setting(beside[1], task)):
+        if same_model and alike(run, beside[1], task):
             family.changed.setdefault(name, {})[run.seed] = (number, run)

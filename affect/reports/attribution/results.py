@@ -17,7 +17,8 @@ from affect.evaluation.metrics.registry import span
 from affect.evaluation.probe import Probe, probe
 from affect.evaluation.significance import Paired, holm
 from affect.reports.aggregate import numbers, summarised
-from affect.reports.attribution.families import Family, Flavour, trained_in
+from affect.reports.attribution.families import Family, Flavour, alike, intervention, letters, trained_in
+from affect.reports.collect import load
 from affect.reports.paired_runs import Scored, check_same_clips, scored, task_of
 from affect.reports.rows import Number
 from affect.reports.settings import Run
@@ -331,12 +332,7 @@ def _cautions(result: Attributed, family: Family) -> list[str]:
     notes += [f"{', '.join(names)}: no interval, since {reason}" for reason, names in by_reason.items()]
     if len(result.seeds) == 1:
         notes.append("a single seed, so that intervals are over groups of clips alone, and say nothing of other seeds")
-    for each in result.reach:
-        if not each.probe.moved:
-            notes.append(
-                f"{each.removed} never reaches the answers: of {each.probe.clips:,} clips none moves when it is"
-                f" {'removed' if each.removed in MODALITIES.values() else 'applied'}"
-            )
+    notes += [in_words(each.removed, each.probe) for each in result.reach if not each.probe.moved]
     prompting = family.anchor[1].summary.config["prompting"]
     if prompting.get("descriptions") and prompting.get("descriptions_without_media"):
         notes.append(
@@ -344,3 +340,41 @@ def _cautions(result: Attributed, family: Family) -> list[str]:
             " values are of sound and picture alone, and not of what is told of them"
         )
     return notes
+
+
+def reached(run: Run) -> list[str]:
+    """Of an evaluation of a trained model without one of its modalities, or with an intervention, a sentence for each
+    task about how far the answers move against those in the folder of the training."""
+    changed = intervention(run.summary.config)
+    if run.training is None or run.training is run.summary.config:
+        return []
+    removed = set(letters(run.training)) - set(letters(run.summary.config))
+    folder = trained_in(run)
+    if not (removed or changed) or (removed and changed) or not (folder / "predictions.jsonl").is_file():
+        return []
+    name = changed or " and ".join(word for letter, word in MODALITIES.items() if letter in removed)
+    [whole], _ = load([folder])
+    sentences = []
+    for task_name in run.summary.metrics["tasks"] if run.summary.metrics else ():
+        if not whole.counts or not alike(run, whole, task_name):
+            continue
+        task = task_of(run, task_name, run.summary.metrics["tasks"][task_name]["headline"])
+        try:
+            one, other = (scored(each, task_name, task, headline_metric(task)) for each in (whole, run))
+            ids, _ = _shared([one, other])
+        except DataError as error:
+            sentences.append(str(error))
+            continue
+        sentences.append(f"{task_name}: {in_words(name, probe([_of(one, ids)], [_of(other, ids)], task))}")
+    return sentences
+
+
+def in_words(changed: str, found: Probe) -> str:
+    """What a probe says; `changed` is what was removed, or the intervention."""
+    if not found.moved:
+        return f"{changed} never reaches the answers: of {found.clips:,} clips none moves"
+    median = "" if found.median is None else f", median shift {found.median:.3g} {found.unit}"
+    return (
+        f"{changed} reaches the answers: {found.moved:.1%} of {found.clips:,} clips move{median}, and"
+        f" {found.changed:.1%} get another answer"
+    )

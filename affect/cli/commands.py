@@ -13,6 +13,8 @@ COMMANDS = {
     "knowledge": "describe clips in words, and inspect the store of descriptions",
     "transcribe": "write down what is said in clips, by a speech recogniser",
     "report": "make tables of run folders",
+    "paper": "write tables, figures, methods and a script that reproduces them, for a paper",
+    "errors": "analyse what the runs of a setting get wrong",
     "attribution": "show what text, audio and video contribute to a model's answers",
     "score": "score predictions made by other software",
     "ledger": "print how often each test set was evaluated",

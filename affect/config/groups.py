@@ -38,14 +38,3 @@ def datasets_chosen(words: Sequence[str]) -> list[str]:
 def own_words(words: Sequence[str], given: Sequence[str]) -> list[str]:
     """`words` without the one that `datasets_chosen` has added."""
     return [word for word in words if not (datasets_chosen(given) and word.startswith("dataset="))]
-
-
-def quoted(path: Path | str) -> str:
-    r"""A path as one value of Hydra's language.
-
-    >>> print(quoted("outputs/my_run"), quoted("it's here"))
-    outputs/my_run 'it\'s here'
-    """
-    if re.fullmatch(r"[\w./-]+", str(path), re.ASCII):
-        return str(path)
-    return "'" + str(path).replace("\\", "\\\\").replace("'", r"\'") + "'"

@@ -7,7 +7,7 @@ from affect.config.tasks import HEADLINES
 from affect.evaluation.metrics import headline_metric
 from affect.evaluation.metrics.registry import Metric
 from affect.evaluation.significance import LEVEL, holm
-from affect.reports.paired_runs import Scored, compare, scored, task_of
+from affect.reports.paired_runs import Scored, compare, scored, task_of_run
 from affect.reports.rows import Difference, Row, Table
 from affect.reports.sections import heading, numbered
 from affect.reports.settings import CONTROL, NAMES, ZERO_SHOT, Run, parsed, same
@@ -34,7 +34,7 @@ def against(tables: Sequence[Table], runs: Sequence[Run], conditions: Sequence[s
                 f"{table.task} has no differences: {'no row has' if others else 'all rows have'} {words}"
             )
             continue
-        task = task_of(runs[table.rows[0].runs[0] - 1], table.task, next(iter(table.metrics), ""))
+        task = task_of(table, runs)
         if task.headline not in HEADLINES[task.kind]:
             table.notes.append(
                 f"{table.task} has no differences: {task.headline or 'a recall'} is not compared; give one of"
@@ -109,7 +109,7 @@ class _Comparison:
             notes.append(f"{who} {words}: not compared, since {reference}")
             return None
         who += f" {numbered(reference.runs)}"
-        pairs, alone = _pairs(row, reference)
+        pairs, alone = pairs_of_seeds(row, reference)
         if alone:
             notes.append(f"{who}: left out is {alone}, of seeds that only one side has")
         if not pairs:
@@ -177,6 +177,12 @@ def _wanted(tables: Sequence[Table], conditions: Sequence[str]) -> dict[str, str
     return wanted
 
 
+def task_of(table: Table, runs: Sequence[Run], metric: str | None = None) -> Task:
+    """The task of a table, as far as metrics need it, with a metric, by default the table's first, as its headline."""
+    run = runs[table.rows[0].runs[0] - 1]
+    return task_of_run(run, table.task, metric or next(iter(table.metrics), ""))
+
+
 def _reference(row: Row, references: Sequence[Row], table: Table, wanted: Mapping[str, str]) -> Row | str:
     """The reference of a row, or why it has none."""
     # What the name of a group decides goes with it, and a key that one side has no use for does not part them; but a
@@ -208,7 +214,7 @@ def _reference(row: Row, references: Sequence[Row], table: Table, wanted: Mappin
     return best[0]
 
 
-def _pairs(row: Row, reference: Row) -> tuple[list[tuple[int, int]], str]:
+def pairs_of_seeds(row: Row, reference: Row) -> tuple[list[tuple[int, int]], str]:
     """Runs of one seed on both sides, and those that are left out, in words."""
     sides = [dict(zip(each.seeds, each.runs, strict=True)) for each in (row, reference)]
     ours, theirs = sides

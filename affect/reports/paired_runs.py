@@ -63,7 +63,7 @@ def compare(pairs: Sequence[tuple[Scored, Scored]], task: Task, metric: Metric) 
 
 
 def check_same_clips(runs: Sequence[Scored], ids: Sequence[str]) -> None:
-    """Raises DataError where two runs have another label or group of one of these clips."""
+    """Raises DataError where a clip has two labels or two groups in these runs."""
     first = runs[0]
     for run in runs[1:]:
         for key in ids:
@@ -76,7 +76,7 @@ def check_same_clips(runs: Sequence[Scored], ids: Sequence[str]) -> None:
                     )
 
 
-def task_of(run: Run, name: str, headline: str) -> Task:
+def task_of_run(run: Run, name: str, headline: str) -> Task:
     """A task of a run, as far as metrics need it, with this metric as its headline; `name` is that of the task in
     metrics.json."""
     dataset, task = name.split(".", 1)

@@ -35,8 +35,8 @@ class Column:
 class Section:
     title: str
     columns: list[Column]
-    runs: Column
-    """The numbers of the runs of every line."""
+    runs: Column | None = None
+    """The numbers of the runs of every line; None where all lines are of the same runs."""
     footnotes: dict[str, str] = field(default_factory=dict)
     """By mark, those of this section alone."""
 
@@ -53,6 +53,8 @@ class Style:
     """The letter of a footnote."""
     signed: Callable[[float], str] = lambda value: f"{value:+.4f}"
     """A difference."""
+    strong: Callable[[str], str] = str
+    """A cell of `numbers` that is the best of its column."""
 
 
 def heading(key: str) -> str:
@@ -131,6 +133,9 @@ def _results(table: Table, metrics: Sequence[str], counts: Sequence[str], style:
         columns.append(column(READABLE, lambda row: style.escape(f"{row.readable:.1%}")))
     for name in metrics:
         values = style.numbers([row.numbers[name] for row in table.rows])
+        values = [
+            style.strong(cell) if name in row.best else cell for cell, row in zip(values, table.rows, strict=True)
+        ]
         columns.append(Column(heading=style.escape(name.removeprefix("recall.")), cells=values, kind="number"))
     return columns
 

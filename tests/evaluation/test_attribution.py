@@ -12,7 +12,7 @@ from affect.config import Kind, Task
 from affect.data import Prediction
 from affect.evaluation import attribution as attributions
 from affect.evaluation.attribution import attribution, per_clip, subsets, weights
-from affect.evaluation.conflict import against_rest, disagree
+from affect.evaluation.conflict import disagree
 from affect.evaluation.probe import probe
 from affect.evaluation.significance import paired
 
@@ -243,27 +243,3 @@ def test_labels_disagree_where_they_differ_and_numbers_where_their_sides_do():
     assert disagree(numbers, SENTIMENT).tolist() == [False, True, True, False, True]
     several = [np.array([[1, 0], [1, 1]]), np.array([[1, 0], [0, 1]])]
     assert disagree(several, replace(EMOTION, kind=Kind.multi_label)).tolist() == [False, True]
-
-
-def test_conflicts_are_held_against_the_rest():
-    gold, answers = answers_of("ta", 3)
-    chosen = [disagree([answers["t"][seed], answers["a"][seed]], EMOTION) for seed in range(3)]
-    found = against_rest(gold, answers["ta"], chosen, GROUPS, accuracy)
-    by_seed = [
-        accuracy(gold[of], read[of]) - accuracy(gold[~of], read[~of])
-        for read, of in zip(answers["ta"], chosen, strict=True)
-    ]
-    assert found.mean == pytest.approx(np.mean(by_seed)) and found.low < found.mean < found.high
-    assert (found.clips, found.groups, found.seeds) == (120, 12, 3)
-    never = against_rest(gold, answers["ta"], [of & False for of in chosen], GROUPS, accuracy)
-    assert never.mean is None and "undefined" in never.reason
-
-
-def test_an_unpaired_difference_has_the_interval_of_independent_groups():
-    """Clips of their own group each: the jackknife's variance is that of two independent samples."""
-    dice = np.random.default_rng(3)
-    gold, chosen = np.ones(100, dtype=int), np.arange(100) < 40
-    read = (dice.random(100) < 0.6).astype(int)
-    found = against_rest(gold, [read], [chosen], np.arange(100), accuracy)
-    expected = np.sqrt(sum(read[of].var(ddof=1) / of.sum() for of in (chosen, ~chosen)))
-    assert found.error == pytest.approx(expected, rel=0.01)

@@ -1,13 +1,14 @@
 """The command that makes the runs which a family lacks."""
 
 import json
+import re
 import shlex
 from collections.abc import Sequence
 
-from affect.config.groups import quoted
 from affect.reports.attribution.families import Family, Flavour, trained_in
 from affect.reports.settings import Run
 from affect.runs.jobs import read_note
+from affect.runs.sweep_points import quoted
 
 OWN = ("modalities", "seed", "sweep", "run", "dry_run", "resume", "reuse", "retries")
 """Keys that a new command gives by itself, or does without."""
@@ -24,7 +25,7 @@ def command(family: Family) -> str:
         trainings = dict.fromkeys(str(trained_in(each)) for runs in family.runs.values() for _, each in runs.values())
         of_evaluation = words if run.training is not run.summary.config else []
         return _line(
-            "evaluate.py", [f"run={','.join(map(quoted, trainings))}", f"modalities={subsets}", *of_evaluation]
+            "evaluate.py", [f"run={','.join(map(_as_value, trainings))}", f"modalities={subsets}", *of_evaluation]
         )
     program = "train.py" if family.flavour is Flavour.trained else "evaluate.py"
     return _line(program, [*words, f"modalities={subsets}", f"seed={','.join(map(str, seeds))}"])
@@ -41,6 +42,11 @@ def _line(program: str, words: Sequence[str]) -> str:
 
 def _key(word: str) -> str:
     return word.lstrip("+~").split("=", 1)[0]
+
+
+def _as_value(path: str) -> str:
+    """A path as one value of Hydra's grammar, quoted only where it has to be."""
+    return path if re.fullmatch(r"[\w./-]+", path, re.ASCII) else quoted(path)
 
 
 def _words(run: Run) -> list[str]:

@@ -1,8 +1,7 @@
 """The numbers of a family of runs, as plain data: Shapley values, probes, and clips on which modalities disagree."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 
 import numpy as np
 
@@ -10,16 +9,16 @@ from affect.config import MODALITIES, ConfigError, DataError, Kind, Task, Value
 from affect.config.tasks import HEADLINES
 from affect.data import Prediction, class_balance
 from affect.evaluation.attribution import Attribution, attribution, per_clip
-from affect.evaluation.conflict import against_rest, disagree
+from affect.evaluation.conflict import disagree
 from affect.evaluation.metrics import headline_metric, intensity
 from affect.evaluation.metrics.policies import encode, most_frequent
 from affect.evaluation.metrics.registry import span
 from affect.evaluation.probe import Probe, probe
-from affect.evaluation.significance import Paired, holm
+from affect.evaluation.significance import Paired, contrast, holm
 from affect.reports.aggregate import numbers, summarised
 from affect.reports.attribution.families import Family, Flavour, alike, intervention, letters, trained_in
 from affect.reports.collect import load
-from affect.reports.paired_runs import Scored, check_same_clips, scored, task_of
+from affect.reports.paired_runs import Scored, check_same_clips, scored, task_of_run
 from affect.reports.rows import Number
 from affect.reports.settings import Run
 
@@ -53,9 +52,9 @@ class Reach:
 class Conflicting:
     modalities: str
     """Those that the answers were given with."""
-    conflict: tuple[int, int]
-    """Smallest and largest number, over the seeds, of clips on which the single modalities disagree."""
-    rest: tuple[int, int]
+    conflict: int
+    """Clips on which the single modalities disagree, in half of the seeds or more."""
+    rest: int
     on_conflict: Number
     on_rest: Number
     difference: Paired
@@ -112,7 +111,7 @@ def attributed(family: Family, task_name: str, metric_name: str | None) -> Attri
     runs = {subset: [family.runs[subset][seed] for seed in seeds] for subset in family.wanted}
     [(_, first), *_] = runs[family.modalities]
     assert first.summary.metrics is not None
-    task = task_of(first, task_name, metric_name or first.summary.metrics["tasks"][task_name]["headline"])
+    task = task_of_run(first, task_name, metric_name or first.summary.metrics["tasks"][task_name]["headline"])
     if task.headline not in numbers(first, task_name) or task.headline not in HEADLINES[task.kind]:
         raise ConfigError(
             f"--metric {task.headline}: {task_name} has no such metric: choose of"
@@ -138,7 +137,9 @@ def attributed(family: Family, task_name: str, metric_name: str | None) -> Attri
         # A correlation, which is undefined for answers that are all the same: as good as none.
         none += f"; {task.headline} is undefined for it, and counts as 0"
         found = attribution(family.modalities, gold, answers, groups, of)
-    singles = [disagree([answers[letter][s] for letter in family.modalities], task) for s in range(len(seeds))]
+    conflict = np.mean(
+        [disagree([answers[letter][s] for letter in family.modalities], task) for s in range(len(seeds))], axis=0
+    )
     reach = [*_removed(family, read, ids, task), *_changed(family, read, ids, task_name, task)]
     by_clip = per_clip(family.modalities, gold, with_nothing, lambda gold, values: _of_clips(gold, values, task))
     result = Attributed(
@@ -161,17 +162,14 @@ def attributed(family: Family, task_name: str, metric_name: str | None) -> Attri
         ),
         classes=_by_class(family.modalities, gold, with_nothing, groups, task),
         reach=reach,
-        conflicts=[
-            _conflicting(subset, gold, answers[subset], singles, groups, of)
-            for subset in (family.modalities, *(each for each in family.wanted if each != family.modalities))
-        ],
+        conflicts=_conflicting(answers, gold, conflict >= 0.5, groups, of),
         clip_metric=CLIP_METRICS[task.kind],
         clips=[
             OfClip(
                 id=key,
                 group=str(groups[place]),
                 gold=everything[0].predictions[key].target,  # type: ignore[arg-type]
-                conflict=fmean(bool(single[place]) for single in singles),
+                conflict=float(conflict[place]),
                 contributions=dict(zip(family.modalities, by_clip[:, place].tolist(), strict=True)),
                 shifts={each.removed: each.probe.by_clip[place] for each in reach},
             )
@@ -294,26 +292,31 @@ def _changed(
 
 
 def _conflicting(
-    subset: str,
+    answers: Mapping[str, Sequence[np.ndarray]],
     gold: np.ndarray,
-    answers: Sequence[np.ndarray],
-    singles: Sequence[np.ndarray],
+    conflict: np.ndarray,
     groups: np.ndarray,
     metric: Callable[[np.ndarray, np.ndarray], float],
-) -> Conflicting:
+) -> list[Conflicting]:
+    """For every subset, the largest first; none where no clip is in conflict, or every one."""
+    if conflict.all() or not conflict.any():
+        return []
+
     def on(read: np.ndarray, rows: np.ndarray) -> float | None:
-        value = metric(gold[rows], read[rows]) if rows.any() else np.nan
+        value = metric(gold[rows], read[rows])
         return float(value) if np.isfinite(value) else None
 
-    counts = [int(single.sum()) for single in singles]
-    return Conflicting(
-        modalities=subset,
-        conflict=(min(counts), max(counts)),
-        rest=(len(gold) - max(counts), len(gold) - min(counts)),
-        on_conflict=summarised([on(read, single) for read, single in zip(answers, singles, strict=True)]),
-        on_rest=summarised([on(read, ~single) for read, single in zip(answers, singles, strict=True)]),
-        difference=against_rest(gold, answers, singles, groups, metric),
-    )
+    return [
+        Conflicting(
+            modalities=subset,
+            conflict=int(conflict.sum()),
+            rest=int((~conflict).sum()),
+            on_conflict=summarised([on(read, conflict) for read in answers[subset]]),
+            on_rest=summarised([on(read, ~conflict) for read in answers[subset]]),
+            difference=contrast(gold, answers[subset], conflict, groups, metric),
+        )
+        for subset in sorted(answers, key=len, reverse=True)
+    ]
 
 
 def _cautions(result: Attributed, family: Family) -> list[str]:
@@ -329,7 +332,12 @@ def _cautions(result: Attributed, family: Family) -> list[str]:
         for one in of_class.contributions:
             if one.value.reason:
                 by_reason.setdefault(one.value.reason, []).append(f"{one.of} of {of_class.label}")
+    for each in result.conflicts:
+        if each.difference.reason:
+            by_reason.setdefault(each.difference.reason, []).append(f"clips in conflict with {each.modalities}")
     notes += [f"{', '.join(names)}: no interval, since {reason}" for reason, names in by_reason.items()]
+    if not result.conflicts:
+        notes.append("no clips in conflict beside others: the single modalities agree on all clips, or on none")
     if len(result.seeds) == 1:
         notes.append("a single seed, so that intervals are over groups of clips alone, and say nothing of other seeds")
     notes += [in_words(each.removed, each.probe) for each in result.reach if not each.probe.moved]
@@ -358,7 +366,7 @@ def reached(run: Run) -> list[str]:
     for task_name in run.summary.metrics["tasks"] if run.summary.metrics else ():
         if not whole.counts or not alike(run, whole, task_name):
             continue
-        task = task_of(run, task_name, run.summary.metrics["tasks"][task_name]["headline"])
+        task = task_of_run(run, task_name, run.summary.metrics["tasks"][task_name]["headline"])
         try:
             one, other = (scored(each, task_name, task, headline_metric(task)) for each in (whole, run))
             ids, _ = _shared([one, other])

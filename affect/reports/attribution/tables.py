@@ -13,8 +13,8 @@ from affect.evaluation.significance import LEVEL
 from affect.reports.attribution.results import Attributed, Contribution
 from affect.reports.charts import Chart, Series
 from affect.reports.console import print_notes, print_section
-from affect.reports.formats import MARKDOWN, joined_markdown, rows_as_csv, section_markdown
-from affect.reports.sections import Column, Section, Style, aligned, ends, numbered, p_value, span
+from affect.reports.formats import joined_markdown, markdown_section, markdown_style, rows_as_csv
+from affect.reports.sections import Column, Section, Style, aligned, ends, numbered, p_value
 
 INTERVAL = f"{LEVEL:.0%} interval"
 
@@ -40,7 +40,7 @@ def print_tables(report: AttributionReport, console: Console) -> None:
 
 
 def markdown(report: AttributionReport) -> str:
-    blocks = [block for section in sections(report, MARKDOWN) for block in section_markdown(section)]
+    blocks = [block for section in sections(report, markdown_style()) for block in markdown_section(section)]
     return joined_markdown(blocks, report.runs, report.notes)
 
 
@@ -95,7 +95,8 @@ def sections(report: AttributionReport, style: Style) -> Iterator[Section]:
             yield _classes(found, about, style)
         if found.reach:
             yield _reach(found, style)
-        yield _conflicts(found, about, style)
+        if found.conflicts:
+            yield _conflicts(found, about, style)
 
 
 def _section(title: str, columns: list[Column], runs: list[str]) -> Section:
@@ -186,11 +187,11 @@ def _conflicts(found: Attributed, about: str, style: Style) -> Section:
     rows = found.conflicts
     columns = [
         Column(heading="modalities", cells=[_in_words(one.modalities) for one in rows], kind="word"),
-        Column(heading="in conflict", cells=[span(one.conflict) for one in rows], kind="count"),
+        Column(heading="in conflict", cells=[f"{one.conflict:,}" for one in rows], kind="count"),
         Column(
             heading=style.escape(found.metric), cells=style.numbers([one.on_conflict for one in rows]), kind="number"
         ),
-        Column(heading="rest", cells=[span(one.rest) for one in rows], kind="count"),
+        Column(heading="rest", cells=[f"{one.rest:,}" for one in rows], kind="count"),
         Column(heading="on the rest", cells=style.numbers([one.on_rest for one in rows]), kind="number"),
         Column(
             heading="difference",
@@ -249,9 +250,9 @@ def _rows(found: Attributed) -> Iterator[dict[str, Any]]:
             "p": difference.p,
             "clips": difference.clips,
             "groups": difference.groups,
-            "conflict_clips": span(one.conflict),
+            "conflict_clips": one.conflict,
             "on_conflict": one.on_conflict.mean,
-            "rest_clips": span(one.rest),
+            "rest_clips": one.rest,
             "on_rest": one.on_rest.mean,
         }
 

@@ -1,0 +1,188 @@
+// What all views of the page use: data, elements, routing, the theme.
+//
+// Everything of a run, a clip or a model is hostile text. It comes into the document as text alone (`element`, `shown`),
+// never as HTML, never as an address, a style or a name of an event.
+"use strict";
+
+const affect = (() => {
+  const views = new Map();
+  const values = new Map();
+  const waiting = new Map();
+  const live = document.body?.dataset.live === "true";
+
+  // ------------------------------------------------------------------ data
+
+  async function unpack(base64) {
+    const letters = atob(base64);
+    const bytes = new Uint8Array(letters.length);
+    for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i);
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).text();
+  }
+
+  function holder(name) {
+    return [...document.querySelectorAll("script[data-block]")].find((each) => each.dataset.block === name);
+  }
+
+  // Names of the blocks that the page has.
+  function blocks() {
+    return [...document.querySelectorAll("script[data-block]")].map((each) => each.dataset.block);
+  }
+
+  // The value of a block, by its name. It is unpacked once.
+  function data(name) {
+    if (!values.has(name)) values.set(name, packed(name).then(unpack).then(JSON.parse));
+    return values.get(name);
+  }
+
+  function packed(name) {
+    const script = holder(name);
+    if (!script) return Promise.reject(new Error(`The page has no data called ${name}`));
+    if (!script.dataset.file) return Promise.resolve(script.textContent);
+    return new Promise((resolve, reject) => {
+      waiting.set(name, resolve);
+      const loader = document.createElement("script");
+      loader.nonce = script.dataset.nonce;
+      loader.src = script.dataset.file;
+      loader.onerror = () => reject(new Error(`${script.dataset.file} lies no longer beside this page: move both`));
+      document.head.append(loader);
+    });
+  }
+
+  // Called by the files that blocks lie in where the page is a folder.
+  function deliver(name, text) {
+    waiting.get(name)?.(text);
+    waiting.delete(name);
+  }
+
+  // ------------------------------------------------------------------ elements
+
+  // Letters that would turn the direction of what stands beside them, or show nothing.
+  const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
+
+  // Text from outside, with what cannot be seen written as its number.
+  function shown(text) {
+    return String(text).replace(UNSEEN, (c) => `\u27e8U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`);
+  }
+
+  // An element: `element("td", {class: "number", title: "…"}, "text", another)`. Children that are no elements become
+  // text. Attributes are those of a list, so that no text from outside can name an event or an address.
+  const ATTRIBUTES = /^(class|id|title|role|type|for|name|value|min|max|step|placeholder|tabindex|colspan|rowspan|scope|lang|dir|open|hidden|disabled|checked|selected|multiple|size|width|height|controls|preload|list|autocomplete|download|rows|cols|aria-[a-z]+|data-[a-z-]+)$/;
+
+  function element(tag, attributes = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (value === null || value === undefined || value === false) continue;
+      if (name.startsWith("on") && typeof value === "function") made.addEventListener(name.slice(2), value);
+      else if (name === "href" && String(value).startsWith("#")) made.setAttribute(name, value);
+      else if (ATTRIBUTES.test(name)) made.setAttribute(name, value === true ? "" : String(value));
+      else throw new Error(`element: ${name} is not an attribute that is set`);
+    }
+    for (const child of children.flat(Infinity)) {
+      if (child === null || child === undefined || child === false) continue;
+      made.append(child instanceof Node ? child : document.createTextNode(String(child)));
+    }
+    return made;
+  }
+
+  function announce(text) {
+    document.getElementById("announcer").textContent = text;
+  }
+
+  // ------------------------------------------------------------------ views
+
+  // A view: its name in addresses, its title, and `show(root, words, options)`, which fills `root`. The address
+  // #NAME/WORD/WORD?KEY=VALUE shows it with these words and options; `heading: false` keeps it out of the navigation.
+  function view(name, about) {
+    views.set(name, about);
+  }
+
+  function address(name, words = [], options = {}) {
+    const query = new URLSearchParams(options).toString();
+    return `#${[name, ...words.map((word) => encodeURIComponent(word))].join("/")}${query ? `?${query}` : ""}`;
+  }
+
+  function here() {
+    const [path, query] = location.hash.slice(1).split("?");
+    const [name, ...words] = path.split("/");
+    let readable = words;
+    try {
+      readable = words.map(decodeURIComponent);
+    } catch {
+      readable = [];
+    }
+    return { name: views.has(name) ? name : views.keys().next().value, words: readable, options: Object.fromEntries(new URLSearchParams(query ?? "")) };
+  }
+
+  // Changes the address without showing the view anew: for what a view keeps in it (a filter, a sorted column).
+  function remember(options) {
+    const now = here();
+    history.replaceState(null, "", address(now.name, now.words, options));
+  }
+
+  let round = 0;
+
+  async function show() {
+    const mine = ++round;
+    const now = here();
+    const root = element("div", { class: `view ${now.name}` });
+    for (const link of document.querySelectorAll("#views a")) {
+      if (link.dataset.view === now.name) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    try {
+      await views.get(now.name).show(root, now.words, now.options);
+    } catch (error) {
+      console.error(error);
+      root.append(element("p", { class: "problem", role: "alert" }, `This view cannot be shown: ${shown(error.message)}`));
+    }
+    if (mine === round) {
+      document.getElementById("main").replaceChildren(root);
+      views.get(now.name).shown?.(root);
+    }
+  }
+
+  function theme() {
+    const button = document.getElementById("theme");
+    const prefers = matchMedia("(prefers-color-scheme: dark)");
+    let chosen = null;
+    try {
+      chosen = localStorage.getItem("affect.theme");
+    } catch {
+      chosen = null; // not allowed here, as in a private window
+    }
+    const apply = () => {
+      const dark = chosen ? chosen === "dark" : prefers.matches;
+      document.documentElement.dataset.theme = dark ? "dark" : "light";
+      button.setAttribute("aria-pressed", String(dark));
+      document.dispatchEvent(new Event("affect:theme"));
+    };
+    button.addEventListener("click", () => {
+      chosen = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+      try {
+        localStorage.setItem("affect.theme", chosen);
+      } catch {
+        // It holds until the page is closed.
+      }
+      apply();
+    });
+    prefers.addEventListener("change", apply);
+    apply();
+  }
+
+  function start() {
+    const navigation = document.getElementById("views");
+    for (const [name, about] of views) {
+      if (about.heading === false) continue;
+      if (about.needs && !blocks().includes(about.needs)) continue;
+      navigation.append(element("a", { href: `#${name}`, "data-view": name }, about.title));
+    }
+    theme();
+    addEventListener("hashchange", show);
+    show().then(() => {
+      document.documentElement.dataset.ready = "true";
+    });
+  }
+
+  return { data, blocks, deliver, unpack, element, shown, announce, view, address, here, remember, show, start, live };
+})();

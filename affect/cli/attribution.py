@@ -12,18 +12,15 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from affect.config import ConfigError, DataError
+from affect.config import ConfigError
 from affect.data.escaping import one_line
 from affect.data.files import write_atomic
-from affect.reports.aggregate import tasks
-from affect.reports.attribution.families import Family, families
-from affect.reports.attribution.missing import command
-from affect.reports.attribution.results import Attributed, attributed
+from affect.reports.attribution.gather import gather
 from affect.reports.attribution.tables import FORMATS, AttributionReport, charts, clips_csv, print_tables
 from affect.reports.collect import find, load, unfinished
 from affect.reports.console import console, printed
 from affect.reports.drawing import SUFFIXES
-from affect.reports.settings import Run, where
+from affect.reports.settings import where
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,10 +30,12 @@ def main(arguments: list[str] | None = None) -> None:
         folders, deeper = find([Path(folder) for folder in given.folders])
         runs, damaged = load(folders)
         chosen = where(runs, given.where)
-        found, notes, refused = _attributed(chosen, given.metric)
+        gathered = gather(chosen, given.metric)
+        found, refused = gathered.found, gathered.refused
         if not found and not refused:
             refused = [_nothing(given.folders)]
-        notes += [*unfinished(chosen), *deeper, *(f"not in the tables: {problem}" for problem in damaged)]
+        notes = [*gathered.notes, *unfinished(chosen), *deeper]
+        notes += [f"not in the tables: {problem}" for problem in damaged]
         report = AttributionReport(
             found=found,
             runs=[(run.summary.model, str(run.folder)) for run in chosen],
@@ -73,37 +72,6 @@ def _parser() -> argparse.ArgumentParser:
         help=f"also draw the contributions ({', '.join(SUFFIXES)}); further figures get a number",
     )
     return parser
-
-
-def _attributed(runs: list[Run], metric: str | None) -> tuple[list[Attributed], list[str], list[str]]:
-    """The attributions, notes on them, and sentences about what could not be had."""
-    found, notes, refused = [], [], []
-    for task in tasks(runs):
-        for family in families(runs, task):
-            if not family.seeds:
-                refused.append(_incomplete(family, task))
-                continue
-            try:
-                result = attributed(family, task, metric)
-            except DataError as error:
-                refused.append(str(error))
-                continue
-            found.append(result)
-            notes.append(f"{task}, {result.flavour}: none is {result.none}")
-            notes += [f"{task}, {result.flavour}: {note}" for note in result.notes]
-    return found, notes, refused
-
-
-def _incomplete(family: Family, task: str) -> str:
-    folder = family.anchor[1].folder
-    if family.missing:
-        lacking = f"there is no finished run with modalities={','.join(family.missing)}"
-    else:
-        lacking = "no seed has a run of every subset"
-    return (
-        f"{task}, {family.flavour.value} ({folder}): {lacking}, and contributions need every subset of"
-        f" {family.modalities}. Make them, and name their folder too:\n  {command(family)}"
-    )
 
 
 def _nothing(folders: list[str]) -> str:

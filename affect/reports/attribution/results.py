@@ -141,7 +141,6 @@ def attributed(family: Family, task_name: str, metric_name: str | None) -> Attri
         [disagree([answers[letter][s] for letter in family.modalities], task) for s in range(len(seeds))], axis=0
     )
     reach = [*_removed(family, read, ids, task), *_changed(family, read, ids, task_name, task)]
-    by_clip = per_clip(family.modalities, gold, with_nothing, lambda gold, values: _of_clips(gold, values, task))
     result = Attributed(
         task=task_name,
         model=first.summary.model,
@@ -164,17 +163,15 @@ def attributed(family: Family, task_name: str, metric_name: str | None) -> Attri
         reach=reach,
         conflicts=_conflicting(answers, gold, conflict >= 0.5, groups, of),
         clip_metric=CLIP_METRICS[task.kind],
-        clips=[
-            OfClip(
-                id=key,
-                group=str(groups[place]),
-                gold=everything[0].predictions[key].target,  # type: ignore[arg-type]
-                conflict=float(conflict[place]),
-                contributions=dict(zip(family.modalities, by_clip[:, place].tolist(), strict=True)),
-                shifts={each.removed: each.probe.by_clip[place] for each in reach},
-            )
-            for place, key in enumerate(ids)
-        ],
+        clips=_clips(
+            [everything[0].predictions[key] for key in ids],
+            family.modalities,
+            gold,
+            with_nothing,
+            conflict,
+            reach,
+            task,
+        ),
         notes=notes,
     )
     result.notes += _cautions(result, family)
@@ -247,6 +244,29 @@ def _by_class(
     return [
         OfClass(label=label, clips=clips, contributions=[*(replace(one, holm=next(adjusted)) for one in values), total])
         for label, clips, (*values, total) in found
+    ]
+
+
+def _clips(
+    predictions: Sequence[Prediction],
+    modalities: str,
+    gold: np.ndarray,
+    answers: Mapping[str, Sequence[np.ndarray]],
+    conflict: np.ndarray,
+    reach: Sequence[Reach],
+    task: Task,
+) -> list[OfClip]:
+    values = per_clip(modalities, gold, answers, lambda gold, read: _of_clips(gold, read, task))
+    return [
+        OfClip(
+            id=prediction.id,
+            group=prediction.group,
+            gold=prediction.target,  # type: ignore[arg-type]
+            conflict=float(conflict[place]),
+            contributions=dict(zip(modalities, values[:, place].tolist(), strict=True)),
+            shifts={each.removed: each.probe.by_clip[place] for each in reach},
+        )
+        for place, prediction in enumerate(predictions)
     ]
 
 
@@ -379,10 +399,11 @@ def reached(run: Run) -> list[str]:
 
 def in_words(changed: str, found: Probe) -> str:
     """What a probe says; `changed` is what was removed, or the intervention."""
+    reach = "reach" if " and " in changed else "reaches"
     if not found.moved:
-        return f"{changed} never reaches the answers: of {found.clips:,} clips none moves"
+        return f"{changed} never {reach} the answers: of {found.clips:,} clips none moves"
     median = "" if found.median is None else f", median shift {found.median:.3g} {found.unit}"
     return (
-        f"{changed} reaches the answers: {found.moved:.1%} of {found.clips:,} clips move{median}, and"
+        f"{changed} {reach} the answers: {found.moved:.1%} of {found.clips:,} clips move{median}, and"
         f" {found.changed:.1%} get another answer"
     )

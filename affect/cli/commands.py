@@ -22,6 +22,7 @@ COMMANDS = {
     "show": "show the prompt of a clip",
     "export": "export a fine-tuned model",
     "transfer": "train on each of several datasets, and test on each",
+    "study": "run a study: its multiruns, table and figure",
     "sweep": "start a multirun again, watch it, choose by it, or write a Weights & Biases sweep",
     "corpus": "generate the synthetic demo corpus",
     "config": "explain the keys of a configuration group",

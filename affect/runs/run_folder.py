@@ -149,7 +149,7 @@ def beginning(folder: Path, cfg: Config) -> Beginning:
         known.append(_read_json(folder / "job.json").get("configuration_sha256"))
     if configuration_sha256(cfg) not in known:
         _check_same_configuration(folder, cfg)
-    now = _status(folder)["state"]
+    now = status_of(folder)["state"]
     if now == "running":
         return Beginning.running
     if now == "finished":
@@ -173,7 +173,7 @@ def check_unused(folder: Path, cfg: Config) -> None:
     remedy = "choose another folder (hydra.sweep.dir), or delete this one"
     if found is Beginning.resumed:
         raise ConfigError(
-            f"{folder} is the folder of a run of this configuration that was {_status(folder)['state']} and has saved"
+            f"{folder} is the folder of a run of this configuration that was {status_of(folder)['state']} and has saved"
             f" its training: continue it, python train.py resume={folder}, or delete the folder to begin anew"
         )
     if found is Beginning.running:
@@ -524,7 +524,7 @@ def read(folder: Path) -> RunSummary:
             else "it does not exist"
         )
         raise ConfigError(f"{folder} is not a run folder, it has no config.yaml: name one that has ({hint})")
-    metrics, status = folder / "metrics.json", _status(folder)
+    metrics, status = folder / "metrics.json", status_of(folder)
     plain = read_yaml(config)
     lacking = sorted(KEYS - plain.keys())
     if lacking:
@@ -540,7 +540,8 @@ def read(folder: Path) -> RunSummary:
     )
 
 
-def _status(folder: Path) -> dict[str, Any]:
+def status_of(folder: Path) -> dict[str, Any]:
+    """status.json with the present state. Raises ConfigError where it is damaged."""
     path = folder / "status.json"
     stated = _read_json(path) if path.is_file() else {"state": "not begun"}  # killed in its first moments
     return stated | {"state": state(stated)}

@@ -82,7 +82,10 @@ def words_of(folder: Path) -> list[str] | None:
     known."""
     if (folder / "job.json").is_file():
         return read_note(folder / "job.json").get("words")
-    _, *words = read_note(folder / "environment.json").get("command") or [""]
+    command = read_note(folder / "environment.json").get("command")
+    if not command:
+        return None
+    _, *words = command
     return words if all("=" in word or word.startswith("~") for word in words) else None
 
 
@@ -107,7 +110,7 @@ def _again(words: Sequence[str], config: Mapping[str, Any], trained: str | None)
     if describes(config) and not any(word.startswith("knowledge.make=") for word in words):
         yield "knowledge.make=true"
     for root in ROOTS:
-        yield f'{root}="${{{root.upper()}:-{shlex.quote(config[root])}}}"'
+        yield shlex.quote(f"{root}={quoted(config[root])}")
 
 
 def _differences(steps: Sequence[Step]) -> Iterator[str]:
@@ -160,7 +163,10 @@ again() {{
   local name=$1 code=$2 program=$3
   shift 3
   [ "$CODE" = "$code" ] || echo "$name was made by other code than this ($code), and its numbers may differ" >&2
-  "$PYTHON" -m affect "$program" -m "$@" "output_root='$OUT'" "hydra.sweep.dir='$OUT'" "hydra.sweep.subdir=$name"
+  set -- "$@" "output_root='$OUT'" "hydra.sweep.dir='$OUT'" "hydra.sweep.subdir=$name"
+  if [ -n "${{DATA_ROOT:-}}" ]; then set -- "$@" "data_root='$DATA_ROOT'"; fi
+  if [ -n "${{CACHE_ROOT:-}}" ]; then set -- "$@" "cache_root='$CACHE_ROOT'"; fi
+  "$PYTHON" -m affect "$program" -m "$@"
 }}
 """
 

@@ -13,13 +13,15 @@ from affect.runs.jobs import read_note
 
 def datasets(runs: Mapping[int, Run], style: Style) -> Section:
     """The counts of every split that the runs have read, a line for every set of clips. `runs` are by number."""
-    lines: dict[tuple[str, ...], list[int]] = {}
+    read: dict[tuple[str, ...], list[int]] = {}
     for n, run in runs.items():
         for part in read_note(run.folder / "data.json")["parts"]:
-            config = run.summary.config["datasets"][part["dataset"]]
-            counts = [part[key] for key in ("expected", "outside_subset", "excluded", "used")]
-            key = (part["dataset"], part["split"], published(config, part["split"]), *(f"{c:,}" for c in counts))
-            lines.setdefault((*key, part["ids_sha256"][:8]), []).append(n)
+            counts = (f"{part[key]:,}" for key in ("expected", "outside_subset", "excluded", "used"))
+            read.setdefault((part["dataset"], part["split"], *counts, part["ids_sha256"][:8]), []).append(n)
+    lines = {}
+    for (dataset, split, *counts), numbers in read.items():
+        config = runs[numbers[0]].summary.config["datasets"][dataset]
+        lines[dataset, split, published(config, split), *counts] = numbers
     order = sorted(lines, key=lambda line: (line[0], SPLITS.index(line[1]) if line[1] in SPLITS else len(SPLITS)))
     headings = ("dataset", "split", "published", "found", "outside subset", "excluded", "used", "clips")
     return Section(

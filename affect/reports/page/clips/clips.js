@@ -8,6 +8,8 @@
   let loaded = null;
   let current = null; // the view that is shown, for keys
 
+  document.addEventListener("affect:refresh", () => { loaded = null; });
+
   async function show(root, words, options) {
     loaded ??= { all: clipData.unpacked(await data("clips")), marks: clipMarks.open() };
     current = browser(root, loaded.all, loaded.marks, wishesOf(loaded.all, options));
@@ -41,7 +43,7 @@
     let clip = null;
     let playing = null;
     const count = element("p", { class: "count", role: "status" });
-    const fields = element("form", { class: "filters", "aria-label": "Filters" });
+    const fields = element("form", { class: "choices", "aria-label": "Filters" });
     const title = element("h2", { id: "clip-title", tabindex: "-1" });
     const facts = element("p", { class: "facts" });
     const body = element("div", { class: "body" });

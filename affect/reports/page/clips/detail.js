@@ -52,7 +52,7 @@ const clipDetail = (() => {
   function table(label, headings, rows) {
     return element(
       "div",
-      { class: "scroll", role: "region", tabindex: "0", "aria-label": label },
+      { class: "scroller", role: "region", tabindex: "0", "aria-label": label },
       element("table", {}, element("caption", { class: "unseen" }, label), element("thead", {}, element("tr", {}, headings)), element("tbody", {}, rows)),
     );
   }

@@ -228,7 +228,8 @@ def test_a_change_of_the_clips_is_a_probe_too(evaluated, make, capsys):
     [found], notes = found_in(capsys, evaluated, mute)
     assert [each["removed"] for each in found["reach"]] == ["text", "audio", "video", "mute"]
     assert found["reach"][-1]["probe"]["moved"] == 0 and any("mute never reaches" in note for note in notes)
-    assert intervention({"intervention": {"name": "noise_audio", "snr": 10, "share": None}}) == "noise_audio snr=10"
+    assert intervention({"intervention": {"name": "noise_audio", "snr": 10, "seed": 0}}) == "noise_audio(snr=10,seed=0)"
+    assert [intervention(old) for old in ({}, {"intervention": "none"}, {"intervention": "mute"})] == ["", "", "mute"]
 
 
 def test_an_evaluation_says_at_its_end_what_it_has_moved(evaluated, make, capsys):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from affect.config import MODALITIES
+from affect.config.intervention import Intervention, InterventionConfig, as_group
 from affect.evaluation.attribution import subsets
 from affect.reports.aggregate import newest
 from affect.reports.sections import numbered
@@ -67,12 +68,11 @@ def letters(config: Mapping[str, Any]) -> str:
 
 def intervention(config: Mapping[str, Any]) -> str:
     """What was changed in the clips, with its strengths; empty where nothing was."""
-    given = config.get("intervention") or "none"
-    if isinstance(given, Mapping):
-        name = given.get("name", "none")
-        strengths = [f"{key}={value}" for key, value in given.items() if key != "name" and value is not None]
-        return "" if name == "none" else " ".join([name, *strengths])
-    return "" if given == "none" else str(given)
+    group = as_group(dict(config))["intervention"]
+    if group["name"] not in Intervention.__members__:
+        return str(group["name"])  # of a newer version
+    changed = InterventionConfig(**group | {"name": Intervention(group["name"])})
+    return "" if changed.name is Intervention.none else str(changed)
 
 
 def families(runs: Sequence[Run], task: str) -> list[Family]:

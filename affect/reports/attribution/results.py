@@ -305,9 +305,12 @@ def _changed(
             for seed, one in zip(family.seeds, read[family.modalities], strict=True)
             if seed in by_seed
         ]
-        if both and all(set(ids) <= set(other.predictions) for _, other in both):
-            sides = [[_of(side, ids) for side in sides] for sides in zip(*both, strict=True)]
-            reach.append(Reach(removed=name, probe=probe(sides[0], sides[1], task)))
+        shared = [key for key in ids if all(key in other.predictions for _, other in both)]
+        if shared:  # a run on other clips says nothing of these
+            sides = [[_of(side, shared) for side in sides] for sides in zip(*both, strict=True)]
+            found = probe(sides[0], sides[1], task)
+            by_clip = dict(zip(shared, found.by_clip, strict=True))
+            reach.append(Reach(removed=name, probe=replace(found, by_clip=[by_clip.get(key) for key in ids])))
     return reach
 
 

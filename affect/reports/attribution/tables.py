@@ -160,7 +160,14 @@ def _reach(found: Attributed, style: Style) -> Section:
         return "-" if value is None else f"{value:.4f}"
 
     columns = [
-        Column(heading="without", cells=[style.escape(each.removed) for each in found.reach], kind="word"),
+        Column(
+            heading="change",
+            cells=[
+                f"without {each.removed}" if each.removed in MODALITIES.values() else style.escape(each.removed)
+                for each in found.reach
+            ],
+            kind="word",
+        ),
         Column(heading="clips moved", cells=[style.escape(f"{each.moved:.1%}") for each in probes], kind="count"),
         Column(heading="other answer", cells=[style.escape(f"{each.changed:.1%}") for each in probes], kind="count"),
         Column(heading="median shift", cells=[number(each.median) for each in probes], kind="number"),
@@ -179,7 +186,7 @@ def _reach(found: Attributed, style: Style) -> Section:
         ),
         Column(heading="clips", cells=[f"{each.clips:,}" for each in probes], kind="count"),
     ]
-    title = f"{found.task}, what moves when a modality is taken away: {found.model}"
+    title = f"{found.task}, how far answers move when clips are changed: {found.model}"
     return _section(title, columns, [numbered(_all_runs(found))] * len(probes))
 
 

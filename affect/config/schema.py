@@ -88,6 +88,9 @@ class Config:
     """affect score: table of predictions, CSV or JSONL with the columns id and prediction."""
     clip: str | None = field(None, role="program", programs=("show",))
     """affect show: id of the record to show; null is the first."""
+    against: str | None = field(None, role="program", programs=("show",), describes=False)
+    """affect show: another setting that the prompt is compared with, part by part: against=modalities:ta, or
+    'against=modalities:ta prompting:cot'."""
     strict: bool = field(False, role="program", programs=("doctor",))
     """affect doctor: exit with 1 where a finding is an error."""
     export_as: ExportAs = field(ExportAs.merged, role="program", programs=("export",))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from affect.evaluation.significance import LEVEL, benjamini_hochberg, contrast, holm
+from affect.evaluation.significance import LEVEL, benjamini_hochberg, contrast, holm, influence
 
 FEWEST_CLIPS = 10
 """Values of fewer clips (speakers, say) are put together."""
@@ -122,13 +122,14 @@ def measured(
     significance.contrast."""
     names = np.asarray(groups)
     found: list[Slice] = []
+    influences = influence(gold, reads, metric) if parts else np.zeros(len(gold))
     same_test: dict[int, int] = {}
     for part in parts:
         within, known = part.inside[part.known], part.known
         if within.all() or not within.any():
             continue
         columns = [read[known] for read in reads]
-        result = contrast(gold[known], columns, within, names[known], metric)
+        result = contrast(gold[known], columns, within, names[known], metric, influences=influences[known])
         values = [
             _defined(np.mean([metric(gold[known][side], read[side]) for read in columns])) for side in (within, ~within)
         ]

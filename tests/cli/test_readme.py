@@ -230,7 +230,7 @@ def test_a_command_of_the_readme_works(
         assert ("demo.emotion" if "outputs/sweeps" in words else "manifest.label") in said and not made
         assert "--against" not in words or (said.count("leak audit") == 2 and "reference" in said)
     elif words[0] == "errors":
-        assert ('"confusion": {' if "json" in words else "gold labels (rows) and answers") in said and not made
+        assert ('"confusion": {' if "json" in words else "of answers are right") in said and not made
     elif words[0] == "doctor":
         assert "meld" in said and "9,989" in said, "what was published is not held against what is there"
     elif words[0] == "score":

@@ -21,6 +21,11 @@ def _plan_knowledge(cfg: Config) -> str:
     return f"{sources} on {', '.join(cfg.datasets)}, {' and '.join(cfg.knowledge.splits)}{share}"
 
 
+def _plan_quality(cfg: Config) -> str:
+    splits = cfg.knowledge.splits if cfg.run is None else [cfg.evaluation.split]
+    return f"descriptions of {', '.join(cfg.datasets)}, {' and '.join(splits)}"
+
+
 def _plan_transcribe(cfg: Config) -> str:
     splits = " and ".join(cfg.transcription.splits) or "all splits"
     return f"{cfg.transcription.model} on {', '.join(cfg.datasets)}, {splits}"
@@ -64,6 +69,7 @@ PLANS = {
     "train": _plan_training,
     "doctor": _plan_doctor,
     "knowledge": _plan_knowledge,
+    "quality": _plan_quality,
     "transcribe": _plan_transcribe,
     "export": _plan_export,
 }

@@ -170,6 +170,7 @@ def test_datasets_and_openings_are_those_of_the_run_folders(configure, tmp_path,
     [opening] = table(tmp_path / "pack" / "tables" / "openings.csv")
     assert (opening["dataset"], opening["clips"], opening["evaluations"]) == ("meld", "10", "2")
     methods = (tmp_path / "pack" / "methods.md").read_text()
+    assert "transcript en They say" in methods and " zh " not in methods
     assert "GPL-3.0" in methods and "seeds 1 / 2, on meld" in methods
     assert "rank 16" in methods and "learning rate 0.0005" in methods and "batch size" in methods
 
@@ -223,7 +224,7 @@ def with_hostile_names(folder: Path) -> None:
             return re.sub("|".join(texts), lambda match: texts[match[0]], value)
         return value
 
-    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config = config_of(folder)
     for group in ("model", "datasets"):
         config[group] = renamed(config[group])
     next(iter(config["datasets"].values()))["reader"] = "demo"
@@ -306,12 +307,15 @@ def test_words_are_quoted_places_absolute_and_trainings_come_before_their_evalua
     assert quoted in first and not [word for word in first if word.startswith(("sweep=", "launcher="))]
     assert [word for word in first if word.startswith("output_root=")] == [f"output_root='{tmp_path}/again'"]
     assert f"run='{tmp_path}/again/training'" in second
-    assert f"data_root='{tmp_path}/it\\'s here'" in second
+    assert f"data_root='{tmp_path}/it\\'s here'" in second and f"data_root={config_of(training)['data_root']}" in first
+
+
+def config_of(folder: Path) -> dict:
+    return yaml.safe_load((folder / "config.yaml").read_text())
 
 
 def change_config(folder: Path, **values: str | int) -> None:
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    (folder / "config.yaml").write_text(yaml.safe_dump(config | values, allow_unicode=True))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config_of(folder) | values, allow_unicode=True))
 
 
 def test_what_cannot_be_run_again_is_said(configure, tmp_path, capsys):

@@ -564,7 +564,10 @@ KEYS = frozenset(field.name for field in fields(Config) if field.default is MISS
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("it has no keys and values")
+        return value
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path} cannot be read ({error}): restore the file, or delete {path.parent} and run again"

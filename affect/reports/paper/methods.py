@@ -18,17 +18,16 @@ Paragraph = tuple[str, list[str]]
 
 
 def paragraphs(
-    runs: Mapping[int, Run], tables: Sequence[Table], environments: Mapping[int, Mapping[str, Any]], tested: str
+    runs: Mapping[int, Run], tables: Sequence[Table], environments: Mapping[int, Mapping[str, Any]]
 ) -> list[Paragraph]:
-    """`runs` are those in the tables by number, `environments` their environment.json, `tested` says how the tables
-    mark what is best."""
+    """`runs` are those in the tables by number, `environments` their environment.json."""
     data = [f"{name}: {licence}" for name, licence in licences(runs).items()]
     return [
         *([("Data", data)] if data else []),
         ("Models", list(_models(runs))),
         ("Inputs and prompts", list(_prompts(runs))),
         ("Training", list(_training(runs))),
-        ("Evaluation", list(_evaluation(runs, tables, tested))),
+        ("Evaluation", list(_evaluation(runs, tables))),
         ("Software and hardware", list(_machines(environments))),
     ]
 
@@ -75,7 +74,7 @@ def _training(runs: Mapping[int, Run]) -> Iterable[str]:
         yield f"{tuning.capitalize()} ({count}, {seeded}, on {on}){': ' if facts else ''}{facts}."
 
 
-def _evaluation(runs: Mapping[int, Run], tables: Sequence[Table], tested: str) -> Iterable[str]:
+def _evaluation(runs: Mapping[int, Run], tables: Sequence[Table]) -> Iterable[str]:
     configs = [run.summary.config for run in runs.values()]
     if facts := _facts(configs, lambda key: key.startswith("evaluation.") and not learns(key)):
         yield f"Settings: {facts}."
@@ -92,8 +91,7 @@ def _evaluation(runs: Mapping[int, Run], tables: Sequence[Table], tested: str) -
                 first = next(iter(signatures))
                 more = f", and {len(signatures) - 1} more in numbers.csv" if len(signatures) > 1 else ""
                 yield f"{table.task}, {metric}: signature {first}{more}."
-    if tested:
-        yield f"{tested}."
+    yield from dict.fromkeys(f"{table.bold}." for table in tables if table.bold)
 
 
 def _machines(environments: Mapping[int, Mapping[str, Any]]) -> Iterable[str]:

@@ -332,7 +332,7 @@ def last_of_another_task(at: int, line: dict) -> dict:
         (lambda path: change_lines(path.parent, lambda at, line: line | {"task": "x"}), "does not fit its config.yaml"),
         (lambda path: change_lines(path.parent, lambda at, line: line | {"outcome": "x"}), "does not fit its config"),
         (lambda path: change_lines(path.parent, lambda at, line: line | {"scores": {"a": "b"}}), "does not fit its"),
-        (lambda path: change_lines(path.parent, lambda at, line: line | {"id": at}), "0 has an id"),
+        (lambda path: change_lines(path.parent, lambda at, line: line | {"id": at}), "some id is no text"),
         (lambda path: change_lines(path.parent, last_of_another_task), "does not fit its config.yaml"),
     ],
 )

@@ -283,7 +283,7 @@ def test_examples_in_prompts_are_those_of_the_run(configure, tmp_path):
     with open(run / "exclusions.csv", "a") as file:
         file.write("manifest/train/3,train,corrupt,x,1\n")
     content = read(tmp_path / "out").blocks["clips"]()
-    [prompt], [task] = content["prompts"], content["tasks"]
+    [prompt] = content["prompts"]
     assert prompt["why"] == []
     cfg = configure("dataset=manifest", *words)
     annotated = annotations.read("manifest", cfg.datasets["manifest"])
@@ -316,6 +316,7 @@ def test_recognised_transcripts_are_those_of_the_store(configure, tmp_path):
     assert why.startswith(
         "1 clips have a transcript by ear that the store does not have under their id: manifest/test/2"
     )
+    assert [content["texts"][number] for number in prompt["heard"] if number != NONE] == ["heard"]
 
 
 # ---------------------------------------------------------------- sound and picture

@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from affect.evaluation.significance import contrast, holm
+from affect.evaluation.significance import contrast, holm, influence
 
 METRICS = {
     "accuracy": lambda gold, read: float(np.mean(gold == np.round(read))),
@@ -71,13 +71,17 @@ def main() -> None:
         for number in range(experiments):
             gold, reads, of, drawn = simulated(dice, **how)
             inside = drawn()
+            own = {name: influence(gold, reads, metric) for name, metric in METRICS.items()}
             for name, metric in METRICS.items():
-                result = contrast(gold, reads, inside, of, metric)
+                result = contrast(gold, reads, inside, of, metric, influences=own[name])
                 refused += result.p is None
                 if result.p is not None:
                     found[name].append(result.p)
             if number % 5 == 0:
-                looks = [contrast(gold, reads, drawn(), of, METRICS["accuracy"]).p for _ in range(LOOKS)]
+                looks = [
+                    contrast(gold, reads, drawn(), of, METRICS["accuracy"], influences=own["accuracy"]).p
+                    for _ in range(LOOKS)
+                ]
                 tables += any(p is not None and p < 0.05 for p in holm(looks))
         shares = [f"{np.mean(np.array(p) < 0.05):.1%}" if p else "-" for p in found.values()]
         shares += [f"{refused / experiments / len(METRICS):.1%}", f"{tables / len(range(0, experiments, 5)):.1%}"]

@@ -78,7 +78,9 @@ class Config:
     resume_with_other_code: bool = field(False, role="program", programs=("train", "evaluate"))
     """Continue although the code or a library is not the one the run was begun with: its numbers then belong to
     neither. With -m: go on with a multirun whose finished jobs are another code's; they are kept, and listed."""
-    run: str | None = field(None, role="program", programs=("evaluate", "show", "export", "knowledge", "score"))
+    run: str | None = field(
+        None, role="program", programs=("evaluate", "show", "export", "knowledge", "quality", "score")
+    )
     """evaluate.py, affect show and affect export: the run folder whose model is used; null is the model as it comes,
     zero-shot."""
     allow_unknown_overlap: bool = field(False, role="check")

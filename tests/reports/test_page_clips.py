@@ -4,25 +4,29 @@ import base64
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import av
 import numpy as np
 import pytest
-from clip_page import HOSTILE, LABELS, ODD_NAME, make_runs, sound
-from made_runs import make_run
+from clip_page import HOSTILE, LABELS, ODD_NAME, change_lines, make_runs, sound
+from made_runs import change, make_run
 from scipy.special import softmax
 
+from affect.config import Kind
 from affect.data import Prediction, Record
 from affect.data.media import SAMPLING_RATE
 from affect.knowledge.protocol import Description
 from affect.knowledge.store import Writer
 from affect.prompting import messages
 from affect.reports.collect import find, load
-from affect.reports.page.clips import predictions, recordings
+from affect.reports.page.clips import predictions, prompts, recordings
 from affect.reports.page.clips.browser import Browser, browser
+from affect.reports.page.clips.comparisons import compare
 from affect.reports.page.clips.predictions import Columns
+from affect.reports.page.clips.records import located
 from affect.reports.page.clips.texts import NONE, Texts
 
 
@@ -172,6 +176,27 @@ def test_prompts_are_those_that_the_model_was_given(out, configure):
     assert shown == user["content"][-1]["text"]
 
 
+def test_runs_that_differ_in_modalities_or_descriptions_alone(configure, tmp_path):
+    described = ["modalities=ta", "prompting=knowledge", "prompting.descriptions=[audio]"]
+    made = [
+        *(["modalities=t"], ["modalities=ta"], ["modalities=ta", "seed=2"], ["modalities=t", "finetuning.rank=4"]),
+        *([*described, "knowledge=cues"], [*described, "knowledge=mllm"]),
+        ["modalities=t", "model=tfidf", "finetuning=full"],
+    ]
+    words = ["model=smollm2", "knowledge.mllm_models={}"]
+    folders = [make_run(configure, tmp_path, f"{n}", *words, *each) for n, each in enumerate(made, 1)]
+    runs = dict(enumerate(load(folders)[0], 1))
+    task = predictions.TaskColumns(name="demo.emotion", kind=Kind.classification, low=None, high=None)
+    task.runs = [{"run": number} for number in runs]
+    compare(task, runs)
+    groups = [[column["alike"][which] for column in task.runs] for which in (0, 1)]
+    alike = [{frozenset(n for n, each in enumerate(those, 1) if each == group) for group in those} for those in groups]
+    assert alike[0] == {frozenset({1, 2}), *(frozenset({n}) for n in range(3, 8))}
+    assert alike[1] == {frozenset({2, 5, 6}), *(frozenset({n}) for n in (1, 3, 4, 7))}
+    assert [column["described"] for column in task.runs] == [*[""] * 4, "audio by cues", "audio by mllm", ""]
+    assert [column["setting"]["seed"] for column in task.runs] == list("1121111")
+
+
 @pytest.fixture
 def described(configure, out, tmp_path):
     """`described(control)`: the content of a page with one run whose prompts show descriptions of the sound."""
@@ -276,3 +301,112 @@ def test_what_is_over_the_limit_is_linked_and_counted(out, monkeypatch):
     made = read(out, embed=True)
     assert 0 < len(made.blocks) - 1 < 8
     assert "left out, since a page holds" in made.notes[0]
+
+
+# ---------------------------------------------------------------- what is broken
+
+
+@pytest.fixture
+def broken(out, tmp_path) -> Path:
+    """A copy of the runs of `out` alone, to be damaged; their clips stay where they are."""
+    shutil.copytree(out, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def shown(out: Path) -> tuple[dict, list[str]]:
+    made = read(out)
+    return made.blocks["clips"](), made.notes
+
+
+def last_of_another_task(at: int, line: dict) -> dict:
+    """Its other tasks have been read by then."""
+    return line | {"task": "unknown"} if at == 9 else line | {"id": f"alone/{at}"}
+
+
+@pytest.mark.parametrize(
+    "damage, sentence",
+    [
+        (lambda path: path.unlink(), "predictions.jsonl cannot be read"),
+        (lambda path: path.write_text('{"id": "x"}\n'), "predictions.jsonl, line 1 is not a prediction"),
+        (lambda path: path.write_bytes(b"\xff\n"), "predictions.jsonl is not UTF-8"),
+        (lambda path: change_lines(path.parent, lambda at, line: line | {"task": "x"}), "does not fit its config.yaml"),
+        (lambda path: change_lines(path.parent, lambda at, line: line | {"outcome": "x"}), "does not fit its config"),
+        (lambda path: change_lines(path.parent, lambda at, line: line | {"scores": {"a": "b"}}), "does not fit its"),
+        (lambda path: change_lines(path.parent, lambda at, line: line | {"id": at}), "0 has an id"),
+        (lambda path: change_lines(path.parent, last_of_another_task), "does not fit its config.yaml"),
+    ],
+)
+def test_a_run_with_damaged_predictions_is_named_and_the_others_shown(broken, damage, sentence):
+    damage(broken / "one" / "predictions.jsonl")
+    content, [note] = shown(broken)
+    assert sentence in note and "one" in note
+    assert [run["run"] for run in content["tasks"][0]["runs"]] == [2, 3]
+
+
+def test_without_predictions_there_is_nothing_to_browse(broken):
+    for path in broken.glob("*/predictions.jsonl"):
+        path.unlink()
+    made = read(broken)
+    assert made.blocks == {} and len(made.notes) == 3
+
+
+def test_a_dataset_that_is_not_on_this_machine_is_missed_clip_by_clip(broken):
+    for path in broken.glob("*/config.*"):
+        path.write_text(path.read_text().replace("clips.jsonl", "elsewhere.jsonl"))
+    for path in broken.glob("*/config.json"):
+        path.unlink()  # no copy of config.yaml any more
+    content, notes = shown(broken)
+    assert notes == [] and content["clips"]["text"] == [NONE] * 10
+    assert "is not on this machine: set AFFECT_DATA" in content["texts"][content["clips"]["why"][0]]
+    assert "is not on this machine" in content["prompts"][0]["why"][0]
+
+
+def test_a_dataset_is_found_where_AFFECT_DATA_says(out):
+    config = {"data_root": "/no/such/data", "cache_root": "/no/such/cache"}
+    assert located("/no/such/data/meld", config) == Path(os.environ["AFFECT_DATA"]) / "meld"
+    assert located("/no/such/cache/demo", config) == Path(os.environ["AFFECT_CACHE"]) / "demo"
+    assert located(str(out), config) == out
+
+
+def test_annotations_that_have_changed_are_told(broken):
+    for name in ("one", "two"):
+        parts = [{"dataset": "manifest", "split": "test", "ids_sha256": "x", "annotations_sha256": "other"}]
+        change(broken / name / "data.json", lambda data, parts=parts: data | {"parts": parts})
+    _, [note] = shown(broken)
+    assert "The annotations of manifest, split 'test', are not those that runs 1, 3 have read" in note
+
+
+@pytest.mark.parametrize("name", ["knowledge.json", "transcripts.json"])
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_damaged_file_costs_the_prompts_of_its_run_alone(broken, name, text):
+    (broken / "one" / name).write_text(text)
+    content, notes = shown(broken)
+    one, *others = content["tasks"][0]["runs"]
+    expected = [] if name == "knowledge.json" else [f"{broken / 'one' / name} "]
+    assert [why[: len(expected[0])] for why in content["prompts"][one["prompt"]]["why"]] == expected
+    assert notes == [] and all(content["prompts"][run["prompt"]]["slots"] for run in others)
+
+
+def test_a_configuration_of_another_version_costs_the_prompts(broken):
+    (broken / "one" / "config.json").unlink()
+    path = broken / "one" / "config.yaml"
+    path.write_text(path.read_text().replace("  descriptions: []\n", "  descriptions: []\n  invented: 3\n"))
+    content, _ = shown(broken)
+    one = content["tasks"][0]["runs"][0]
+    [why] = content["prompts"][one["prompt"]]["why"]
+    assert "the configuration does not fit this version of affect" in why and "invented" in why
+
+
+def test_a_cache_that_cannot_be_written_costs_the_waveforms(out, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AFFECT_CACHE", str(tmp_path / "file"))
+    content, [note] = shown(out)
+    assert note.startswith("There are no waveforms of 9 clips: ") and not any(content["clips"]["peaks"])
+
+
+def test_more_prompts_and_waveforms_than_a_page_holds_are_counted(out, monkeypatch):
+    monkeypatch.setattr(prompts, "MAX_PROMPTS", 15)
+    monkeypatch.setattr(recordings, "MAX_WAVEFORMS", 4)
+    content, notes = shown(out)
+    assert [run["prompt"] for run in content["tasks"][0]["runs"]] == [0, 0, NONE]
+    assert notes[0].startswith("5 of 9 clips have no waveform") and notes[1].startswith("1 runs are shown without")

@@ -168,7 +168,7 @@ def test_datasets_and_openings_are_those_of_the_run_folders(configure, tmp_path,
         "used": "10",
     }
     [opening] = table(tmp_path / "pack" / "tables" / "openings.csv")
-    assert (opening["dataset"], opening["number"], opening["evaluations"]) == ("meld", "10", "2")
+    assert (opening["dataset"], opening["clips"], opening["evaluations"]) == ("meld", "10", "2")
     methods = (tmp_path / "pack" / "methods.md").read_text()
     assert "GPL-3.0" in methods and "seeds 1 / 2, on meld" in methods
     assert "rank 16" in methods and "learning rate 0.0005" in methods and "batch size" in methods
@@ -282,7 +282,7 @@ def test_the_script_runs_every_run_again_with_its_configuration(configure, runs,
     for call in calls:
         assert call[:4] == ["-m", "affect", "train", "-m"]
         words = [word for word in call[4:] if not word.startswith(("hydra.", "output_root="))]
-        [name] = [word.partition("=")[2] for word in call if word.startswith("hydra.sweep.subdir=")]
+        [name] = [word.partition("=")[2].strip("'") for word in call if word.startswith("hydra.sweep.subdir=")]
         names.add(name)
         again = configuration_sha256(kept(configure(*words)))
         stated = json.loads((runs / name.replace("_", " ") / "environment.json").read_text())["configuration_sha256"]
@@ -309,7 +309,7 @@ def test_words_are_quoted_places_absolute_and_trainings_come_before_their_evalua
     assert f"data_root='{tmp_path}/it\\'s here'" in second
 
 
-def change_config(folder: Path, **values: str) -> None:
+def change_config(folder: Path, **values: str | int) -> None:
     config = yaml.safe_load((folder / "config.yaml").read_text())
     (folder / "config.yaml").write_text(yaml.safe_dump(config | values, allow_unicode=True))
 
@@ -320,11 +320,18 @@ def test_what_cannot_be_run_again_is_said(configure, tmp_path, capsys):
     change(make("no_command") / "environment.json", lambda content: content | old | {"command": None})
     lost = make("lost", f"run={tmp_path}/deleted", evaluate=True)
     words_of_job(lost, f"run={tmp_path}/deleted")
+    half = make("half", evaluate=True)
+    words_of_job(half, "run=training")
+    change(half / "environment.json", lambda content: content | old)
+    training = shutil.copytree(tmp_path / "out" / "no_command", tmp_path / "training")
+    (training / "environment.json").unlink()
+    change_config(training, seed=5)
+    change_config(half, run=str(training))
     other = make("other_code", "modalities=v")
     words_of_job(other, "modalities=v")
     change(
         other / "environment.json",
-        lambda content: content | old | {"dirty": True, "commit": "c" * 40},
+        lambda content: content | old | {"dirty": True, "commit": "c" * 40, "program": "train; rm -rf $HOME"},
     )
     _, end = pack(capsys, tmp_path / "out", "--folder", tmp_path / "pack")
     assert end == ""
@@ -333,8 +340,9 @@ def test_what_cannot_be_run_again_is_said(configure, tmp_path, capsys):
     for text in (script, readme):
         assert "no_command cannot be run again: its command is not known" in text
         assert "/deleted, its model, is not there" in text
+        assert "half cannot be run again: neither can" in text
         assert "made with changes of the code that are in no commit, so that it does not tell all: other_code" in text
-    assert script.count("\nagain ") == 1 and "c" * 40 in script
+    assert script.count("\nagain ") == 1 and "c" * 40 in script and " 'train; rm -rf $HOME' \\\n" in script
     assert "torch==1.0\n" in (tmp_path / "pack" / "constraints.txt").read_text()
 
 
@@ -397,10 +405,16 @@ def test_runs_of_an_older_version_have_numbers_without_signatures(runs, tmp_path
 
     change(folder / "metrics.json", older)
     change(folder / "environment.json", lambda content: {key: content[key] for key in ("program", "resumed")})
+    counted = ("dataset", "split", "ids_sha256")
+    change(
+        folder / "data.json",
+        lambda content: content | {"parts": [{key: part[key] for key in counted} for part in content["parts"]]},
+    )
     _, end = pack(capsys, tmp_path / "out", "--folder", tmp_path / "pack")
     rows = table(tmp_path / "pack" / "numbers.csv")
     assert end == "" and rows and all(row["signature"] == "" for row in rows)
     assert "its command is not known" in (tmp_path / "pack" / "reproduce.sh").read_text()
+    assert {row["used"] for row in table(tmp_path / "pack" / "tables" / "datasets.csv")} == {"-"}
 
 
 def test_half_a_pair_of_surrogates_ends_nothing(runs, tmp_path, capsys):

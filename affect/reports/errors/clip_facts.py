@@ -70,7 +70,7 @@ def _divide(facts: Facts, by: str, records: Sequence[Record | None], config: Dat
     if not parts:
         facts.unavailable[by] = why
     elif parts[0].inside[parts[0].known].all():
-        facts.unavailable[by] = f"all clips have the same: {parts[0].value}"
+        facts.unavailable[by] = f"one slice holds all clips: {parts[0].value}"
     else:
         facts.parts += parts
         if unknown := int((~parts[0].known).sum()):
@@ -88,7 +88,7 @@ def _speaker(records: Records, config: DatasetConfig, cfg: Config) -> Parts:
 
 
 def _language(records: Records, config: DatasetConfig, cfg: Config) -> Parts:
-    return by_value("language", [record and record.language for record in records]), ""
+    return by_value("language", [record and record.language for record in records], fewest=1), ""
 
 
 def _words(records: Records, config: DatasetConfig, cfg: Config) -> Parts:
@@ -149,7 +149,7 @@ def _intensity(records: Records, config: DatasetConfig, cfg: Config) -> Parts:
             for record in records
         ]
         if any(value is not None for value in values):
-            return by_thirds("intensity", values, f"from the middle of {task.name}"), "no label"
+            return by_thirds("intensity", values, "from the middle"), "no label"
     return [], "no label of the dataset says how strong an emotion is"
 
 
@@ -164,7 +164,7 @@ def _face(records: Records, config: DatasetConfig, cfg: Config) -> Parts:
         None if share is None else "in no frame" if share == 0 else "in all frames" if share == 1 else "in some frames"
         for share in values
     ]
-    return by_value("face", words), why
+    return by_value("face", words, fewest=1), why
 
 
 _PARTS = {

@@ -12,7 +12,6 @@ from pyarrow import dataset
 from affect.config import Config, ConfigError, DataError
 from affect.data import Record
 from affect.data.part import Part
-from affect.data.progress import progress
 from affect.evaluation.error_analysis import clips
 from affect.evaluation.metrics.policies import encode
 from affect.evaluation.significance import Paired, contrast, holm, paired
@@ -117,7 +116,11 @@ def analyse(parts: Sequence[Part], cfg: Config) -> Quality:
     or cannot be read, and ConfigError where the run has no usable predictions."""
     records = {record.id: record for part in parts for record in part.records}
     rows, notes = _stored(records, cfg)
-    measured = {modality: _cues(list(records.values()), modality, cfg, notes) for modality in cues.LETTERS}
+    looked_at = {modality for row in rows for modality in row.modality.split("_")}
+    measured = {
+        modality: _cues(list(records.values()), modality, cfg, notes) if modality in looked_at else {}
+        for modality in cues.LETTERS
+    }
     bounds = _bounds(records, measured)
     judgements = list(_judged(rows, records, measured, bounds))
     by_generator: dict[tuple[str, str], list[Judged]] = defaultdict(list)
@@ -174,26 +177,19 @@ def _cues(
 ) -> dict[str, Mapping[str, float | None] | None]:
     """The measurements of each clip by id; None where it cannot be decoded."""
     there = [r for r in records if cues.LETTERS[modality] in cfg.datasets[r.dataset].modalities]
-    found: dict[str, Mapping[str, float | None] | None] = {record.id: None for record in records}
-    problems = []
-    with progress(cfg.trainer.progress) as bar:
-        task = bar.add_task(f"measuring {modality}", total=len(there))
-        rows = cues.measured(
-            there,
-            modality,
-            Path(cfg.cache_root).expanduser(),
-            num_workers=cfg.trainer.check_workers,
-            progress=lambda done: bar.advance(task, done),
-        )
-        for record, measurement in rows:
-            found[record.id] = measurement.cues
-            problems += [measurement.problem] if measurement.problem else []
+    found, problems = cues.by_clip(
+        there,
+        modality,
+        Path(cfg.cache_root).expanduser(),
+        num_workers=cfg.trainer.check_workers,
+        show=cfg.trainer.progress,
+    )
     if problems:
         notes.append(
             f"{len(problems):,} of {len(there):,} clips cannot be measured ({modality}), and what is claimed of them is"
             f" not judged; the first: {problems[0]}"
         )
-    return found
+    return dict.fromkeys(record.id for record in records) | found
 
 
 def _bounds(

@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from affect.evaluation.significance.paired import studentised
+from affect.evaluation.significance.jackknife import studentised
 
 CLIPS = 240
 GROUPS, SEEDS, LEANS, GAINS = (6, 12, 40), (1, 3), (0.0, 0.5, 1.0), (0.0, 0.2, 0.4, 0.6)

@@ -29,7 +29,7 @@ from affect.config import Kind, Task
 from affect.config.tasks import HEADLINES
 from affect.evaluation.metrics import headline_metric
 from affect.evaluation.significance import paired
-from affect.evaluation.significance.paired import blocks_of, studentised
+from affect.evaluation.significance.jackknife import blocks_of, studentised
 
 PRIORS = np.array([0.48, 0.17, 0.12, 0.11, 0.06, 0.04, 0.02])
 """Of the seven emotions, about those of MELD."""

@@ -71,6 +71,7 @@ QUICK = (
     "prompting.messages",
     "prompting.fewshot",
     "runs",
+    "evaluation.attribution",
     "evaluation.metrics",
     "evaluation.error_analysis",
     "evaluation.parsing",

@@ -20,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 
 from affect.baselines.reads import reads_feature_files
+from affect.cli import multiruns
 from affect.cli.checked import checked
 from affect.cli.programs import TRANSFERS
 from affect.config import (
@@ -36,15 +37,11 @@ from affect.config import (
 )
 from affect.config.groups import choices
 from affect.config.hydra_errors import REFUSALS, refusal
-from affect.config.roles import ROOTS
 from affect.data import loading
 from affect.data.files import write_atomic
 from affect.data.part import Part
 from affect.runs import sweep_file, sweep_points
 from affect.runs.run_folder import start_note
-
-OF_EVERY_JOB = (*ROOTS, "output_root", "retries", "reuse", "launcher", "resume_with_other_code", "hydra")
-"""Words that an evaluation is given too; all others come with the run that it evaluates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +68,7 @@ class Plan:
         return [f"dataset=[{','.join(row)}]", *self.common, *(word for name in row for word in self.of_dataset[name])]
 
     def evaluation(self, name: str) -> list[str]:
-        common = [word for word in self.common if re.split("[.=/]", word.lstrip("+~"))[0] in OF_EVERY_JOB]
-        return [f"dataset=[{name}]", *common, *self.of_dataset[name]]
+        return [f"dataset=[{name}]", *multiruns.of_every_job(self.common), *self.of_dataset[name]]
 
 
 def main() -> None:
@@ -102,9 +98,7 @@ def run(given: Sequence[str], program: str) -> None:
     Raises ConfigError and DataError for what is refused, SystemExit where a cell is missing at the end, or the user
     stopped.
     """
-    plan, composer = _plan(given, program)
-    configs = [_row(plan, row, composer) for row in plan.rows]
-    _check_tasks({name: config for cfg in configs for name, config in cfg.datasets.items()}, configs[0])
+    plan, configs, _ = _checked_plan(given, program)
     if configs[0].dry_run:
         for row in plan.rows:
             print(f"train on {'+'.join(row)}, test on {', '.join(plan.names)}")
@@ -117,6 +111,21 @@ def run(given: Sequence[str], program: str) -> None:
     _show([plan.folder], plan.names, written=plan.folder)
     if problems:
         sys.exit("\n".join(problems))
+
+
+def num_jobs(given: Sequence[str], program: str) -> int:
+    """The number of trainings and evaluations that the words ask for. Raises ConfigError for words that `run` refuses
+    before it reads data."""
+    plan, _, seeds = _checked_plan(given, program)
+    return seeds * sum(1 + len([name for name in plan.names if name not in row]) for row in plan.rows)
+
+
+def _checked_plan(given: Sequence[str], program: str) -> tuple[Plan, list[Config], int]:
+    """The plan, the configuration of each training, and the number of seeds."""
+    plan, composer = _plan(given, program)
+    configs = [_row(plan, row, composer) for row in plan.rows]
+    _check_tasks({name: config for cfg in configs for name, config in cfg.datasets.items()}, configs[0])
+    return plan, configs, len(composer.points())
 
 
 def _plan(given: Sequence[str], program: str) -> tuple[Plan, sweep_points.Composer]:
@@ -243,38 +252,13 @@ def _cells(plan: Plan, row: Sequence[str]) -> Iterator[str]:
     finished."""
     name = "+".join(row)
     training = plan.folder / f"train_{name}"
-    if problem := _multirun("train", [*plan.training(row), f"hydra.sweep.dir={_quoted(training)}"]):
+    if problem := multiruns.run("train", plan.training(row), training):
         yield f"trained on {name}: {problem}"
-    runs = [folder for folder in sorted(training.glob("*/")) if (folder / "metrics.json").is_file()]
-    for other in plan.names if runs else ():
+    for other in plan.names:
         if other not in row:
-            folder = plan.folder / f"{name}_on_{other}"
-            places = [f"hydra.sweep.dir={_quoted(folder)}", "hydra.sweep.subdir=run_${affect.configuration:}"]
-            words = [f"run={','.join(map(_quoted, runs))}", *plan.evaluation(other), *places]
-            if problem := _multirun("evaluate", words):
+            words = plan.evaluation(other)
+            if problem := multiruns.evaluate(training, words, plan.folder / f"{name}_on_{other}"):
                 yield f"trained on {name}, tested on {other}: {problem}"
-
-
-def _multirun(program: str, words: list[str]) -> str | None:
-    """Runs a multirun in this process. Gives what it says where a job did not finish; raises SystemExit where the user
-    stopped it."""
-    before = sys.argv
-    sys.argv = [f"{program}.py", "-m", *words]
-    try:
-        import_module(f"affect.cli.{program}").main()
-    except SystemExit as end:
-        if isinstance(end.code, int) and end.code:
-            raise
-        return str(end.code) if end.code else None
-    finally:
-        sys.argv = before
-    return None
-
-
-def _quoted(path: Path) -> str:
-    """A path as a value of Hydra's command line, whatever characters it has."""
-    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def _show(folders: Sequence[Path], names: Sequence[str] = (), written: Path | None = None) -> None:

@@ -1,7 +1,14 @@
 """The configuration: its schema, one file a group; tasks; composing it from the command line; errors as sentences."""
 
 from affect.config.baselines import BaselineConfig, NetworkConfig, PriorConfig, TfidfConfig, VectorsConfig
-from affect.config.dataset import CrossSplitDuplicates, DatasetConfig, LabelMapConfig, OnBadRows, SubsetConfig
+from affect.config.dataset import (
+    CrossSplitDuplicates,
+    DatasetConfig,
+    LabelMapConfig,
+    OnBadRows,
+    SubsetClasses,
+    SubsetConfig,
+)
 from affect.config.errors import ConfigError, DataError, NothingAnswered, WriteError, near
 from affect.config.evaluation import Calibration, EvaluationConfig, IntensityReadout, Reader, Readout
 from affect.config.families import FAMILIES, LACKING, PACKAGES
@@ -16,6 +23,7 @@ from affect.config.finetuning import (
     Target,
     Tower,
 )
+from affect.config.intervention import Intervention, InterventionConfig
 from affect.config.knowledge import Control, ControlSplit, CuesForm, CuesReference, KnowledgeConfig, Missing, Source
 from affect.config.logger import LoggerConfig, LoggerKind, WandbMode
 from affect.config.model import (
@@ -39,7 +47,10 @@ from affect.config.prompting import (
     DescriptionsPosition,
     ExampleChoice,
     FewshotConfig,
+    Options,
+    OptionsOrder,
     PromptingConfig,
+    SystemTurn,
     TooLong,
 )
 from affect.config.schema import (
@@ -47,7 +58,6 @@ from affect.config.schema import (
     NO_VALUE,
     Config,
     ExportAs,
-    Intervention,
     chosen_tasks,
     read_yaml,
     register,
@@ -55,6 +65,7 @@ from affect.config.schema import (
     to_json,
     to_yaml,
 )
+from affect.config.study import Analysis, MultirunConfig, StudyConfig, StudyProgram
 from affect.config.tasks import Kind, Task, Value
 from affect.config.trainer import Accelerator, EncoderCache, Strategy, Switch, TrainerConfig
 from affect.config.transcription import Transcribe, TranscriptionConfig

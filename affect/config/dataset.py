@@ -21,6 +21,13 @@ class SubsetConfig:
     test: int | None = field(None, least=1)
 
 
+class SubsetClasses(str, Enum):
+    """Shares of the classes in a subset of the training clips."""
+
+    natural = "natural"
+    balanced = "balanced"
+
+
 class OnBadRows(str, Enum):
     """How wrong rows of the annotations are handled."""
 
@@ -77,6 +84,9 @@ class DatasetConfig:
     missing: those without a transcript. all: every clip, and the dataset's own transcripts are not used."""
     subset: SubsetConfig = field(default_factory=SubsetConfig)
     """Records that are used of each split."""
+    subset_classes: SubsetClasses = SubsetClasses.natural
+    """subset.train: natural draws classes as often as they are among all training clips, balanced all equally often
+    (of an intensity negative, zero and positive values), so that both can be compared at one number of clips."""
     fraction: float | None = None
     """Share of the training clips used, above 0 and up to 1, or their number, from 2; null is all. Whole groups (video,
     dialogue, speaker) are drawn by `subset_seed`, so the number is approximate; a smaller fraction lies inside a larger

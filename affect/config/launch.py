@@ -121,7 +121,8 @@ def first_node(nodes: str) -> str:
 def settle_devices(raw: Any, program: str, words: list[str]) -> None:
     """Sets trainer.devices of a configuration to the number of processes that srun or torchrun started.
 
-    Raises ConfigError where the configuration asks for another number than one (the default) or that.
+    Raises ConfigError where the command line, or the run that is resumed, asks for another number. That of a file, such
+    as trainer=ddp, is for a run that starts its processes itself.
     """
     here = given()
     if here is None or program not in ("train", "evaluate"):
@@ -129,7 +130,8 @@ def settle_devices(raw: Any, program: str, words: list[str]) -> None:
     asked = raw.trainer.devices
     # An evaluation gives the same numbers on any number of processes, so that of the run it evaluates does not bind it.
     inherited = program == "evaluate" and raw.run is not None and not any(w.startswith("trainer") for w in words)
-    if asked == here.size or inherited or (asked == 1 and raw.resume is None):
+    by_file = raw.resume is None and not any(word.startswith("trainer.devices=") for word in words)
+    if asked == here.size or inherited or by_file:
         raw.trainer.devices = here.size
         return
     if raw.resume is not None:

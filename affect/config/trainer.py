@@ -17,6 +17,7 @@ class Accelerator(str, Enum):
 class Strategy(str, Enum):
     ddp = "ddp"
     fsdp = "fsdp"
+    deepspeed = "deepspeed"
 
 
 class Switch(str, Enum):
@@ -55,7 +56,7 @@ class TrainerConfig:
     strategy: Strategy = field(Strategy.ddp, role="rounding")
     """How several processes train together. ddp: each has the whole model. fsdp: each keeps a part of the weights,
     gradients and optimiser states, and layers are gathered while they compute; an evaluation gathers the whole model in
-    each."""
+    each. deepspeed: each has the whole model, and a part of the gradients and optimiser states (ZeRO, stage 2)."""
     try_longest_batch: Switch = field(Switch.auto, role="runtime")
     """Run the longest clips forward and backward as one batch before training, so that running out of memory shows at
     once. auto: on a GPU."""

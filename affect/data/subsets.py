@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from affect.config import DataError, DatasetConfig, Kind, Task
+from affect.config import DataError, DatasetConfig, Kind, SubsetClasses, Task
 from affect.data.record import Record
 
 WINDOW = 32
@@ -22,7 +22,10 @@ def draw(config: DatasetConfig, split: str, records: Sequence[Record]) -> tuple[
     task = config.task_definitions[config.tasks[0]]
     if split == "train" and config.fraction is not None:
         return whole_groups(records, task, config.fraction, config.subset_seed)
-    return subset(records, task, getattr(config.subset, split), config.subset_seed), None
+    count = getattr(config.subset, split)
+    if split == "train" and config.subset_classes is SubsetClasses.balanced:
+        return balanced_subset(records, task, count, config.subset_seed), None
+    return subset(records, task, count, config.subset_seed), None
 
 
 def subset(records: Sequence[Record], task: Task, count: int | None, seed: int) -> list[Record]:
@@ -50,6 +53,37 @@ def subset(records: Sequence[Record], task: Task, count: int | None, seed: int) 
     for key, (quotient, _) in shares.items():
         ranked = sorted(strata[key], key=lambda record: _rank(seed, record.id))
         chosen.update(record.id for record in ranked[: quotient + (key in rounded_up)])
+    return [record for record in records if record.id in chosen]
+
+
+def balanced_subset(records: Sequence[Record], task: Task, count: int, seed: int) -> list[Record]:
+    """`count` of the records in their order, as many of every label of `task` (sign of an intensity), one more of the
+    first labels by name where `count` is no multiple of their number. Records without a label are not drawn.
+
+    Ranked within a label as in `subset`, so that a smaller subset lies inside a larger one. Raises DataError where a
+    label has too few records.
+    """
+    strata: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if task.name in record.labels:
+            strata[_stratum(record, task)].append(record)
+    if count < len(strata) or not strata:
+        raise DataError(
+            f"a balanced subset of {count:,} records cannot have each of the {len(strata)} labels: set subset.train to"
+            " more"
+        )
+    quotient, left = divmod(count, len(strata))
+    chosen: set[str] = set()
+    for place, key in enumerate(sorted(strata)):
+        wanted = quotient + (place < left)
+        if len(strata[key]) < wanted:
+            most = min(map(len, strata.values())) * len(strata)
+            raise DataError(
+                f"a balanced subset of {count:,} records needs {wanted:,} of {key}, and there are"
+                f" {len(strata[key]):,}: set subset.train to at most {most:,}"
+            )
+        ranked = sorted(strata[key], key=lambda record: _rank(seed, record.id))
+        chosen.update(record.id for record in ranked[:wanted])
     return [record for record in records if record.id in chosen]
 
 

@@ -23,7 +23,7 @@ from affect.config import Config, Kind, Task
 from affect.data import Record
 from affect.evaluation.metrics import classification, intensity, multi_label
 from affect.knowledge import controls
-from affect.knowledge.naming import masked, namings
+from affect.knowledge.naming import Naming, masked, namings
 from affect.prompting import fewshot, messages
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _audit_texts(records: list[Record], texts: list[str], task: Task, folds: Fol
     vocabulary = controls.vocabulary(task)
     namings_by_text = [namings(text, vocabulary) for text in texts]
     named = [
-        _named({label for naming in of_text for label in naming.labels}, _gold(record, task))
+        which_named(of_text, gold_labels(record, task))
         for record, of_text in zip(records, namings_by_text, strict=True)
     ]
     shares = {which: _share(one == which for one in named) for which in NAMED}
@@ -140,7 +140,7 @@ def _share(flags: Iterable[bool]) -> float:
     return float(np.mean(list(flags)))
 
 
-def _gold(record: Record, task: Task) -> set[str]:
+def gold_labels(record: Record, task: Task) -> set[str]:
     """The label or labels of a record; the polarity of an intensity."""
     value = record.labels[task.name]
     if task.kind is Kind.multi_label:
@@ -153,8 +153,9 @@ def _gold(record: Record, task: Task) -> set[str]:
     return {controls.POLARITIES[1 + int(np.sign(distance))]}
 
 
-def _named(labels: set[str], gold: set[str]) -> str:
-    """Which of NAMED a description is that names `labels`."""
+def which_named(of_text: Sequence[Naming], gold: set[str]) -> str:
+    """Which of NAMED a description with these namings is, of a clip with the labels `gold`."""
+    labels = {label for naming in of_text for label in naming.labels}
     if not labels:
         return "none"
     if not labels & gold:

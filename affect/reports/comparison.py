@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from affect.config import ConfigError, Control, DataError, Kind, Task
+from affect.config import ConfigError, Control, DataError, Task
 from affect.config.tasks import HEADLINES
 from affect.evaluation.metrics import headline_metric
 from affect.evaluation.metrics.registry import Metric
 from affect.evaluation.significance import LEVEL, holm
-from affect.reports.paired_runs import Scored, compare, scored
+from affect.reports.paired_runs import Scored, compare, scored, task_of_run
 from affect.reports.rows import Difference, Row, Table
 from affect.reports.sections import heading, numbered
 from affect.reports.settings import CONTROL, NAMES, ZERO_SHOT, Run, parsed, same
@@ -34,7 +34,7 @@ def against(tables: Sequence[Table], runs: Sequence[Run], conditions: Sequence[s
                 f"{table.task} has no differences: {'no row has' if others else 'all rows have'} {words}"
             )
             continue
-        task = _task(table, runs)
+        task = task_of(table, runs)
         if task.headline not in HEADLINES[task.kind]:
             table.notes.append(
                 f"{table.task} has no differences: {task.headline or 'a recall'} is not compared; give one of"
@@ -177,13 +177,10 @@ def _wanted(tables: Sequence[Table], conditions: Sequence[str]) -> dict[str, str
     return wanted
 
 
-def _task(table: Table, runs: Sequence[Run]) -> Task:
-    """The task of a table, as far as metrics need it, with the table's first metric as its headline."""
-    dataset, name = table.task.split(".", 1)
-    config = runs[table.rows[0].runs[0] - 1].summary.config
-    defined = config["datasets"][dataset]["task_definitions"][name]
-    definition = {key: defined[key] for key in ("labels", "low", "high")}
-    return Task(name=name, kind=Kind(defined["kind"]), headline=next(iter(table.metrics), ""), **definition)
+def task_of(table: Table, runs: Sequence[Run], metric: str | None = None) -> Task:
+    """The task of a table, as far as metrics need it, with a metric, by default the table's first, as its headline."""
+    run = runs[table.rows[0].runs[0] - 1]
+    return task_of_run(run, table.task, metric or next(iter(table.metrics), ""))
 
 
 def _reference(row: Row, references: Sequence[Row], table: Table, wanted: Mapping[str, str]) -> Row | str:

@@ -51,8 +51,9 @@ def draw(chart: Chart, path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    # It reports fonts that are not installed, and letters that a font lacks, one by one.
+    # They report fonts that are not installed, and every table of a font that is written into a file.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
     with matplotlib.rc_context(SETTINGS | {"font.family": _fonts()}), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from affect.data.escaping import escape_markdown, one_line
 from affect.data.tables import for_spreadsheets
@@ -25,27 +26,41 @@ class Report:
 
 def markdown(report: Report) -> str:
     """GitHub's tables; what else has to be known follows as text and a list."""
-    style = Style(numbers=aligned, escape=escape_markdown, mark=lambda letter: f"<sup>{letter}</sup>")
     blocks = []
     for table in report.tables:
-        for section in sections(table, style):
+        for section in sections(table, markdown_style()):
             blocks += markdown_section(section)
         blocks += [f"<sup>{letter}</sup> {escape_markdown(note)}" for letter, note in table.footnotes.items()]
-    listed = [f"{n}. {escape_markdown(run)}" for n, run in enumerate(map(", ".join, report.runs), 1)]
-    blocks += ["\n".join(listed), "\n".join(f"- {escape_markdown(note)}" for note in report.notes)]
+    return joined_markdown(blocks, report.runs, report.notes)
+
+
+def joined_markdown(blocks: Sequence[str], runs: Sequence[tuple[str, str]], notes: Sequence[str]) -> str:
+    """Blocks of Markdown, with the runs by number and the notes below."""
+    listed = [f"{n}. {escape_markdown(run)}" for n, run in enumerate(map(", ".join, runs), 1)]
+    blocks = [*blocks, "\n".join(listed), "\n".join(f"- {escape_markdown(note)}" for note in notes)]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def markdown_style() -> Style:
+    return Style(
+        numbers=aligned,
+        escape=escape_markdown,
+        mark=lambda letter: f"<sup>{letter}</sup>",
+        strong=lambda cell: f"**{cell.strip()}**",
+    )
 
 
 def markdown_section(section: Section) -> list[str]:
     """The title with the table, then its footnotes; cells are escaped already."""
     columns = [*section.columns, *([] if section.runs is None else [section.runs])]
     return [
-        f"**{escape_markdown(section.title)}**\n\n{_pipes(columns)}",
+        f"**{escape_markdown(section.title)}**\n\n{pipes(columns)}",
         *(f"<sup>{mark}</sup> {escape_markdown(note)}" for mark, note in section.footnotes.items()),
     ]
 
 
-def _pipes(columns: Sequence[Column]) -> str:
+def pipes(columns: Sequence[Column]) -> str:
+    """A table of Markdown."""
     widths = [max(3, len(column.heading), *map(len, column.cells)) for column in columns]
     right = [column.kind != "word" for column in columns]
 
@@ -79,8 +94,13 @@ def comma_separated(report: Report) -> str:
     for table in report.tables:
         fields |= dict.fromkeys(table.settings)
     fields |= dict.fromkeys(field for row in rows for field in row)
+    return rows_as_csv(rows, list(fields))
+
+
+def rows_as_csv(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> str:
+    """A CSV table in which spreadsheets find no formula; a field that a row lacks is an empty cell."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(fields), restval="", lineterminator="\n")
+    writer = csv.DictWriter(out, fields, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: for_spreadsheets(value) for key, value in row.items()} for row in rows)
     return out.getvalue()
@@ -145,36 +165,44 @@ def as_json(report: Report) -> str:
 def latex(report: Report) -> str:
     """A table environment for each table, with booktabs; folders and notes are comments."""
     blocks = [r"% Needs \usepackage{booktabs}; with letters other than Latin ones, XeLaTeX or LuaLaTeX."]
-    style = Style(
-        numbers=_numbers_latex,
-        escape=escape_latex,
-        mark=lambda letter: rf"\textsuperscript{{{letter}}}",
-        signed=lambda value: f"${value:+.4f}$",
-    )
     for table in report.tables:
         blocks += [
-            _environment(part.title, part.columns, part.footnotes or table.footnotes) for part in sections(table, style)
+            environment(part, escape_latex(part.title), part.footnotes or table.footnotes)
+            for part in sections(table, latex_style())
         ]
     lines = [f"{n} {run}" for n, run in enumerate(map(", ".join, report.runs), 1)] + report.notes
     blocks.append("\n".join(f"% {one_line(line)}" for line in lines))
     return "\n".join(block for block in blocks if block) + "\n"
 
 
-def _environment(title: str, columns: Sequence[Column], footnotes: Mapping[str, str]) -> str:
-    label = re.sub(r"[^a-z0-9]+", "-", title.split(":")[0].lower()).strip("-")
-    rows = zip(*(column.cells for column in columns), strict=True)
+def latex_style() -> Style:
+    return Style(
+        numbers=_numbers_latex,
+        escape=escape_latex,
+        mark=lambda letter: rf"\textsuperscript{{{letter}}}",
+        signed=lambda value: f"${value:+.4f}$",
+        strong=lambda cell: rf"\textbf{{{cell}}}",
+    )
+
+
+def environment(section: Section, caption: str, footnotes: Mapping[str, str], *, fitted: bool = False) -> str:
+    """A section as a table environment. `caption`, without a full stop, and the cells are LaTeX. With `fitted`, a table
+    that is wider than the page is scaled down, which needs graphicx."""
+    label = re.sub(r"[^a-z0-9]+", "-", section.title.split(":")[0].lower()).strip("-")
+    rows = zip(*(column.cells for column in section.columns), strict=True)
     lines = [
         r"\begin{table}",
         r"  \centering",
-        f"  \\caption{{{escape_latex(title)}.}}",
+        f"  \\caption{{{caption}.}}",
         f"  \\label{{tab:{label}}}",
-        f"  \\begin{{tabular}}{{{''.join('l' if column.kind == 'word' else 'r' for column in columns)}}}",
+        *([r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"] if fitted else []),
+        f"  \\begin{{tabular}}{{{''.join('l' if column.kind == 'word' else 'r' for column in section.columns)}}}",
         r"    \toprule",
-        f"    {' & '.join(column.heading for column in columns)} \\\\",
+        f"    {' & '.join(column.heading for column in section.columns)} \\\\",
         r"    \midrule",
         *(f"    {' & '.join(row)} \\\\" for row in rows),
         r"    \bottomrule",
-        r"  \end{tabular}",
+        r"  \end{tabular}" + ("}" if fitted else ""),
     ]
     for letter, note in footnotes.items():
         lines.append(f"\n  \\smallskip{{\\footnotesize \\textsuperscript{{{letter}}} {escape_latex(note)}}}")

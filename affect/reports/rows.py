@@ -105,6 +105,8 @@ class Row:
     is_reference: bool = False
     """The other rows are compared with this one."""
     difference: Difference | None = None
+    best: list[str] = field(default_factory=list)
+    """Metrics in which no other row is shown to be better (affect.reports.paper.best, which alone fills it)."""
     controls: dict[str, Difference] = field(default_factory=dict)
     """For a row with descriptions: by control, the difference to the row that has the control's descriptions and is
     otherwise the same."""

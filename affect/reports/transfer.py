@@ -193,7 +193,7 @@ def _unfinished(runs: Sequence[Run]) -> Iterator[str]:
             yield f"{run.summary.folder} has no numbers: {run.state}{f' ({error})' if error else ''}"
 
 
-def _table(shown: Matrix) -> tuple[list[str], list[list[str]]]:
+def cells(shown: Matrix) -> tuple[list[str], list[list[str]]]:
     """Headings, and the cells of all rows as text."""
     columns = [[cell for (_, tested), cell in shown.cells.items() if tested == name] for name in shown.columns]
     headings = ["trained on", *(f"{cells[0].tested_on} {cells[0].metric}" for cells in columns)]
@@ -225,7 +225,7 @@ def _seeds(shown: Matrix) -> str:
 
 def markdown(shown: Matrix) -> str:
     """A GitHub table with the notes below it."""
-    headings, lines = _table(shown)
+    headings, lines = cells(shown)
     pipes = [f"| {' | '.join(map(escape_markdown, line))} |" for line in (headings, *lines)]
     rule = f"|---|{'---:|' * (len(headings) - 1)}"
     notes = [note for note in (_seeds(shown), *shown.notes) if note]
@@ -254,7 +254,7 @@ def comma_separated(shown: Matrix) -> str:
 
 def print_matrix(shown: Matrix, width: int) -> None:
     """Prints the table to the terminal, or, where there is none, in so many columns."""
-    headings, lines = _table(shown)
+    headings, lines = cells(shown)
     table = Table(title=Text(f"Transfer: {shown.title}"), title_justify="left", box=box.SIMPLE_HEAD)
     for number, heading in enumerate(headings):
         table.add_column(Text(heading), justify="right" if number else "left", vertical="bottom", overflow="fold")

@@ -44,33 +44,39 @@ def learning_conflicts(cfg: Config, program: str) -> Iterator[str]:
 
 
 def sharding_conflicts(cfg: Config, program: str) -> Iterator[str]:
-    """What training cannot do with a model that the processes divide among them. To evaluate, each has the whole."""
-    trainer, model, finetuning = cfg.trainer, cfg.model, cfg.finetuning
-    if program != "train" or trainer.strategy is not Strategy.fsdp:
+    """What training cannot do where the processes divide its state among them. To evaluate, each has the whole."""
+    if program != "train" or cfg.trainer.strategy is Strategy.ddp:
         return
-    instead = "trainer.strategy=fsdp divides the model among processes"
+    trainer, model, finetuning = cfg.trainer, cfg.model, cfg.finetuning
+    is_fsdp = trainer.strategy is Strategy.fsdp
+    instead = f"trainer.strategy={trainer.strategy.value} divides the " + (
+        "model among processes" if is_fsdp else "state of the optimiser among processes"
+    )
+    if not is_fsdp and find_spec("deepspeed") is None:
+        yield (
+            "trainer.strategy=deepspeed needs DeepSpeed, which is not installed: pip install 'affect[deepspeed]', or"
+            " set trainer.strategy=fsdp, which needs nothing"
+        )
     if trainer.devices == 1:
         yield (
             f"{instead}, and trainer.devices=1 is a single one: set trainer.devices to the number of GPUs, or"
             " trainer.strategy=ddp"
         )
     if isinstance(model, BaselineConfig):
-        yield (
-            f"{instead}, layer by layer of a language model, and model={model.name} is none and small enough for every"
-            " device: set trainer.strategy=ddp"
-        )
+        kind = "none and small enough for every device"
+        yield f"{instead} of a language model, and model={model.name} is {kind}: set trainer.strategy=ddp"
         return
     if finetuning.head_fit is HeadFit.linear:
         yield (
             f"{instead} that train by gradients, and finetuning.head_fit=linear fits heads without any: set"
             " trainer.strategy=ddp, or finetuning.head_fit=gradients"
         )
-    if finetuning.four_bit:
+    if finetuning.four_bit and is_fsdp:
         yield (
             f"{instead}, and finetuning.four_bit=true packs its weights so that they cannot be divided: set"
             " finetuning.four_bit=false, or trainer.strategy=ddp"
         )
-    if trainer.compile:
+    if trainer.compile and is_fsdp:
         yield (
             f"{instead} and gathers layers as they are called, which trainer.compile=true would compile away: leave"
             " compile out, or set trainer.strategy=ddp"
@@ -80,7 +86,7 @@ def sharding_conflicts(cfg: Config, program: str) -> Iterator[str]:
             f"{instead}, and model.precision=float16 scales gradients, each process by its own part: set"
             " model.precision=bfloat16 (or float32), or trainer.strategy=ddp"
         )
-    if trainer.try_longest_batch is Switch.on:
+    if trainer.try_longest_batch is Switch.on and is_fsdp:
         yield (
             f"{instead}, and trainer.try_longest_batch=on tries a batch before that, with the whole model on each"
             " device: set it to auto"

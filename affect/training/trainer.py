@@ -27,6 +27,7 @@ from affect.training.compile import CompiledLayers
 from affect.training.progress import Progress
 from affect.training.pruning import ReportToSearch
 from affect.training.ranks import Joined, Ranks, Sharded
+from affect.training.zero import Zero
 
 
 class LogSteps(L.Callback):
@@ -199,6 +200,8 @@ def build(cfg: Config, folder: Path, stop: Stop, tracker: Logger | None = None, 
 def _strategy(cfg: Config, num_processes: int) -> Any:
     if num_processes == 1:
         return "auto"
+    if cfg.trainer.strategy is Strategy.deepspeed:
+        return Zero(cfg.trainer.max_grad_norm)
     return Sharded() if cfg.trainer.strategy is Strategy.fsdp else Joined()
 
 

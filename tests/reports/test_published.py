@@ -86,7 +86,7 @@ def test_published_numbers_stand_in_a_block_and_in_no_mean(make, capsys, tmp_pat
     make("a", dataset="mosi", correct=8)
     make("b", "seed=2", "modalities=ta", dataset="mosi", correct=7)
     monkeypatch.setattr(
-        "affect.cli.report.shipped",
+        "affect.reports.gather.shipped",
         lambda: results(
             {},
             {"dialect": "merbench", "clips": 686, "metrics": {"non0_acc2": 100}, "results": {"AffectGPT": ["", 81.25]}},
@@ -147,7 +147,7 @@ def test_published_text_is_escaped(make, capsys, tmp_path, monkeypatch):
         "source": "x | [y](javascript:z) & 50% \\end{table}\r\nnext",
         "results": {"=1+1": ["a|b\n<c> & $d_e", 1, 2, 3]},
     }
-    monkeypatch.setattr("affect.cli.report.shipped", lambda: results(hostile))
+    monkeypatch.setattr("affect.reports.gather.shipped", lambda: results(hostile))
     words = (tmp_path / "out", "--published", "--format")
     [_, row] = records(capsys, *words[:2])
     assert row["published_method"] == "'=1+1"

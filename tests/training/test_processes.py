@@ -19,7 +19,7 @@ from tiny_models import tiny_manifest, tiny_words
 
 import evaluate
 import train
-from affect.config import launch
+from affect.config import ConfigError, launch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -242,6 +242,17 @@ def test_the_environment_says_who_started_the_processes(env: dict[str, str], exp
     assert found == expected
 
 
+def test_a_launcher_decides_about_devices_that_only_a_file_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (TORCHRUN | {"WORLD_SIZE": "8"}).items():
+        monkeypatch.setenv(name, value)
+    raw = OmegaConf.create({"trainer": {"devices": 2}, "run": None, "resume": None})
+    launch.settle_devices(raw, "train", ["trainer=ddp"])
+    assert raw.trainer.devices == 8
+    raw.trainer.devices = 2
+    with pytest.raises(ConfigError, match=r"devices=2, but torchrun started 8 processes"):
+        launch.settle_devices(raw, "train", ["trainer=ddp", "trainer.devices=2"])
+
+
 @pytest.mark.parametrize(
     ("nodes", "first"),
     [("gpu07", "gpu07"), ("gpu[07-09,12],big1", "gpu07"), ("a1,b[2-3]", "a1"), ("n[3,5-6]-ib", "n3-ib")],
@@ -405,11 +416,33 @@ def test_the_signal_that_slurm_sends_before_the_time_is_up_stops_and_saves(tmp_p
     assert not [*tmp_path.glob("hpc_ckpt*"), *folder.rglob("hpc_ckpt*")]
 
 
-def test_a_divided_model_is_trained_as_one_process_trains_it(
+def test_deepspeed_steps_after_the_last_batch_of_an_epoch(
     tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Four batches are a step of three and one of one, as without DeepSpeed, which by itself would wait for six."""
+    pytest.importorskip("deepspeed")
+    words = [*quick, "trainer.accumulate=3", "trainer.max_epochs=2"]
+    divided = [*words, "trainer.batch_size=1", "trainer=deepspeed", f"output_root={tmp_path / 'divided'}"]
+    done = run(program(divided), tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    [folder] = (tmp_path / "divided").glob("*/")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", *words, "trainer.batch_size=2", f"output_root={tmp_path / 'whole'}"])
+    train.main()
+    [reference] = (tmp_path / "whole").glob("*/")
+    assert len(losses(reference)) == 4
+    check_alike(folder, reference)
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed"])
+def test_what_processes_divide_is_trained_as_one_process_trains_it(
+    tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
     """Interrupted, taken up by torchrun, and evaluated by a single process."""
-    words = [*quick, "trainer.strategy=fsdp", "trainer.batch_size=1"]
+    if strategy == "deepspeed":
+        pytest.importorskip("deepspeed")
+    words = [*quick, f"trainer.strategy={strategy}", "trainer.batch_size=1"]
     plan = {"PLAN_OF_0": "os.kill(os.getpid(), signal.SIGTERM)"}
     first = planned(tmp_path, words, tmp_path / "out", epochs=1, **plan)
     _, said = first.communicate(timeout=240)
@@ -419,7 +452,9 @@ def test_a_divided_model_is_trained_as_one_process_trains_it(
 
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     [moments] = checkpoint["optimizer_states"]
-    tensors = [*checkpoint["state_dict"].values(), *(m for each in moments["state"].values() for m in each.values())]
+    moments = moments["processes"] if strategy == "deepspeed" else [moments]
+    states = [state for each in moments for state in each["state"].values()]
+    tensors = [*checkpoint["state_dict"].values(), *(moment for state in states for moment in state.values())]
     assert len(tensors) > 8 and all(type(tensor) is torch.Tensor and tensor.numel() for tensor in tensors)
 
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]

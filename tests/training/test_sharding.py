@@ -1,6 +1,7 @@
 """A model that processes divide among them, with a single process that keeps all of it: what takes several is in
 test_processes.py."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -113,3 +114,28 @@ def test_a_divided_model_trains_evaluates_and_is_saved_as_a_whole_one(
 def test_what_cannot_be_divided_is_refused(configure: Callable[..., Config], words: list[str], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         configure("dataset=demo", "model=smollm2", "modalities=t", "trainer=fsdp", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["trainer.devices=1"], "trainer.devices=1 is a single one"),
+        (["model.precision=float16"], "model.precision=float16 scales gradients"),
+        (["model=tfidf"], "model=tfidf is none and small enough for every device"),
+    ],
+)
+def test_what_deepspeed_cannot_divide_is_refused(
+    configure: Callable[..., Config], words: list[str], sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        configure("dataset=demo", "model=smollm2", "modalities=t", "trainer=deepspeed", *words)
+
+
+def test_deepspeed_that_is_not_installed_is_named(
+    configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["dataset=demo", "model=smollm2", "modalities=t", "trainer=deepspeed"]
+    configure(*words, "trainer.compile=true")  # which a divided model refuses
+    monkeypatch.setattr("affect.training.rules.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=re.escape("pip install 'affect[deepspeed]'")):
+        configure(*words)

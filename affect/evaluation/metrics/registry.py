@@ -149,3 +149,10 @@ DIALECTS: dict[str, dict[str, Metric]] = {
     name: {metric: _FUNCTIONS[name][metric] for metric in dialect.metrics} for name, dialect in tasks.DIALECTS.items()
 }
 """What each dialect of affect.config.tasks computes, by name."""
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether a metric is an error, by its name in tables (`mae`, or `mmsa_mosi.mae` of a dialect)."""
+    plain = name.rpartition(".")[2]
+    known = [metrics[plain] for metrics in (*METRICS.values(), *DIALECTS.values()) if plain in metrics]
+    return any(not metric.higher_is_better for metric in known)

@@ -3,7 +3,8 @@
 from affect.evaluation.significance.contrast import contrast, influence
 from affect.evaluation.significance.corrections import benjamini_hochberg, holm
 from affect.evaluation.significance.equivalence import Equivalence, equivalent
-from affect.evaluation.significance.paired import FEWEST_GROUPS, FEWEST_SEEDS, LEVEL, Paired, paired
+from affect.evaluation.significance.jackknife import FEWEST_GROUPS, FEWEST_SEEDS, LEVEL, Paired, jackknifed
+from affect.evaluation.significance.paired import paired
 from affect.evaluation.significance.power import Needed, detectable, needed
 from affect.evaluation.significance.textbook import mcnemar, paired_t
 
@@ -20,6 +21,7 @@ __all__ = [
     "equivalent",
     "holm",
     "influence",
+    "jackknifed",
     "mcnemar",
     "needed",
     "paired",

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from affect.evaluation.significance.paired import (
+from affect.evaluation.significance.jackknife import (
     FEWEST_GROUPS,
     LEVEL,
     Paired,

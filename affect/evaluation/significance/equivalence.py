@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from scipy.special import stdtr
 
-from affect.evaluation.significance.paired import Paired
+from affect.evaluation.significance.jackknife import Paired
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

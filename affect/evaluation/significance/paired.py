@@ -48,57 +48,11 @@ Four groups hold in these simulations, where groups differ as normal deviates do
 that they do.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
-LEVEL = 0.95
-
-FEWEST_GROUPS = 5
-"""Of equal size."""
-
-FEWEST_SEEDS = 3
-"""But for a single one, whose interval says nothing of others."""
-
-BLOCKS = 100
-"""The most that are left out, one at a time: more tell little and take longer."""
-
-SHARE_EXPONENT = 1.25
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paired:
-    """The mean over seeds of metric(gold, ours) - metric(gold, theirs), in the metric's unit."""
-
-    mean: float | None
-    """None where the metric is undefined for a seed."""
-    low: float | None = None
-    """Ends of the interval; None where `reason` says why there is none."""
-    high: float | None = None
-    p: float | None = None
-    """Two-sided, of no difference; below 1 - LEVEL exactly where the interval leaves 0 out."""
-    reason: str = ""
-    """Why there is no interval, with the remedy."""
-    error: float | None = None
-    """Standard error of the mean."""
-    freedom: float | None = None
-    """Degrees of freedom of Student's t."""
-    effect: float | None = None
-    """Cohen's d of groups: the mean over the standard deviation of the difference between groups of average size."""
-    clips: int
-    groups: int
-    effective: float
-    """As how many groups of equal size they count."""
-    seeds: int
-    of_groups: float | None = None
-    """Part of the variance of the mean that shrinks with more groups alone, of_groups / groups; so for seeds, and for
-    pairs of both, of_pairs / (groups × seeds)."""
-    of_seeds: float | None = None
-    of_pairs: float | None = None
+from affect.evaluation.significance.jackknife import Paired, jackknifed
 
 
 def paired(
@@ -123,168 +77,45 @@ def paired(
     >>> round(found.mean, 3), round(found.low, 3), round(found.high, 3), round(found.p, 4)
     (0.25, 0.13, 0.37, 0.0003)
     """
-    gold, ours, theirs, groups = _columns(gold, ours, theirs, groups)
-    names, of = np.unique(groups, return_inverse=True)
-    sizes = np.bincount(of)
-    counted = {"clips": len(gold), "groups": len(names), "effective": effective_groups(sizes), "seeds": len(ours)}
-    by_seed = np.array([metric(gold, one) - metric(gold, other) for one, other in zip(ours, theirs, strict=True)])
-    if not np.isfinite(by_seed).all():
-        seed = int(np.flatnonzero(~np.isfinite(by_seed))[0])
-        return Paired(
-            mean=None,
-            reason=f"the metric is undefined for pair {seed + 1} of {len(ours)}: look for values that are nan, or for"
-            " answers that are all the same",
-            **counted,
-        )
-    mean = float(by_seed.mean())
-    differs = np.bincount(of, weights=_differ(ours, theirs), minlength=len(names)) > 0
-    if reason := _too_few(sizes, differs, len(ours), units):
-        return Paired(mean=mean, reason=reason, **counted)
-    if not differs.any():
-        return Paired(mean=mean, low=0.0, high=0.0, p=1.0, error=0.0, **counted)
-    without = _left_out(gold, ours, theirs, blocks_of(of, len(names)), metric)
-    if not np.isfinite(without).all():
-        block = int(np.flatnonzero(~np.isfinite(without).all(axis=0))[0])
-        left = f"the clips of {names[block]}" if len(names) <= BLOCKS else f"one of {BLOCKS} blocks of {units}"
-        return Paired(
-            mean=mean,
-            reason=f"the metric is undefined without {left}, so that its spread cannot be known: choose a metric that"
-            " does not hang on so few clips, or test on more",
-            **counted,
-        )
-    return studentised(by_seed, without, counted)
-
-
-def joint_freedom(*parts: tuple[float, float]) -> float:
-    """The degrees of freedom of a sum of estimated variances: of each part its variance, and its degrees of freedom."""
-    total = sum(variance for variance, _ in parts)
-    return 1 / sum((variance / total) ** SHARE_EXPONENT / freedom for variance, freedom in parts)
-
-
-def _columns(gold, ours, theirs, groups):
-    gold, groups = np.asarray(gold), np.asarray(groups)
-    sides = {"ours": [np.asarray(column) for column in ours], "theirs": [np.asarray(column) for column in theirs]}
-    if len(sides["ours"]) != len(sides["theirs"]) or not sides["ours"]:
+    if len(ours) != len(theirs) or not len(ours):
         raise ValueError(
-            f"ours has {len(sides['ours'])} seeds and theirs {len(sides['theirs'])}: give as many, at least one, each"
-            " with its partner at the same place"
+            f"ours has {len(ours)} seeds and theirs {len(theirs)}: give as many, at least one, each with its partner at"
+            " the same place"
         )
+    gold, sides, groups = columns(gold, {"ours": ours, "theirs": theirs}, groups)
+
+    def differences(rows: np.ndarray) -> np.ndarray:
+        # A model that was not trained stands beside every seed of the other side: it is computed once.
+        distinct = {id(column): column for side in sides.values() for column in side}
+        values = {key: metric(gold[rows], column[rows]) for key, column in distinct.items()}
+        return np.array([[values[id(one)] - values[id(other)]] for one, other in zip(*sides.values(), strict=True)])
+
+    [found] = jackknifed(differences, groups, differ(*sides.values())[None], units=units)
+    return found
+
+
+def columns(
+    gold: Sequence | np.ndarray, sides: Mapping[str, Sequence[Sequence | np.ndarray]], groups: Sequence | np.ndarray
+) -> tuple[np.ndarray, dict[str, list[np.ndarray]], np.ndarray]:
+    """As arrays: gold[N], by name the columns[N] of every side, and groups[N]. Raises ValueError where they do not fit
+    together."""
+    gold, groups = np.asarray(gold), np.asarray(groups)
+    known: dict[int, np.ndarray] = {}  # what is one column stays one
+    arrays = {name: [known.setdefault(id(one), np.asarray(one)) for one in side] for name, side in sides.items()}
     if gold.ndim == 0 or not len(gold):
         raise ValueError("gold has no clips: give at least one labelled clip")
-    for name, columns in (*sides.items(), ("groups", [groups])):
-        for place, column in enumerate(columns):
+    for name, side in (*arrays.items(), ("groups", [groups])):
+        for place, column in enumerate(side):
             if column.ndim == 0 or len(column) != len(gold):
                 which = name if name == "groups" else f"{name}[{place}]"
                 length = "no list" if column.ndim == 0 else f"{len(column)} entries"
                 raise ValueError(f"{which} has {length} and gold {len(gold)}: give one for each clip, in gold's order")
     if unknown := [place for place, group in enumerate(groups.tolist()) if group is None or group != group]:
         raise ValueError(f"groups[{unknown[0]}] is {groups[unknown[0]]}: say of every clip which group it is of")
-    return gold, sides["ours"], sides["theirs"], groups
+    return gold, arrays, groups
 
 
-def _differ(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> np.ndarray:
+def differ(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> np.ndarray:
     """bool[N]: clips to which the two sides have answered differently with any seed. NaN is equal to NaN."""
     apart = [(one != other) & ((one == one) | (other == other)) for one, other in zip(ours, theirs, strict=True)]
     return np.any([each.reshape(len(each), -1).any(axis=1) for each in apart], axis=0)
-
-
-def effective_groups(sizes: np.ndarray) -> float:
-    """As how many groups of equal size these count."""
-    return float(sizes.sum() ** 2 / np.square(sizes.astype(np.float64)).sum())
-
-
-def _too_few(sizes: np.ndarray, differs: np.ndarray, seeds: int, units: str) -> str:
-    if len(sizes) < FEWEST_GROUPS:
-        counted = f"{len(sizes)} {units}" if len(sizes) > 1 else f"a single one of the {units}"
-        return (
-            f"{counted} cannot carry an interval: fewer than {FEWEST_GROUPS} do not show how much others"
-            " would differ; test on clips of more of them"
-        )
-    if (effective := effective_groups(sizes)) < FEWEST_GROUPS:
-        return (
-            f"{len(sizes)} {units} of such unequal size count as {effective:.1f} of equal size, which cannot carry an"
-            f" interval: at least {FEWEST_GROUPS} are needed; test on clips of more of them"
-        )
-    if 0 < (telling := np.count_nonzero(differs)) < FEWEST_GROUPS:
-        return (
-            f"the answers differ in {telling} of {len(sizes)} {units}, which cannot carry an interval: at least"
-            f" {FEWEST_GROUPS} have to tell the two apart; test on more clips"
-        )
-    if 1 < seeds < FEWEST_SEEDS:
-        return (
-            f"{seeds} seeds cannot carry an interval over seeds: at least {FEWEST_SEEDS} are needed; train another, or"
-            " compare a single pair"
-        )
-    return ""
-
-
-def blocks_of(of: np.ndarray, groups: int) -> np.ndarray:
-    """The block of each clip: its group, or one of BLOCKS random blocks of groups."""
-    if groups <= BLOCKS:
-        return of
-    block = np.empty(groups, dtype=np.int64)
-    block[np.random.default_rng(0).permutation(groups)] = np.arange(groups) % BLOCKS
-    return block[of]
-
-
-def _left_out(
-    gold: np.ndarray,
-    ours: Sequence[np.ndarray],
-    theirs: Sequence[np.ndarray],
-    of: np.ndarray,
-    metric: Callable[[np.ndarray, np.ndarray], float],
-) -> np.ndarray:
-    """float64[seeds, blocks]: the differences without the clips of each block."""
-    order = np.argsort(of, kind="stable")
-    ends = np.concatenate(([0], np.cumsum(np.bincount(of))))
-    # A model that was not trained stands beside every seed of the other side: it is computed once.
-    distinct = {id(column): column[order] for column in (*ours, *theirs)}
-    gold = gold[order]
-    result = np.empty((len(ours), len(ends) - 1))
-    for block, (start, end) in enumerate(pairwise(ends)):
-        rest = np.concatenate((gold[:start], gold[end:]))
-        values = {key: metric(rest, np.concatenate((column[:start], column[end:]))) for key, column in distinct.items()}
-        result[:, block] = [values[id(one)] - values[id(other)] for one, other in zip(ours, theirs, strict=True)]
-    return result
-
-
-def studentised(by_seed: np.ndarray, without: np.ndarray, counted: dict[str, Any]) -> Paired:
-    """The interval from the differences[seeds] and those without each block, float64[seeds, blocks]; `counted` are the
-    clips, groups and seeds, and as how many groups of equal size the groups count."""
-    seeds, blocks = without.shape
-    free = min(counted["effective"], blocks) - 1
-    mean = float(by_seed.mean())
-    moved = without - by_seed[:, None]
-    scale = (blocks - 1) / blocks
-    of_groups = scale * float(np.square(moved.mean(axis=0)).sum())
-    if seeds == 1:
-        shared = of_seeds = 0.0
-        variance, freedom = of_groups, free
-    else:
-        shared = scale * float(np.square(moved - moved.mean(axis=0)).sum()) / (seeds - 1) / seeds
-        of_seeds = float(by_seed.var(ddof=1)) / seeds
-        alone = max(of_groups - shared, 0.0)
-        variance = alone + of_seeds
-        freedom = joint_freedom((alone, free), (of_seeds, seeds - 1)) if variance else free
-    error = float(np.sqrt(variance))
-    if error <= 1e-12 * max(1.0, abs(mean)):
-        return Paired(
-            mean=mean,
-            reason="the difference is the same without any of the groups, so that its spread cannot be known: test on"
-            " more clips",
-            **counted,
-        )
-    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
-    return Paired(
-        mean=mean,
-        low=mean - half,
-        high=mean + half,
-        p=float(2 * stdtr(freedom, -abs(mean) / error)),
-        error=error,
-        freedom=freedom,
-        effect=mean / float(np.sqrt(of_groups * counted["groups"])) if of_groups else None,
-        of_groups=max(of_groups - shared, 0.0) * counted["groups"],
-        of_seeds=max(of_seeds - shared, 0.0) * seeds,
-        of_pairs=shared * counted["groups"] * seeds,
-        **counted,
-    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from scipy.special import nctdtrinc, stdtrit
 
-from affect.evaluation.significance.paired import BLOCKS, FEWEST_GROUPS, FEWEST_SEEDS, LEVEL, Paired, joint_freedom
+from affect.evaluation.significance.jackknife import BLOCKS, FEWEST_GROUPS, FEWEST_SEEDS, LEVEL, Paired, joint_freedom
 
 MOST_GROUPS = 10_000_000
 

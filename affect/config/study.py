@@ -1,0 +1,57 @@
+"""Schema of the files in conf/study/: which multiruns make a study, and what is computed from their numbers."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+
+class StudyProgram(str, Enum):
+    train = "train"
+    evaluate = "evaluate"
+
+
+class Analysis(str, Enum):
+    """What is computed beside the tables."""
+
+    settings = "settings"
+    """A chart of the first metric over `x`, a line or a bar for each value of `series`."""
+    ranks = "ranks"
+    """Settings against tasks, with the mean rank of each setting."""
+    learning_curves = "learning_curves"
+    """A power law over the number of training clips for each value of `series`, and the clips that each saves against
+    the reference."""
+    main_effects = "main_effects"
+    """What each level of each key does on average over the levels of the others."""
+    transfer = "transfer"
+    """The matrix of datasets trained on and tested on."""
+
+
+@dataclass(slots=True, kw_only=True)
+class MultirunConfig:
+    program: StudyProgram = MISSING
+    words: list[str] = field(default_factory=list)
+    """Words of its command line, KEY=VALUE,…, which the user's own replace. DATASET stands for the dataset's name."""
+    evaluates: str | None = None
+    """Name of an earlier multirun of trainings: every finished run of it is evaluated."""
+    first_seed: bool = False
+    """Of several seeds take the first alone, since nothing in it is random."""
+
+
+@dataclass(slots=True, kw_only=True)
+class StudyConfig:
+    about: str = MISSING
+    """What the study shows, in a line."""
+    multiruns: dict[str, MultirunConfig] = field(default_factory=dict)
+    """By name, in the order in which they are run."""
+    metrics: list[str] = field(default_factory=lambda: ["headline"])
+    """As --metrics of `affect report`."""
+    against: list[str] = field(default_factory=list)
+    """As --against of `affect report`."""
+    per_class: bool = False
+    """Recall of each class beside the metrics."""
+    analysis: Analysis = Analysis.settings
+    x: str | None = None
+    """analysis=settings: the key along the horizontal axis."""
+    series: list[str] = field(default_factory=list)
+    """Keys whose values, together, name the lines or bars."""

@@ -1,0 +1,4 @@
+// Loaded last: every view is there.
+"use strict";
+
+affect.start();

@@ -1,0 +1,1 @@
+"""The pack for a paper: tables, figures, methods, ledger, and a script that reproduces its numbers."""

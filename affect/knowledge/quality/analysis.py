@@ -2,9 +2,10 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from pyarrow import dataset
@@ -74,7 +75,7 @@ class Difference:
     high: float | None
     p: float | None
     holm: float | None
-    """p, adjusted for all measures of the table."""
+    """p, adjusted for all measures of all tables that answer the same question."""
     reason: str
     """Why there is no interval."""
 
@@ -131,8 +132,8 @@ def analyse(parts: Sequence[Part], cfg: Config) -> Quality:
             _of_generator(generator, modality, some, len(records))
             for (modality, generator), some in sorted(by_generator.items())
         ],
-        associations=list(_associations(by_generator, cfg, notes)) if cfg.run is not None else [],
-        comparisons=list(_comparisons(by_generator, notes)),
+        associations=_adjusted(list(_associations(by_generator, cfg, notes))) if cfg.run is not None else [],
+        comparisons=_adjusted(list(_comparisons(by_generator, notes))),
         descriptions=judgements,
         notes=notes,
     )
@@ -342,7 +343,6 @@ def _mean(gold: np.ndarray, values: np.ndarray) -> float:
 
 
 def _differences(means: Mapping[str, tuple[float, float]], tests: Mapping[str, Paired]) -> list[Difference]:
-    adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
     return [
         Difference(
             measure=name,
@@ -351,8 +351,19 @@ def _differences(means: Mapping[str, tuple[float, float]], tests: Mapping[str, P
             low=tests[name].low if name in tests else None,
             high=tests[name].high if name in tests else None,
             p=tests[name].p if name in tests else None,
-            holm=adjusted.get(name),
+            holm=None,
             reason=tests[name].reason if name in tests else "it is the same for all descriptions",
         )
         for name, (one, other) in means.items()
+    ]
+
+
+Compared = TypeVar("Compared", Association, Comparison)
+
+
+def _adjusted(tables: Sequence[Compared]) -> list[Compared]:
+    """The tables with p-values adjusted for all of them."""
+    left = iter(holm([each.p for table in tables for each in table.differences]))
+    return [
+        replace(table, differences=[replace(each, holm=next(left)) for each in table.differences]) for table in tables
     ]

@@ -43,7 +43,7 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     monkeypatch.delenv("AFFECT_STAMP", raising=False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def configure() -> Callable[..., Config]:
     """`configure(*words, program="train")`: the configuration that the command line makes of these words.
 

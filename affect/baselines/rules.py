@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from affect.baselines.reads import reads_features
-from affect.config import WITHOUT_OPENSMILE, Calibration, Config, FeatureKind, Intervention, Source
+from affect.config import WITHOUT_OPENSMILE, Calibration, Config, FeatureKind, Intervention, PriorConfig, Source
 from affect.config.fusion import MisaConfig, MultConfig, SelfMmConfig
 
 MMSA_READERS = ("mosei", "mosi", "sims", "simsv2")
@@ -39,6 +39,11 @@ def baseline_conflicts(cfg: Config, program: str) -> Iterator[str]:
         )
     if cfg.trainer.compile:
         yield f"trainer.compile=true compiles the layers of a language model, and model={name} has none: leave it out"
+    if isinstance(cfg.model, PriorConfig) and cfg.intervention.name is not Intervention.none:
+        yield (
+            f"intervention={cfg.intervention.name.value} changes clips, and model={name} reads labels alone: leave it"
+            " out"
+        )
     if reads_features(cfg):
         yield from _network_conflicts(cfg)
         yield from _feature_conflicts(cfg)
@@ -76,8 +81,8 @@ def _feature_conflicts(cfg: Config) -> Iterator[str]:
                 f"features={features.name} reads MMSA's feature files, and there are none of dataset={name}: set"
                 f" features=computed, or choose of {', '.join(MMSA_READERS)}"
             )
-    if cfg.intervention is not Intervention.none:
+    if cfg.intervention.name is not Intervention.none:
         yield (
-            f"intervention={cfg.intervention.value} changes clips, and features={features.name} does not read them: set"
-            " features=computed, or leave the intervention out"
+            f"intervention={cfg.intervention.name.value} changes clips, and features={features.name} does not read"
+            " them: set features=computed, or leave the intervention out"
         )

@@ -18,7 +18,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect.cli import steps
     from affect.config.logs import is_first
     from affect.data.duplicates import compare_contents
-    from affect.knowledge import attach, transcripts
+    from affect.knowledge import attach, changed_texts, transcripts
     from affect.models import settle
     from affect.runs import run_folder
     from affect.runs.lifecycle import running
@@ -31,8 +31,9 @@ def main(cfg: Config, job_folder: str | None) -> None:
         source = usable_clips.exclude_unusable([part for part in parts if part.split == cfg.evaluation.split], cfg)
         compare_contents(parts, cfg)
         recognised = transcripts.attach(parts, cfg)
-        recognised.write(folder)
         described = attach.attach(parts, cfg)
+        recognised = changed_texts.change_texts(parts, cfg, recognised)
+        recognised.write(folder)
         class_balance.keep(folder, classes)
         # Making descriptions draws random numbers, and another run finds them made.
         L.seed_everything(cfg.seed, verbose=False)

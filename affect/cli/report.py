@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from affect.config import ConfigError
@@ -15,6 +16,8 @@ from affect.reports.settings import ALL, HEADLINE
 HTML = "html"
 """The format that is a page, and not text."""
 
+LOCAL = "127.0.0.1"
+
 PAGE = "affect_report.html"
 """Name of the page in the first folder, unless --output names another."""
 
@@ -23,9 +26,11 @@ def main(arguments: list[str] | None = None) -> None:
     """`arguments` are those of the command line unless given."""
     given = _parser().parse_intermixed_args(sys.argv[1:] if arguments is None else arguments)
     metrics = given.metrics.split(",")
-    is_page = given.format == HTML
+    is_page = given.format == HTML or given.live
     if given.embed and not is_page:
         sys.exit("--embed puts clips into a page: add --format html, or leave it out")
+    if not given.live and (given.address != LOCAL or given.port):
+        sys.exit("--address and --port say where a live page is served: add --live, or leave them out")
     request = Request(
         folders=[Path(folder) for folder in given.folders],
         where=given.where,
@@ -37,6 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
         published=given.published,
     )
     try:
+        if given.live:
+            _serve(request, metrics, given)
+            return
         gathered = gather(request)
         if is_page:
             from affect.reports.page import pages  # a third of a second, which other formats do not need
@@ -96,8 +104,39 @@ def _parser() -> argparse.ArgumentParser:
         help="with --format html, put small previews of the clips into the page, which has links to their files"
         " otherwise",
     )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="serve the page on this machine and keep it up to date while the runs of FOLDER go on, until Ctrl-C",
+    )
+    parser.add_argument(
+        "--address",
+        default=LOCAL,
+        help="with --live, where to listen; another than this machine's own gets a token (default: %(default)s)",
+    )
+    parser.add_argument("--port", type=int, default=0, help="with --live; 0, the default, takes a free one")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write to a file")
     return parser
+
+
+def _serve(request: Request, metrics: Sequence[str], given: argparse.Namespace) -> None:
+    """Serves the page until Ctrl-C."""
+    from affect.reports.page.live import Live
+    from affect.reports.page.server import PageServer
+
+    if given.format not in ("table", HTML) or given.output is not None or given.embed:
+        raise ConfigError("--live serves a page and writes nothing: leave --format, --output and --embed out")
+    if not 0 <= given.port < 2**16:
+        raise ConfigError(f"--port {given.port}: name a port from 1 to 65535, or 0 for a free one")
+    for folder in request.folders:
+        if not folder.is_dir():
+            raise ConfigError(f"{folder} is no folder: name the folder of a multirun, or of runs")
+    with PageServer(Live(request, metrics), given.address, given.port) as server:
+        print(f"{server.url} has the page of {', '.join(map(str, request.folders))} until Ctrl-C", flush=True)
+        if server.token is not None:
+            print("Whoever has this address can see the page, and so can who listens to the network", flush=True)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def _say_written(written: Sequence[Path], notes: Sequence[str]) -> None:

@@ -55,7 +55,7 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
         yield from modality_conflicts(cfg, program)
     for name, dataset in cfg.datasets.items():
         yield from dataset_conflicts(name, dataset, cfg.prompting)
-    yield from intervention_conflicts(cfg)
+    yield from intervention_conflicts(cfg, program)
     yield from mixing_conflicts(cfg, program)
     yield from transcription_conflicts(cfg, program)
     yield from sharding_conflicts(cfg, program)

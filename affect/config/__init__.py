@@ -23,6 +23,7 @@ from affect.config.finetuning import (
     Target,
     Tower,
 )
+from affect.config.intervention import Intervention, InterventionConfig
 from affect.config.knowledge import Control, ControlSplit, CuesForm, CuesReference, KnowledgeConfig, Missing, Source
 from affect.config.logger import LoggerConfig, LoggerKind, WandbMode
 from affect.config.model import (
@@ -46,7 +47,10 @@ from affect.config.prompting import (
     DescriptionsPosition,
     ExampleChoice,
     FewshotConfig,
+    Options,
+    OptionsOrder,
     PromptingConfig,
+    SystemTurn,
     TooLong,
 )
 from affect.config.schema import (
@@ -54,7 +58,6 @@ from affect.config.schema import (
     NO_VALUE,
     Config,
     ExportAs,
-    Intervention,
     chosen_tasks,
     read_yaml,
     register,

@@ -69,7 +69,7 @@ def field(
     role, phase: names of a Role and a Phase.
     programs: the commands that have this key, where not all have it.
     elsewhere: what the others are told to do instead of giving it.
-    used_by: the sources or readouts that use this key, where its group has others that do not.
+    used_by: the sources, readouts or interventions that use this key, where its group has others that do not.
     describes: whether this key has a say in the descriptions of clips.
     least, above, most, below: the range of a number; `least` and `most` belong to it, `above` and `below` do not.
     """

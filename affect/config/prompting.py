@@ -27,6 +27,34 @@ class ExampleChoice(str, Enum):
     random = "random"
 
 
+class Options(str, Enum):
+    """What labels are answered by."""
+
+    words = "words"
+    letters = "letters"
+    numbers = "numbers"
+
+
+class OptionsOrder(str, Enum):
+    """The order in which a question lists its labels."""
+
+    fixed = "fixed"
+    reversed = "reversed"
+    shuffled = "shuffled"
+
+
+class SystemTurn(str, Enum):
+    """Where the text of `system` stands."""
+
+    system = "system"
+    user = "user"
+    none = "none"
+
+
+PARAPHRASES = 5
+"""Wordings of every question beside its own, see paraphrases.yaml."""
+
+
 @dataclass(slots=True, kw_only=True)
 class FewshotConfig:
     """Labelled training examples in the prompt, as text: their clips are not shown. They are of the same dataset and
@@ -45,6 +73,9 @@ class FewshotConfig:
     label."""
     clip: dict[str, str] = field(default_factory=dict)
     """Text between the examples and the clip in question."""
+    options: dict[str, str] = field(default_factory=dict)
+    """Text before the examples that says what their letters or numbers stand for, with prompting.options=letters or
+    numbers; `{labels}` is replaced by the labels."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,6 +86,25 @@ class PromptingConfig:
     """The choice of the group, for names of runs and for tables."""
     system: dict[str, str] = field(default_factory=dict)
     """The system turn."""
+    system_turn: SystemTurn = SystemTurn.system
+    """system: `system` is a turn of its own. user: it is the beginning of the user turn's text. none: it is left out;
+    chat templates that have a system turn of their own then write that."""
+    paraphrase: int = field(0, least=0, most=PARAPHRASES)
+    """Wording of the question: 0 is that of the task's definition, 1 to 5 are its paraphrases
+    (affect/config/paraphrases.yaml)."""
+    options: Options = Options.words
+    """What labels are answered by, in the question, in the target of training and in every readout of text. letters
+    lists them as `A. joy, B. anger`, and the answer is a letter; numbers likewise, from 1. Predictions hold the labels.
+    Tasks whose answer is a number from a range have no options, and stay as they are."""
+    letters_instruction: dict[str, str] = field(default_factory=dict)
+    """Follows the question with options=letters."""
+    numbers_instruction: dict[str, str] = field(default_factory=dict)
+    """Follows the question with options=numbers."""
+    options_order: OptionsOrder = OptionsOrder.fixed
+    """The order in which the question lists the labels: fixed is that of the task's definition; shuffled draws one for
+    every clip."""
+    options_seed: int = field(0, least=0)
+    """Seed of shuffled. Not the run's seed, so that runs with other seeds have the same prompts."""
     context: dict[str, str] = field(default_factory=dict)
     """Text before the transcript when a record has earlier turns; `{turns}` is replaced by them, one a line."""
     transcript: dict[str, str] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from affect.config.evaluation import EvaluationConfig
 from affect.config.families import FAMILIES
 from affect.config.features import FeatureKind
 from affect.config.fields import Phase, Role, walk
+from affect.config.intervention import STRENGTHS
 from affect.config.knowledge import Source
 from affect.config.model import WHEELS, ComposedConfig, ModelConfig, NativeConfig
 from affect.config.prompting import DESCRIPTIONS
@@ -57,7 +58,7 @@ WITHOUT_RUNS = tuple(
 
 @cache
 def keys_used_by(choice: str) -> tuple[str, ...]:
-    """The keys that only some sources or readouts use, among them `choice`."""
+    """The keys that only some sources, readouts or interventions use, among them `choice`."""
     return tuple(key for key, field, _ in _SCHEMA if choice in field.metadata.get("used_by", ()))
 
 
@@ -153,7 +154,15 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
     if knowledge.get("control") == "none":
         idle.append("knowledge.control_split")
     if not prompting.get("fewshot", {}).get("k", 1):
-        idle += [f"prompting.fewshot.{key}" for key in ("choice", "seed", "example.", "clip.")]
+        idle += [f"prompting.fewshot.{key}" for key in ("choice", "seed", "example.", "clip.", "options.")]
+    options = prompting.get("options", "words")
+    idle += [f"prompting.{marks}_instruction." for marks in ("letters", "numbers") if marks != options]
+    if options == "words":
+        idle.append("prompting.fewshot.options.")
+    if prompting.get("options_order", "fixed") != "shuffled":
+        idle.append("prompting.options_seed")
+    if prompting.get("system_turn") == "none":
+        idle.append("prompting.system.")
     if not prompting.get("cot", True):
         idle += ["prompting.cot_instruction.", "prompting.answer_marker."]
     shown = [
@@ -172,6 +181,9 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
     if len(config["datasets"]) == 1:
         idle.append("finetuning.mixing")
     idle += [f"finetuning.mixing_{how}" for how in ("temperature", "weights") if finetuning.get("mixing") != how]
+    intervention = config["intervention"]["name"] if "intervention" in config else "none"
+    in_use = keys_used_by(intervention)
+    idle += [key for strength in STRENGTHS if (key := f"intervention.{strength}") not in in_use]
     if all(dataset.get("transcribe", "none") == "none" for dataset in config["datasets"].values()):
         idle.append("transcription.")
     for name, dataset in config["datasets"].items():

@@ -20,6 +20,7 @@ from affect.config.families import FAMILIES
 from affect.config.features import FeaturesConfig
 from affect.config.fields import field
 from affect.config.finetuning import FinetuningConfig
+from affect.config.intervention import Intervention, InterventionConfig, as_group
 from affect.config.knowledge import KnowledgeConfig
 from affect.config.logger import LoggerConfig
 from affect.config.model import ModelConfig
@@ -35,14 +36,6 @@ MAX_SEED = 2**32 - 1
 class ExportAs(str, Enum):
     merged = "merged"
     adapter = "adapter"
-
-
-class Intervention(str, Enum):
-    """A change of every clip, made after decoding and before the model is given it."""
-
-    none = "none"
-    mute = "mute"
-    """Digital silence in the place of the sound, of the same length."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,13 +60,8 @@ class Config:
     logger: LoggerConfig = field(MISSING, describes=False)
     modalities: str = "tav"
     """Letters of text, audio, video that the model is given."""
-    intervention: Intervention = field(
-        Intervention.none,
-        programs=("evaluate",),
-        elsewhere="it is for evaluation alone, leave it out",
-    )
-    """What is changed in every clip before the model is given it. Descriptions in the prompt stay those of the
-    unchanged clips."""
+    intervention: InterventionConfig = field(default_factory=InterventionConfig, programs=("evaluate",))
+    """What is changed in every clip before the model is given it."""
     seed: int = field(1, least=0, most=MAX_SEED, describes=False)
     """Seed of everything random in a run: order of clips, new weights, dropout. From 0 to 2^32 - 1."""
     data_root: str = field("${oc.env:AFFECT_DATA,data}", role="location")
@@ -90,7 +78,9 @@ class Config:
     resume_with_other_code: bool = field(False, role="program", programs=("train", "evaluate"))
     """Continue although the code or a library is not the one the run was begun with: its numbers then belong to
     neither. With -m: go on with a multirun whose finished jobs are another code's; they are kept, and listed."""
-    run: str | None = field(None, role="program", programs=("evaluate", "show", "export", "knowledge", "score"))
+    run: str | None = field(
+        None, role="program", programs=("evaluate", "show", "export", "knowledge", "quality", "score")
+    )
     """evaluate.py, affect show and affect export: the run folder whose model is used; null is the model as it comes,
     zero-shot."""
     allow_unknown_overlap: bool = field(False, role="check")
@@ -100,6 +90,9 @@ class Config:
     """affect score: table of predictions, CSV or JSONL with the columns id and prediction."""
     clip: str | None = field(None, role="program", programs=("show",))
     """affect show: id of the record to show; null is the first."""
+    against: str | None = field(None, role="program", programs=("show",), describes=False)
+    """affect show: another setting that the prompt is compared with, part by part: against=modalities:ta, or
+    'against=modalities:ta prompting:cot'."""
     strict: bool = field(False, role="program", programs=("doctor",))
     """affect doctor: exit with 1 where a finding is an error."""
     export_as: ExportAs = field(ExportAs.merged, role="program", programs=("export",))
@@ -119,7 +112,10 @@ class Config:
 NATIVE_VIDEO = ("qwen_omni", "qwen3_omni", "qwen3_vl", "video_llama3", "gemma4")
 """Families whose checkpoints have a processor of videos, which media=native asks."""
 
-GROUPS = ("model", "dataset", "features", "prompting", "finetuning", "knowledge", "evaluation", "trainer", "logger")
+GROUPS = (
+    *("model", "dataset", "features", "prompting", "finetuning", "knowledge", "intervention", "evaluation"),
+    *("trainer", "logger"),
+)
 """The groups every run has one choice of; experiment and sweep are deltas over them."""
 
 
@@ -135,6 +131,7 @@ def register() -> None:
         "prompting": PromptingConfig,
         "finetuning": FinetuningConfig,
         "knowledge": KnowledgeConfig,
+        "intervention": InterventionConfig,
         "evaluation": EvaluationConfig,
         "trainer": TrainerConfig,
         "logger": LoggerConfig,
@@ -181,7 +178,7 @@ def media_of(cfg: Config) -> str | None:
 
 def intervention_of(cfg: Config) -> str | None:
     """The intervention as signatures name it; None where clips are as they were recorded."""
-    return None if cfg.intervention is Intervention.none else cfg.intervention.value
+    return None if cfg.intervention.name is Intervention.none else str(cfg.intervention)
 
 
 def chosen_tasks(cfg: Config) -> list[Task]:
@@ -224,7 +221,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"{path} holds a list, and a configuration is keys and values: restore it, or"
             f" delete {path.parent} and run again"
         )
-    return plain
+    return as_group(plain)
 
 
 def _copied(path: Path, content: bytes) -> dict[str, Any] | None:

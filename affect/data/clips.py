@@ -1,12 +1,12 @@
 """ClipSource: where everything that looks at or listens to a clip gets it from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from affect.config import Intervention
 from affect.data.file_hashes import Version, version
-from affect.data.interventions import changed
+from affect.data.interventions.clip_changes import changed
+from affect.data.interventions.plan import SWAPS, Plan
 from affect.data.media import Clip, Sampling, decode
 from affect.data.record import Record
 
@@ -27,24 +27,31 @@ class ClipSource:
     """sha256 and version of every file, by path."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Duration of every clip, by record id."""
-    intervention: Intervention = Intervention.none
-    """What is changed in every clip that `clip` gives."""
+    plan: Plan = field(default_factory=Plan)
+    """What is changed in the clips that `clip` gives."""
 
     def key(self, record: Record) -> list | None:
-        """What tells the clip of a record from all others: the file's content, the window, the audio track, and the
-        intervention. Caches of anything that is computed from a clip are keyed by it. None where the file is not as
-        it was when the run first looked at it."""
-        digest = self._digest(record)
-        if digest is None:
+        """What tells the clip of a record from all others: the file's content, the window, the audio track, and what
+        was changed in it, with the other clip of a swap. Caches of anything that is computed from a clip are keyed by
+        it. None where a file is not as it was when the run first looked at it."""
+        digest, partner = self._digest(record), self.plan.partners.get(record.id)
+        other = None if partner is None else self._digest(partner)
+        if digest is None or (partner is not None and other is None):
             return None
-        # Without an intervention the key is as it was before there were any, so that caches stay valid.
-        changes = [] if self.intervention is Intervention.none else [self.intervention.value]
-        return [digest, *record.part, *changes]
+        # An unchanged clip has the key that it has without interventions, so that caches are shared.
+        taken = [] if partner is None else [other, *partner.part]
+        return [digest, *record.part, *self.plan.key(record), *taken]
 
     def clip(self, record: Record, wanted: Sampling) -> Clip:
         """The audio and video of a record that `wanted` names, after the intervention. Raises MediaError."""
-        digest = None if self.files is None else self._digest(record)
-        return changed(self.unchanged(record, wanted, digest), self.intervention)
+        config, partner = self.plan.of(record), None
+        if config.name in SWAPS and getattr(wanted, SWAPS[config.name]):
+            other, track = self.plan.partners[record.id], SWAPS[config.name]
+            partner = self._kept(other, replace(wanted, audio=track == "audio", video=track == "video"))
+        return changed(self._kept(record, wanted), config, partner)
+
+    def _kept(self, record: Record, wanted: Sampling) -> Clip:
+        return self.unchanged(record, wanted, None if self.files is None else self._digest(record))
 
     def unchanged(self, record: Record, wanted: Sampling, digest: str | None = None) -> Clip:
         """The clip as it was recorded, whatever the intervention: from the cache where there is one and `digest`, the

@@ -2,20 +2,25 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 
 from affect.config import (
+    MODALITIES,
     ClassSampling,
     Config,
     DatasetConfig,
     Intervention,
     Kind,
     LabelWeights,
+    Media,
     Mixing,
     PromptingConfig,
     Readout,
     SubsetClasses,
+    Transcribe,
     near,
 )
+from affect.config.intervention import CHANGED
 from affect.config.roles import default_of
 from affect.config.schema import kinds_of
 from affect.config.tasks import HEADLINES
@@ -66,10 +71,41 @@ def dataset_conflicts(name: str, dataset: DatasetConfig, prompting: PromptingCon
             )
 
 
-def intervention_conflicts(cfg: Config) -> Iterator[str]:
-    if cfg.intervention is not Intervention.none and "a" not in cfg.modalities:
-        asked = f"intervention={cfg.intervention.value}"
-        yield f"{asked} changes audio, but modalities={cfg.modalities} has none: leave it out, or add a to modalities"
+def intervention_conflicts(cfg: Config, program: str) -> Iterator[str]:
+    config, name = cfg.intervention, cfg.intervention.name.value
+    asked = f"intervention={name}"
+    for field in fields(config):
+        key, used_by = f"intervention.{field.name}", field.metadata.get("used_by", ())
+        value = getattr(config, field.name)
+        if field.name in config.strengths and name not in used_by:
+            yield (
+                f"{key}={value:g} has no effect with {asked}: leave it out, or choose one that it is a strength of:"
+                f" {', '.join(used_by)}"
+            )
+        elif value is None and name in used_by:
+            yield f"{asked} needs {key}, and it is null: give it a value, {key}=…"
+    if config.name is Intervention.none:
+        return
+    if program != "evaluate":
+        yield f"{asked} is for `python evaluate.py`: it is for evaluation alone, leave it out"
+    letter = CHANGED[name]
+    if letter not in cfg.modalities:
+        yield (
+            f"{asked} changes {MODALITIES[letter]}, but modalities={cfg.modalities} has none: leave it out, or add"
+            f" {letter} to modalities"
+        )
+    if config.name is Intervention.frames_shuffled and cfg.model.num_frames == 1 and cfg.model.media is Media.uniform:
+        yield f"{asked} changes the order of frames, but model.num_frames=1 takes a single one: leave it out"
+    if config.name is Intervention.asr_text:
+        for dataset_name, dataset in cfg.datasets.items():
+            transcribe = f"datasets.{dataset_name}.transcribe={dataset.transcribe.value}"
+            if "a" not in dataset.modalities:
+                yield (
+                    f"{asked} transcribes what is heard, but datasets.{dataset_name}.modalities={dataset.modalities}"
+                    " has no sound: leave it out, or choose another dataset"
+                )
+            elif dataset.transcribe is Transcribe.all:
+                yield f"{asked} changes nothing beside {transcribe}, which is a recogniser's already: leave it out"
 
 
 def mixing_conflicts(cfg: Config, program: str) -> Iterator[str]:

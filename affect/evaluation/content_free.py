@@ -40,7 +40,8 @@ class ContentFree:
             count, side = len(self.picked.indices), SIDE
         self.grey = np.full((count, side, side, 3), 127, dtype=np.uint8)
         self.known: dict[tuple[str, str, str], torch.Tensor] = {}
-        """Log-probabilities[K], normalised over the labels, by (dataset.task, language, rendered prompt)."""
+        """Log-probabilities[K], normalised over the labels, in the task's order, by (dataset.task, language, rendered
+        prompt)."""
         self.labels: dict[str, list[str]] = {}
         """By dataset.task."""
 
@@ -52,19 +53,21 @@ class ContentFree:
         keys = [[(name, language, encoder.render(m)) for m in example.content_free] for example in examples]
         assert all(keys), "the examples were made without their prompts without content"
         lacking = {
-            key: messages
+            # With letters or numbers, scores are in the order in which the prompt lists the labels.
+            key: (messages, [example.answered.labels.index(label) for label in task.labels])
             for own, example in zip(keys, examples, strict=True)
             for key, messages in zip(own, example.content_free, strict=True)
             if key not in self.known
         }
         for at in range(0, len(lacking), len(examples)):
             some = dict(list(lacking.items())[at : at + len(examples)])
-            silent = [self._conversation(messages, encoder.sampling_rate) for messages in some.values()]
+            silent = [self._conversation(messages, encoder.sampling_rate) for messages, _ in some.values()]
             # As other batches are made, outside of what the trainer computes in bfloat16.
             with torch.autocast("cpu", enabled=False):
                 batch = encoder.encode(silent)
             moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
-            self.known |= dict(zip(some, scores(moved).double().log_softmax(-1).cpu(), strict=True))
+            rows = scores(moved).double().log_softmax(-1).cpu()
+            self.known |= {key: row[order] for (key, (_, order)), row in zip(some.items(), rows, strict=True)}
         return torch.stack([_mean(torch.stack([self.known[key] for key in own])) for own in keys])
 
     def _conversation(self, messages: list[dict], sampling_rate: int) -> Conversation:

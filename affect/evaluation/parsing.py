@@ -131,6 +131,24 @@ def lenient(text: str, task: Task, language: str) -> Reading:
     return Reading(value, "valid") if isinstance(value, str) else _measured(value, task)
 
 
+def why_no_number(text: str) -> str:
+    """Why no number is read in an answer to an intensity task, in words.
+
+    >>> why_no_number("quite good"), why_no_number("not negative: 1.5"), why_no_number("80%")
+    ('no number', 'a number whose words leave its sign undecided', 'a number of a form that is not read')
+    """
+    folded = signs.plain(_fold(thoughts.without(text) or ""))
+    of_words = signs.Signs(folded)
+    pieces = [match for match in _PIECE.finditer(folded) if not _DIGITS.isdisjoint(match[0])]
+    if not pieces:
+        return "no number"
+    for match in pieces:
+        value = _number(match[0])
+        if value is not None and of_words.apply(value, *match.span(), explicit=match[0][0] in "+-") is None:
+            return "a number whose words leave its sign undecided"
+    return "a number of a form that is not read"
+
+
 _UNCLOSED = Reading(None, "no_label", thoughts.UNCLOSED)
 
 # Quotes, markdown emphasis and what is invisible may surround an answer; punctuation may only end it, for ".5" is a

@@ -12,6 +12,7 @@ from affect.config import Calibration, EvaluationConfig, IntensityReadout, Kind,
 from affect.data import Prediction
 from affect.evaluation import parsing
 from affect.evaluation.content_free import ContentFree
+from affect.evaluation.option_marks import in_words
 from affect.models import NOT_FINITE, Encoder, Model, Unanswered, heads
 from affect.models.generation import Branches, Prefix
 from affect.models.predictions import failed, of_output, prediction_of
@@ -140,17 +141,17 @@ def predict(
     if how == Readout.head.value:
         found = heads.outputs(model, batch, task).cpu()
         return [of_output(e, row) for e, row in zip(examples, found, strict=True)]
+    # The candidates are the same for all prompts of a batch. What a letter stands for is not.
     values = possible(task)
-    texts = [examples[0].marker + task.answer(value, language) for value in values]
+    values_by_example = [values if e.marked is None else possible(e.marked) for e in examples]
+    texts = [examples[0].marker + examples[0].answered.answer(value, language) for value in values_by_example[0]]
     candidates = [encoder.answer_ids(text) for text in texts]
     if how == Readout.constrained.value:
         return [
             failed(e, "constrained", NOT_FINITE)
             if k is None
-            else prediction_of(
-                e, answer=texts[k], exact=values[k], lenient=values[k], outcome="valid", readout="constrained"
-            )
-            for e, k in zip(examples, constrained(model, batch, candidates), strict=True)
+            else prediction_of(e, answer=texts[k], exact=own[k], lenient=own[k], outcome="valid", readout="constrained")
+            for e, own, k in zip(examples, values_by_example, constrained(model, batch, candidates), strict=True)
         ]
     assert how in (Readout.score.value, IntensityReadout.expectation.value), how
 
@@ -160,6 +161,9 @@ def predict(
         return found / lengths if config.length_normalised else found
 
     scores = scored(batch)
+    if any(e.marked is not None for e in examples):
+        places = torch.tensor([[own.index(value) for value in values] for own in values_by_example])
+        scores = scores.gather(1, places.to(scores.device))
     made = [_scored(e, values, row) for e, row in zip(examples, scores.cpu(), strict=True)]
     if config.calibration is Calibration.contextual and task.kind is Kind.classification:
         assert content_free is not None, "what the answers to nothing are kept in has to be given"
@@ -225,10 +229,15 @@ def _generated(example: Example, text: str, in_thoughts: bool = False) -> Predic
     if answer is None:
         exact = lenient = parsing.Reading(None, "no_label", thoughts.UNCLOSED)
     else:
+        task, language = example.task, example.language
         final = messages.final_answer(answer, example.marker)
         # Without its marker there is no final answer; the lenient reader still takes what names one answer anywhere.
-        exact = parsing.exact(final or "", example.task, example.language)
-        lenient = parsing.lenient(answer if final is None else final, example.task, example.language)
+        exact_text, lenient_text = final or "", answer if final is None else final
+        if example.marked is not None:
+            exact_text, lenient_text = (
+                in_words(each, example.marked, task, language) for each in (exact_text, lenient_text)
+            )
+        exact, lenient = parsing.exact(exact_text, task, language), parsing.lenient(lenient_text, task, language)
     return prediction_of(
         example,
         answer=text,

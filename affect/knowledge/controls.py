@@ -19,12 +19,11 @@ import yaml
 
 from affect.config import Config, Control, ControlSplit, DataError, Kind, Task
 from affect.data import Record
+from affect.data.words import MASK
 from affect.knowledge.naming import Vocabulary, masked, normalised
 
 if TYPE_CHECKING:
     from affect.data.part import Part
-
-MASK = "___"
 
 VALENCE = {
     "negative": ("sad", "angry", "frustrated", "fearful", "worried", "disgusted", "contempt", "ridicule", "complain"),

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from affect.config import Calibration, Config
+from affect.config import Calibration, Config, ConfigError
 from affect.config.logs import LOG
 from affect.data.part import Part
 from affect.prompting import fewshot, messages
 from affect.prompting.messages import Example
+from affect.prompting.rules import label_conflicts
 
 
 def without_prompts(parts: list[Part], split: str, cfg: Config, labelled_only: bool) -> list[Example]:
@@ -26,6 +27,9 @@ def examples(
     parts: list[Part], split: str, cfg: Config, count_text: Callable[[list[dict]], int], labelled_only: bool
 ) -> list[Example]:
     """An example for every task of every record of a split, within the token budget."""
+    # Labels that are not declared are those of the training rows, and only known now.
+    for sentence in label_conflicts(cfg):
+        raise ConfigError(sentence)
     prompts, shots = [], fewshot.for_split(parts, split, cfg)
     for part in parts:
         if part.split != split:

@@ -8,12 +8,20 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from affect.config import DESCRIPTIONS, DataError, DescriptionsPosition, PromptingConfig, Task, TooLong
+from affect.config import (
+    DESCRIPTIONS,
+    DataError,
+    DescriptionsPosition,
+    Options,
+    PromptingConfig,
+    SystemTurn,
+    Task,
+    TooLong,
+)
+from affect.config.paraphrases import paraphrased
 from affect.data import Record
-
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-"""The unit in which transcripts and descriptions are cut. Kana and Chinese characters, which have no spaces, count one
-by one."""
+from affect.data.words import WORD
+from affect.prompting.options import answered, listed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +34,9 @@ class Example:
     messages: list[dict]
     answer: str | None
     """The text of the gold label; None where the record has none for the task."""
+    marked: Task | None = None
+    """The task that the answer is written for where labels are answered by letters or numbers, see
+    `affect.prompting.options.answered`; None where they are answered by their words."""
     marker: str = ""
     """What the model writes before its final answer, with the space between; empty where it answers at once."""
     shown: Mapping[str, str] = field(default_factory=dict)
@@ -48,12 +59,33 @@ class Example:
         """The text learnt in fine-tuning: marker and answer."""
         return None if self.answer is None else self.marker + self.answer
 
+    @property
+    def answer_in_words(self) -> str | None:
+        """The answer that is no letter or number of an option, which means nothing without its prompt."""
+        if self.answer is None or self.marked is None:
+            return self.answer
+        return self.task.answer(self.record.labels[self.task.name], self.language)
 
-def question(task: Task, language: str) -> str:
-    """The question of a task with its labels or range."""
+    @property
+    def answered(self) -> Task:
+        """The task that the answer is written for."""
+        return self.task if self.marked is None else self.marked
+
+
+def question(task: Task, language: str, prompting: PromptingConfig, record_id: str) -> str:
+    """The question of a task with its labels or range, as a record's prompt puts it."""
     low, high = ("" if bound is None else task.answer(bound, language) for bound in (task.low, task.high))
-    labels = ", ".join(task.word(label, language) for label in task.labels)
-    return task.question[language].format(labels=labels, low=low, high=high)
+    wording = paraphrased(task.question[language], prompting.paraphrase)
+    labels = listed(task, language, prompting, record_id)
+    return wording.format(labels=labels, low=low, high=high) + _instruction(task, language, prompting)
+
+
+def _instruction(task: Task, language: str, prompting: PromptingConfig) -> str:
+    """What follows the question where labels are answered by letters or numbers."""
+    if not task.labels or prompting.options is Options.words:
+        return ""
+    letters = prompting.options is Options.letters
+    return (prompting.letters_instruction if letters else prompting.numbers_instruction)[language]
 
 
 def descriptions_shown(prompting: PromptingConfig, modalities: str) -> list[str]:
@@ -101,20 +133,26 @@ def slots(
     Transcript and context are the text modality; the question is always there. examples: labelled records, the most
     similar last.
     """
-    wording, parts = prompting.fewshot, {}
+    wording, language, parts = prompting.fewshot, record.language, {}
+    if prompting.system_turn is SystemTurn.user:
+        parts["system"] = f"{prompting.system[language]}\n\n"
+    asked = answered(task, language, prompting, record.id)
+    if examples and asked is not task:
+        labels = listed(task, language, prompting, record.id)
+        parts["options of the examples"] = wording.options[language].format(labels=labels)
     for number, shot in enumerate(examples, 1):
         clip = "".join(_clip(shot, prompting, modalities).values())
-        answer = task.answer(shot.labels[task.name], record.language)
-        parts[f"example {number}"] = wording.example[record.language].format(clip=clip, answer=answer)
+        answer = asked.answer(shot.labels[task.name], language)
+        parts[f"example {number}"] = wording.example[language].format(clip=clip, answer=answer)
     if examples:
-        parts["after the examples"] = wording.clip[record.language]
+        parts["after the examples"] = wording.clip[language]
     if "t" in modalities and record.context:
-        parts["context"] = prompting.context[record.language].format(turns="\n".join(record.context))
+        parts["context"] = prompting.context[language].format(turns="\n".join(record.context))
     parts |= _clip(record, prompting, modalities)
-    parts["question"] = question(task, record.language)
+    parts["question"] = question(task, language, prompting, record.id)
     if prompting.cot:
-        marker = prompting.answer_marker[record.language]
-        parts["reasoning"] = prompting.cot_instruction[record.language].format(marker=marker)
+        marker = prompting.answer_marker[language]
+        parts["reasoning"] = prompting.cot_instruction[language].format(marker=marker)
     return parts
 
 
@@ -155,18 +193,18 @@ def content_free(example: Example, prompting: PromptingConfig, modalities: str) 
 def messages(
     record: Record, task: Task, prompting: PromptingConfig, modalities: str, examples: Sequence[Record] = ()
 ) -> list[dict]:
-    """Chat messages: a system turn, then a user turn of video, audio and text. examples: labelled records, shown as
-    text. Raises DataError where a description is missing."""
+    """Chat messages: a system turn, if there is one, then a user turn of video, audio and text. examples: labelled
+    records, shown as text. Raises DataError where a description is missing."""
     return _turns(record, slots(record, task, prompting, modalities, examples), prompting, modalities)
 
 
 def _turns(record: Record, shown: Mapping[str, str], prompting: PromptingConfig, modalities: str) -> list[dict]:
     user: list[dict] = [{"type": kind} for letter, kind in (("v", "video"), ("a", "audio")) if letter in modalities]
     user.append({"type": "text", "text": "".join(shown.values())})
-    return [
-        {"role": "system", "content": [{"type": "text", "text": prompting.system[record.language]}]},
-        {"role": "user", "content": user},
-    ]
+    turns = [{"role": "user", "content": user}]
+    if prompting.system_turn is SystemTurn.system:
+        turns.insert(0, {"role": "system", "content": [{"type": "text", "text": prompting.system[record.language]}]})
+    return turns
 
 
 def example(
@@ -224,12 +262,14 @@ def example(
                 break
     shown = attempt(*dropped)
     kept = longest - dropped[2]
+    asked = answered(task, record.language, prompting, record.id)
     return Example(
         record=record,
         task=task,
         language=record.language,
         messages=_turns(record, shown, prompting, modalities),
-        answer=task.answer(record.labels[task.name], record.language) if task.name in record.labels else None,
+        answer=asked.answer(record.labels[task.name], record.language) if task.name in record.labels else None,
+        marked=None if asked is task else asked,
         marker=_lead(prompting.answer_marker[record.language]) if prompting.cot else "",
         shown=shown,
         dropped_examples=dropped[0],

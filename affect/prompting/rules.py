@@ -2,9 +2,23 @@
 
 from collections.abc import Iterator
 
-from affect.config import DESCRIPTIONS, Config, Control, IntensityReadout, Kind, PromptingConfig, Readout, near
+from affect.config import (
+    DESCRIPTIONS,
+    Config,
+    Control,
+    IntensityReadout,
+    Kind,
+    Options,
+    OptionsOrder,
+    PromptingConfig,
+    Readout,
+    Task,
+    near,
+)
+from affect.config.paraphrases import paraphrases
 from affect.config.schema import kinds_of
 from affect.prompting.messages import descriptions_shown
+from affect.prompting.options import option_conflicts
 
 
 def wording_conflicts(prompting: PromptingConfig) -> Iterator[str]:
@@ -17,6 +31,7 @@ def wording_conflicts(prompting: PromptingConfig) -> Iterator[str]:
         ("audio_video_description", prompting.audio_video_description, ("text",)),
         ("cot_instruction", prompting.cot_instruction, ("marker",)),
         ("fewshot.example", prompting.fewshot.example, ("clip", "answer")),
+        ("fewshot.options", prompting.fewshot.options, ("labels",)),
     ):
         for language, template in wording.items():
             try:
@@ -74,6 +89,11 @@ def prompting_conflicts(cfg: Config, program: str) -> Iterator[str]:
         used |= {"cot_instruction": prompting.cot_instruction, "answer_marker": prompting.answer_marker}
     if prompting.fewshot.k:
         used |= {"fewshot.example": prompting.fewshot.example, "fewshot.clip": prompting.fewshot.clip}
+    if prompting.options is not Options.words:
+        instruction = f"{prompting.options.value}_instruction"
+        used[instruction] = getattr(prompting, instruction)
+        if prompting.fewshot.k:
+            used["fewshot.options"] = prompting.fewshot.options
     for name, dataset in cfg.datasets.items():
         for key, wording in used.items():
             if dataset.language not in wording:
@@ -81,9 +101,56 @@ def prompting_conflicts(cfg: Config, program: str) -> Iterator[str]:
                     f"dataset={name} is in language '{dataset.language}', but prompting={prompting.name} has no {key}"
                     f" in it: add prompting.{key}.{dataset.language}"
                 )
+    yield from _factor_conflicts(cfg)
+    yield from label_conflicts(cfg)
     yield from _fewshot_conflicts(cfg, shown)
     if prompting.cot and program == "evaluate" and cfg.run is None:
         yield from _cot_conflicts(cfg)
+
+
+def _factor_conflicts(cfg: Config) -> Iterator[str]:
+    """What is varied in prompts, and cannot be with these tasks."""
+    prompting, kinds = cfg.prompting, kinds_of(cfg)
+    for key, value, usual in (
+        ("options", prompting.options, Options.words),
+        ("options_order", prompting.options_order, OptionsOrder.fixed),
+    ):
+        if value is not usual and kinds == {Kind.intensity}:
+            yield (
+                f"prompting.{key}={value.value} is about labels, but every chosen task of {' and '.join(cfg.datasets)}"
+                f" is answered by a number from a range: set prompting.{key}={usual.value}, or choose another task"
+            )
+    if prompting.options_seed and prompting.options_order is not OptionsOrder.shuffled:
+        yield (
+            f"prompting.options_seed={prompting.options_seed} has no effect with"
+            f" prompting.options_order={prompting.options_order.value}: set prompting.options_order=shuffled, or leave"
+            " it out"
+        )
+    if not prompting.paraphrase:
+        return
+    for name, task, language in _tasks(cfg):
+        question = task.question.get(language)
+        if question is not None and question not in paraphrases():
+            yield (
+                f"prompting.paraphrase={prompting.paraphrase} has no wording of the question ({language}) of task"
+                f" '{task.name}' of dataset={name}, which is not one that affect ships: set prompting.paraphrase=0, and"
+                f" vary datasets.{name}.task_definitions.{task.name}.question.{language} itself"
+            )
+
+
+def label_conflicts(cfg: Config) -> Iterator[str]:
+    """A sentence for each task whose labels cannot be shown as `prompting` says."""
+    for name, task, language in _tasks(cfg):
+        for clause in option_conflicts(task, language, cfg.prompting):
+            yield f"task '{task.name}' of dataset={name} {clause}"
+
+
+def _tasks(cfg: Config) -> Iterator[tuple[str, Task, str]]:
+    """The chosen tasks that are there, with the names and languages of their datasets."""
+    for name, dataset in cfg.datasets.items():
+        for task in map(dataset.task_definitions.get, dataset.tasks):
+            if task is not None:
+                yield name, task, dataset.language
 
 
 def _fewshot_conflicts(cfg: Config, shown: list[str]) -> Iterator[str]:

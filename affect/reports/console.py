@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from rich.text import Text
 from affect.config.logs import LOG
 from affect.reports import openings, rows
 from affect.reports.aggregate import table, tasks
+from affect.reports.attribution.results import reached
 from affect.reports.collect import with_results
 from affect.reports.formats import Report
 from affect.reports.sections import Column, Section, Style, aligned, four, sections
@@ -66,14 +67,15 @@ def print_results(folder: Path) -> None:
     tables = [table([run], task) for task in tasks([run])]
     notes = [*openings.attach(tables, [run]), *(note for each in tables for note in each.notes)]
     notes += [f"1 {line}" for line in (*unlabelled(run.summary), *bad_rows(run.summary), *unanswered(run.summary))]
+    notes += [f"1 {line}" for line in reached(run)]
     out = console()
     for each in tables:
         if each.rows:
             _print_table(each, out)
     for section in recalls(run.summary):
-        _print_section(section, out)
+        print_section(section, out)
     out.print()
-    _print_notes([(run.summary.model, str(folder))], notes, out)
+    print_notes([(run.summary.model, str(folder))], notes, out)
 
 
 def recalls(run: RunSummary) -> Iterator[Section]:
@@ -133,8 +135,13 @@ def print_report(report: Report) -> None:
 
 def as_text(report: Report) -> str:
     """What `print_report` prints without a terminal."""
+    return printed(lambda out: _print(report, out))
+
+
+def printed(prints: Callable[[Console], None]) -> str:
+    """What a function prints to a console that is no terminal."""
     out = io.StringIO()
-    _print(report, Console(file=out, width=WIDTH, color_system=None))
+    prints(Console(file=out, width=WIDTH, color_system=None))
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
@@ -143,19 +150,20 @@ def _print(report: Report, console: Console) -> None:
         _print_table(each, console)
     if report.tables:
         console.print()
-    _print_notes(report.runs, report.notes, console)
+    print_notes(report.runs, report.notes, console)
 
 
 def _print_table(each: rows.Table, console: Console) -> None:
     for section in sections(each, Style(numbers=aligned)):
-        _print_section(section, console)
+        print_section(section, console)
         for mark, note in section.footnotes.items():
-            _print_line(console, f"{mark} {note}")
+            print_line(console, f"{mark} {note}")
     for letter, note in each.footnotes.items():
-        _print_line(console, f"{letter} {note}")
+        print_line(console, f"{letter} {note}")
 
 
-def _print_section(section: Section, console: Console) -> None:
+def print_section(section: Section, console: Console) -> None:
+    """A table as wide as it has to be."""
     before = console.width
     built, width = _built(section, console)
     if width > before:
@@ -166,18 +174,20 @@ def _print_section(section: Section, console: Console) -> None:
     console.width = before
 
 
-def _print_notes(runs: Sequence[tuple[str, str]], notes: Sequence[str], console: Console) -> None:
+def print_notes(runs: Sequence[tuple[str, str]], notes: Sequence[str], console: Console) -> None:
+    """Model and folder of the runs by number, and the notes."""
     for number, run in enumerate(map(", ".join, runs), 1):
-        _print_line(console, f"{number} {run}")
+        print_line(console, f"{number} {run}")
     for note in notes:
-        _print_line(console, note)
+        print_line(console, note)
 
 
 def _built(section: Section, console: Console, folded: int = UNBOUNDED) -> tuple[Table, int]:
     """A table and its width. Words are folded at so many columns; a number is never cut, since columns are as wide as
     they have to be, and rich has none to shrink."""
-    built = Table(title=Text(f"Results, {section.title}"), title_justify="left", box=box.SIMPLE_HEAD)
-    shown = [section.runs, *section.columns]
+    title = section.title if section.runs is None else f"Results, {section.title}"
+    built = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    shown = [*([] if section.runs is None else [section.runs]), *section.columns]
     for column in shown:
         heading = column.heading.replace(".", ".\n")
         needed = max(map(cell_len, [*column.cells, *heading.split()]))
@@ -193,6 +203,7 @@ def _built(section: Section, console: Console, folded: int = UNBOUNDED) -> tuple
     return built, built.__rich_measure__(console, console.options.update(width=UNBOUNDED)).maximum
 
 
-def _print_line(console: Console, line: str) -> None:
+def print_line(console: Console, line: str) -> None:
+    """A line of text below the tables, whole and as it is."""
     # A path may look like markup, and has to come out in one piece to be copied.
     console.out(line, highlight=False)

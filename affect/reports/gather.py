@@ -42,6 +42,8 @@ class Gathered:
     runs: list[Run]
     refused: list[str] = field(default_factory=list)
     """Sentences on what has no table, or could not be read."""
+    damaged: list[str] = field(default_factory=list)
+    """A sentence for each run folder that could not be read; the notes of the report have them too."""
 
 
 def gather(request: Request) -> Gathered:
@@ -84,4 +86,4 @@ def gather(request: Request) -> Gathered:
         runs=[(run.summary.model, str(run.folder)) for run in chosen],
         notes=notes,
     )
-    return Gathered(report=report, runs=chosen, refused=refused)
+    return Gathered(report=report, runs=chosen, refused=refused, damaged=damaged)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from affect.config import DataError, Task
+from affect.config import DataError, Kind, Task
 from affect.data import Prediction
 from affect.evaluation.metrics.policies import encode
 from affect.evaluation.metrics.registry import Metric
@@ -40,7 +40,7 @@ def compare(pairs: Sequence[tuple[Scored, Scored]], task: Task, metric: Metric) 
     ids = sorted(set.intersection(*(set(run.predictions) for run in runs)))
     if not ids:
         raise DataError(f"{runs[0].name} and {runs[1].name} have no clip in common: evaluate both on the same split")
-    _check_same_clips(runs, ids)
+    check_same_clips(runs, ids)
     notes = []
     most = max(len(run.predictions) for run in runs)
     if most > len(ids):
@@ -62,7 +62,8 @@ def compare(pairs: Sequence[tuple[Scored, Scored]], task: Task, metric: Metric) 
     return found, notes
 
 
-def _check_same_clips(runs: Sequence[Scored], ids: Sequence[str]) -> None:
+def check_same_clips(runs: Sequence[Scored], ids: Sequence[str]) -> None:
+    """Raises DataError where a clip has two labels or two groups in these runs."""
     first = runs[0]
     for run in runs[1:]:
         for key in ids:
@@ -73,6 +74,15 @@ def _check_same_clips(runs: Sequence[Scored], ids: Sequence[str]) -> None:
                         f"{key} has the {attribute} {one} in {first.name} and {other} in {run.name}: the annotations"
                         " have changed between these runs, evaluate the older one again"
                     )
+
+
+def task_of_run(run: Run, name: str, headline: str) -> Task:
+    """A task of a run, as far as metrics need it, with this metric as its headline; `name` is that of the task in
+    metrics.json."""
+    dataset, task = name.split(".", 1)
+    defined = run.summary.config["datasets"][dataset]["task_definitions"][task]
+    definition = {key: defined[key] for key in ("labels", "low", "high")}
+    return Task(name=task, kind=Kind(defined["kind"]), headline=headline, **definition)
 
 
 def scored(run: Run, name: str, task: Task, metric: Metric) -> Scored:

@@ -20,7 +20,8 @@ from affect.config import (
     near,
 )
 from affect.config.fields import Phase, Role
-from affect.config.roles import NEUTRAL, is_one_of, keys_of, keys_used_by, keys_with, leaves, unused
+from affect.config.intervention import STRENGTHS, Intervention
+from affect.config.roles import NEUTRAL, default_of, is_one_of, keys_of, keys_used_by, keys_with, leaves, unused
 from affect.prompting.messages import descriptions_shown
 from affect.runs.run_folder import RunSummary
 
@@ -45,6 +46,11 @@ RECOGNISER = "transcription.model"
 
 # What of these has an effect is told by the keys that `_shown` gives in their place.
 RAW = ("prompting.descriptions", "prompting.descriptions_without_media", CONTROL, "knowledge.control_split")
+
+PROMPT_FACTORS = tuple(
+    f"prompting.{key}" for key in ("paraphrase", "options", "options_order", "options_seed", "system_turn")
+)
+"""Keys of what may be varied in a prompt without changing what is asked."""
 
 READOUTS = ("evaluation.readout", "evaluation.intensity_readout")
 """How answers are obtained: of a task with labels, and of one with a range. In the heading, or a column."""
@@ -120,6 +126,9 @@ def _plain(config: Mapping[str, Any]) -> dict[str, str]:
     """`leaves` as text. Where a dataset lies on a machine is no setting, but which table a manifest is, and which file
     descriptions come from: these are told relative to the places that this machine keeps them in."""
     texts = {key: text(value) for key, value in leaves(config)}
+    for strength in STRENGTHS:
+        if texts.get(key := f"intervention.{strength}") == "null":  # it has no such strength
+            del texts[key]
     for name, dataset in config["datasets"].items():
         texts.setdefault(f"datasets.{name}.subset_classes", SubsetClasses.natural.value)  # of before there was a choice
         if dataset["reader"] == "manifest":
@@ -205,8 +214,10 @@ def settings(run: Run, task: str) -> dict[str, str]:
             if other_task or other_split or reported:
                 continue
         result[key] = value
-    if result.get("intervention") == "none":
-        del result["intervention"]  # as in a run that was made before there were any
+    for key in PROMPT_FACTORS:
+        result.setdefault(key, text(default_of(key)))  # a run of before there were any
+    if result["intervention.name"] == Intervention.none.value:
+        result = {key: value for key, value in result.items() if not key.startswith("intervention.")}
     recogniser = (run.summary.metrics or {}).get("transcribed", {}).get(dataset)
     if recogniser is None:  # no transcript of these clips was recognised, whatever the configuration would have allowed
         result = {key: value for key, value in result.items() if not _transcribes(key)}
@@ -254,6 +265,8 @@ def _trained(config: Mapping[str, Any], plain: Mapping[str, str]) -> dict[str, s
         first, *rest = key.split(".")
         if _no_matter(key) or key.startswith(("model.", "prompting.", "knowledge.")) or key == "seed":
             continue  # an evaluation cannot change model and prompting, so that they are settings already
+        if first == "intervention":
+            continue  # trainings have none
         if first == "datasets":
             is_definition = rest[1] == "task_definitions"
             if is_definition and (rest[2] not in config["datasets"][rest[0]]["tasks"] or rest[3] == "dialects"):

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from affect.config import Config
+from affect.config.intervention import STRENGTHS
 from affect.config.roles import NEUTRAL, PLACES, ROOTS, WITHOUT_RUNS, is_one_of, leaves
 
 RUNS = ("run", "resume")
@@ -53,6 +54,11 @@ def composed_sha256(raw: DictConfig) -> str:
 
 def _sha256(values: Mapping[str, Any]) -> str:
     counted = {k: value for k, value in values.items() if is_one_of(k, WITHOUT_RUNS) or not is_one_of(k, NEUTRAL)}
+    # Named as before there were strengths, so that the folders of earlier sweeps are found again.
+    counted["intervention"] = counted.pop("intervention.name")
+    for strength in STRENGTHS:
+        if counted[f"intervention.{strength}"] is None:
+            del counted[f"intervention.{strength}"]
     counted["modalities"] = "".join(sorted(values["modalities"]))  # the order of the letters makes no difference
     counted |= {key: os.path.abspath(values[key]) for key in RUNS if values[key] is not None}
     return hashlib.sha256(json.dumps(counted, sort_keys=True, default=str).encode()).hexdigest()

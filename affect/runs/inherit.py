@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -191,12 +192,27 @@ def run_config(folder: Path) -> DictConfig:
 
 def trained_tasks(folder: Path) -> list[Task]:
     """The tasks that the run of a folder was trained on, of all its datasets. Raises ConfigError as `run_config`."""
-    cfg = OmegaConf.to_object(run_config(folder))
+    return chosen_tasks(_typed(run_config(folder)))
+
+
+def on_this_machine(folder: Path, roots: Mapping[str, str]) -> Config:
+    """The configuration of a run folder, with data and derived files where this machine has them: in `roots`
+    (data_root, cache_root), in the environment, as the run had them, or where they are by default. Raises ConfigError
+    as `run_config`."""
+    run_cfg = run_config(folder)
+    raw = OmegaConf.merge(OmegaConf.structured(Config), roots)
+    places = [_root(key, raw, run_cfg, list(roots)) for key in ROOTS]
+    _move_datasets(run_cfg, *places)
+    return _typed(run_cfg)
+
+
+def _typed(run_cfg: DictConfig) -> Config:
+    cfg = OmegaConf.to_object(run_cfg)
     assert isinstance(cfg, Config)
     for dataset in cfg.datasets.values():
         for name, task in dataset.task_definitions.items():
             task.name = name
-    return chosen_tasks(cfg)
+    return cfg
 
 
 def _schema(key: str, plain: dict[str, Any]) -> DictConfig:

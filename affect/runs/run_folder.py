@@ -149,7 +149,7 @@ def beginning(folder: Path, cfg: Config) -> Beginning:
         known.append(_read_json(folder / "job.json").get("configuration_sha256"))
     if configuration_sha256(cfg) not in known:
         _check_same_configuration(folder, cfg)
-    now = _status(folder)["state"]
+    now = status_of(folder)["state"]
     if now == "running":
         return Beginning.running
     if now == "finished":
@@ -173,7 +173,7 @@ def check_unused(folder: Path, cfg: Config) -> None:
     remedy = "choose another folder (hydra.sweep.dir), or delete this one"
     if found is Beginning.resumed:
         raise ConfigError(
-            f"{folder} is the folder of a run of this configuration that was {_status(folder)['state']} and has saved"
+            f"{folder} is the folder of a run of this configuration that was {status_of(folder)['state']} and has saved"
             f" its training: continue it, python train.py resume={folder}, or delete the folder to begin anew"
         )
     if found is Beginning.running:
@@ -233,6 +233,7 @@ def environment(program: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
+        "gpus": _gpus(),
         "versions": _versions(),
         "resumed": [],
     }
@@ -261,6 +262,16 @@ def _versions() -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             versions[name] = None
     return versions
+
+
+@cache
+def _gpus() -> list[str]:
+    """Names of the machine's NVIDIA GPUs; torch, which knows them too, takes seconds to import."""
+    words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
 
 
 @cache
@@ -524,7 +535,7 @@ def read(folder: Path) -> RunSummary:
             else "it does not exist"
         )
         raise ConfigError(f"{folder} is not a run folder, it has no config.yaml: name one that has ({hint})")
-    metrics, status = folder / "metrics.json", _status(folder)
+    metrics, status = folder / "metrics.json", status_of(folder)
     plain = read_yaml(config)
     lacking = sorted(KEYS - plain.keys())
     if lacking:
@@ -540,7 +551,8 @@ def read(folder: Path) -> RunSummary:
     )
 
 
-def _status(folder: Path) -> dict[str, Any]:
+def status_of(folder: Path) -> dict[str, Any]:
+    """status.json with the present state. Raises ConfigError where it is damaged."""
     path = folder / "status.json"
     stated = _read_json(path) if path.is_file() else {"state": "not begun"}  # killed in its first moments
     return stated | {"state": state(stated)}
@@ -552,7 +564,10 @@ KEYS = frozenset(field.name for field in fields(Config) if field.default is MISS
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("it has no keys and values")
+        return value
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path} cannot be read ({error}): restore the file, or delete {path.parent} and run again"

@@ -91,7 +91,7 @@ class _Clips:
         batch = self.collate([self._alone(questions[0]) for questions in chunk])
         rows = {example.record.id: row for row, example in enumerate(batch.examples)}
         targets = [
-            (rows[e.record.id], _key(e), self.answers[_key(e)].index(e.answer))
+            (rows[e.record.id], _key(e), self.answers[_key(e)].index(e.answer_in_words))
             for questions in chunk
             for e in questions
             if e.record.id in rows
@@ -119,8 +119,8 @@ def align(
     answers: dict[tuple[str, str], list[str]] = {}
     for example in train:
         known = answers.setdefault(_key(example), [])
-        if example.answer not in known:
-            known.append(example.answer)
+        if example.answer_in_words not in known:
+            known.append(example.answer_in_words)
     # With a single answer in the training split there is nothing to tell apart.
     answers = {key: known for key, known in answers.items() if len(known) > 1}
     if not answers:
@@ -162,7 +162,7 @@ def _by_clip(
     questions."""
     by_clip: dict[str, list[Example]] = {}
     for example in examples:
-        if _key(example) in answers and example.answer in answers[_key(example)]:
+        if _key(example) in answers and example.answer_in_words in answers[_key(example)]:
             by_clip.setdefault(example.record.id, []).append(example)
     return [*by_clip.values()][:limit]
 

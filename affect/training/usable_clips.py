@@ -10,6 +10,7 @@ from affect.data import clip_cache
 from affect.data.clip_checks import check_clips, exclude_failed
 from affect.data.clips import ClipSource
 from affect.data.file_hashes import file_versions
+from affect.data.interventions import plan
 from affect.data.media import NOTES
 from affect.data.part import Part
 from affect.data.progress import progress
@@ -60,10 +61,11 @@ def exclude_unusable(parts: list[Part], cfg: Config) -> ClipSource:
             f"decoded clips are kept in {files.folder}, {files.size() / GIGABYTE:.2f} of at most"
             f" {files.limit / GIGABYTE:g} GB (trainer.clip_cache_gb)"
         )
-    if cfg.intervention is not Intervention.none and is_first():
+    if cfg.intervention.name is not Intervention.none and is_first():
         LOG.info(
-            f"intervention={cfg.intervention.value}: the model is given changed clips; descriptions in the prompt, if"
-            " there are any, are those of the unchanged clips"
+            f"intervention={cfg.intervention}: the model is given changed clips; descriptions in the prompt, if there"
+            " are any, are those of the unchanged clips"
         )
+    changes = plan(parts, cfg.intervention, cfg.datasets)
     paths = {record.media for part in parts for record in part.records if record.media is not None}
-    return ClipSource(files, file_versions(paths, cache_root), seconds, cfg.intervention)
+    return ClipSource(files, file_versions(paths, cache_root), seconds, changes)

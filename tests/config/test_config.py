@@ -64,7 +64,7 @@ NEEDED = {
     ("knowledge", "server"): ["knowledge.server_model=omni"],
     ("model", "server"): ["evaluation=generate", "model.url=http://localhost:8000/v1", "model.served=omni"],
 }
-ONLY_EVALUATED = {("model", "server")}
+ONLY_EVALUATED = {("model", "server"), *(("intervention", name) for name in files("intervention"))}
 CHOICES = [(group, name) for group in GROUPS for name in files(group)]
 
 

@@ -3,19 +3,23 @@
 import copy
 import dataclasses
 import doctest
+import hashlib
+import json
 import os
 from collections.abc import Iterator
-from dataclasses import is_dataclass, replace
+from dataclasses import asdict, is_dataclass, replace
 from functools import partial
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from made_runs import make_run
+from omegaconf import OmegaConf
 
 from affect.config import FAMILIES, BaselineConfig, Config, ModelConfig, fields, roles, schema
 from affect.config.fields import Phase
 from affect.reports.collect import load
 from affect.reports.settings import grouped_by, idle, settings
+from affect.runs import identity
 
 BASELINES = [schema for schema in FAMILIES.values() if issubclass(schema, BaselineConfig)]
 
@@ -116,7 +120,6 @@ OF_TRAINERS = (
 MAY_CHANGE_NUMBERS = {
     *(
         "modalities",
-        "intervention",
         "label_space",
         "seed",
         *(f"model.{key}" for key in OF_MODELS),
@@ -127,6 +130,7 @@ MAY_CHANGE_NUMBERS = {
     *(f"prompting.{key}" for key in OF_PROMPTING),
     *(f"finetuning.{key}" for key in OF_FINETUNING),
     *(f"knowledge.{key}" for key in OF_KNOWLEDGE),
+    *(f"intervention.{key}" for key in ("name", "share", "snr", "seconds", "seed")),
     *(f"evaluation.{key}" for key in OF_EVALUATION),
     *(f"trainer.{key}" for key in OF_TRAINERS),
 }
@@ -339,6 +343,22 @@ def test_runs_with_transcripts_of_other_recognisers_or_of_the_dataset_are_other_
     )
 
 
+def test_a_run_without_strengths_has_the_hash_of_before_there_were_any(configure):
+    """So that the jobs of an earlier sweep are found again in their folders."""
+    cfg = configure("model=vectors")
+    raw = OmegaConf.create({key: value for key, value in asdict(cfg).items() if key != "hydra"})
+    plain = OmegaConf.to_container(raw, enum_to_str=True) | {"intervention": "none"}
+    counted = {
+        key: value
+        for key, value in roles.leaves(plain)
+        if roles.is_one_of(key, roles.WITHOUT_RUNS) or not roles.is_one_of(key, roles.NEUTRAL)
+    } | {"modalities": "".join(sorted(cfg.modalities))}
+    expected = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
+    assert identity.composed_sha256(raw) == expected
+    raw.intervention.snr = 3.0
+    assert identity.composed_sha256(raw) != expected
+
+
 @pytest.mark.parametrize(
     ("words", "idle", "in_use"),
     [
@@ -346,13 +366,12 @@ def test_runs_with_transcripts_of_other_recognisers_or_of_the_dataset_are_other_
         (["knowledge=cues"], ["knowledge.server_model", "knowledge.max_new_tokens"], ["knowledge.cues_reference"]),
         (["finetuning=full"], ["finetuning.rank", "finetuning.method"], ["finetuning.learning_rate"]),
         (["finetuning=lora"], [], ["finetuning.rank"]),
+        (["intervention=none"], ["intervention.share", "intervention.seed"], ["intervention.name"]),
         (["dataset=demo"], ["datasets.demo.subset_seed"], ["datasets.demo.fraction"]),
         (["datasets.demo.fraction=0.5"], [], ["datasets.demo.subset_seed"]),
     ],
 )
 def test_a_key_whose_subject_is_switched_off_is_not_in_use(configure, words, idle, in_use):
-    from omegaconf import OmegaConf
-
     plain = OmegaConf.to_container(OmegaConf.structured(configure(*words)), enum_to_str=True)
     unused = roles.unused(plain)
     assert all(map(unused, idle)) and not any(map(unused, in_use))

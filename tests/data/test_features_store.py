@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from affect.config import DataError, Intervention
+from affect.config import DataError, Intervention, InterventionConfig
 from affect.data import Record
 from affect.data.clips import ClipSource
 from affect.data.features import store
 from affect.data.features.store import CachedFeatures
 from affect.data.file_hashes import file_versions
+from affect.data.interventions import Plan
 
 IDENTITIES = {"text": {"encoder": "tiny", "layer": 3}, "audio": {"encoder": "mel"}, "video": {"encoder": "faces"}}
 WIDTHS = {"text": 6, "audio": 4, "video": 3}
@@ -86,7 +87,7 @@ def test_another_input_or_extractor_is_another_key(records, tmp_path):
         return {modality: [record.id for record in them] for modality, them in absent.items()}
 
     assert missing() == {}
-    assert missing(intervention=Intervention.mute) == {"audio": ids, "video": ids}
+    assert missing(plan=Plan(InterventionConfig(name=Intervention.mute))) == {"audio": ids, "video": ids}
     assert missing(identities=IDENTITIES | {"text": {"encoder": "tiny", "layer": 2}}) == {"text": ids[:2]}
     assert missing([replace(records[0], text="what a night"), *records[1:]]) == {"text": ids[:1]}
     assert missing([replace(records[0], language="zh"), *records[1:]]) == {"text": ids[:1]}

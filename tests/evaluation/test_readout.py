@@ -24,6 +24,7 @@ from affect.evaluation.content_free import ContentFree
 from affect.models import NOT_FINITE, Conversation, Encoder, Model, load
 from affect.models.chat import answer_text
 from affect.models.generation import greedy
+from affect.prompting.messages import Example
 from affect.prompting.thoughts import UNCLOSED
 
 
@@ -306,6 +307,51 @@ def test_only_labels_are_written_and_they_are_read_as_what_they_stand_for(pair: 
     assert len(predict.possible(several)) == 2**3 and () in predict.possible(several)
 
 
+# ---------------------------------------------------------------- letters
+
+
+def lettered(task: Task) -> list[Example]:
+    """Examples whose prompts list the labels in three different orders."""
+    asked = []
+    for i, example in enumerate(examples(task)):
+        order = [*task.labels[i:], *task.labels[:i]]
+        words = {"en": dict(zip(order, "ABCDE", strict=False))}
+        asked.append(replace(example, marked=replace(task, labels=order, words=words)))
+    return asked
+
+
+def test_letters_are_scored_as_the_labels_that_they_stand_for(pair: Pair) -> None:
+    model, encoder = pair
+    items, asked = conversations(), lettered(EMOTION)
+    expected = by_hand(model, encoder, items, [*"ABCDE"])
+    found = predict.predict(model, encoder, encoder.encode(items), asked, evaluation())
+    for i, prediction in enumerate(found):
+        by_letter = dict(zip(asked[i].answered.labels, expected[i].tolist(), strict=True))
+        assert list(prediction.scores) == EMOTION.labels
+        assert prediction.scores == pytest.approx(by_letter, abs=2e-4)
+        assert prediction.exact == prediction.lenient == max(by_letter, key=by_letter.__getitem__)
+
+
+def test_constrained_letters_stand_for_the_labels_of_their_prompt(pair: Pair) -> None:
+    model, encoder = pair
+    several = Task(name="several", kind=Kind.multi_label, labels=["joy", "anger", "fear"], question={"en": "Which?"})
+    settings = evaluation(readout=Readout.constrained)
+    for task in (EMOTION, several):
+        asked = [replace(e, record=replace(e.record, labels={})) for e in lettered(task)]
+        for example, prediction in zip(
+            asked, predict.predict(model, encoder, encoder.encode(conversations()), asked, settings), strict=True
+        ):
+            assert prediction.answer == example.answered.answer(prediction.exact, "en")
+            assert prediction.exact in predict.possible(task)
+
+
+def test_generated_letters_are_read_as_labels() -> None:
+    replies = ["A", "The answer is B.", "joy"]
+    for example, label in zip(lettered(EMOTION), ["joy", "not joy at all", "joy"], strict=True):
+        prediction = predict._generated(example, replies.pop(0))
+        assert prediction.lenient == label and prediction.answer is not None
+
+
 # ---------------------------------------------------------------- calibration
 
 CLIPS = Sampling(audio=True, video=True, num_frames=2, frame_size=48, max_seconds=5)
@@ -345,6 +391,17 @@ def test_calibrated_scores_are_without_what_is_said_to_nothing(pair: Pair, kinds
         assert list(prediction.scores.values()) == pytest.approx(expected[i].tolist(), abs=2e-4)
         assert prediction.exact == EMOTION.labels[int(expected[i].argmax())]
         assert prediction.readout == "score(contextual)"
+    # With letters, what is taken away from a label is what its own letter gets there.
+    marked = [replace(e, content_free=asked[0].content_free) for e in lettered(EMOTION)[1:2] for _ in range(len(items))]
+    known = ContentFree(CLIPS)
+    [letters, *_] = known.log_priors(
+        marked, encoder, lambda batch: predict.score(model, batch, [encoder.answer_ids(a) for a in "ABCDE"]), "cpu"
+    )
+    by_hand_letters = by_hand(model, encoder, silent, [*"ABCDE"]).double().softmax(-1).mean(0).log()
+    order = marked[0].answered.labels
+    assert letters.tolist() == pytest.approx(
+        [by_hand_letters[order.index(label)].item() for label in EMOTION.labels], abs=2e-4
+    )
     shares = content_free.table()["d.emotion"]
     assert list(shares) == EMOTION.labels
     assert list(shares.values()) == pytest.approx(prior.tolist(), abs=1e-4)

@@ -146,7 +146,7 @@ def test_nothing_in_a_transcript_is_taken_for_a_placeholder(words):
 
 def test_nothing_in_a_label_is_taken_for_a_placeholder():
     task = replace(EMOTION, labels=["{labels}", "{low}"])
-    assert prompts.question(task, "en") == "Which emotion? One of: {labels}, {low}."
+    assert prompts.question(task, "en", PLAIN, RECORD.id) == "Which emotion? One of: {labels}, {low}."
 
 
 def test_special_tokens_in_a_transcript_lose_their_power():

@@ -18,9 +18,11 @@ class Opened:
         self.page = page
         self.complaints: list[str] = []
         self.requests: list[str] = []
+        self.failed: list[tuple[str, str]] = []
         page.on("console", lambda said: said.type in ("error", "warning") and self.complaints.append(said.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
+        page.on("requestfailed", lambda request: self.failed.append((request.url, request.failure)))
         page.on("dialog", self._refuse)
 
     def _refuse(self, dialog) -> None:

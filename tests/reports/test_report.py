@@ -131,6 +131,33 @@ def test_an_evaluation_belongs_to_the_training_it_names(make, capsys, tmp_path):
     assert f"2 evaluates {wide}, which is not there" in out and "training." in out
 
 
+def test_a_missing_modality_curve_is_rows_by_share_and_old_runs_stand_among_them(make, capsys, tmp_path):
+    trained = make("trained", "modalities=ta")
+    curve = {0.0: 8, 0.5: 6, 1.0: 3}
+    for share, correct in curve.items():
+        words = (f"run={trained}", "modalities=ta", "intervention=drop_audio", f"intervention.share={share}")
+        make(f"at{share}", *words, correct=correct, evaluate=True)
+    old = make("old", f"run={trained}", "modalities=ta", "intervention=mute", correct=2, evaluate=True)
+    # As in a run folder of before the group: a name alone, or nothing where there was no intervention.
+    for folder, name in ((old, "intervention: mute\n"), (trained, "")):
+        text = (folder / "config.yaml").read_text(encoding="utf-8")
+        text, count = re.subn(r"(?m)^intervention:\n(?:  .*\n)+", name, text)
+        assert count == 1
+        (folder / "config.yaml").write_text(text, encoding="utf-8")
+    make("new", f"run={trained}", "modalities=ta", "intervention=mute", "seed=2", correct=4, evaluate=True)
+    rows = records(capsys, tmp_path / "out", "--metrics", "accuracy")
+    columns = {key for key in rows[0] if "intervention" in key}
+    assert columns == {"intervention.name", "intervention.share"}  # all that are drawn have one seed
+    found = {(row["intervention.name"], row["intervention.share"]): float(row["accuracy_mean"]) for row in rows}
+    assert found == {
+        ("", ""): 0.6,
+        **{("drop_audio", str(share)): correct / 10 for share, correct in curve.items()},
+        ("mute", ""): 0.4,  # of old and new, which are one setting, the newest counts
+    }
+    chosen = records(capsys, tmp_path / "out", "--metrics", "accuracy", "--where", "intervention=drop_audio")
+    assert len(chosen) == len(curve)
+
+
 def test_whether_a_model_was_trained_is_said_by_its_run(make, capsys, tmp_path):
     """An evaluation with few-shot examples reads the training split too."""
     few = ("prompting=fewshot", "prompting.fewshot.k=2")

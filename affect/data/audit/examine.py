@@ -17,6 +17,7 @@ from affect.data.annotations import Annotations
 from affect.data.audit import clip_findings
 from affect.data.audit import findings as look
 from affect.data.audit.clips import BLACK_AREA, BLACK_LUMA, MAX_SECONDS, Measurement, measurements
+from affect.data.audit.laughter import laughter
 from affect.data.counts import classes, total
 from affect.data.facts import Finding, Published, Records, Severity
 from affect.data.label_checks import infer_labels, undeclared_tasks
@@ -123,6 +124,8 @@ def examine(
         )
     known_clips = look.known_clips(name, config.reader)
     findings += clip_findings.clips(by_split, measured, known_clips, max_seconds=max_seconds)
+    audible = [key for key, measurement in measured.items() if measurement.level is not None]
+    findings += laughter(by_split, config, audible, cache_root, num_workers=num_workers)
     order = list(Severity)
     return Examination(
         dataset=name,

@@ -4,6 +4,8 @@ Probabilities are the softmax over the labels' log-likelihoods, so they are rela
 that the model says something else is left out.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 BINS = 15
@@ -38,6 +40,42 @@ def ece(probability: np.ndarray, gold: np.ndarray) -> float:
     # The share of rows cancels against the mean, so the sums of a bin are all that is needed.
     gaps = np.bincount(bins, weights=right, minlength=BINS) - np.bincount(bins, weights=confidence, minlength=BINS)
     return float(np.abs(gaps).sum() / len(gold))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bin:
+    """Rows of like confidence."""
+
+    rows: int
+    confidence: float
+    """Mean of the rows."""
+    accuracy: float
+
+
+def reliability(probability: np.ndarray, gold: np.ndarray, bins: int = BINS) -> list[Bin]:
+    """The reliability curve: accuracy by confidence, in bins of about as many rows each (quantiles; rows of equal
+    confidence stay together, so there may be fewer bins). Equal to scikit-learn's calibration_curve of
+    strategy="quantile", with the numbers of rows. Shapes and errors as for `ece`.
+
+    >>> reliability(np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([0, 1]), bins=2)
+    [Bin(rows=1, confidence=0.6, accuracy=0.0), Bin(rows=1, confidence=0.9, accuracy=1.0)]
+    """
+    _check(probability, gold)
+    confidence, right = probability.max(axis=1), probability.argmax(axis=1) == gold
+    places = np.searchsorted(np.quantile(confidence, np.arange(1, bins) / bins), confidence)
+    return [
+        Bin(rows=int(own.sum()), confidence=float(confidence[own].mean()), accuracy=float(right[own].mean()))
+        for own in (places == place for place in np.unique(places))
+    ]
+
+
+def ece_of(curve: list[Bin]) -> float:
+    """Expected calibration error of a reliability curve: |accuracy - mean confidence|, averaged over its bins with
+    their rows as weights. With bins of equal mass the estimate is less biased than with bins of equal width, most of
+    which hold few rows (Nguyen and O'Connor, Posterior calibration and exploratory analysis, EMNLP 2015; Roelofs et
+    al., Mitigating bias in calibration error estimation, AISTATS 2022)."""
+    rows = sum(each.rows for each in curve)
+    return sum(each.rows * abs(each.accuracy - each.confidence) for each in curve) / rows
 
 
 def brier(probability: np.ndarray, gold: np.ndarray) -> float:

@@ -69,7 +69,7 @@ def jackknifed(
     names, of = np.unique(groups, return_inverse=True)
     whole = statistics(np.arange(len(of)))
     sizes, blocks = np.bincount(of), blocks_of(of, len(names))
-    counted = {"clips": len(of), "groups": len(names), "effective": _effective(sizes), "seeds": len(whole)}
+    counted = {"clips": len(of), "groups": len(names), "effective": effective_groups(sizes), "seeds": len(whole)}
     without: np.ndarray | None = None
     results = []
     for place, by_seed in enumerate(whole.T):
@@ -114,7 +114,7 @@ def joint_freedom(*parts: tuple[float, float]) -> float:
     return 1 / sum((variance / total) ** SHARE_EXPONENT / freedom for variance, freedom in parts)
 
 
-def _effective(sizes: np.ndarray) -> float:
+def effective_groups(sizes: np.ndarray) -> float:
     """As how many groups of equal size these count."""
     return float(sizes.sum() ** 2 / np.square(sizes.astype(np.float64)).sum())
 
@@ -126,7 +126,7 @@ def _too_few(sizes: np.ndarray, differs: np.ndarray, seeds: int, units: str) -> 
             f"{counted} cannot carry an interval: fewer than {FEWEST_GROUPS} do not show how much others"
             " would differ; test on clips of more of them"
         )
-    if (effective := _effective(sizes)) < FEWEST_GROUPS:
+    if (effective := effective_groups(sizes)) < FEWEST_GROUPS:
         return (
             f"{len(sizes)} {units} of such unequal size count as {effective:.1f} of equal size, which cannot carry an"
             f" interval: at least {FEWEST_GROUPS} are needed; test on clips of more of them"

@@ -185,11 +185,11 @@ class Cues:
                     f"{others} of {len(clips)} clips have no speaker, or one with fewer than {MIN_CLIPS} clips in the"
                     f" split: their {modality} is told relative to the training split instead of the speaker"
                 )
-            for record, measured in self._measured(clips, modality):
-                if measured.cues is None:
-                    yield Failure(id=record.id, modality=modality, reason=measured.problem)
+            for record, measurement in self._measured(clips, modality):
+                if measurement.cues is None:
+                    yield Failure(id=record.id, modality=modality, reason=measurement.problem)
                     continue
-                levels = levels_of(measured.cues, quantiles[self._population(record)])
+                levels = levels_of(measurement.cues, quantiles[self._population(record)])
                 yield Description(
                     id=record.id,
                     sha256=hashes[record.id],
@@ -197,7 +197,7 @@ class Cues:
                     generator=self.fingerprint,
                     text=self.tell(modality, record.language, levels, self.chosen[modality]),
                     tokens=None,
-                    seconds=measured.seconds,
+                    seconds=measurement.seconds,
                     time=datetime.now(UTC).isoformat(timespec="seconds"),
                     request=self.request(record, modality),
                 )
@@ -211,22 +211,28 @@ class Cues:
             members = self.populations[population]
             with progress(self.cfg.trainer.progress and population[2] is None) as bar:
                 task = bar.add_task(f"measuring {modality} of {population[0]} {population[1]}", total=len(members))
-                measured = [m for _, m in self._measured(members, modality, partial(bar.advance, task))]
-            usable = [m.cues for m in measured if m.cues is not None]
+                rows = self._measured(members, modality, partial(bar.advance, task))
+                measurements = [measurement for _, measurement in rows]
+            usable = [m.cues for m in measurements if m.cues is not None]
             where = " ".join(filter(None, population))
             if not usable:
                 raise DataError(
                     f"knowledge.cues_reference={self.knowledge.cues_reference.value}: the {modality} of none of the"
-                    f" {len(members)} clips of {where} can be measured; the first: {measured[0].problem}"
+                    f" {len(members)} clips of {where} can be measured; the first: {measurements[0].problem}"
                 )
             if len(usable) < len(members):
-                problem = next(m.problem for m in measured if m.cues is None)
+                problem = next(m.problem for m in measurements if m.cues is None)
                 LOG.info(
                     f"{where}: {len(members) - len(usable)} of {len(members)} clips cannot be measured and are left out"
                     f" of the reference for {modality}; the first: {problem}"
                 )
             self.bounds[modality, population] = quantiles_of(usable)
         return {population: self.bounds[modality, population] for population in wanted}
+
+    def _measured(
+        self, records: Sequence[Record], modality: str, progress: Callable[[int], None] | None = None
+    ) -> Iterator[tuple[Record, Measurement]]:
+        return measured(records, modality, self.cache_root, num_workers=self._workers, progress=progress)
 
     @property
     def _workers(self) -> int:
@@ -246,21 +252,25 @@ class Cues:
             )
         return of_training
 
-    def _measured(
-        self, records: Sequence[Record], modality: str, progress: Callable[[int], None] | None = None
-    ) -> Iterator[tuple[Record, Measurement]]:
-        measure = partial(_as_text, modality=modality)
-        rows = measure_clips(
-            records, NAMES[modality], measure, self.cache_root, num_workers=self._workers, progress=progress
-        )
-        for record, _, text in rows:
-            measured = json.loads(text)
-            problem = ""
-            if measured["cues"] is None:
-                problem = str(
-                    MediaError(measured["outcome"], record.media or record.source or record.id, measured["detail"])
-                )
-            yield record, Measurement(cues=measured["cues"], seconds=measured["seconds"], problem=problem)
+
+def measured(
+    records: Sequence[Record],
+    modality: str,
+    cache_root: Path,
+    *,
+    num_workers: int,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[tuple[Record, Measurement]]:
+    """The cues of each record's clip, in order: those that are kept by content, others by decoding the clip. `modality`
+    is audio or video. Raises as measure_clips."""
+    measure = partial(_as_text, modality=modality)
+    rows = measure_clips(records, NAMES[modality], measure, cache_root, num_workers=num_workers, progress=progress)
+    for record, _, text in rows:
+        found = json.loads(text)
+        problem = ""
+        if found["cues"] is None:
+            problem = str(MediaError(found["outcome"], record.media or record.source or record.id, found["detail"]))
+        yield record, Measurement(cues=found["cues"], seconds=found["seconds"], problem=problem)
 
 
 def quantiles_of(measured: Sequence[Mapping[str, float | None]]) -> dict[str, list[float]]:

@@ -131,9 +131,9 @@
     const all = await data("overview");
     if (all.tables.some((table) => table.metrics.length)) root.append(explorer(all, options));
     else root.append(element("p", {}, "No run has results of a task yet."));
-    const made = affect.blocks().includes("charts") ? await data("charts") : [];
+    const made = await data("charts");
     for (const { heading, charts, about } of made) {
-      root.append(element("section", {}, element("h2", {}, shown(heading)), about ? element("p", { class: "about" }, shown(about)) : "", charts.map(affect.figure)));
+      root.append(element("section", {}, element("h2", {}, shown(heading)), about.map((sentence) => element("p", { class: "about" }, shown(sentence))), charts.map(affect.figure)));
     }
     root.append(curves(all, options));
   }

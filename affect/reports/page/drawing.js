@@ -53,6 +53,9 @@
     };
   }
 
+  // The range of a categorical axis: a few bars are no wider than those of four.
+  const room = (places) => [-0.5 - Math.max(0, 4 - places) / 2, places - 0.5 + Math.max(0, 4 - places) / 2];
+
   const number = (value) => (value === null || value === undefined ? "undefined" : Math.abs(value) >= 1000 || Number.isInteger(value) ? String(value) : value.toPrecision(4));
   const categorical = (chart) => chart.kind !== "line" || chart.series.some((series) => series.x.some((x) => typeof x === "string"));
   const categories = (chart) => [...new Set(chart.series.flatMap((series) => series.x.map(String)))];
@@ -108,7 +111,7 @@
     const draw = async () => {
       const Plotly = await plotly();
       const shape = layout(chart);
-      if (labels) Object.assign(shape.xaxis, { tickmode: "array", tickvals: labels.map((_, i) => i), ticktext: labels.map((label) => literal(label)) });
+      if (labels) Object.assign(shape.xaxis, { tickmode: "array", tickvals: labels.map((_, i) => i), ticktext: labels.map((label) => literal(label)), range: room(labels.length) });
       if (chart.kind === "heat map") Object.assign(shape.yaxis, { tickmode: "array", tickvals: chart.series.map((_, i) => i), ticktext: chart.series.map((series) => literal(series.name)), autorange: "reversed" });
       await Plotly.react(drawn, traces(chart, labels), shape, { displayModeBar: false, responsive: true });
       drawn.dataset.drawn = "true";

@@ -8,7 +8,8 @@ const affect = (() => {
   const views = new Map();
   const values = new Map();
   const waiting = new Map();
-  const live = document.body?.dataset.live === "true";
+  const live = document.body.dataset.live === "true";
+  let served = { version: null, blocks: [], progress: [] }; // what the server of a live page said last
 
   // ------------------------------------------------------------------ data
 
@@ -26,6 +27,7 @@ const affect = (() => {
 
   // Names of the blocks that the page has.
   function blocks() {
+    if (live) return served.blocks;
     return [...document.querySelectorAll("script[data-block]")].map((each) => each.dataset.block);
   }
 
@@ -35,7 +37,24 @@ const affect = (() => {
     return values.get(name);
   }
 
+  // What the server of a live page answers.
+  async function asked(path, query = {}) {
+    const words = new URLSearchParams({ ...query, ...Object.fromEntries(new URLSearchParams(location.search)) });
+    const answer = await fetch(`${path}?${words}`);
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(text);
+    return text;
+  }
+
+  // The address of the file of a clip, by the path that its block has.
+  function media(path) {
+    if (live) return `media/${path}${location.search}`;
+    // Where the page is a folder, it lies one folder deeper than the file that paths are relative to.
+    return (document.querySelector("script[data-file]") ? "../" : "./") + path;
+  }
+
   function packed(name) {
+    if (live) return asked("block", { name });
     const script = holder(name);
     if (!script) return Promise.reject(new Error(`The page has no data called ${name}`));
     if (!script.dataset.file) return Promise.resolve(script.textContent);
@@ -60,9 +79,28 @@ const affect = (() => {
   // Letters that would turn the direction of what stands beside them, or show nothing.
   const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
 
+  const LONGEST = 20_000; // letters that are shown in one piece
+  const BRIEF = 1_000; // letters of a cell or a line, before one asks for more
+
   // Text from outside, with what cannot be seen written as its number.
   function shown(text) {
-    return String(text).replace(UNSEEN, (c) => `\u27e8U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`);
+    const all = String(text);
+    const piece = all.length > LONGEST ? `${all.slice(0, LONGEST)}… (${all.length.toLocaleString("en")} letters)` : all;
+    return piece.replace(UNSEEN, (c) => `\u27e8U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`);
+  }
+
+  // Text from outside in a cell or a line: of a long one the beginning, and a button for more.
+  function brief(text) {
+    const all = String(text);
+    if (all.length <= BRIEF) return document.createTextNode(shown(all));
+    let at = BRIEF;
+    const more = element("button", { type: "button" }, `Show more of ${all.length.toLocaleString("en")} letters`);
+    more.addEventListener("click", () => {
+      more.before(shown(all.slice(at, at + LONGEST)));
+      at += LONGEST;
+      if (at >= all.length) more.remove();
+    });
+    return element("span", {}, shown(all.slice(0, BRIEF)), " ", more);
   }
 
   // An element: `element("td", {class: "number", title: "…"}, "text", another)`. Children that are no elements become
@@ -170,19 +208,58 @@ const affect = (() => {
     apply();
   }
 
-  function start() {
-    const navigation = document.getElementById("views");
-    for (const [name, about] of views) {
-      if (about.heading === false) continue;
-      if (about.needs && !blocks().includes(about.needs)) continue;
-      navigation.append(element("a", { href: `#${name}`, "data-view": name }, about.title));
-    }
-    theme();
-    addEventListener("hashchange", show);
-    show().then(() => {
-      document.documentElement.dataset.ready = "true";
-    });
+  function navigation() {
+    const links = [...views].filter(([, about]) => about.heading !== false && !(about.needs && !blocks().includes(about.needs)));
+    document.getElementById("views").replaceChildren(...links.map(([name, about]) => element("a", { href: `#${name}`, "data-view": name }, about.title)));
   }
 
-  return { data, blocks, deliver, unpack, element, shown, announce, view, address, here, remember, show, start, live };
+  // ------------------------------------------------------------------ live
+
+  const EVERY = 3000; // milliseconds between two questions
+
+  async function follow() {
+    const status = document.getElementById("live");
+    let waiting = false;
+    for (;;) {
+      try {
+        const before = served.version;
+        served = JSON.parse(await asked("state"));
+        status.replaceChildren(element("span", {}, shown(["Live", ...served.progress].join(". "))));
+        if (before !== null && before !== served.version) waiting = true;
+        if (before === null || (waiting && !occupied())) await refresh();
+        else if (waiting) status.append(" ", element("button", { type: "button", onclick: refresh }, "Show new results"));
+      } catch (error) {
+        status.textContent = `The server of this page does not answer (${shown(error.message)}): what is shown is of before.`;
+      }
+      await new Promise((resolve) => setTimeout(resolve, EVERY));
+    }
+
+    async function refresh() {
+      waiting = false;
+      values.clear();
+      navigation();
+      document.dispatchEvent(new Event("affect:refresh"));
+      await show();
+      document.documentElement.dataset.ready = "true";
+    }
+  }
+
+  // Whether somebody is in the middle of something that a new view would take away.
+  function occupied() {
+    const main = document.getElementById("main");
+    return (document.activeElement !== main && main.contains(document.activeElement)) || !getSelection().isCollapsed || [...document.querySelectorAll("audio, video")].some((each) => !each.paused);
+  }
+
+  function start() {
+    theme();
+    addEventListener("hashchange", show);
+    if (live) return follow();
+    navigation();
+    return show().then(() => requestAnimationFrame(() => {
+      document.documentElement.dataset.ready = "true";
+      performance.mark("ready");
+    }));
+  }
+
+  return { data, blocks, media, deliver, unpack, element, shown, brief, announce, view, address, here, remember, show, start, live };
 })();

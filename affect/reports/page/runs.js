@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { data, element, shown, view, address, here, remember } = affect;
+  const { data, element, shown, brief, view, address, here, remember } = affect;
 
   const when = (time) => (time ? String(time).replace("T", " ").replace("+00:00", " UTC") : "-");
 
@@ -53,7 +53,7 @@
     picker.addEventListener("change", () => change({ with: picker.value }));
     const box = element("input", { type: "checkbox", checked: only, disabled: theirs === null });
     box.addEventListener("change", () => change({ only: box.checked ? "differences" : "" }));
-    const value = (text) => (text === null ? element("em", {}, "absent") : shown(text));
+    const value = (text) => (text === null ? element("em", {}, "absent") : brief(text));
     const columns = [
       { key: "key", heading: "key", kind: "word", header: true, value: (row) => row.key },
       { key: "ours", heading: `run ${number}`, kind: "word", value: (row) => row.ours, cell: (row) => value(row.ours) },
@@ -79,7 +79,7 @@
   }
 
   function facts(pairs) {
-    return element("dl", {}, pairs.filter(([, value]) => value !== undefined && value !== null && value !== "").map(([name, value]) => [element("dt", {}, shown(name)), element("dd", {}, value instanceof Node ? value : shown(value))]));
+    return element("dl", {}, pairs.filter(([, value]) => value !== undefined && value !== null && value !== "").map(([name, value]) => [element("dt", {}, shown(name)), element("dd", {}, value instanceof Node ? value : brief(value))]));
   }
 
   function flat(value, prefix = "") {
@@ -115,7 +115,7 @@
       element("h2", {}, `Run ${run.number}: ${shown(run.model)}`),
       element("p", { class: "neighbours" }, neighbour(run.number - 1, "‹ previous run"), " ", element("a", { href: "#runs" }, "all runs"), " ", neighbour(run.number + 1, "next run ›")),
       facts([["folder", run.folder], ["state", run.state], ["seed", String(run.seed)], ["tuning", run.tuning], ...Object.entries(run.results), ["started", when(about.status.started)], ["ended", about.status.ended && when(about.status.ended)], ["continued", about.resumed.map(when).join(", ")], ["error", about.status.error], ["where", about.status.where]]),
-      ...about.problems.map((sentence) => element("p", { class: "problem" }, shown(sentence))),
+      ...about.problems.map((sentence) => element("p", { class: "problem" }, brief(sentence))),
       configuration(configurations, all.runs, run.number, options),
       element("section", {}, element("h3", {}, "Clips"), about.parts.length
         ? simple(`Clips of run ${run.number}`, about.parts.map((part) => ({ ...part, reasons: Object.entries(part.reasons ?? {}).map(([reason, n]) => `${n} ${reason}`).join("; ") })), [["dataset", "word"], ["split", "word"], ["expected", "number"], ["outside_subset", "number"], ["excluded", "number"], ["used", "number"], ["reasons", "word"], ["ids_sha256", "word"]])

@@ -16,12 +16,17 @@ MOST_BARS = 60
 def charts(table: Table, runs: Sequence[Run]) -> Iterator[tuple[str, Chart, str]]:
     """The charts of a table, each with a name and a caption: the first metric of every row, and the confusion matrix of
     the first row that is best."""
-    if table.metrics and len(table.rows) <= MOST_BARS:
+    if table.metrics and not too_many(table):
         chart = _bars(table, table.metrics[0])
-        spread = " over seeds, with a standard deviation to each side" if any(s.low for s in chart.series) else ""
-        yield "settings", chart, f"{table.task}, split {table.about['evaluation.split']}: mean{spread}"
+        spread = any(row.numbers[table.metrics[0]].sd is not None for row in table.rows)
+        how = "mean over seeds, with a standard deviation to each side" if spread else "one run each"
+        yield "settings", chart, f"{table.task}, split {table.about['evaluation.split']}: {how}"
     if (confusion := _confusion(table, runs)) is not None:
         yield "confusion", confusion, f"{confusion.title}, in shares of each gold label, mean over seeds"
+
+
+def too_many(table: Table) -> bool:
+    return len(table.rows) > MOST_BARS
 
 
 def _bars(table: Table, metric: str) -> Chart:

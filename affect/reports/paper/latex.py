@@ -84,6 +84,7 @@ def document(tables: Sequence[str], charts: Mapping[str, str], notes: Sequence[s
             r"\documentclass{article}",
             r"\usepackage[margin=2.5cm]{geometry}",
             r"\input{preamble}",
+            r"\setlength{\belowcaptionskip}{6pt}",
             r"\begin{document}",
             r"\section*{Methods}",
             r"\input{methods}",

@@ -1,5 +1,6 @@
 """The paragraph on methods, from run folders: models, prompts, training, evaluation, software and hardware."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -105,7 +106,9 @@ def _machines(environments: Mapping[int, Mapping[str, Any]]) -> Iterable[str]:
 
 
 def _machine(environment: Mapping[str, Any]) -> str:
-    return f"{environment.get('platform')}, {environment.get('processors')} processors"
+    gpus = Counter(environment.get("gpus") or [])
+    named = "".join(f", {count} {name}" for name, count in gpus.items())
+    return f"{environment.get('platform')}, {environment.get('processors')} processors{named}"
 
 
 def code(environment: Mapping[str, Any]) -> str:

@@ -67,7 +67,12 @@ def write(folder: Path, report: Report, runs: Sequence[Run], refused: Sequence[s
     of_runs = list(numbers.rows(runs, report.tables, named))
     script, problems = reproduce.script(counted, named)
     files = {"numbers.csv": numbers.as_csv(of_runs), "reproduce.sh": script, **_files(report, stems, counted)}
-    notes = list(dict.fromkeys([*refused, *report.notes, *problems, *sources.exclusions(counted)]))
+    undrawn = [
+        f"{table.task}: {len(table.rows)} settings are too many for a figure: choose with --where"
+        for table in report.tables
+        if figures.too_many(table)
+    ]
+    notes = list(dict.fromkeys([*refused, *undrawn, *report.notes, *problems, *sources.exclusions(counted)]))
     temporary = folder.with_name(f".{folder.name}-{os.getpid()}")
     try:
         (temporary / "tables").mkdir(parents=True)

@@ -46,7 +46,7 @@ def write_prompts(folder: Path, cfg: Config, encoder: Any, modalities: str) -> N
                 "language": language,
                 "messages": example.messages,
                 "prompt": encoder.render(example.messages),
-                "answers": _answers(task, language, example.marker),
+                "answers": _answers(example.answered, language, example.marker),
             }
     _write(folder / PROMPTS, json.dumps(by_task, indent=2, ensure_ascii=False) + "\n")
 

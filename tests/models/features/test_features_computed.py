@@ -15,11 +15,12 @@ import pytest
 import torch
 from tiny_models import tiny_composed_language, tiny_manifest
 
-from affect.config import DataError, FeaturesConfig, Intervention
+from affect.config import DataError, FeaturesConfig, Intervention, InterventionConfig
 from affect.data import Record
 from affect.data.clips import ClipSource
 from affect.data.features.store import CachedFeatures
 from affect.data.file_hashes import file_versions
+from affect.data.interventions import Plan
 from affect.data.media import MediaError, Sampling, decode
 from affect.data.part import Part
 from affect.models.features import computed
@@ -107,7 +108,7 @@ def test_a_change_of_one_modality_computes_that_alone(corpus: Corpus, kept: list
     other = corpus.prepare(text_layer="1")
     assert {modality for _, modality in kept} == {"text"} and other.identity() != first.identity()
     kept.clear()
-    silent = corpus.prepare(corpus.source(intervention=Intervention.mute))
+    silent = corpus.prepare(corpus.source(plan=Plan(InterventionConfig(name=Intervention.mute))))
     record = corpus.records[0]
     assert not torch.equal(silent.of(record)["audio"], first.of(record)["audio"])
     assert torch.equal(silent.of(record)["video"], first.of(record)["video"])

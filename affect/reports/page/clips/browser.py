@@ -49,9 +49,10 @@ def browser(runs: Sequence[Run], folder: Path, *, embed: bool = False) -> Browse
             notes.append(str(error))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             notes.append(f"{run.folder / 'predictions.jsonl'} does not fit its config.yaml ({error!r}): run it again")
-    if not predicted.clips.first:
+    tasks = [task for task in predicted.tasks.values() if task.runs]
+    if not tasks:
         return Browser(blocks={}, notes=notes)
-    for task in predicted.tasks.values():
+    for task in tasks:
         compare(task, shown)
         for column in task.runs:
             ids = [predicted.clips.first[clip].id for clip in predicted.orders[column["order"]]]
@@ -69,7 +70,7 @@ def browser(runs: Sequence[Run], folder: Path, *, embed: bool = False) -> Browse
         "texts": texts.listed,
         "clips": clips,
         "orders": predicted.orders,
-        "tasks": [{**task.plain(), "namings": prompts.namings.get(task.name, {})} for task in predicted.tasks.values()],
+        "tasks": [{**task.plain(), "namings": prompts.namings.get(task.name, {})} for task in tasks],
         "prompts": prompts.listed,
         "notes": notes,
     }
@@ -92,14 +93,18 @@ def _find(predicted: Columns, runs: Mapping[int, Run], datasets: Datasets) -> li
     """The records of all clips, in the order of their numbers. Where runs have different annotations, those of the
     first count."""
     found: dict[int, Found] = {}
+    asked = set()
     for task in predicted.tasks.values():
         name = task.name.split(".", 1)[0]
         for column in task.runs:
-            wanted = [clip for clip in predicted.orders[column["order"]] if clip not in found or not found[clip].record]
-            if not wanted:
-                continue
             config = runs[column["run"]].summary.config
             dataset = datasets.of(name, config)
+            # Most runs have the clips and the annotations of another.
+            if (id(dataset), column["order"]) in asked:
+                continue
+            asked.add((id(dataset), column["order"]))
+            wanted = [clip for clip in predicted.orders[column["order"]] if clip not in found or not found[clip].record]
+            cache_root = _cache_root(config)
             for clip in wanted:
                 prediction = predicted.clips.first[clip]
                 record = dataset.split(prediction.split).get(prediction.id)
@@ -108,7 +113,7 @@ def _find(predicted: Columns, runs: Mapping[int, Run], datasets: Datasets) -> li
                     record=record,
                     why="" if record else why,
                     letters=config["datasets"][name]["modalities"],
-                    cache_root=_cache_root(config),
+                    cache_root=cache_root,
                 )
     return [found[clip] for clip in range(len(predicted.clips.first))]
 
@@ -146,7 +151,7 @@ def _describe(clips: Clips, found: Sequence[Found], texts: Texts, folder: Path) 
         row: dict[str, Any] = dict.fromkeys(COLUMNS)
         row |= {name: texts.number(getattr(prediction, name)) for name in ("id", "dataset", "split", "group")}
         row |= dict.fromkeys(("speaker", "language", "text", "source", "media", "why"), NONE)
-        row |= {"context": [], "peaks": "", "levels": "", "video": int("v" in each.letters), "preview": 0}
+        row |= {"context": [], "peaks": "", "levels": "", "video": 0, "preview": 0}
         row["why"] = texts.number(each.why or None)
         if record is not None:
             row |= {name: texts.number(getattr(record, name)) for name in ("speaker", "language", "text", "source")}
@@ -158,6 +163,7 @@ def _describe(clips: Clips, found: Sequence[Found], texts: Texts, folder: Path) 
             why = _no_file(record, each.letters)
             if why is None:
                 row["media"] = texts.number(recordings.link(str(record.media), folder))
+                row["video"] = int("v" in each.letters and not recordings.is_sound(str(record.media)))
             else:
                 row["why"] = texts.number(why)
         for name, value in row.items():
@@ -214,7 +220,7 @@ def _previews(clips: dict[str, list], found: Sequence[Found]) -> tuple[dict[str,
     records = [record for clip in playable if (record := found[clip].record) is not None]
     blocks: dict[str, Any] = {}
     num_tried = 0
-    for record, preview in recordings.previews(records, lambda each: "v" in found[numbers[id(each)]].letters):
+    for record, preview in recordings.previews(records, recordings.MAX_PREVIEW_BYTES):
         num_tried += 1
         if preview is not None:
             clip = numbers[id(record)]

@@ -52,7 +52,7 @@ const clipDetail = (() => {
   function table(label, headings, rows) {
     return element(
       "div",
-      { class: "scroll", role: "region", tabindex: "0", "aria-label": label },
+      { class: "scroller", role: "region", tabindex: "0", "aria-label": label },
       element("table", {}, element("caption", { class: "unseen" }, label), element("thead", {}, element("tr", {}, headings)), element("tbody", {}, rows)),
     );
   }
@@ -73,7 +73,7 @@ const clipDetail = (() => {
   function predictions(task, clip, chosen) {
     const runs = task.runs.filter((run) => run.has(clip));
     // Those that are compared stand first.
-    const ordered = [...runs.filter((run) => chosen.includes(run.run)), ...runs.filter((run) => !chosen.includes(run.run))];
+    const ordered = [...chosen.map((number) => task.ofRun.get(number)), ...runs.filter((run) => !chosen.includes(run.run))];
     const names = [...new Set(ordered.flatMap((run) => (run.scores(clip) ? run.names : [])))];
     const written = ordered.some((run) => run.written(clip) !== null || run.problem(clip) !== null);
     const gold = ordered[0]?.goldWord(clip);

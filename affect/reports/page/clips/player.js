@@ -4,8 +4,6 @@
 const clipPlayer = (() => {
   const { data, element, shown } = affect;
 
-  // Where the page is a folder, it lies one folder deeper than the file that links are relative to.
-  const FROM = () => (document.querySelector("script[data-file]") ? "../" : "./");
   // Percent-encoded parts of a path, as affect.reports.page.clips.recordings.link writes them, and nothing else.
   const LINK = /^[A-Za-z0-9_.~%-]+(?:\/[A-Za-z0-9_.~%-]+)*$/;
   const TYPES = ["video/mp4", "audio/mp4"];
@@ -46,7 +44,7 @@ const clipPlayer = (() => {
     media.addEventListener("loadedmetadata", () => {
       if (start > 0) media.currentTime = start;
       if (all.video(clip) && media.videoWidth === 0) {
-        box.append(sentence("This browser plays the sound of this clip and cannot show its picture: it does not know how the picture is encoded."));
+        box.append(sentence("This clip has no picture, or one that this browser does not know how to show."));
       }
     });
     media.addEventListener("timeupdate", () => {
@@ -76,7 +74,7 @@ const clipPlayer = (() => {
       const preview = await data(`clips/preview/${clip}`);
       if (TYPES.includes(preview.type)) media.src = `data:${preview.type};base64,${preview.data}`;
     } else if (LINK.test(link)) {
-      media.src = FROM() + link;
+      media.src = affect.media(link);
     } else {
       media.dispatchEvent(new Event("error"));
     }

@@ -107,16 +107,23 @@ class Columns:
     _orders: dict[tuple[str, ...], int] = field(default_factory=dict)
 
     def add(self, number: int, config: Mapping[str, Any], reader: str, predictions: Sequence[Prediction]) -> None:
-        """Adds the predictions of run `number`. config: of the run; reader: exact or lenient, whose values count."""
+        """Adds the predictions of run `number`. config: of the run; reader: exact or lenient, whose values count.
+
+        Raises KeyError, ValueError, TypeError or AttributeError for predictions that are not of this configuration, and
+        has then added nothing.
+        """
+        for each in predictions:
+            if not all(isinstance(text, str) for text in (each.id, each.split, each.group, each.readout)):
+                raise TypeError(f"{each.id!r} has an id, split, group or readout that is no text")
         by_task: dict[tuple[str, str], list[Prediction]] = {}
         for prediction in predictions:
             by_task.setdefault((prediction.dataset, prediction.task), []).append(prediction)
+        columns: list[tuple[TaskColumns, str, list[Prediction], dict[str, Any]]] = []
         for (dataset, name), those in by_task.items():
             task = self._task(dataset, config["datasets"][dataset]["task_definitions"][name], name)
             golds = [task.code(each.target) for each in those]
             column = {
                 "run": number,
-                "order": self._order(dataset_key(dataset, config), those),
                 "gold": _place(golds, task.golds),
                 "value": [task.code(getattr(each, reader)) for each in those],
                 "outcome": "".join(str(OUTCOMES.index(each.outcome)) for each in those),
@@ -126,7 +133,9 @@ class Columns:
                 column["answer"] = [self.texts.number(each.answer) for each in those]
             if any(each.error is not None for each in those):
                 column["error"] = [self.texts.number(each.error) for each in those]
-            task.runs.append(column | self._scores(number, task, those))
+            columns.append((task, dataset_key(dataset, config), those, column | self._scores(number, task, those)))
+        for task, dataset, those, column in columns:
+            task.runs.append({**column, "order": self._order(dataset, those)})
 
     def _task(self, dataset: str, defined: Mapping[str, Any], name: str) -> TaskColumns:
         kind = Kind(defined["kind"])

@@ -22,11 +22,14 @@ from affect.config import (
     Control,
     ControlSplit,
     DataError,
+    Intervention,
+    InterventionConfig,
     PromptingConfig,
     Task,
     Transcribe,
 )
 from affect.data import Record, loading
+from affect.data.interventions.words import masked
 from affect.knowledge import controls, leak_audit
 from affect.knowledge.naming import namings
 from affect.knowledge.protocol import TRANSCRIPT, Description
@@ -99,7 +102,7 @@ class Prompts:
             "system": self.texts.number(prompting.system.get(of_dataset.config.language)),
             "media": [name for letter, name in (("v", "video"), ("a", "audio")) if letter in modalities],
             "budget": prompting.max_text_tokens,
-            "intervention": config.get("intervention", "none"),
+            "intervention": str(typed(InterventionConfig, config["intervention"])),
             "control": config["knowledge"].get("control", Control.none.value),
         }
         for place, key in enumerate(ids):
@@ -260,7 +263,17 @@ def stored(run: Run, generators: Sequence[str], names: Sequence[str], ids: Seque
 
 
 def with_transcripts(records: Sequence[Record], run: Run, why: list[str]) -> list[Record]:
-    """Records with the transcripts that a speech recogniser has made for the run, as far as the store has them."""
+    """Records with the transcripts that a speech recogniser has made for the run, as far as the store has them, after
+    its intervention."""
+    config = run.summary.config
+    intervention, split = typed(InterventionConfig, config["intervention"]), config["evaluation"]["split"]
+    records = _recognised(records, run, split if intervention.name is Intervention.asr_text else None, why)
+    if intervention.name is Intervention.text_masked:
+        return [masked(record, intervention) if record.split == split else record for record in records]
+    return records
+
+
+def _recognised(records: Sequence[Record], run: Run, whole_split: str | None, why: list[str]) -> list[Record]:
     config = run.summary.config
     recognised = _read_json(run.folder / "transcripts.json").get("generator")
     if recognised is None:
@@ -270,6 +283,7 @@ def with_transcripts(records: Sequence[Record], run: Run, why: list[str]) -> lis
         for record in records
         if (mode := config["datasets"][record.dataset].get("transcribe")) == Transcribe.all.value
         or (mode == Transcribe.missing.value and not record.text.strip())
+        or record.split == whole_split
     ]
     found = stored(run, [recognised], [TRANSCRIPT], [record.id for record in wanted]).texts
     texts = {record_id: text for (record_id, _, _), text in found.items()}
@@ -287,7 +301,7 @@ def _key(run: Run, dataset: str, task: str, ids: Sequence[str]) -> str:
     config = run.summary.config
     described = bool(config["prompting"].get("descriptions"))
     parts = [dataset, task, config["datasets"][dataset], config["evaluation"]["split"], config["prompting"]]
-    parts += [config["modalities"], config.get("intervention", "none"), _read_json(run.folder / "transcripts.json")]
+    parts += [config["modalities"], config["intervention"], _read_json(run.folder / "transcripts.json")]
     if described:
         parts += [config["knowledge"], config["seed"], _read_json(run.folder / "knowledge.json")]
     if config["prompting"].get("fewshot", {}).get("k"):

@@ -7,6 +7,7 @@ measured once for every content of a file, and kept like the doctor's measuremen
 import base64
 import json
 import math
+import mimetypes
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -104,48 +105,53 @@ def waveforms(
         yield record, json.loads(text)
 
 
-def previews(
-    records: Sequence[Record], has_video: Callable[[Record], bool], most: int = MAX_PREVIEW_BYTES
-) -> Iterator[tuple[Record, dict[str, str] | None]]:
+def is_sound(media: str) -> bool:
+    """Whether a file holds sound alone, by its name."""
+    return (mimetypes.guess_type(media)[0] or "").startswith("audio/")
+
+
+def previews(records: Sequence[Record], most: int) -> Iterator[tuple[Record, dict[str, str] | None]]:
     """Each record, in order, with its preview as `type` and `data` (base64), until they are `most` bytes together. None
     where a clip cannot be decoded; records behind the limit are not given."""
     left = most
-    for record, content in ahead(lambda each: _preview(each, has_video(each)), records, os.cpu_count() or 1):
-        if content is None:
-            yield record, None
-            continue
-        left -= len(content)
-        if left < 0:
-            return
-        kind = "video/mp4" if has_video(record) else "audio/mp4"
-        yield record, {"type": kind, "data": base64.b64encode(content).decode()}
+    for record, preview in ahead(_preview, records, os.cpu_count() or 1):
+        if preview is not None:
+            left -= len(preview["data"]) * 3 // 4
+            if left < 0:
+                return
+        yield record, preview
 
 
-def _preview(record: Record, has_video: bool) -> bytes | None:
+def _preview(record: Record) -> dict[str, str] | None:
     """A clip as a small mp4 file (H.264, AAC); None where it cannot be decoded."""
     try:
-        clip, frames, rate = _decoded(record, has_video)
+        clip, frames, rate = _decoded(record)
     except MediaError:
         return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "preview.mp4"
         write_clip(path, frames=frames, fps=rate, waveform=clip.waveform, sampling_rate=SAMPLING_RATE)
-        return path.read_bytes()
+        kind = "audio/mp4" if frames is None else "video/mp4"
+        return {"type": kind, "data": base64.b64encode(path.read_bytes()).decode()}
 
 
-def _decoded(record: Record, has_video: bool) -> tuple[Clip, np.ndarray | None, float]:
-    """A clip with its sound if it has any, its frames with even sides, and their rate. Raises MediaError."""
+def _decoded(record: Record) -> tuple[Clip, np.ndarray | None, float]:
+    """A clip with its sound, its frames with even sides, and their rate; with sound or frames alone where its file has
+    no more. Raises MediaError."""
     source = ClipSource()
     try:
         clip = source.clip(record, _sampling(audio=True, num_frames=0))
     except MediaError as error:
-        if not has_video or error.outcome != "no_audio":
+        if error.outcome != "no_audio":
             raise
         clip = source.clip(record, _sampling(audio=False, num_frames=1))
-    if not has_video:
-        return clip, None, PREVIEW_RATE
     number = max(1, round(clip.seconds * PREVIEW_RATE))
-    frames = source.clip(record, _sampling(audio=False, num_frames=number)).frames
+    try:
+        frames = source.clip(record, _sampling(audio=False, num_frames=number)).frames
+    except MediaError as error:
+        if error.outcome != "no_video" or clip.waveform is None:
+            raise
+        return clip, None, PREVIEW_RATE
     assert frames is not None
     _, height, width, _ = frames.shape
     return clip, frames[:, : max(2, height // 2 * 2), : max(2, width // 2 * 2)], number / clip.seconds

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from affect.config import ConfigError, DataError, DatasetConfig, OnBadRows
-from affect.data import Record, annotations
+from affect.data import Record, annotations, readers
 from affect.data.annotations import Annotations
 from affect.runs.inherit import ENVIRONMENT
 
@@ -104,6 +104,9 @@ def _read(name: str, plain: Mapping[str, Any], root: Path) -> Dataset:
         config = typed(DatasetConfig, {**plain, "root": str(root)})
         for task_name, task in config.task_definitions.items():
             task.name = task_name
+        if "require_clips" in readers.all_options(config):
+            # A clip that is gone has a transcript all the same.
+            config.options["require_clips"] = False
         return Dataset(name=name, config=config, read=annotations.read(name, config))
     except (ConfigError, DataError) as error:
         return Dataset(name=name, config=None, why=str(error))

@@ -1,0 +1,1 @@
+"""Where and how predictions are wrong: slices, single clips, unreadable answers, what another setting changes. Pure."""

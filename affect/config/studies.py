@@ -47,8 +47,8 @@ def read(name: str, words: Sequence[str] = ()) -> StudyConfig:
 def _problems(study: StudyConfig) -> Iterator[str]:
     if not study.multiruns:
         yield "it has no multiruns, so there is nothing to run: name one"
-    if study.analysis is Analysis.settings and study.x is None:
-        yield "analysis=settings draws a chart: x has to be the key along its horizontal axis"
+    if study.analysis is Analysis.settings and not study.x:
+        yield "analysis=settings draws charts: x has to have the key along the horizontal axis of each"
     if study.analysis is Analysis.learning_curves and not (study.series and study.against):
         yield "analysis=learning_curves compares curves: series has to name their keys, and against the reference"
     trainings: list[str] = []

@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 NEEDED = {"transfer": ["dataset=[demo,meld]", "label_space=polarity", "modalities=t", "model=tfidf"]}
 """What has to be chosen beside a study that is about something other than the defaults."""
 
-JOBS = {"benchmark": 1, "knowledge": 3 + 9, "data_efficiency": 42, "class_balance": 6, "hyper_parameters": 27}
+JOBS = {
+    "benchmark": 1, "knowledge": 3 + 9, "data_efficiency": 42, "class_balance": 6, "hyper_parameters": 27,
+    "modality_dominance": 3 + 18, "prompt_sensitivity": 27, "robustness": 3 + 15 + 45,
+}  # fmt: skip
 
 
 def plan(name: str, *words: str) -> Plan:
@@ -78,7 +81,7 @@ def test_every_dataset_has_multiruns_of_its_own() -> None:
 
 def test_evaluations_of_trainings_get_what_is_about_every_job(own_conf: Path) -> None:
     own_conf.joinpath("study", "own.yaml").write_text(
-        "about: X\nx: modalities\nmultiruns:\n  a: {program: train, words: [seed=1, model=tfidf, modalities=t]}\n"
+        "about: X\nx: [modalities]\nmultiruns:\n  a: {program: train, words: [seed=1, model=tfidf, modalities=t]}\n"
         "  b: {program: evaluate, evaluates: a, words: ['modalities=t,tav']}\n"
     )
     train, evaluate = plan("own", "seed=1,2", "output_root=here", "retries=2", "dataset=demo").steps
@@ -98,16 +101,22 @@ def own_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("content", "why"),
     [
         ("abuot: x", "conf/study/own.yaml: the key 'abuot' is not in StudyConfig, did you mean 'about'?"),
-        ("about: x\nx: a\nmultiruns: {a: {program: trian}}", "multiruns.a.program=trian is not a choice, did you mean"),
-        ("about: x\nx: a\nmultiruns: {a: {wrods: []}}", "'multiruns.a.wrods' is not in MultirunConfig, did you mean"),
-        ("about: x\nmultiruns: {a: {program: train}}", "x has to be the key along its horizontal axis"),
-        ("about: x\nx: a", "it has no multiruns"),
-        ("multiruns: {a: {program: train}}\nx: a", "about"),
-        ("about: [", "is not YAML"),
-        ("about: x\nx: a\nmultiruns: {a: {program: train, words: [seed]}}", "multiruns.a.words: 'seed' is not KEY=VAL"),
-        ("about: x\nx: a\nmultiruns: {../a: {program: train}}", "'../a' would be the name of a folder"),
         (
-            "about: x\nx: a\nmultiruns: {a: {program: evaluate}, b: {program: evaluate, evaluates: a}}",
+            "about: x\nx: [a]\nmultiruns: {a: {program: trian}}",
+            "multiruns.a.program=trian is not a choice, did you mean",
+        ),
+        ("about: x\nx: [a]\nmultiruns: {a: {wrods: []}}", "'multiruns.a.wrods' is not in MultirunConfig, did you mean"),
+        ("about: x\nmultiruns: {a: {program: train}}", "x has to have the key along the horizontal axis"),
+        ("about: x\nx: [a]", "it has no multiruns"),
+        ("multiruns: {a: {program: train}}\nx: [a]", "about"),
+        ("about: [", "is not YAML"),
+        (
+            "about: x\nx: [a]\nmultiruns: {a: {program: train, words: [seed]}}",
+            "multiruns.a.words: 'seed' is not KEY=VAL",
+        ),
+        ("about: x\nx: [a]\nmultiruns: {../a: {program: train}}", "'../a' would be the name of a folder"),
+        (
+            "about: x\nx: [a]\nmultiruns: {a: {program: evaluate}, b: {program: evaluate, evaluates: a}}",
             "multiruns.b.evaluates=a is no multirun of trainings before it",
         ),
         ("about: x\nanalysis: learning_curves\nmultiruns: {a: {program: train}}", "series has to name their keys"),
@@ -334,10 +343,10 @@ def test_numbers_along_the_axis_make_lines_and_words_make_bars(
 ) -> None:
     runs = [(f"finetuning.rank={rank} seed={seed}", rank // 2 + seed) for rank in (16, 4) for seed in (1, 2)]
     found = gathered(configure, tmp_path, *runs)
-    [line] = settings.charts(found, StudyConfig(about="x", x="finetuning.rank"))
+    [line] = settings.charts(found, StudyConfig(about="x", x=["finetuning.rank"]))
     [series] = line.chart.series
     assert line.chart.kind == "line" and series.x == [4.0, 16.0] and series.low[0] < series.y[0] < series.high[0]
-    [bars] = settings.charts(found, StudyConfig(about="x", x="model.name"))
+    [bars] = settings.charts(found, StudyConfig(about="x", x=["model.name"]))
     assert bars.chart.kind == "bar" and [each.name for each in bars.chart.series] == ["rank 16", "rank 4"]
-    [none] = settings.charts(found, StudyConfig(about="x", x="nowhere"))
-    assert none.chart is None and "no row has nowhere" in none.title
+    [none] = settings.charts(found, StudyConfig(about="x", x=["nowhere"]))
+    assert none.chart is None and none.notes == ["there is no chart over nowhere, which no row has"]

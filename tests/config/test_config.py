@@ -76,7 +76,7 @@ def test_there_are_files_in_every_group():
     assert {group for group, _ in CHOICES} == set(GROUPS)
     assert all(files(group) for group in DELTAS)
     listed = {str(path.relative_to(CONF).parent) for path in CONF.rglob("*.yaml")}
-    known = {".", *GROUPS, *DELTAS, "hydra/sweeper"}
+    known = {".", *GROUPS, *DELTAS, "hydra/sweeper", "study"}  # studies: tests/cli/test_study.py
     assert listed == known, "a group that GROUPS does not name, or the other way round"
 
 

@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> None:
     is_page = given.format == HTML or given.live
     if given.embed and not is_page:
         sys.exit("--embed puts clips into a page: add --format html, or leave it out")
+    if not given.live and (given.address != LOCAL or given.port):
+        sys.exit("--address and --port say where a live page is served: add --live, or leave them out")
     request = Request(
         folders=[Path(folder) for folder in given.folders],
         where=given.where,
@@ -124,6 +126,8 @@ def _serve(request: Request, metrics: Sequence[str], given: argparse.Namespace) 
 
     if given.format not in ("table", HTML) or given.output is not None or given.embed:
         raise ConfigError("--live serves a page and writes nothing: leave --format, --output and --embed out")
+    if not 0 <= given.port < 2**16:
+        raise ConfigError(f"--port {given.port}: name a port from 1 to 65535, or 0 for a free one")
     for folder in request.folders:
         if not folder.is_dir():
             raise ConfigError(f"{folder} is no folder: name the folder of a multirun, or of runs")

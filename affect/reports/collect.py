@@ -93,7 +93,11 @@ def _load(folder: Path, state: str | None = None) -> Run:
     except KeyError as error:
         raise _broken(folder / "data.json", f"it lacks {error}") from error
     # Said by the run itself. Which splits it has read says nothing: an evaluation with few-shot examples reads two.
-    if program_of(folder) == "train":
+    try:
+        program = program_of(folder)
+    except KeyError as error:
+        raise _broken(folder / "environment.json", f"it lacks {error}") from error
+    if program == "train":
         return Run(summary=summary, state=state, training=summary.config, clips=clips, validated=validated)
     if summary.config["run"] is None:
         return Run(summary=summary, state=state, clips=clips, validated=validated)

@@ -18,10 +18,30 @@ class Opened:
         self.page = page
         self.complaints: list[str] = []
         self.requests: list[str] = []
+        self.failed: list[tuple[str, str]] = []
         page.on("console", lambda said: said.type in ("error", "warning") and self.complaints.append(said.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
+        page.on("requestfailed", lambda request: self.failed.append((request.url, request.failure)))
         page.on("dialog", self._refuse)
+
+    def visit(self, place: str) -> None:
+        """Goes to another view of the same page."""
+        self.page.evaluate("place => { location.hash = place; }", place)
+        self.wait("document.querySelector('main > .view')?.dataset.address === location.hash")
+
+    def wait(self, condition: str) -> None:
+        """Waits until an expression of JavaScript is true. The page's policy forbids the driver's own way to do so,
+        which evaluates a text again and again."""
+        self.page.evaluate(
+            f"""async () => {{
+              const until = performance.now() + 20000;
+              while (!({condition})) {{
+                if (performance.now() > until) throw new Error("it was not true within 20 seconds");
+                await new Promise((next) => setTimeout(next, 20));
+              }}
+            }}"""
+        )
 
     def _refuse(self, dialog) -> None:
         self.complaints.append(f"dialog: {dialog.message}")

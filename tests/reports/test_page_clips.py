@@ -4,25 +4,29 @@ import base64
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import av
 import numpy as np
 import pytest
-from clip_page import HOSTILE, LABELS, ODD_NAME, make_runs, sound
-from made_runs import make_run
+from clip_page import HOSTILE, LABELS, ODD_NAME, change_lines, make_runs, sound
+from made_runs import change, make_run
 from scipy.special import softmax
 
-from affect.data import Prediction, Record
+from affect.config import Kind
+from affect.data import Prediction, Record, annotations
 from affect.data.media import SAMPLING_RATE
 from affect.knowledge.protocol import Description
 from affect.knowledge.store import Writer
-from affect.prompting import messages
+from affect.prompting import fewshot, messages
 from affect.reports.collect import find, load
-from affect.reports.page.clips import predictions, recordings
+from affect.reports.page.clips import predictions, prompts, recordings
 from affect.reports.page.clips.browser import Browser, browser
+from affect.reports.page.clips.comparisons import compare
 from affect.reports.page.clips.predictions import Columns
+from affect.reports.page.clips.records import located
 from affect.reports.page.clips.texts import NONE, Texts
 
 
@@ -172,6 +176,27 @@ def test_prompts_are_those_that_the_model_was_given(out, configure):
     assert shown == user["content"][-1]["text"]
 
 
+def test_runs_that_differ_in_modalities_or_descriptions_alone(configure, tmp_path):
+    described = ["modalities=ta", "prompting=knowledge", "prompting.descriptions=[audio]"]
+    made = [
+        *(["modalities=t"], ["modalities=ta"], ["modalities=ta", "seed=2"], ["modalities=t", "finetuning.rank=4"]),
+        *([*described, "knowledge=cues"], [*described, "knowledge=mllm"]),
+        ["modalities=t", "model=tfidf", "finetuning=full"],
+    ]
+    words = ["model=smollm2", "knowledge.mllm_models={}"]
+    folders = [make_run(configure, tmp_path, f"{n}", *words, *each) for n, each in enumerate(made, 1)]
+    runs = dict(enumerate(load(folders)[0], 1))
+    task = predictions.TaskColumns(name="demo.emotion", kind=Kind.classification, low=None, high=None)
+    task.runs = [{"run": number} for number in runs]
+    compare(task, runs)
+    groups = [[column["alike"][which] for column in task.runs] for which in (0, 1)]
+    alike = [{frozenset(n for n, each in enumerate(those, 1) if each == group) for group in those} for those in groups]
+    assert alike[0] == {frozenset({1, 2}), *(frozenset({n}) for n in range(3, 8))}
+    assert alike[1] == {frozenset({2, 5, 6}), *(frozenset({n}) for n in (1, 3, 4, 7))}
+    assert [column["described"] for column in task.runs] == [*[""] * 4, "audio by cues", "audio by mllm", ""]
+    assert [column["setting"]["seed"] for column in task.runs] == list("1121111")
+
+
 @pytest.fixture
 def described(configure, out, tmp_path):
     """`described(control)`: the content of a page with one run whose prompts show descriptions of the sound."""
@@ -236,6 +261,64 @@ def test_a_clip_without_its_description_has_no_prompt_and_is_named(described, tm
     assert prompt["slots"] == {} and "10 of 10 clips have no description in" in prompt["why"][0]
 
 
+def table(folder: Path, **texts: str) -> Path:
+    """clips.jsonl of four test clips, two with each of two labels, and eight of training."""
+    path = folder / "clips.jsonl"
+    rows = [
+        {"id": str(i), "clip": "", "split": split, "label": LABELS[i % 2], "speaker": f"{split}{i}"}
+        | {"text": texts.get(f"{split}{i}", f"words {split} {i}")}
+        for split, count in (("test", 4), ("train", 8))
+        for i in range(count)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_examples_in_prompts_are_those_of_the_run(configure, tmp_path):
+    words = [
+        *(f"datasets.manifest.root={table(tmp_path)}", "datasets.manifest.transcribe=none", "model=smollm2"),
+        *(f"datasets.manifest.task_definitions.label.labels=[{','.join(LABELS)}]", "prompting=fewshot"),
+    ]
+    run = make_run(configure, tmp_path / "out", "run", *words, dataset="manifest", num=4, evaluate=True)
+    with open(run / "exclusions.csv", "a") as file:
+        file.write("manifest/train/3,train,corrupt,x,1\n")
+    content = read(tmp_path / "out").blocks["clips"]()
+    [prompt] = content["prompts"]
+    assert prompt["why"] == []
+    cfg = configure("dataset=manifest", *words)
+    annotated = annotations.read("manifest", cfg.datasets["manifest"])
+    records, pool = (annotated.split(split).records for split in ("test", "train"))
+    pool = [record for record in pool if record.id != "manifest/train/3"]
+    question = cfg.datasets["manifest"].task_definitions["label"]
+    examples = fewshot.choose(records, pool, question, cfg.prompting, "t")
+    for place, record in enumerate(records):
+        shots = examples[record.id]
+        assert len(shots) == cfg.prompting.fewshot.k > 0
+        expected = messages.messages(record, question, cfg.prompting, "t", shots)[-1]["content"][-1]["text"]
+        assert "".join(content["texts"][column[place]] for column in prompt["slots"].values()) == expected
+
+
+def test_recognised_transcripts_are_those_of_the_store(configure, tmp_path):
+    words = [
+        *(f"datasets.manifest.root={table(tmp_path, test1='', test2='')}", "model=smollm2"),
+        *(f"datasets.manifest.task_definitions.label.labels=[{','.join(LABELS)}]", f"knowledge.store={tmp_path / 's'}"),
+    ]
+    run = make_run(configure, tmp_path / "out", "run", *words, dataset="manifest", num=4, evaluate=True)
+    (run / "transcripts.json").write_text(json.dumps({"generator": "ear"}))
+    row = {"sha256": "x", "modality": "transcript", "generator": "ear", "tokens": None, "seconds": 1.0, "time": "2026"}
+    with Writer(tmp_path / "s") as writer:
+        writer.add(Description(id="manifest/test/1", text="heard", **row))
+    content = read(tmp_path / "out").blocks["clips"]()
+    [prompt] = content["prompts"]
+    said = [content["texts"][number] for number in prompt["slots"]["transcript"]]
+    assert "words test 0" in said[0] and "heard" in said[1] and "words test 3" in said[3]
+    [why] = prompt["why"]
+    assert why.startswith(
+        "1 clips have a transcript by ear that the store does not have under their id: manifest/test/2"
+    )
+    assert [content["texts"][number] for number in prompt["heard"] if number != NONE] == ["heard"]
+
+
 # ---------------------------------------------------------------- sound and picture
 
 
@@ -276,3 +359,125 @@ def test_what_is_over_the_limit_is_linked_and_counted(out, monkeypatch):
     made = read(out, embed=True)
     assert 0 < len(made.blocks) - 1 < 8
     assert "left out, since a page holds" in made.notes[0]
+
+
+# ---------------------------------------------------------------- what is broken
+
+
+@pytest.fixture
+def broken(out, tmp_path) -> Path:
+    """A copy of the runs of `out` alone, to be damaged; their clips stay where they are."""
+    shutil.copytree(out, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def shown(out: Path) -> tuple[dict, list[str]]:
+    made = read(out)
+    return made.blocks["clips"](), made.notes
+
+
+def last_of_another_task(at: int, line: dict) -> dict:
+    """Its other tasks have been read by then."""
+    return line | {"task": "unknown"} if at == 9 else line | {"id": f"alone/{at}"}
+
+
+@pytest.mark.parametrize(
+    "damage, sentence",
+    [
+        (lambda path: path.unlink(), "predictions.jsonl cannot be read"),
+        (lambda path: path.write_text('{"id": "x"}\n'), "predictions.jsonl, line 1 is not a prediction"),
+        (lambda path: path.write_bytes(b"\xff\n"), "predictions.jsonl is not UTF-8"),
+        (lambda path: change_lines(path.parent, lambda at, line: line | {"task": "x"}), "does not fit its config.yaml"),
+        (lambda path: change_lines(path.parent, lambda at, line: line | {"outcome": "x"}), "does not fit its config"),
+        (lambda path: change_lines(path.parent, lambda at, line: line | {"scores": {"a": "b"}}), "does not fit its"),
+        (lambda path: change_lines(path.parent, lambda at, line: line | {"id": at}), "some id is no text"),
+        (lambda path: change_lines(path.parent, last_of_another_task), "does not fit its config.yaml"),
+    ],
+)
+def test_a_run_with_damaged_predictions_is_named_and_the_others_shown(broken, damage, sentence):
+    damage(broken / "one" / "predictions.jsonl")
+    content, [note] = shown(broken)
+    assert sentence in note and "one" in note
+    assert [run["run"] for run in content["tasks"][0]["runs"]] == [2, 3]
+
+
+def test_without_predictions_there_is_nothing_to_browse(broken):
+    for path in broken.glob("*/predictions.jsonl"):
+        path.unlink()
+    made = read(broken)
+    assert made.blocks == {} and len(made.notes) == 3
+
+
+def test_a_dataset_that_is_not_on_this_machine_is_missed_clip_by_clip(broken):
+    for path in broken.glob("*/config.*"):
+        path.write_text(path.read_text().replace("clips.jsonl", "elsewhere.jsonl"))
+    for path in broken.glob("*/config.json"):
+        path.unlink()  # no copy of config.yaml any more
+    content, notes = shown(broken)
+    assert notes == [] and content["clips"]["text"] == [NONE] * 10
+    assert "is not on this machine: set AFFECT_DATA" in content["texts"][content["clips"]["why"][0]]
+    assert "is not on this machine" in content["prompts"][0]["why"][0]
+
+
+def test_a_dataset_is_found_where_AFFECT_DATA_says(out):
+    config = {"data_root": "/no/such/data", "cache_root": "/no/such/cache"}
+    assert located("/no/such/data/meld", config) == Path(os.environ["AFFECT_DATA"]) / "meld"
+    assert located("/no/such/cache/demo", config) == Path(os.environ["AFFECT_CACHE"]) / "demo"
+    assert located(str(out), config) == out
+
+
+def test_annotations_that_have_changed_are_told(broken):
+    for name in ("one", "two"):
+        parts = [{"dataset": "manifest", "split": "test", "ids_sha256": "x", "annotations_sha256": "other"}]
+        change(broken / name / "data.json", lambda data, parts=parts: data | {"parts": parts})
+    _, [note] = shown(broken)
+    assert "The annotations of manifest, split 'test', are not those that runs 1, 3 have read" in note
+
+
+def test_transcripts_are_those_that_an_intervention_has_left(configure, tmp_path):
+    record = Record(id="demo/test/0", dataset="demo", split="test", text="I am fine", group="g")
+    given = [record, Record(id="demo/train/0", dataset="demo", split="train", text="So am I", group="g")]
+    for words, texts in ((["text_masked", "intervention.share=1"], ["___ ___ ___", "So am I"]), (["asr_text"], None)):
+        folder = make_run(configure, tmp_path / "out", words[0], f"intervention={words[0]}", *words[1:], evaluate=True)
+        (folder / "transcripts.json").write_text('{"generator": "whisper-1a"}', encoding="utf-8")
+        [run], why = load([folder])[0], []
+        found = [each.text for each in prompts.with_transcripts(given, run, why)]
+        assert found == (texts or ["I am fine", "So am I"])
+        # Of the recogniser's, the evaluated split alone is looked for.
+        assert len(why) == (texts is None) and all("1 clips have a transcript by whisper-1a" in each for each in why)
+
+
+@pytest.mark.parametrize("name", ["knowledge.json", "transcripts.json"])
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_damaged_file_costs_the_prompts_of_its_run_alone(broken, name, text):
+    (broken / "one" / name).write_text(text)
+    content, notes = shown(broken)
+    one, *others = content["tasks"][0]["runs"]
+    expected = [] if name == "knowledge.json" else [f"{broken / 'one' / name} "]
+    assert [why[: len(expected[0])] for why in content["prompts"][one["prompt"]]["why"]] == expected
+    assert notes == [] and all(content["prompts"][run["prompt"]]["slots"] for run in others)
+
+
+def test_a_configuration_of_another_version_costs_the_prompts(broken):
+    (broken / "one" / "config.json").unlink()
+    path = broken / "one" / "config.yaml"
+    path.write_text(path.read_text().replace("  descriptions: []\n", "  descriptions: []\n  invented: 3\n"))
+    content, _ = shown(broken)
+    one = content["tasks"][0]["runs"][0]
+    [why] = content["prompts"][one["prompt"]]["why"]
+    assert "the configuration does not fit this version of affect" in why and "invented" in why
+
+
+def test_a_cache_that_cannot_be_written_costs_the_waveforms(out, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AFFECT_CACHE", str(tmp_path / "file"))
+    content, [note] = shown(out)
+    assert note.startswith("There are no waveforms of 9 clips: ") and not any(content["clips"]["peaks"])
+
+
+def test_more_prompts_and_waveforms_than_a_page_holds_are_counted(out, monkeypatch):
+    monkeypatch.setattr(prompts, "MAX_PROMPTS", 15)
+    monkeypatch.setattr(recordings, "MAX_WAVEFORMS", 4)
+    content, notes = shown(out)
+    assert [run["prompt"] for run in content["tasks"][0]["runs"]] == [0, 0, NONE]
+    assert notes[0].startswith("5 of 9 clips have no waveform") and notes[1].startswith("1 runs are shown without")

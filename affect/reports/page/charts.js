@@ -2,10 +2,10 @@
 "use strict";
 
 (() => {
-  const { data, element, shown, view, here, remember } = affect;
+  const { data, element, shown, short, view, here, remember } = affect;
 
   function select(label, options, chosen, changed) {
-    const made = element("select", {}, options.map(([value, text]) => element("option", { value, selected: value === chosen }, shown(text))));
+    const made = element("select", {}, options.map(([value, text]) => element("option", { value, selected: value === chosen }, short(text))));
     made.addEventListener("change", () => changed(made.value));
     return element("label", {}, label, " ", made);
   }
@@ -93,7 +93,7 @@
     const chosen = new Set((options.curves ?? "").split(",").filter(Boolean).map(Number));
     if (!chosen.size) finished.slice(0, MOST_CURVES).forEach((run) => chosen.add(run.number));
     const picker = element("select", { multiple: true, size: Math.min(6, finished.length), "aria-label": "Runs whose curves are drawn" },
-      finished.map((run) => element("option", { value: run.number, selected: chosen.has(run.number) }, shown(`${run.number} ${run.model}, seed ${run.seed}`))));
+      finished.map((run) => element("option", { value: run.number, selected: chosen.has(run.number) }, short(`${run.number} ${run.model}, seed ${run.seed}`))));
     let name = options.curve ?? null;
     const names = element("span");
 
@@ -131,9 +131,9 @@
     const all = await data("overview");
     if (all.tables.some((table) => table.metrics.length)) root.append(explorer(all, options));
     else root.append(element("p", {}, "No run has results of a task yet."));
-    const made = affect.blocks().includes("charts") ? await data("charts") : [];
+    const made = await data("charts");
     for (const { heading, charts, about } of made) {
-      root.append(element("section", {}, element("h2", {}, shown(heading)), about ? element("p", { class: "about" }, shown(about)) : "", charts.map(affect.figure)));
+      root.append(element("section", {}, element("h2", {}, shown(heading)), about.map((sentence) => element("p", { class: "about" }, shown(sentence))), charts.map(affect.figure)));
     }
     root.append(curves(all, options));
   }

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { data, element, shown, view, address, here, remember } = affect;
+  const { data, element, shown, brief, view, address, here, remember } = affect;
 
   const four = (value) => (value === null || value === undefined ? "undefined" : value.toFixed(4));
   const signed = (value) => (value > 0 ? "+" : "") + four(value);
@@ -36,11 +36,6 @@
   }
 
   function columns(table, level) {
-    const best = {};
-    for (const name of table.metrics.filter((each) => !/^(exact|lenient|majority)\./.test(each))) {
-      const means = table.rows.filter((row) => !row.mark).map((row) => row.numbers[name].mean).filter((mean) => mean !== null);
-      if (new Set(means).size > 1) best[name] = table.lower_is_better.includes(name) ? Math.min(...means) : Math.max(...means);
-    }
     const metric = (name) => ({
       key: name,
       heading: name,
@@ -48,10 +43,10 @@
       optional: !table.shown.includes(name),
       down: !table.lower_is_better.includes(name),
       value: (row) => row.numbers[name].mean,
-      hover: (row) => behind(table, row, name, level).map(shown).join("\n"),
+      hover: (row) => behind(table, row, name, level).map((line) => shown(line.slice(0, 500))).join("\n"),
       cell: (row) => {
         const number = row.numbers[name];
-        const mean = element(!row.mark && number.mean !== null && number.mean === best[name] ? "strong" : "span", {}, four(number.mean));
+        const mean = element(row.best.includes(name) ? "strong" : "span", {}, four(number.mean));
         const spread = number.low === null ? "" : `[${four(number.low)}, ${four(number.high)}]`;
         return [mean, number.sd === null ? "" : element("span", { class: "sd" }, ` ± ${number.sd.toFixed(4)}`), spread ? element("span", { class: "interval" }, spread) : ""];
       },
@@ -118,8 +113,8 @@
       about.push(["against runs", links(found.against)]);
     }
     return [
-      element("dl", {}, about.map(([name, value]) => [element("dt", {}, name), element("dd", {}, typeof value === "string" ? shown(value) : value)])),
-      element("ul", { class: "signatures" }, names.map((name) => element("li", {}, behind(table, row, name, level).slice(0, 2).join("; "), (row.signatures[name] ?? []).map((text) => element("code", {}, shown(text)))))),
+      element("dl", {}, about.map(([name, value]) => [element("dt", {}, name), element("dd", {}, typeof value === "string" ? brief(value) : value)])),
+      element("ul", { class: "signatures" }, names.map((name) => element("li", {}, behind(table, row, name, level).slice(0, 2).join("; "), (row.signatures[name] ?? []).map((text) => element("code", {}, brief(text)))))),
     ];
   }
 
@@ -187,6 +182,8 @@
         details: (row) => details(table, row, table.metrics.filter((name) => state.columns.includes(name)), level),
         mark: (row) => (row.is_reference ? "reference" : ""),
       }),
+      element("p", { class: "footnote" }, `${table.rule}.`),
+      table.untold.length ? element("details", { class: "footnote" }, element("summary", {}, "What bold does not tell"), element("ul", {}, table.untold.map((note) => element("li", {}, brief(note))))) : "",
       table.compared === null ? "" : element("p", { class: "footnote" }, "* better than the reference, p (Holm) at most 5 %; (*) likewise, but of a single trained seed"),
       Object.entries(table.footnotes).map(([mark, note]) => element("p", { class: "footnote" }, element("sup", {}, mark), " ", shown(note))),
       table.sections.map(section),
@@ -195,7 +192,7 @@
 
   async function show(root, words, options) {
     const all = await data("overview");
-    root.append(...all.refused.map((sentence) => element("p", { class: "problem" }, shown(sentence))));
+    root.append(...all.refused.map((sentence) => element("p", { class: "problem" }, brief(sentence))));
     const finished = all.runs.filter((run) => run.state === "finished").length;
     root.append(element("p", { class: "about" }, `${all.runs.length} run${all.runs.length === 1 ? "" : "s"}, ${finished} finished`));
     if (!all.tables.length) root.append(element("p", {}, "No run has results of a task yet."));
@@ -204,7 +201,7 @@
       root.append(
         element("h2", {}, "Notes"),
         element("p", { class: "about" }, "Numbers at the beginning are those of runs."),
-        element("ul", { class: "notes" }, all.notes.map((note) => element("li", {}, shown(note)))),
+        element("ul", { class: "notes" }, all.notes.map((note) => element("li", {}, brief(note)))),
       );
     }
   }

@@ -8,15 +8,19 @@ from typing import Any
 
 from scipy.special import stdtrit
 
-from affect.evaluation.metrics.registry import DIALECTS, METRICS
-from affect.evaluation.significance import LEVEL
+from affect.evaluation.metrics.registry import lower_is_better
+from affect.evaluation.significance import FEWEST_SEEDS, LEVEL
 from affect.reports.formats import Report
+from affect.reports.paper import best
 from affect.reports.rows import Number, Row, Table
 from affect.reports.sections import Style, aligned, four, heading, sections
 from affect.reports.settings import ALL, HEADLINE, Run
 
 OF_OTHERS = ("exact.", "lenient.", "majority.")
 """What stands before a metric of another reader, or of the majority answer."""
+
+MOST_COMPARED = 60
+"""Runs of a table whose rows are held against the best one; each is read again for every metric."""
 
 
 def overview(report: Report, runs: Sequence[Run], *, metrics: Sequence[str], refused: Sequence[str]) -> dict[str, Any]:
@@ -46,6 +50,9 @@ def _run(number: int, run: Run) -> dict[str, Any]:
 
 
 def _table(table: Table, runs: Sequence[Run], asked: Sequence[str]) -> dict[str, Any]:
+    compared = not table.each and sum(len(row.runs) for row in table.rows) <= MOST_COMPARED
+    untold, damaged = best.mark(table, runs) if compared else ([], [])
+    bold = {name: {id(row) for row in table.rows if name in row.best} or _best(table, name) for name in table.metrics}
     names = [*table.metrics, *table.classes]
     others = sections(table, Style(numbers=aligned))[bool(table.metrics) + bool(table.classes) :]
     return {
@@ -54,10 +61,15 @@ def _table(table: Table, runs: Sequence[Run], asked: Sequence[str]) -> dict[str,
         "settings": [{"key": key, "heading": heading(key)} for key in table.settings],
         "metrics": names,
         "shown": _shown(table, runs, asked),
-        "lower_is_better": [name for name in names if lower_is_better(name)],
+        "lower_is_better": [name for name in table.metrics if lower_is_better(name)],
+        "rule": best.RULE if any(row.best for row in table.rows) else "Bold: the best mean of a column",
+        "untold": [*untold, *damaged],
         "each": table.each,
         "compared": table.compared,
-        "rows": [_row(row, table, runs) for row in table.rows],
+        "rows": [
+            _row(row, table, runs) | {"best": [name for name in table.metrics if id(row) in bold[name]]}
+            for row in table.rows
+        ],
         "footnotes": table.footnotes,
         "sections": [asdict(section) for section in others],
     }
@@ -70,6 +82,16 @@ def _shown(table: Table, runs: Sequence[Run], asked: Sequence[str]) -> list[str]
     headline = metrics["tasks"][table.task]["headline"]
     names = {HEADLINE: [headline, *(prefix + headline for prefix in OF_OTHERS)], ALL: table.metrics}
     return [name for word in asked for name in names.get(word, [word]) if name in table.metrics]
+
+
+def _best(table: Table, name: str) -> set[int]:
+    """The rows with the best mean, by their id; none where all have it, and for numbers of comparison."""
+    means = {id(row): row.numbers[name].mean for row in table.rows if not row.mark}
+    known = [mean for mean in means.values() if mean is not None]
+    if len(set(known)) < 2 or name.startswith(OF_OTHERS):
+        return set()
+    wanted = min(known) if lower_is_better(name) else max(known)
+    return {key for key, mean in means.items() if mean == wanted}
 
 
 def _row(row: Row, table: Table, runs: Sequence[Run]) -> dict[str, Any]:
@@ -90,8 +112,8 @@ def _number(number: Number, num_seeds: int) -> dict[str, float | None]:
 
 def over_seeds(number: Number, num_seeds: int) -> tuple[float | None, float | None]:
     """Interval of the mean over seeds at LEVEL: mean ± t(n - 1) · sd / √n (Student). All seeds are scored on the same
-    clips, so that it says nothing of other clips. None for a single seed."""
-    if number.mean is None or number.sd is None:
+    clips, so that it says nothing of other clips. None for fewer than FEWEST_SEEDS."""
+    if number.mean is None or number.sd is None or num_seeds < FEWEST_SEEDS:
         return None, None
     half = _t(num_seeds - 1) * number.sd / sqrt(num_seeds)
     return number.mean - half, number.mean + half
@@ -100,19 +122,6 @@ def over_seeds(number: Number, num_seeds: int) -> tuple[float | None, float | No
 @cache
 def _t(freedom: int) -> float:
     return float(stdtrit(freedom, (1 + LEVEL) / 2))
-
-
-def lower_is_better(name: str) -> bool:
-    """
-    >>> lower_is_better("mae"), lower_is_better("exact.mmsa_mosi.mae"), lower_is_better("recall.mae")
-    (True, True, False)
-    """
-    for prefix in OF_OTHERS:
-        name = name.removeprefix(prefix)
-    dialect, _, of_dialect = name.partition(".")
-    metric = DIALECTS.get(dialect, {}).get(of_dialect)
-    of_kinds = [of_kind[name] for of_kind in METRICS.values() if name in of_kind]
-    return any(not each.higher_is_better for each in ([] if metric is None else [metric]) + of_kinds)
 
 
 def _signatures(runs: Sequence[Run], table: Table) -> dict[str, list[str]]:

@@ -79,9 +79,39 @@ const affect = (() => {
   // Letters that would turn the direction of what stands beside them, or show nothing.
   const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
 
+  const LONGEST = 20_000; // letters that are shown in one piece
+  const BRIEF = 1_000; // letters of a cell or a line, before one asks for more
+
   // Text from outside, with what cannot be seen written as its number.
   function shown(text) {
-    return String(text).replace(UNSEEN, (c) => `\u27e8U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`);
+    const all = String(text);
+    const piece = all.length > LONGEST ? `${all.slice(0, LONGEST)}… (${all.length.toLocaleString("en")} letters)` : all;
+    return piece.replace(UNSEEN, (c) => `\u27e8U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`);
+  }
+
+  // Text from outside where there is room for a few words only.
+  function short(text, most = 80) {
+    const letters = [...shown(String(text).slice(0, 10 * most))];
+    return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : letters.join("");
+  }
+
+  // A key or heading that may be broken behind its points and underscores.
+  function broken(text) {
+    return shown(text).split(/(?<=[._/])/).flatMap((part, i) => (i ? [element("wbr"), part] : [part]));
+  }
+
+  // Text from outside in a cell or a line: of a long one the beginning, and a button for more.
+  function brief(text) {
+    const all = String(text);
+    if (all.length <= BRIEF) return document.createTextNode(shown(all));
+    let at = BRIEF;
+    const more = element("button", { type: "button" }, `Show more of ${all.length.toLocaleString("en")} letters`);
+    more.addEventListener("click", () => {
+      more.before(shown(all.slice(at, at + LONGEST)));
+      at += LONGEST;
+      if (at >= all.length) more.remove();
+    });
+    return element("span", {}, shown(all.slice(0, BRIEF)), " ", more);
   }
 
   // An element: `element("td", {class: "number", title: "…"}, "text", another)`. Children that are no elements become
@@ -156,6 +186,7 @@ const affect = (() => {
       root.append(element("p", { class: "problem", role: "alert" }, `This view cannot be shown: ${shown(error.message)}`));
     }
     if (mine === round) {
+      root.dataset.address = location.hash;
       document.getElementById("main").replaceChildren(root);
       views.get(now.name).shown?.(root);
     }
@@ -242,5 +273,5 @@ const affect = (() => {
     }));
   }
 
-  return { data, blocks, media, deliver, unpack, element, shown, announce, view, address, here, remember, show, start, live };
+  return { data, blocks, media, deliver, unpack, element, shown, short, broken, brief, announce, view, address, here, remember, show, start, live };
 })();

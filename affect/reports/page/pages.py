@@ -6,6 +6,7 @@ from pathlib import Path
 
 from affect.reports.gather import Gathered
 from affect.reports.page import building
+from affect.reports.page.charts import charts
 from affect.reports.page.clips.browser import browser
 from affect.reports.page.confusion import confusion
 from affect.reports.page.overview import overview
@@ -18,6 +19,7 @@ def blocks(gathered: Gathered, metrics: Sequence[str]) -> building.Blocks:
     """The data of the page without its clips. `metrics` are those that were asked for, as --metrics has them."""
     runs = gathered.runs
     return {
+        "charts": partial(charts, gathered),
         "overview": partial(overview, gathered.report, runs, metrics=metrics, refused=gathered.refused),
         "confusion": partial(confusion, runs),
         "configurations": partial(configurations, runs),

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { element, shown, announce } = affect;
+  const { element, shown, broken, brief, announce } = affect;
 
   const FIRST = 300; // rows that are shown before "show more"
   const collator = new Intl.Collator(undefined, { numeric: true });
@@ -24,11 +24,6 @@
   function compare(a, b) {
     if (typeof a === "number" && typeof b === "number") return a - b;
     return collator.compare(String(a), String(b));
-  }
-
-  // A heading that may be broken behind its points and underscores.
-  function broken(heading) {
-    return shown(heading).split(/(?<=[._/])/).flatMap((part, i) => (i ? [element("wbr"), part] : [part]));
   }
 
   // Rows in the order of a column, those without a value last in both directions.
@@ -62,20 +57,22 @@
       element("table", {}, element("caption", { class: "unseen" }, label), head, body),
     );
     let most = FIRST;
+    const lines = new Map(); // by row, its line, as long as the columns are the same
+    const opened = new Map(); // by row, the line with its details
 
     const visible = () => columns.filter((column) => state.columns.includes(column.key));
 
     function headings() {
+      lines.clear();
+      opened.clear();
       const cells = visible().map((column) => {
-        const is = state.sort === column.key;
         const button = element(
           "button",
           { type: "button", "data-key": column.key, title: column.title ?? "Sort by this column" },
           broken(column.heading),
-          element("span", { class: "arrow", "aria-hidden": "true" }, is ? (state.down ? " ▼" : " ▲") : ""),
+          element("span", { class: "arrow", "aria-hidden": "true" }),
         );
-        const sort = is ? (state.down ? "descending" : "ascending") : "none";
-        return element("th", { scope: "col", class: column.kind, "aria-sort": sort }, button);
+        return element("th", { scope: "col", class: column.kind }, button);
       });
       const inputs = visible().map((column) => {
         const input = element("input", {
@@ -93,6 +90,15 @@
         element("tr", {}, room, cells),
         ...(filters && rows.length > 3 ? [element("tr", { class: "filters" }, room.map((cell) => cell.cloneNode()), inputs)] : []),
       );
+      arrows();
+    }
+
+    function arrows() {
+      for (const button of head.querySelectorAll("button[data-key]")) {
+        const is = state.sort === button.dataset.key;
+        button.querySelector(".arrow").textContent = is ? (state.down ? " ▼" : " ▲") : "";
+        button.parentElement.setAttribute("aria-sort", is ? (state.down ? "descending" : "ascending") : "none");
+      }
     }
 
     function text(column, row) {
@@ -111,7 +117,7 @@
 
     function line(row) {
       const cells = visible().map((column) => {
-        const content = column.cell ? column.cell(row) : shown(text(column, row));
+        const content = column.cell ? column.cell(row) : brief(text(column, row));
         const attributes = { class: column.kind, title: column.hover ? column.hover(row) : null };
         return column.header ? element("th", { ...attributes, scope: "row" }, content) : element("td", attributes, content);
       });
@@ -126,16 +132,26 @@
     }
 
     function toggle(row, made, button) {
-      const open = button.getAttribute("aria-expanded") === "true";
+      const open = opened.has(row);
       button.setAttribute("aria-expanded", String(!open));
       button.textContent = open ? "+" : "−";
-      if (open) made.nextElementSibling.remove();
-      else made.after(element("tr", { class: "details" }, element("td", { colspan: visible().length + 1 }, details(row))));
+      if (open) {
+        opened.get(row).remove();
+        opened.delete(row);
+      } else {
+        opened.set(row, element("tr", { class: "details" }, element("td", { colspan: visible().length + 1 }, details(row))));
+        made.after(opened.get(row));
+      }
+    }
+
+    function shownLines(row) {
+      if (!lines.has(row)) lines.set(row, line(row));
+      return opened.has(row) ? [lines.get(row), opened.get(row)] : [lines.get(row)];
     }
 
     function fill() {
       const left = chosen();
-      body.replaceChildren(...left.slice(0, most).map(line));
+      body.replaceChildren(...left.slice(0, most).flatMap(shownLines));
       more.hidden = left.length <= most;
       const some = left.length > most ? `, the first ${most.toLocaleString("en")} shown` : "";
       count.textContent =
@@ -151,9 +167,8 @@
       const column = columns.find((each) => each.key === key);
       if (state.sort !== key) [state.sort, state.down] = [key, column.down ?? column.kind === "number"];
       else state.down = !state.down;
-      headings();
+      arrows();
       fill();
-      head.querySelector(`button[data-key="${CSS.escape(key)}"]`)?.focus();
       announce(`Sorted by ${shown(column.heading)}, ${state.down ? "descending" : "ascending"}`);
       changed(state);
     });

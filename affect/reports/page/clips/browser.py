@@ -49,9 +49,10 @@ def browser(runs: Sequence[Run], folder: Path, *, embed: bool = False) -> Browse
             notes.append(str(error))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             notes.append(f"{run.folder / 'predictions.jsonl'} does not fit its config.yaml ({error!r}): run it again")
-    if not predicted.clips.first:
+    tasks = [task for task in predicted.tasks.values() if task.runs]
+    if not tasks:
         return Browser(blocks={}, notes=notes)
-    for task in predicted.tasks.values():
+    for task in tasks:
         compare(task, shown)
         for column in task.runs:
             ids = [predicted.clips.first[clip].id for clip in predicted.orders[column["order"]]]
@@ -69,7 +70,7 @@ def browser(runs: Sequence[Run], folder: Path, *, embed: bool = False) -> Browse
         "texts": texts.listed,
         "clips": clips,
         "orders": predicted.orders,
-        "tasks": [{**task.plain(), "namings": prompts.namings.get(task.name, {})} for task in predicted.tasks.values()],
+        "tasks": [{**task.plain(), "namings": prompts.namings.get(task.name, {})} for task in tasks],
         "prompts": prompts.listed,
         "notes": notes,
     }

@@ -5,14 +5,16 @@
   const { data, element, shown, announce, remember, view } = affect;
 
   const START = { task: "", a: 0, b: 0, gold: "", answer: "", outcome: "", off: 0, agreement: "", apart: 1, low: 0, high: 100, slice: "", part: "", search: "", marked: false, sort: "as in the dataset", clip: "" };
-  let loaded = null;
+  let all = null;
+  let marks = null;
   let current = null; // the view that is shown, for keys
 
-  document.addEventListener("affect:refresh", () => { loaded = null; });
+  document.addEventListener("affect:refresh", () => { all = null; });
 
   async function show(root, words, options) {
-    loaded ??= { all: clipData.unpacked(await data("clips")), marks: clipMarks.open() };
-    current = browser(root, loaded.all, loaded.marks, wishesOf(loaded.all, options));
+    all ??= clipData.unpacked(await data("clips"));
+    marks ??= clipMarks.open();
+    current = browser(root, all, marks, wishesOf(all, options));
   }
 
   // The wishes that an address states, as far as there is what they name.
@@ -190,6 +192,8 @@
     }
 
     const kept = element("p", { class: "hint" });
+    // Whoever speaks to the computer, or writes with a switch, can do without keys of one letter (WCAG 2.1.4).
+    const useKeys = element("input", { type: "checkbox", name: "keys", checked: true });
 
     function save() {
       const header = ["id", "dataset", "split", "task", "label", "run A", "answer A", "outcome A", "run B", "answer B", "outcome B", "marked", "note"];
@@ -219,7 +223,7 @@
           element("div", { class: "tools" }, count, element("button", { type: "button", onclick: save }, "Export marks")),
           kept,
           list.box,
-          element("p", { class: "hint keys" }, "Keys: ", ["n next", "p previous", "m mark", "space play", "/ search"].map((each) => [element("kbd", {}, each.split(" ")[0]), ` ${each.split(" ")[1]} `])),
+          element("p", { class: "hint keys" }, element("label", {}, useKeys, " Keys: "), ["n next", "p previous", "m mark", "space play", "/ search"].map((each) => [element("kbd", {}, each.split(" ")[0]), ` ${each.split(" ")[1]} `])),
         ),
         element(
           "article",
@@ -245,10 +249,10 @@
         choose(first, false);
       },
       key: (event) => {
-        const written = event.target.closest("input, select, textarea");
-        if (written || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, event.key)) return;
+        const written = event.target.closest("input:not([type=checkbox]), select, textarea");
+        if (written || !useKeys.checked || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, event.key)) return;
         // Space presses a button, and plays where a player has the focus.
-        if (event.key === " " && event.target.closest("button, summary, a, video, audio")) return;
+        if (event.key === " " && event.target.closest("button, summary, a, input, video, audio")) return;
         event.preventDefault();
         keys[event.key]();
       },

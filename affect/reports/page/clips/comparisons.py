@@ -1,5 +1,6 @@
 """What runs of one task are called, and which of them differ in their modalities alone, or in their descriptions."""
 
+import re
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -8,9 +9,12 @@ from affect.reports.page.clips.predictions import TaskColumns
 from affect.reports.sections import heading
 from affect.reports.settings import CONTROL, Run, grouped_by, idle, settings
 
-MODALITIES = ("modalities",)
-KNOWLEDGE = ("prompting.name", "prompting.descriptions", "knowledge.source", "knowledge.also", CONTROL)
-"""Keys that such runs may differ in; with `training.` before them too."""
+VARIED = (
+    # A modality that is left out takes its description with it.
+    re.compile(r"modalities|prompting\.descriptions"),
+    re.compile(r"knowledge\..*|prompting\.(name|[a-z_]*description[a-z_]*)(\..*)?"),
+)
+"""Keys that runs may differ in for what modalities do, and descriptions; with `training.` before them too."""
 
 
 def compare(task: TaskColumns, runs: Mapping[int, Run]) -> None:
@@ -34,7 +38,7 @@ def compare(task: TaskColumns, runs: Mapping[int, Run]) -> None:
         column["described"] = _described(each)
         column["alike"] = [
             group.setdefault((grouped_by(each, _without(unused[_family(each)], varied)), run.seed), len(group))
-            for varied, group in zip((MODALITIES, KNOWLEDGE), groups, strict=True)
+            for varied, group in zip(VARIED, groups, strict=True)
         ]
 
 
@@ -42,8 +46,8 @@ def _family(of_run: Mapping[str, str]) -> tuple[str, str]:
     return of_run["model.name"], of_run["tuning"]
 
 
-def _without(unused: set[str], varied: tuple[str, ...]) -> Callable[[str], bool]:
-    return lambda key: key in unused or key.removeprefix("training.") in varied
+def _without(unused: set[str], varied: re.Pattern[str]) -> Callable[[str], bool]:
+    return lambda key: key in unused or varied.fullmatch(key.removeprefix("training.")) is not None
 
 
 def _described(of_run: Mapping[str, Any]) -> str:

@@ -65,6 +65,11 @@ def test_a_word_replaces_that_of_the_study_and_the_others_follow() -> None:
     ]
 
 
+def test_a_multirun_is_left_out() -> None:
+    assert list(studies.read("knowledge", ["~multiruns.zero_shot", "metrics=[uar]"]).multiruns) == ["fine_tuned"]
+    assert studies.read("knowledge", ["metrics=[uar]"]).metrics == ["uar"]
+
+
 def test_experiments_are_put_below_those_of_the_study() -> None:
     both = words("knowledge", "fine_tuned", ["experiment=quick,demo", "seed=3,4"])
     assert both[0].startswith("experiment=[quick,plain],[quick,cues],[quick,cues_shuffled],[demo,plain],")
@@ -135,6 +140,8 @@ def test_a_mistake_in_the_file_of_a_study_is_named(own_conf: Path, content: str,
     [
         (["knowlege"], "there is no study 'knowlege', did you mean 'knowledge'? Studies: benchmark, "),
         (["knowledge", "study.agianst=[a=b]"], "study.agianst=[a=b]: the key 'agianst' is not in StudyConfig, did you"),
+        (["knowledge", "~study.multiruns.zero"], "has no such multirun; it has zero_shot, fine_tuned, which are left"),
+        (["knowledge", "~study.about"], "~study.about: conf/study/knowledge.yaml has no such multirun"),
         (["knowledge", "run=outputs/x"], "run=outputs/x cannot be given to a study, which names points and runs"),
         (["knowledge", "sweep=seeds"], "sweep=seeds cannot be given to a study"),
         (["knowledge", "-m"], "-m cannot be given to a study, which begins several multiruns"),
@@ -245,7 +252,7 @@ def test_a_study_ends_in_table_figures_and_summary(balance: Path) -> None:
     assert set(priors["meld.emotion"].values()) == {6}
     summary = (balance / "summary.md").read_text(encoding="utf-8")
     assert summary.startswith("# Study class_balance") and "## Missing" not in summary
-    assert "![meld.emotion](meld.emotion.png)" in summary and "`affect study class_balance dataset=meld" in summary
+    assert "](meld.emotion.png)" in summary and "`affect study class_balance dataset=meld" in summary
 
 
 def test_a_study_goes_on_where_it_was_and_does_nothing_twice(

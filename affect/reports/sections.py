@@ -146,10 +146,10 @@ def _differences(rows: Sequence[Row], style: Style) -> list[Column]:
             return "reference" if row.is_reference else NOT_APPLICABLE
         return "undefined" if row.difference.mean is None else style.signed(row.difference.mean)
 
-    ends = [NOT_APPLICABLE if row.difference is None else ends(row.difference, style) for row in rows]
+    intervals = [NOT_APPLICABLE if row.difference is None else ends(row.difference, style) for row in rows]
     return [
         Column(heading="difference", cells=[mean(row) for row in rows], kind="number"),
-        Column(heading=style.escape(f"{LEVEL:.0%} interval"), cells=ends, kind="number"),
+        Column(heading=style.escape(f"{LEVEL:.0%} interval"), cells=intervals, kind="number"),
         Column(
             heading="p (Holm)",
             cells=[style.escape(p_value(None if row.difference is None else row.difference.holm)) for row in rows],

@@ -446,6 +446,16 @@ def test_charts_of_training_clips_and_calibration_are_made_where_runs_have_them(
     assert [series["x"] for series in ours] == [[bin.confidence for bin in expected]] and diagonal["x"] == [0.0, 1.0]
 
 
+def test_the_contribution_of_modalities_is_drawn_where_every_subset_was_run(make, tmp_path):
+    for letters, correct in (("t", 20), ("a", 14)):
+        make(letters, f"modalities={letters}", num=40, groups=12, correct=correct)
+    out = Request(folders=[tmp_path / "out"])
+    assert "Contribution of modalities" not in [group["heading"] for group in charts.charts(gather(out))]
+    make("ta", "modalities=ta", num=40, groups=12, correct=26)
+    [group] = [each for each in charts.charts(gather(out)) if each["heading"] == "Contribution of modalities"]
+    assert group["charts"][0]["series"][0]["x"] == ["text", "audio"] and group["about"]
+
+
 def with_clips(data: dict, number: int) -> dict:
     for part in data["parts"]:
         part["used"] = number if part["split"] == "train" else part["used"]

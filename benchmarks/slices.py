@@ -1,6 +1,6 @@
 """How often affect.evaluation.significance.contrast is wrong at nominal 5 %, where slices do not differ from the rest.
 
-    python benchmarks/slices.py            # 300 experiments a case: four minutes on one core
+    python benchmarks/slices.py            # 200 experiments a case: four minutes on one core
     python benchmarks/slices.py --quick    # 60
 
 One model's answers to simulated clips in groups; `lean` is the standard deviation, in logits, by which groups differ
@@ -62,7 +62,7 @@ def simulated(dice: np.random.Generator, *, groups, size, easy=0.3, lean=0.5, se
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
-    experiments = 60 if parser.parse_args().quick else 300
+    experiments = 60 if parser.parse_args().quick else 200
     print(f"| simulated | {' | '.join(METRICS)} | refused | any of {LOOKS} (Holm) |\n{'|---' * (len(METRICS) + 3)}|")
     for case, how in CASES.items():
         dice = np.random.default_rng(1)

@@ -34,7 +34,8 @@ def main(arguments: list[str] | None = None) -> None:
         found, refused = gathered.found, gathered.refused
         if not found and not refused:
             refused = [_nothing(given.folders)]
-        notes = [*gathered.notes, *unfinished(chosen), *deeper]
+        of_classes = [note for each in found for note in each.class_notes] if given.per_class else []
+        notes = [*gathered.notes, *of_classes, *unfinished(chosen), *deeper]
         notes += [f"not in the tables: {problem}" for problem in damaged]
         report = AttributionReport(
             found=found,

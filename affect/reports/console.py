@@ -15,7 +15,7 @@ from rich.text import Text
 from affect.config.logs import LOG
 from affect.reports import openings, rows
 from affect.reports.aggregate import table, tasks
-from affect.reports.attribution.results import reached
+from affect.reports.attribution.reach import reached
 from affect.reports.collect import with_results
 from affect.reports.formats import Report
 from affect.reports.sections import Column, Section, Style, aligned, four, sections

@@ -76,8 +76,9 @@ def sentences(quality: Quality) -> Iterator[str]:
     )
     if quality.associations or quality.comparisons:
         yield (
-            f"differences with a {LEVEL:.0%} interval over groups of clips (jackknife, Student's t), p-values adjusted"
-            " for the measures of a table (Holm); that descriptions of right and wrong answers differ does not say why"
+            f"differences with a {LEVEL:.0%} interval over groups of clips (jackknife, Student's t); p-values adjusted"
+            " for all measures of the tables about right answers, and of those about two generators (Holm); that"
+            " descriptions of right and wrong answers differ does not say why"
         )
     reasons: dict[str, list[str]] = {}
     for table in (*quality.associations, *quality.comparisons):

@@ -499,7 +499,15 @@ def read_predictions(folder: Path) -> list[Prediction]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 ({error}): restore the file, or evaluate again") from error
     # Not splitlines(): a generated text may hold one of the other characters that it takes for the end of a line.
-    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
+    lines = text.removesuffix("\n").split("\n") if text else []
+    try:
+        # All at once takes half the time that line by line does, which tells the line of a mistake.
+        rows = json.loads(f"[{','.join(lines)}]")
+        if len(rows) == len(lines):
+            return [Prediction(**row) for row in rows]
+    except (ValueError, TypeError, RecursionError):
+        pass  # told below
+    for number, line in enumerate(lines, 1):
         try:
             predictions.append(Prediction(**json.loads(line)))
         except (ValueError, TypeError, RecursionError) as error:

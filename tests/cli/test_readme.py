@@ -165,7 +165,7 @@ def shrink(words: list[str], root: Path) -> list[str]:
 
 def prepared(name: str, words: list[str], root: Path) -> list[str]:
     """The words for `affect NAME`: those that load a model get a small one."""
-    if name in ("report", "paper", "errors", "sweep", "config", "corpus", "ledger"):
+    if name in ("report", "paper", "errors", "study", "sweep", "config", "corpus", "ledger"):
         return words
     if name == "knowledge" and words[0] in ("ls", "show"):
         return [*words, "--store", str(root / "cache" / "knowledge")]

@@ -227,7 +227,9 @@ def test_a_change_of_the_clips_is_a_probe_too(evaluated, make, capsys):
     with_scores(mute, 2.0)
     [found], notes = found_in(capsys, evaluated, mute)
     assert [each["removed"] for each in found["reach"]] == ["text", "audio", "video", "mute"]
-    assert found["reach"][-1]["probe"]["moved"] == 0 and any("mute never reaches" in note for note in notes)
+    assert found["reach"][-1]["probe"]["moved"] == 0 and any(
+        "with mute of 40 clips none moves" in note for note in notes
+    )
     assert intervention({"intervention": {"name": "noise_audio", "snr": 10, "seed": 0}}) == "noise_audio(snr=10,seed=0)"
     assert [intervention(old) for old in ({}, {"intervention": "none"}, {"intervention": "mute"})] == ["", "", "mute"]
 

@@ -16,11 +16,11 @@ from made_runs import change, make_run
 from scipy.special import softmax
 
 from affect.config import Kind
-from affect.data import Prediction, Record
+from affect.data import Prediction, Record, annotations
 from affect.data.media import SAMPLING_RATE
 from affect.knowledge.protocol import Description
 from affect.knowledge.store import Writer
-from affect.prompting import messages
+from affect.prompting import fewshot, messages
 from affect.reports.collect import find, load
 from affect.reports.page.clips import predictions, prompts, recordings
 from affect.reports.page.clips.browser import Browser, browser
@@ -261,6 +261,64 @@ def test_a_clip_without_its_description_has_no_prompt_and_is_named(described, tm
     assert prompt["slots"] == {} and "10 of 10 clips have no description in" in prompt["why"][0]
 
 
+def table(folder: Path, **texts: str) -> Path:
+    """clips.jsonl of four test clips, two with each of two labels, and eight of training."""
+    path = folder / "clips.jsonl"
+    rows = [
+        {"id": str(i), "clip": "", "split": split, "label": LABELS[i % 2], "speaker": f"{split}{i}"}
+        | {"text": texts.get(f"{split}{i}", f"words {split} {i}")}
+        for split, count in (("test", 4), ("train", 8))
+        for i in range(count)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_examples_in_prompts_are_those_of_the_run(configure, tmp_path):
+    words = [
+        *(f"datasets.manifest.root={table(tmp_path)}", "datasets.manifest.transcribe=none", "model=smollm2"),
+        *(f"datasets.manifest.task_definitions.label.labels=[{','.join(LABELS)}]", "prompting=fewshot"),
+    ]
+    run = make_run(configure, tmp_path / "out", "run", *words, dataset="manifest", num=4, evaluate=True)
+    with open(run / "exclusions.csv", "a") as file:
+        file.write("manifest/train/3,train,corrupt,x,1\n")
+    content = read(tmp_path / "out").blocks["clips"]()
+    [prompt] = content["prompts"]
+    assert prompt["why"] == []
+    cfg = configure("dataset=manifest", *words)
+    annotated = annotations.read("manifest", cfg.datasets["manifest"])
+    records, pool = (annotated.split(split).records for split in ("test", "train"))
+    pool = [record for record in pool if record.id != "manifest/train/3"]
+    question = cfg.datasets["manifest"].task_definitions["label"]
+    examples = fewshot.choose(records, pool, question, cfg.prompting, "t")
+    for place, record in enumerate(records):
+        shots = examples[record.id]
+        assert len(shots) == cfg.prompting.fewshot.k > 0
+        expected = messages.messages(record, question, cfg.prompting, "t", shots)[-1]["content"][-1]["text"]
+        assert "".join(content["texts"][column[place]] for column in prompt["slots"].values()) == expected
+
+
+def test_recognised_transcripts_are_those_of_the_store(configure, tmp_path):
+    words = [
+        *(f"datasets.manifest.root={table(tmp_path, test1='', test2='')}", "model=smollm2"),
+        *(f"datasets.manifest.task_definitions.label.labels=[{','.join(LABELS)}]", f"knowledge.store={tmp_path / 's'}"),
+    ]
+    run = make_run(configure, tmp_path / "out", "run", *words, dataset="manifest", num=4, evaluate=True)
+    (run / "transcripts.json").write_text(json.dumps({"generator": "ear"}))
+    row = {"sha256": "x", "modality": "transcript", "generator": "ear", "tokens": None, "seconds": 1.0, "time": "2026"}
+    with Writer(tmp_path / "s") as writer:
+        writer.add(Description(id="manifest/test/1", text="heard", **row))
+    content = read(tmp_path / "out").blocks["clips"]()
+    [prompt] = content["prompts"]
+    said = [content["texts"][number] for number in prompt["slots"]["transcript"]]
+    assert "words test 0" in said[0] and "heard" in said[1] and "words test 3" in said[3]
+    [why] = prompt["why"]
+    assert why.startswith(
+        "1 clips have a transcript by ear that the store does not have under their id: manifest/test/2"
+    )
+    assert [content["texts"][number] for number in prompt["heard"] if number != NONE] == ["heard"]
+
+
 # ---------------------------------------------------------------- sound and picture
 
 
@@ -332,7 +390,7 @@ def last_of_another_task(at: int, line: dict) -> dict:
         (lambda path: change_lines(path.parent, lambda at, line: line | {"task": "x"}), "does not fit its config.yaml"),
         (lambda path: change_lines(path.parent, lambda at, line: line | {"outcome": "x"}), "does not fit its config"),
         (lambda path: change_lines(path.parent, lambda at, line: line | {"scores": {"a": "b"}}), "does not fit its"),
-        (lambda path: change_lines(path.parent, lambda at, line: line | {"id": at}), "0 has an id"),
+        (lambda path: change_lines(path.parent, lambda at, line: line | {"id": at}), "some id is no text"),
         (lambda path: change_lines(path.parent, last_of_another_task), "does not fit its config.yaml"),
     ],
 )
@@ -374,6 +432,19 @@ def test_annotations_that_have_changed_are_told(broken):
         change(broken / name / "data.json", lambda data, parts=parts: data | {"parts": parts})
     _, [note] = shown(broken)
     assert "The annotations of manifest, split 'test', are not those that runs 1, 3 have read" in note
+
+
+def test_transcripts_are_those_that_an_intervention_has_left(configure, tmp_path):
+    record = Record(id="demo/test/0", dataset="demo", split="test", text="I am fine", group="g")
+    given = [record, Record(id="demo/train/0", dataset="demo", split="train", text="So am I", group="g")]
+    for words, texts in ((["text_masked", "intervention.share=1"], ["___ ___ ___", "So am I"]), (["asr_text"], None)):
+        folder = make_run(configure, tmp_path / "out", words[0], f"intervention={words[0]}", *words[1:], evaluate=True)
+        (folder / "transcripts.json").write_text('{"generator": "whisper-1a"}', encoding="utf-8")
+        [run], why = load([folder])[0], []
+        found = [each.text for each in prompts.with_transcripts(given, run, why)]
+        assert found == (texts or ["I am fine", "So am I"])
+        # Of the recogniser's, the evaluated split alone is looked for.
+        assert len(why) == (texts is None) and all("1 clips have a transcript by whisper-1a" in each for each in why)
 
 
 @pytest.mark.parametrize("name", ["knowledge.json", "transcripts.json"])

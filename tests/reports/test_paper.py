@@ -18,7 +18,7 @@ from made_runs import change, make_run, records, remember_configurations
 
 from affect.cli import paper
 from affect.reports.charts import Chart
-from affect.reports.paper import reproduce, sources
+from affect.reports.paper import best, reproduce, sources
 from affect.reports.paper.names import unique
 from affect.runs.identity import configuration_sha256
 from affect.runs.run_folder import kept
@@ -100,7 +100,8 @@ def test_bold_is_the_best_and_what_is_not_significantly_worse(runs, packed, caps
         bold = modality == "t" or p[modality] > 0.05
         assert (rf"\textbf{{{mean:.4f}" in in_latex) == bold
         assert (f"**{mean:.4f}" in in_markdown) == bold
-    assert "Bold: the best mean" in in_latex and "Bold: the best mean" in in_markdown
+    assert best.TESTED in in_markdown and best.PARTLY not in in_markdown
+    assert in_latex.count("Bold: the best mean, and what is not shown to be worse") == 1
 
 
 def test_with_a_single_seed_the_best_mean_alone_is_bold_and_it_says_so(runs, tmp_path, capsys):
@@ -108,7 +109,7 @@ def test_with_a_single_seed_the_best_mean_alone_is_bold_and_it_says_so(runs, tmp
     out, end = pack(capsys, runs, "--folder", tmp_path / "pack", *words)
     assert end == "" and "written" in out
     text = (tmp_path / "pack" / "tables" / "demo.emotion.md").read_text()
-    assert text.count("**0.") == 1 and "**0.7000**" in text
+    assert text.count("**0.") == 1 and "**0.7000**" in text and best.UNTESTED in text
     readme = (tmp_path / "pack" / "README.md").read_text().replace("\\", "")
     assert "a single seed, which does not tell how much others would differ" in readme
 
@@ -124,7 +125,7 @@ def test_untrained_models_are_compared_by_one_run_each(configure, tmp_path, caps
     text = (tmp_path / "pack" / "tables" / "demo.emotion.md").read_text()
     assert end == "" and float(p["c"]) < 0.05 and "**0.7000**" in text and "**0.1000**" not in text
     # One clip of one group tells the two apart, which carries no interval.
-    assert p["b"] == "" and "**0.6500**" not in text
+    assert p["b"] == "" and "**0.6500**" not in text and best.PARTLY in text
 
 
 def test_rows_of_other_clips_are_never_bold(configure, runs, tmp_path, capsys):
@@ -170,6 +171,7 @@ def test_datasets_and_openings_are_those_of_the_run_folders(configure, tmp_path,
     [opening] = table(tmp_path / "pack" / "tables" / "openings.csv")
     assert (opening["dataset"], opening["clips"], opening["evaluations"]) == ("meld", "10", "2")
     methods = (tmp_path / "pack" / "methods.md").read_text()
+    assert "transcript en They say" in methods and " zh " not in methods
     assert "GPL-3.0" in methods and "seeds 1 / 2, on meld" in methods
     assert "rank 16" in methods and "learning rate 0.0005" in methods and "batch size" in methods
 
@@ -223,7 +225,7 @@ def with_hostile_names(folder: Path) -> None:
             return re.sub("|".join(texts), lambda match: texts[match[0]], value)
         return value
 
-    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config = config_of(folder)
     for group in ("model", "datasets"):
         config[group] = renamed(config[group])
     next(iter(config["datasets"].values()))["reader"] = "demo"
@@ -306,12 +308,15 @@ def test_words_are_quoted_places_absolute_and_trainings_come_before_their_evalua
     assert quoted in first and not [word for word in first if word.startswith(("sweep=", "launcher="))]
     assert [word for word in first if word.startswith("output_root=")] == [f"output_root='{tmp_path}/again'"]
     assert f"run='{tmp_path}/again/training'" in second
-    assert f"data_root='{tmp_path}/it\\'s here'" in second
+    assert f"data_root='{tmp_path}/it\\'s here'" in second and f"data_root={config_of(training)['data_root']}" in first
+
+
+def config_of(folder: Path) -> dict:
+    return yaml.safe_load((folder / "config.yaml").read_text())
 
 
 def change_config(folder: Path, **values: str | int) -> None:
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    (folder / "config.yaml").write_text(yaml.safe_dump(config | values, allow_unicode=True))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config_of(folder) | values, allow_unicode=True))
 
 
 def test_what_cannot_be_run_again_is_said(configure, tmp_path, capsys):
@@ -391,6 +396,7 @@ def test_damaged_runs_are_listed_beside_the_others(runs, tmp_path, capsys):
     text = (tmp_path / "pack" / "README.md").read_text().replace("\\", "")
     assert "not in the table: " in text and "v 1/metrics.json" in text
     assert "is not known (damaged predictions), so that it is not bold" in text
+    assert best.UNTESTED in (tmp_path / "pack" / "methods.md").read_text()  # of three rows v has two seeds left
     assert "**0.6667 ± 0.0289**" in (tmp_path / "pack" / "tables" / "demo.emotion.md").read_text()
 
 

@@ -115,14 +115,16 @@ def measured(
     significance.contrast."""
     names = np.asarray(groups)
     found: list[Slice] = []
-    influences = influence(gold, reads, metric) if parts else np.zeros(len(gold))
+    influences: dict[bytes, np.ndarray] = {}
     same_test: dict[int, int] = {}
     for part in parts:
         within, known = part.inside[part.known], part.known
         if within.all() or not within.any():
             continue
         columns = [read[known] for read in reads]
-        result = contrast(gold[known], columns, within, names[known], metric, influences=influences[known])
+        if (own := influences.get(known.tobytes())) is None:
+            own = influences[known.tobytes()] = influence(gold[known], columns, metric)
+        result = contrast(gold[known], columns, within, names[known], metric, influences=own)
         values = [
             _defined(np.mean([metric(gold[known][side], read[side]) for read in columns])) for side in (within, ~within)
         ]

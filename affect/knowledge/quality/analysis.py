@@ -2,9 +2,10 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from pyarrow import dataset
@@ -12,7 +13,6 @@ from pyarrow import dataset
 from affect.config import Config, ConfigError, DataError
 from affect.data import Record
 from affect.data.part import Part
-from affect.data.progress import progress
 from affect.evaluation.error_analysis import clips
 from affect.evaluation.metrics.policies import encode
 from affect.evaluation.significance import Paired, contrast, holm, paired
@@ -75,7 +75,7 @@ class Difference:
     high: float | None
     p: float | None
     holm: float | None
-    """p, adjusted for all measures of the table."""
+    """p, adjusted for all measures of all tables that answer the same question."""
     reason: str
     """Why there is no interval."""
 
@@ -117,7 +117,11 @@ def analyse(parts: Sequence[Part], cfg: Config) -> Quality:
     or cannot be read, and ConfigError where the run has no usable predictions."""
     records = {record.id: record for part in parts for record in part.records}
     rows, notes = _stored(records, cfg)
-    measured = {modality: _cues(list(records.values()), modality, cfg, notes) for modality in cues.LETTERS}
+    looked_at = {modality for row in rows for modality in row.modality.split("_")}
+    measured = {
+        modality: _cues(list(records.values()), modality, cfg, notes) if modality in looked_at else {}
+        for modality in cues.LETTERS
+    }
     bounds = _bounds(records, measured)
     judgements = list(_judged(rows, records, measured, bounds))
     by_generator: dict[tuple[str, str], list[Judged]] = defaultdict(list)
@@ -128,8 +132,8 @@ def analyse(parts: Sequence[Part], cfg: Config) -> Quality:
             _of_generator(generator, modality, some, len(records))
             for (modality, generator), some in sorted(by_generator.items())
         ],
-        associations=list(_associations(by_generator, cfg, notes)) if cfg.run is not None else [],
-        comparisons=list(_comparisons(by_generator, notes)),
+        associations=_adjusted(list(_associations(by_generator, cfg, notes))) if cfg.run is not None else [],
+        comparisons=_adjusted(list(_comparisons(by_generator, notes))),
         descriptions=judgements,
         notes=notes,
     )
@@ -174,26 +178,19 @@ def _cues(
 ) -> dict[str, Mapping[str, float | None] | None]:
     """The measurements of each clip by id; None where it cannot be decoded."""
     there = [r for r in records if cues.LETTERS[modality] in cfg.datasets[r.dataset].modalities]
-    found: dict[str, Mapping[str, float | None] | None] = {record.id: None for record in records}
-    problems = []
-    with progress(cfg.trainer.progress) as bar:
-        task = bar.add_task(f"measuring {modality}", total=len(there))
-        rows = cues.measured(
-            there,
-            modality,
-            Path(cfg.cache_root).expanduser(),
-            num_workers=cfg.trainer.check_workers,
-            progress=lambda done: bar.advance(task, done),
-        )
-        for record, measurement in rows:
-            found[record.id] = measurement.cues
-            problems += [measurement.problem] if measurement.problem else []
+    found, problems = cues.by_clip(
+        there,
+        modality,
+        Path(cfg.cache_root).expanduser(),
+        num_workers=cfg.trainer.check_workers,
+        show=cfg.trainer.progress,
+    )
     if problems:
         notes.append(
             f"{len(problems):,} of {len(there):,} clips cannot be measured ({modality}), and what is claimed of them is"
             f" not judged; the first: {problems[0]}"
         )
-    return found
+    return dict.fromkeys(record.id for record in records) | found
 
 
 def _bounds(
@@ -346,7 +343,6 @@ def _mean(gold: np.ndarray, values: np.ndarray) -> float:
 
 
 def _differences(means: Mapping[str, tuple[float, float]], tests: Mapping[str, Paired]) -> list[Difference]:
-    adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
     return [
         Difference(
             measure=name,
@@ -355,8 +351,19 @@ def _differences(means: Mapping[str, tuple[float, float]], tests: Mapping[str, P
             low=tests[name].low if name in tests else None,
             high=tests[name].high if name in tests else None,
             p=tests[name].p if name in tests else None,
-            holm=adjusted.get(name),
+            holm=None,
             reason=tests[name].reason if name in tests else "it is the same for all descriptions",
         )
         for name, (one, other) in means.items()
+    ]
+
+
+Compared = TypeVar("Compared", Association, Comparison)
+
+
+def _adjusted(tables: Sequence[Compared]) -> list[Compared]:
+    """The tables with p-values adjusted for all of them."""
+    left = iter(holm([each.p for table in tables for each in table.differences]))
+    return [
+        replace(table, differences=[replace(each, holm=next(left)) for each in table.differences]) for table in tables
     ]

@@ -76,8 +76,8 @@ def intervention(config: Mapping[str, Any]) -> str:
 
 
 def families(runs: Sequence[Run], task: str) -> list[Family]:
-    """The families of a task, complete or not, in the order in which their runs come; of each subset and seed the
-    newest run. A run with two modalities or more is in at least one."""
+    """The families of a task, complete or not; of each subset and seed the newest run. A run with two modalities or
+    more is in at least one."""
     of_task = [
         (number, run)
         for number, run in enumerate(runs, 1)

@@ -7,7 +7,8 @@ from affect.config import DataError
 from affect.reports.aggregate import tasks
 from affect.reports.attribution.families import Family, families
 from affect.reports.attribution.missing import command
-from affect.reports.attribution.results import Attributed, attributed
+from affect.reports.attribution.results import attributed
+from affect.reports.attribution.rows import Attributed
 from affect.reports.settings import Run
 
 

@@ -1,11 +1,11 @@
-"""The numbers of a family of runs, as plain data: Shapley values, probes, and clips on which modalities disagree."""
+"""The numbers of a family of runs: Shapley values, probes, and clips on which modalities disagree."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from affect.config import MODALITIES, ConfigError, DataError, Kind, Task, Value
+from affect.config import MODALITIES, ConfigError, Kind, Task, Value
 from affect.config.tasks import HEADLINES
 from affect.data import Prediction, class_balance
 from affect.evaluation.attribution import Attribution, attribution, per_clip
@@ -13,91 +13,13 @@ from affect.evaluation.conflict import disagree
 from affect.evaluation.metrics import headline_metric, intensity
 from affect.evaluation.metrics.policies import encode, most_frequent
 from affect.evaluation.metrics.registry import span
-from affect.evaluation.probe import Probe, probe
 from affect.evaluation.significance import Paired, contrast, holm
 from affect.reports.aggregate import numbers, summarised
-from affect.reports.attribution.families import Family, Flavour, alike, intervention, letters, trained_in
-from affect.reports.collect import load
-from affect.reports.paired_runs import Scored, check_same_clips, scored, task_of_run
-from affect.reports.rows import Number
+from affect.reports.attribution.families import Family, trained_in
+from affect.reports.attribution.reach import changed, in_words, removed, shared_ids
+from affect.reports.attribution.rows import Attributed, Conflicting, Contribution, OfClass, OfClip, Reach
+from affect.reports.paired_runs import scored, task_of_run
 from affect.reports.settings import Run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contribution:
-    of: str
-    """`text`, `audio`, `video`; `all - none` for their sum; or `text - audio`, the value of one minus that of another.
-    """
-    value: Paired
-    holm: float | None
-    """Its p-value, adjusted for those that stand in one block."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfClass:
-    label: str
-    clips: int
-    contributions: list[Contribution]
-    """To the recall of the class."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
-    removed: str
-    """What is not there in the other run: `audio`; or the intervention that it was evaluated with."""
-    probe: Probe
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conflicting:
-    modalities: str
-    """Those that the answers were given with."""
-    conflict: int
-    """Clips on which the single modalities disagree, in half of the seeds or more."""
-    rest: int
-    on_conflict: Number
-    on_rest: Number
-    difference: Paired
-    """On these clips minus on the rest."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfClip:
-    id: str
-    group: str
-    gold: Value
-    conflict: float
-    """Share of the seeds for which the single modalities disagree."""
-    contributions: dict[str, float]
-    """By modality, to `Attributed.clip_metric` of this clip; their mean is the contribution to the dataset's."""
-    shifts: dict[str, float | None]
-    """By what was removed, see `Probe.by_clip`."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Attributed:
-    task: str
-    model: str
-    flavour: str
-    modalities: str
-    metric: str
-    higher_is_better: bool
-    runs: dict[str, list[int]]
-    """Numbers of the runs by subset, in the order of `seeds`."""
-    seeds: list[int]
-    values: dict[str, Number]
-    """The metric by subset; "" is that of the constant answer."""
-    none: str
-    """What the constant answer is, in words."""
-    contributions: list[Contribution]
-    differences: list[Contribution]
-    classes: list[OfClass]
-    reach: list[Reach]
-    conflicts: list[Conflicting]
-    clip_metric: str
-    clips: list[OfClip]
-    notes: list[str]
-
 
 CLIP_METRICS = {Kind.classification: "accuracy", Kind.multi_label: "subset_accuracy", Kind.intensity: "mae"}
 """Metrics that are means over clips."""
@@ -120,7 +42,7 @@ def attributed(family: Family, task_name: str, metric_name: str | None) -> Attri
     metric = headline_metric(task)
     read = {subset: [scored(run, task_name, task, metric) for _, run in of_seeds] for subset, of_seeds in runs.items()}
     everything = [one for of_seeds in read.values() for one in of_seeds]
-    ids, notes = _shared(everything)
+    ids, notes = shared_ids(everything)
     gold = everything[0].gold(ids, task)
     groups = np.array([everything[0].predictions[key].group for key in ids])
     answers = {subset: [one.read(ids, task) for one in of_seeds] for subset, of_seeds in read.items()}
@@ -140,7 +62,7 @@ def attributed(family: Family, task_name: str, metric_name: str | None) -> Attri
     conflict = np.mean(
         [disagree([answers[letter][s] for letter in family.modalities], task) for s in range(len(seeds))], axis=0
     )
-    reach = [*_removed(family, read, ids, task), *_changed(family, read, ids, task_name, task)]
+    reach = [*removed(family, read, ids, task), *changed(family, read, ids, task_name, task)]
     result = Attributed(
         task=task_name,
         model=first.summary.model,
@@ -173,22 +95,13 @@ def attributed(family: Family, task_name: str, metric_name: str | None) -> Attri
             task,
         ),
         notes=notes,
+        class_notes=[],
     )
     result.notes += _cautions(result, family)
+    result.class_notes += _without_interval(
+        (f"{one.of} of {each.label}", one.value) for each in result.classes for one in each.contributions
+    )
     return result
-
-
-def _shared(everything: Sequence[Scored]) -> tuple[list[str], list[str]]:
-    """The ids of the clips that all runs have scored, and a note where some have more."""
-    ids = sorted(set.intersection(*(set(one.predictions) for one in everything)))
-    if not ids:
-        names = ", ".join(dict.fromkeys(one.name for one in everything))
-        raise DataError(f"{names} have no clip in common: evaluate every subset on the same split and subset of clips")
-    check_same_clips(everything, ids)
-    most = max(len(one.predictions) for one in everything)
-    if most == len(ids):
-        return ids, []
-    return ids, [f"computed on the {len(ids):,} clips that all runs have scored, of up to {most:,}"]
 
 
 def _constant(run: Run, task_name: str, task: Task) -> tuple[Value, str]:
@@ -277,43 +190,6 @@ def _of_clips(gold: np.ndarray, read: np.ndarray, task: Task) -> np.ndarray:
     return (gold == read).reshape(len(gold), -1).all(axis=1).astype(np.float64)
 
 
-def _of(one: Scored, ids: Sequence[str]) -> list[Prediction]:
-    return [one.predictions[key] for key in ids]
-
-
-def _removed(family: Family, read: dict[str, list[Scored]], ids: Sequence[str], task: Task) -> list[Reach]:
-    """Where one model answers with and without a modality; two models differ in more than that."""
-    if family.flavour is Flavour.trained:
-        return []
-    whole = [_of(one, ids) for one in read[family.modalities]]
-    return [
-        Reach(
-            removed=MODALITIES[letter],
-            probe=probe(whole, [_of(one, ids) for one in read[family.modalities.replace(letter, "")]], task),
-        )
-        for letter in family.modalities
-    ]
-
-
-def _changed(
-    family: Family, read: dict[str, list[Scored]], ids: Sequence[str], task_name: str, task: Task
-) -> list[Reach]:
-    reach = []
-    for name, by_seed in family.changed.items():
-        both = [
-            (one, scored(by_seed[seed][1], task_name, task, headline_metric(task)))
-            for seed, one in zip(family.seeds, read[family.modalities], strict=True)
-            if seed in by_seed
-        ]
-        shared = [key for key in ids if all(key in other.predictions for _, other in both)]
-        if shared:  # a run on other clips says nothing of these
-            sides = [[_of(side, shared) for side in sides] for sides in zip(*both, strict=True)]
-            found = probe(sides[0], sides[1], task)
-            by_clip = dict(zip(shared, found.by_clip, strict=True))
-            reach.append(Reach(removed=name, probe=replace(found, by_clip=[by_clip.get(key) for key in ids])))
-    return reach
-
-
 def _conflicting(
     answers: Mapping[str, Sequence[np.ndarray]],
     gold: np.ndarray,
@@ -347,18 +223,13 @@ def _cautions(result: Attributed, family: Family) -> list[str]:
     notes = list(family.notes)
     if left := sorted({seed for runs in family.runs.values() for seed in runs} - set(result.seeds)):
         notes.append(f"left out are the seeds {', '.join(map(str, left))}, which not every subset has")
-    by_reason: dict[str, list[str]] = {}
-    for one in (*result.contributions, *result.differences):
-        if one.value.reason:
-            by_reason.setdefault(one.value.reason, []).append(one.of)
-    for of_class in result.classes:
-        for one in of_class.contributions:
-            if one.value.reason:
-                by_reason.setdefault(one.value.reason, []).append(f"{one.of} of {of_class.label}")
-    for each in result.conflicts:
-        if each.difference.reason:
-            by_reason.setdefault(each.difference.reason, []).append(f"clips in conflict with {each.modalities}")
-    notes += [f"{', '.join(names)}: no interval, since {reason}" for reason, names in by_reason.items()]
+    notes += _without_interval(
+        [
+            *((one.of, one.value) for one in (*result.contributions, *result.differences)),
+            *((f"shift with {each.removed} changed", each.probe.gain) for each in result.reach if each.probe.gain),
+            *((f"clips in conflict with {each.modalities}", each.difference) for each in result.conflicts),
+        ]
+    )
     if not result.conflicts:
         notes.append("no clips in conflict beside others: the single modalities agree on all clips, or on none")
     if len(result.seeds) == 1:
@@ -373,40 +244,10 @@ def _cautions(result: Attributed, family: Family) -> list[str]:
     return notes
 
 
-def reached(run: Run) -> list[str]:
-    """Of an evaluation of a trained model without one of its modalities, or with an intervention, a sentence for each
-    task about how far the answers move against those in the folder of the training."""
-    changed = intervention(run.summary.config)
-    if run.training is None or run.training is run.summary.config:
-        return []
-    removed = set(letters(run.training)) - set(letters(run.summary.config))
-    folder = trained_in(run)
-    if not (removed or changed) or (removed and changed) or not (folder / "predictions.jsonl").is_file():
-        return []
-    name = changed or " and ".join(word for letter, word in MODALITIES.items() if letter in removed)
-    [whole], _ = load([folder])
-    sentences = []
-    for task_name in run.summary.metrics["tasks"] if run.summary.metrics else ():
-        if not whole.counts or not alike(run, whole, task_name):
-            continue
-        task = task_of_run(run, task_name, run.summary.metrics["tasks"][task_name]["headline"])
-        try:
-            one, other = (scored(each, task_name, task, headline_metric(task)) for each in (whole, run))
-            ids, _ = _shared([one, other])
-        except DataError as error:
-            sentences.append(str(error))
-            continue
-        sentences.append(f"{task_name}: {in_words(name, probe([_of(one, ids)], [_of(other, ids)], task))}")
-    return sentences
-
-
-def in_words(changed: str, found: Probe) -> str:
-    """What a probe says; `changed` is what was removed, or the intervention."""
-    reach = "reach" if " and " in changed else "reaches"
-    if not found.moved:
-        return f"{changed} never {reach} the answers: of {found.clips:,} clips none moves"
-    median = "" if found.median is None else f", median shift {found.median:.3g} {found.unit}"
-    return (
-        f"{changed} {reach} the answers: {found.moved:.1%} of {found.clips:,} clips move{median}, and"
-        f" {found.changed:.1%} get another answer"
-    )
+def _without_interval(named: Iterable[tuple[str, Paired]]) -> list[str]:
+    """A note for every reason why values have no interval."""
+    by_reason: dict[str, list[str]] = {}
+    for name, value in named:
+        if value.reason:
+            by_reason.setdefault(value.reason, []).append(name)
+    return [f"{', '.join(names)}: no interval, since {reason}" for reason, names in by_reason.items()]

@@ -10,7 +10,7 @@ from rich.console import Console
 from affect.config import MODALITIES
 from affect.data.escaping import one_line
 from affect.evaluation.significance import LEVEL
-from affect.reports.attribution.results import Attributed, Contribution
+from affect.reports.attribution.rows import Attributed, Contribution
 from affect.reports.charts import Chart, Series
 from affect.reports.console import print_notes, print_section
 from affect.reports.formats import joined_markdown, markdown_section, markdown_style, rows_as_csv
@@ -51,7 +51,7 @@ def comma_separated(report: AttributionReport) -> str:
 
 
 def as_json(report: AttributionReport) -> str:
-    """All that is known but the values of single clips: affect.reports.attribution.results says what it is."""
+    """All that is known but the values of single clips: affect.reports.attribution.rows says what it is."""
     runs = [{"number": n, "model": model, "folder": folder} for n, (model, folder) in enumerate(report.runs, 1)]
     attributions = [asdict(found) for found in report.found]
     for each in attributions:

@@ -290,8 +290,8 @@ def _setting(runs: Sequence[Run], task: str, numbers: Collection[int], metric: s
     [row] = result.rows
     if len(row.runs) < len(chosen):
         notes.append(
-            f"of {who}, {len(chosen) - len(row.runs)} are not counted: they are not finished, or older than one of the"
-            " same configuration and seed"
+            f"of {who}, {len(chosen) - len(row.runs)} are not counted: not finished, without results of {task}, or"
+            " older than one of the same configuration and seed"
         )
     row.runs = [places[number] for number in row.runs]
     return row

@@ -185,23 +185,13 @@ def _measured(
     if cues.LETTERS[modality] not in config.modalities:
         return [None] * len(records), f"the dataset has no {modality}"
     there = [record for record in records if record is not None]
-    values: dict[str, float | None] = {}
-    problems: list[str] = []
-    with progress(True) as bar:
-        task = bar.add_task(f"measuring {modality}", total=len(there))
-        rows = cues.measured(
-            there,
-            modality,
-            Path(cfg.cache_root).expanduser(),
-            num_workers=cfg.trainer.check_workers,
-            progress=lambda done: bar.advance(task, done),
-        )
-        for record, measurement in rows:
-            values[record.id] = None if measurement.cues is None else measurement.cues[cue]
-            problems += [measurement.problem] if measurement.problem else []
+    values, problems = cues.by_clip(
+        there, modality, Path(cfg.cache_root).expanduser(), num_workers=cfg.trainer.check_workers, show=True
+    )
     why = f"nothing to measure {cue} by"
     if problems:
         why = (
             f"the {modality} of {len(problems):,} of {len(there):,} clips cannot be measured; the first: {problems[0]}"
         )
-    return [None if record is None else values[record.id] for record in records], why
+    of_clips = [None if record is None else values[record.id] for record in records]
+    return [None if of_clip is None else of_clip[cue] for of_clip in of_clips], why

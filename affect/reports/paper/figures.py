@@ -46,7 +46,7 @@ def _bars(table: Table, metric: str) -> Chart:
         series.append(
             Series(
                 name=metric if colour is None else f"{heading(colour)} {value}",
-                x=[", ".join(row.setting[key] or "-" for key in places) for row, _ in own],
+                x=[", ".join(filter(None, (row.setting[key] for key in places))) or "-" for row, _ in own],
                 y=[number.mean for _, number in own],
                 low=[None if n.sd is None or n.mean is None else n.mean - n.sd for _, n in own],
                 high=[None if n.sd is None or n.mean is None else n.mean + n.sd for _, n in own],
@@ -54,7 +54,7 @@ def _bars(table: Table, metric: str) -> Chart:
         )
     return Chart(
         title=f"{table.task}, {table.about['evaluation.split']}",
-        x_label=", ".join(map(heading, places)),
+        x_label=", ".join(map(heading, places)) if len(places) < 4 else "setting",
         y_label=metric,
         kind="bar",
         series=series,

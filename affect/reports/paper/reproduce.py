@@ -108,13 +108,18 @@ def _again(words: Sequence[str], config: Mapping[str, Any], trained: str | None)
         if key == "run" and trained is not None:
             yield f"\"run='{OUT}/{trained}'\""
         elif isinstance(value, str) and os.path.isabs(value):  # a path may have been relative to another folder
-            yield shlex.quote(f"{key}={quoted(value)}")
+            yield _place(key, value)
         else:
             yield shlex.quote(word)
     if describes(config) and not any(word.startswith("knowledge.make=") for word in words):
         yield "knowledge.make=true"
     for root in ROOTS:
-        yield shlex.quote(f"{root}={quoted(config[root])}")
+        yield _place(root, config[root])
+
+
+def _place(key: str, path: str) -> str:
+    plain = re.fullmatch(r"[A-Za-z0-9_./-]+", path)
+    return shlex.quote(f"{key}={path if plain else quoted(path)}")
 
 
 def _differences(steps: Sequence[Step]) -> Iterator[str]:

@@ -118,6 +118,7 @@ const clipData = (() => {
     return {
       ...listed,
       system: text(listed.system),
+      heard: listed.heard ? text(listed.heard[at]) : null,
       slots: shown(listed.slots),
       descriptions: shown(listed.descriptions).map((each) => ({ ...each, named: NAMED[listed.named[each.name][at]] ?? null })),
     };

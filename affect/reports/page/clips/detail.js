@@ -198,13 +198,14 @@ const clipDetail = (() => {
   // The parts of a clip below its heading. `runs`: A, and B if there is one.
   function detail(all, task, clip, runs) {
     const playing = clipPlayer.player(all, clip);
-    const transcript = all.transcript(clip);
+    const heard = runs.map((run) => run.prompted(clip)?.heard ?? null).find((text) => text !== null) ?? null;
+    const transcript = heard ?? all.transcript(clip);
     const context = all.context(clip);
     const spoken = transcript === null ? element("p", { class: "hint" }, `There is no transcript here: ${shown(all.why(clip) ?? "it is not known")}.`) : long(transcript);
     const turns = context.length ? element("details", {}, element("summary", {}, `${context.length} earlier turns`), element("ol", { class: "turns" }, context.map((turn) => element("li", {}, long(turn))))) : null;
     const parts = [
       element("div", { class: "seen" }, playing.box, clipPlayer.waveform(all, clip, playing)),
-      part("Transcript", turns, transcript !== null && !transcript.trim() ? element("p", { class: "hint" }, "It is empty.") : spoken),
+      part("Transcript", turns, heard === null ? null : element("p", { class: "hint" }, "Written down by a speech recogniser."), transcript !== null && !transcript.trim() ? element("p", { class: "hint" }, "It is empty.") : spoken),
       predictions(task, clip, runs.map((run) => run.run)),
       ablation(task, clip, runs[0], 0, "With and without each modality", (run) => run.modalities),
       ablation(task, clip, runs[0], 1, "With and without descriptions", (run) => run.described || "none"),

@@ -24,6 +24,9 @@ MAX_BARS = 20
 
 THOUSANDTHS = 1000
 
+DIGITS = {outcome: str(place) for place, outcome in enumerate(OUTCOMES)}
+"""How parsing ended, a letter a clip."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Clips:
@@ -65,19 +68,19 @@ class TaskColumns:
     bars: list[list[str]] = field(default_factory=list)
     """What bars stand for; runs share them."""
     runs: list[dict[str, Any]] = field(default_factory=list)
-    _codes: dict[Any, int] = field(default_factory=dict)
+    _codes: dict[Any, int] = field(default_factory=lambda: {None: NONE})
 
-    def code(self, value: Any) -> Any:
-        """`value` as a number: a code (NONE for None), or the number itself, rounded (None for None)."""
+    def numbers(self, values: Sequence[Any]) -> list[Any]:
+        """`values` as numbers: codes (NONE for None), or the numbers themselves, rounded (None for None)."""
         if self.kind is Kind.intensity:
-            return None if value is None else round(float(value), 3)
-        if value is None:
-            return NONE
-        code = self._codes.get(value)
-        if code is None:
-            code = self._codes[value] = len(self.values)
-            self.values.append(list(value) if isinstance(value, tuple) else value)
-        return code
+            return [None if value is None else round(float(value), 3) for value in values]
+        codes = self._codes
+        return [codes[value] if value in codes else self._new(value) for value in values]
+
+    def _new(self, value: Any) -> int:
+        self._codes[value] = len(self.values)
+        self.values.append(list(value) if isinstance(value, tuple) else value)
+        return self._codes[value]
 
     def plain(self) -> dict[str, Any]:
         return {
@@ -112,21 +115,21 @@ class Columns:
         Raises KeyError, ValueError, TypeError or AttributeError for predictions that are not of this configuration, and
         has then added nothing.
         """
-        for each in predictions:
-            if not all(isinstance(text, str) for text in (each.id, each.split, each.group, each.readout)):
-                raise TypeError(f"{each.id!r} has an id, split, group or readout that is no text")
+        for name in ("id", "split", "group", "readout"):
+            if {type(getattr(each, name)) for each in predictions} - {str}:
+                raise TypeError(f"some {name} is no text")
         by_task: dict[tuple[str, str], list[Prediction]] = {}
         for prediction in predictions:
             by_task.setdefault((prediction.dataset, prediction.task), []).append(prediction)
         columns: list[tuple[TaskColumns, str, list[Prediction], dict[str, Any]]] = []
         for (dataset, name), those in by_task.items():
             task = self._task(dataset, config["datasets"][dataset]["task_definitions"][name], name)
-            golds = [task.code(each.target) for each in those]
+            golds = task.numbers([each.target for each in those])
             column = {
                 "run": number,
                 "gold": _place(golds, task.golds),
-                "value": [task.code(getattr(each, reader)) for each in those],
-                "outcome": "".join(str(OUTCOMES.index(each.outcome)) for each in those),
+                "value": task.numbers([getattr(each, reader) for each in those]),
+                "outcome": "".join(DIGITS[each.outcome] for each in those),
                 "readout": self.texts.number(those[0].readout),
             }
             if any(each.answer is not None for each in those):
@@ -144,8 +147,7 @@ class Columns:
             bounds = {key: defined[key] if kind is Kind.intensity else None for key in ("low", "high")}
             self.tasks[key] = TaskColumns(name=key[0], kind=kind, **bounds)
             if kind is Kind.classification:
-                for label in defined["labels"]:
-                    self.tasks[key].code(label)
+                self.tasks[key].numbers(defined["labels"])
         return self.tasks[key]
 
     def _order(self, dataset: str, predictions: Sequence[Prediction]) -> int:
@@ -166,7 +168,8 @@ class Columns:
         if self.num_scores > MAX_SCORES:
             self.without_scores.append(number)
             return {}
-        rows = np.array([[(each.scores or {}).get(name, np.nan) for name in names] for each in predictions])
+        unknown = dict.fromkeys(names, np.nan)
+        rows = np.array([_values(each.scores or unknown, names) for each in predictions])
         shares = np.add.reduceat(probabilities(rows), range(0, len(names), per_bar), axis=1)
         return {"bars": _place(shown, task.bars), "score": np.rint(shares * THOUSANDTHS).astype(int).ravel().tolist()}
 
@@ -177,6 +180,11 @@ def probabilities(scores: np.ndarray) -> np.ndarray:
     safe = np.where(known, scores, 0.0)
     powers = np.exp(safe - safe.max(axis=1, keepdims=True))
     return np.where(known, powers / powers.sum(axis=1, keepdims=True), 0.0)
+
+
+def _values(scores: Mapping[str, float], names: Sequence[str]) -> list[float]:
+    # Those of a run have one order, which is looked at and not sought again.
+    return list(scores.values()) if list(scores) == names else [scores.get(name, np.nan) for name in names]
 
 
 def _ends(names: Sequence[str]) -> str:

@@ -80,8 +80,8 @@ class Prompts:
         return self._by_key[key]
 
     def _built(self, run: Run, dataset: str, task_name: str, ids: Sequence[str]) -> dict[str, Any]:
-        """`slots` by name, a text a clip; `descriptions` likewise, with what of NAMED each is; and `why`, where these
-        are not, or not surely, those that the run has shown."""
+        """`slots` by name, a text a clip; `descriptions` likewise, with what of NAMED each is; `heard`, transcripts
+        of a speech recogniser; and `why`, where these are not, or not surely, those that the run has shown."""
         config = run.summary.config
         built: dict[str, Any] = {"slots": {}, "descriptions": {}, "named": {}, "audit": [], "why": []}
         try:
@@ -108,6 +108,10 @@ class Prompts:
         for place, key in enumerate(ids):
             if key in by_id:
                 self._add(built, place, len(ids), by_id[key], task, prompting, modalities, examples.get(key, ()))
+        heard = [key in by_id and by_id[key].text != known[key].text for key in ids]
+        if any(heard):
+            texts = [by_id[key].text if other else None for key, other in zip(ids, heard, strict=True)]
+            built["heard"] = [self.texts.number(text) for text in texts]
         if built["descriptions"]:
             built["audit"] = _audit(run, f"{dataset}.{task_name}")
         self._name(built, task, dataset, [by_id.get(key) for key in ids])
@@ -323,12 +327,13 @@ def _audit(run: Run, task: str) -> list[str]:
 
 
 def _excluded(folder: Path) -> set[str]:
-    """Ids of the training clips that a run left out after reading the annotations."""
+    """Ids of the training clips that a run left out. Raises DataError where they cannot be read."""
+    path = folder / "exclusions.csv"
     try:
-        with open(folder / "exclusions.csv", newline="", encoding="utf-8") as file:
-            return {row["id"] for row in csv.DictReader(file) if row.get("split") == "train"}
-    except (OSError, ValueError, KeyError, csv.Error):
-        return set()
+        with open(path, newline="", encoding="utf-8") as file:
+            return {row["id"] for row in csv.DictReader(file) if row["split"] == "train"}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read ({error}): restore the file, or run again") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

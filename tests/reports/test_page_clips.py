@@ -214,7 +214,7 @@ def described(configure, out, tmp_path):
             }
             writer.add(Description(id=f"manifest/test/{at}", text=text, **row))
 
-    def made(control: str) -> dict:
+    def made(control: str, leak: str = "{}") -> dict:
         words = [
             *(f"datasets.manifest.root={out.parent / 'data' / 'clips.jsonl'}", "datasets.manifest.transcribe=none"),
             f"datasets.manifest.task_definitions.label.labels=[{','.join(LABELS)}]",
@@ -223,7 +223,7 @@ def described(configure, out, tmp_path):
         ]
         run = make_run(configure, tmp_path / "runs", "run", *words, dataset="manifest")
         (run / "knowledge.json").write_text(json.dumps({"generators": ["g1"]}))
-        (run / "leak.json").write_text("{}")
+        (run / "leak.json").write_text(leak)
         return read(tmp_path / "runs").blocks["clips"]()
 
     return made
@@ -259,6 +259,22 @@ def test_a_clip_without_its_description_has_no_prompt_and_is_named(described, tm
         shard.unlink()
     [prompt] = described("none")["prompts"]
     assert prompt["slots"] == {} and "10 of 10 clips have no description in" in prompt["why"][0]
+
+
+@pytest.mark.parametrize(
+    "leak, sentence",
+    [
+        ("{", "leak.json cannot be read"),
+        ("[]", "leak.json holds no keys and values"),
+        ('{"manifest.label": []}', "leak.json is not that of a run of affect"),
+        ('{"manifest.label": {"descriptions": {"audio": {"named": {}}}}}', "leak.json is not that of a run of affect"),
+    ],
+)
+def test_a_damaged_leak_audit_is_told_beside_the_descriptions(described, leak, sentence):
+    [prompt] = described("none", leak)["prompts"]
+    assert prompt["slots"] and prompt["descriptions"]
+    [said] = prompt["audit"]
+    assert sentence in said
 
 
 def table(folder: Path, **texts: str) -> Path:
@@ -445,14 +461,24 @@ def test_a_damaged_file_costs_the_prompts_of_its_run_alone(broken, name, text):
     assert notes == [] and all(content["prompts"][run["prompt"]]["slots"] for run in others)
 
 
-def test_a_configuration_of_another_version_costs_the_prompts(broken):
-    (broken / "one" / "config.json").unlink()
-    path = broken / "one" / "config.yaml"
-    path.write_text(path.read_text().replace("  descriptions: []\n", "  descriptions: []\n  invented: 3\n"))
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"descriptions: []": "descriptions: []\n  invented: 3"}, "does not fit this version of affect (Key 'inv"),
+        ({"descriptions: []": "descriptions: [audio]", "control: none": "control: invented"}, "does not know (Value"),
+    ],
+)
+def test_a_configuration_of_another_version_costs_the_prompts(broken, changes, sentence):
+    (broken / "two" / "config.json").unlink()
+    path = broken / "two" / "config.yaml"
+    text = path.read_text()
+    for then, now in changes.items():
+        assert f"  {then}\n" in text
+        text = text.replace(f"  {then}\n", f"  {now}\n")
+    path.write_text(text)
     content, _ = shown(broken)
-    one = content["tasks"][0]["runs"][0]
-    [why] = content["prompts"][one["prompt"]]["why"]
-    assert "the configuration does not fit this version of affect" in why and "invented" in why
+    [prompt] = [run["prompt"] for run in content["tasks"][0]["runs"] if run["run"] == 3]
+    assert sentence in content["prompts"][prompt]["why"][-1]
 
 
 def test_a_cache_that_cannot_be_written_costs_the_waveforms(out, monkeypatch, tmp_path):

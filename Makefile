@@ -1,11 +1,12 @@
 # Needs Python >= 3.11 with its venv module, make, and a Python package index.
-#   make demo              the whole way on synthetic clips: zero-shot, with knowledge, fine-tuning, one table of all
+#   make demo              the whole way on synthetic clips: zero-shot, with knowledge, fine-tuning; a table and a page
 #   make knowledge_grid    whether knowledge helps there: zero-shot and fine-tuned, with a control, over three seeds
 #   make methods           traditional methods beside the language model, over three seeds; with DATA=/data on RAVDESS too
 #   make test              the tests
 #   make gpu_check         what only a GPU can show, on one of them, in at most eight minutes
 #   make lint              style
 #   make wheel             builds the wheel, and tries the command `affect` from another folder
+#   make screenshots       pictures of the newest demo's page, for the documentation; needs Chromium
 #   make docs              builds docs/ into build/docs
 # Another Python: make demo PYTHON=python3.12. Another place for the environment: make demo VENV=/big/disk/venv.
 
@@ -22,7 +23,7 @@ METHODS := outputs/methods/$(NOW)
 IN_WORDS := modalities=t prompting.descriptions_without_media=true
 
 .DELETE_ON_ERROR:
-.PHONY: environment demo knowledge_grid methods test gpu_check lint wheel docs clean
+.PHONY: environment demo knowledge_grid methods test gpu_check lint wheel screenshots docs clean
 
 environment: $(INSTALLED)
 
@@ -46,8 +47,9 @@ demo: environment
 	$(BIN)/python evaluate.py experiment=[quick,cues] $(IN_WORDS) output_root=$(DEMO)
 	@echo "3 of 4: fine-tuning on text, audio and video, then the same test clips"
 	$(BIN)/python train.py experiment=quick output_root=$(DEMO)
-	@echo "4 of 4: all of them"
+	@echo "4 of 4: all of them, and a page to look at"
 	$(BIN)/affect report $(DEMO) --against prompting=plain
+	$(BIN)/affect report $(DEMO) --against prompting=plain --format html
 
 # A job that was killed is continued with train.py resume=FOLDER, and the last line again has the table with it.
 knowledge_grid: environment
@@ -98,6 +100,13 @@ wheel: environment
 		$(abspath $(BIN))/python -c "$(ALONE); runpy.run_module('affect', run_name='__main__', alter_sys=True)" $$words > said.txt || { cat said.txt; exit 1; }; done
 	cd build/wheel && PYTHONPATH=$(CURDIR)/build/installed $(abspath $(BIN))/python -c \
 		"$(ALONE); import affect; sys.exit('build/installed' not in affect.__file__)"
+
+# Another page: make screenshots PAGE=outputs/…/affect_report.html
+PAGE = $(lastword $(sort $(wildcard outputs/demo/*/affect_report.html)))
+
+screenshots: environment
+	@test -n "$(PAGE)" || { echo "There is no page of a demo in outputs/demo: make demo"; exit 1; }
+	$(BIN)/python benchmarks/screenshots.py $(PAGE)
 
 # mkdocs has an environment of its own: none of the library needs it.
 docs:

@@ -15,6 +15,7 @@ COMMANDS = {
     "report": "make tables of run folders",
     "paper": "write tables, figures, methods and a script that reproduces them, for a paper",
     "errors": "analyse what the runs of a setting get wrong",
+    "attribution": "show what text, audio and video contribute to a model's answers",
     "score": "score predictions made by other software",
     "ledger": "print how often each test set was evaluated",
     "doctor": "audit a dataset on disk",

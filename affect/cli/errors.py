@@ -75,7 +75,7 @@ def _analyses(given: argparse.Namespace) -> Analyses:
     chosen = where(runs, given.where)
     others = _others(given.against, chosen, notes)
     if given.against is not None and "=" in given.against and not Path(given.against).exists():
-        chosen = [run for run in chosen if run not in others]
+        chosen = [run for run in chosen if all(run is not other for other in others)]
     singles, more = _loaded(given.single) if given.single else ([], [])
     every = [*chosen, *others, *singles]
     places = [range(1, len(chosen) + 1)]

@@ -10,8 +10,9 @@ in a file, and the exit status is then 1. knowledge.shard=i/n makes a share, for
     affect knowledge show ID        prints all descriptions of one clip
     affect knowledge verify         reads the whole store; exits with 1 where something is wrong
     affect knowledge export FILE    writes one table, .jsonl, .csv or .parquet
+    affect knowledge quality …      holds descriptions against measurements (--help explains it)
 
-These take --store FOLDER; the default is `knowledge` in the folder for derived files (AFFECT_CACHE)."""
+The first four take --store FOLDER; the default is `knowledge` in the folder for derived files (AFFECT_CACHE)."""
 
 import argparse
 import signal
@@ -235,7 +236,12 @@ COMMANDS = {"ls": _ls, "show": _show, "verify": _verify, "export": _export}
 
 def main() -> None:
     """Fills a store, or runs a command on it."""
-    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+    if sys.argv[1:2] == ["quality"]:
+        from affect.cli import quality
+
+        sys.argv = ["affect knowledge quality", *sys.argv[2:]]
+        quality.main()
+    elif sys.argv[1:2] and sys.argv[1] in COMMANDS:
         look(sys.argv[1:])
     else:
         describe()

@@ -2,6 +2,7 @@
 
 from affect.baselines.reads import in_words
 from affect.config import BaselineConfig, Config, NetworkConfig
+from affect.config.schema import intervention_of
 
 
 def plan(cfg: Config, program: str) -> str:
@@ -20,6 +21,11 @@ def _plan_knowledge(cfg: Config) -> str:
     return f"{sources} on {', '.join(cfg.datasets)}, {' and '.join(cfg.knowledge.splits)}{share}"
 
 
+def _plan_quality(cfg: Config) -> str:
+    splits = cfg.knowledge.splits if cfg.run is None else [cfg.evaluation.split]
+    return f"descriptions of {', '.join(cfg.datasets)}, {' and '.join(splits)}"
+
+
 def _plan_transcribe(cfg: Config) -> str:
     splits = " and ".join(cfg.transcription.splits) or "all splits"
     return f"{cfg.transcription.model} on {', '.join(cfg.datasets)}, {splits}"
@@ -30,16 +36,17 @@ def _plan_export(cfg: Config) -> str:
 
 
 def _plan_run(cfg: Config) -> str:
+    changed = "" if (intervention := intervention_of(cfg)) is None else f", intervention={intervention}"
     tasks = ", ".join(f"{name} ({', '.join(dataset.tasks)})" for name, dataset in cfg.datasets.items())
     if isinstance(cfg.model, BaselineConfig):
         return (
             f"{cfg.model.name} on {tasks}, modalities={cfg.modalities}, seed={cfg.seed}; it reads {in_words(cfg)}\n"
-            f"evaluation on {cfg.evaluation.split}"
+            f"evaluation on {cfg.evaluation.split}{changed}"
         )
     return (
         f"{cfg.model.name} on {tasks}, modalities={cfg.modalities}, prompting={cfg.prompting.name},"
         f" knowledge={cfg.knowledge.source.value}, seed={cfg.seed}\n"
-        f"evaluation on {cfg.evaluation.split}, readout={cfg.evaluation.readout.value}"
+        f"evaluation on {cfg.evaluation.split}, readout={cfg.evaluation.readout.value}{changed}"
     )
 
 
@@ -62,6 +69,7 @@ PLANS = {
     "train": _plan_training,
     "doctor": _plan_doctor,
     "knowledge": _plan_knowledge,
+    "quality": _plan_quality,
     "transcribe": _plan_transcribe,
     "export": _plan_export,
 }

@@ -22,6 +22,7 @@ PROGRAMS = {
     "score": Program(command="affect score", looks_at_clips=False),
     "doctor": Program(command="affect doctor"),
     "knowledge": Program(command="affect knowledge"),
+    "quality": Program(command="affect knowledge quality"),
     "transcribe": Program(command="affect transcribe", looks_at_clips=False),
     "export": Program(command="affect export"),
 }

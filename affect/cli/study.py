@@ -7,7 +7,9 @@
 
 A word replaces the study's own with the same key; ~KEY leaves the study's word out; experiment=NAME is put below the
 study's experiments. datasets.NAME.… is for that dataset alone. With several datasets, dataset=a,b, each has multiruns
-of its own. Given again with hydra.sweep.dir=FOLDER, or by affect sweep resume FOLDER, what is finished there is kept.
+of its own. study.KEY=VALUE changes the study itself, study.against=[modalities=t].
+
+Given again with hydra.sweep.dir=FOLDER, or by affect sweep resume FOLDER, what is finished there is kept.
 """
 
 import os
@@ -50,9 +52,9 @@ def _listed() -> str:
 
 
 def _run(name: str, words: Sequence[str]) -> None:
-    study = studies.read(name)
+    study = studies.read(name, [word.removeprefix("study.") for word in words if word.startswith("study.")])
     stamp = os.environ.setdefault("AFFECT_STAMP", f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}")
-    plan = planned(study, words, f"{name}_{stamp}")
+    plan = planned(study, [word for word in words if not word.startswith("study.")], f"{name}_{stamp}")
     if plan.dry_run:
         for step in plan.steps:
             print(f"{step.name}: {step.num_jobs:,} jobs: {step.program} -m {' '.join(step.words)}")

@@ -113,11 +113,12 @@ def run(given: Sequence[str], program: str) -> None:
         sys.exit("\n".join(problems))
 
 
-def num_jobs(given: Sequence[str], program: str) -> int:
-    """The number of trainings and evaluations that the words ask for. Raises ConfigError for words that `run` refuses
-    before it reads data."""
-    plan, _, seeds = _checked_plan(given, program)
-    return seeds * sum(1 + len([name for name in plan.names if name not in row]) for row in plan.rows)
+def num_jobs(given: Sequence[str], program: str) -> tuple[int, str]:
+    """The number of trainings and evaluations that the words ask for, and their output_root. Raises ConfigError for
+    words that `run` refuses before it reads data."""
+    plan, configs, seeds = _checked_plan(given, program)
+    evaluations = [name for row in plan.rows for name in plan.names if name not in row]
+    return seeds * (len(plan.rows) + len(evaluations)), configs[0].output_root
 
 
 def _checked_plan(given: Sequence[str], program: str) -> tuple[Plan, list[Config], int]:

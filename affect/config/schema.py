@@ -78,7 +78,9 @@ class Config:
     resume_with_other_code: bool = field(False, role="program", programs=("train", "evaluate"))
     """Continue although the code or a library is not the one the run was begun with: its numbers then belong to
     neither. With -m: go on with a multirun whose finished jobs are another code's; they are kept, and listed."""
-    run: str | None = field(None, role="program", programs=("evaluate", "show", "export", "knowledge", "score"))
+    run: str | None = field(
+        None, role="program", programs=("evaluate", "show", "export", "knowledge", "quality", "score")
+    )
     """evaluate.py, affect show and affect export: the run folder whose model is used; null is the model as it comes,
     zero-shot."""
     allow_unknown_overlap: bool = field(False, role="check")
@@ -88,6 +90,9 @@ class Config:
     """affect score: table of predictions, CSV or JSONL with the columns id and prediction."""
     clip: str | None = field(None, role="program", programs=("show",))
     """affect show: id of the record to show; null is the first."""
+    against: str | None = field(None, role="program", programs=("show",), describes=False)
+    """affect show: another setting that the prompt is compared with, part by part: against=modalities:ta, or
+    'against=modalities:ta prompting:cot'."""
     strict: bool = field(False, role="program", programs=("doctor",))
     """affect doctor: exit with 1 where a finding is an error."""
     export_as: ExportAs = field(ExportAs.merged, role="program", programs=("export",))

@@ -1,7 +1,7 @@
 """Reads the files in conf/study/."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,8 +16,11 @@ def names() -> list[str]:
     return groups.choices("study")
 
 
-def read(name: str) -> StudyConfig:
-    """A study by the name of its file. Raises ConfigError where there is none, and where the file is wrong."""
+def read(name: str, words: Sequence[str] = ()) -> StudyConfig:
+    """A study by the name of its file, with the values of `words`, KEY=VALUE, in place of the file's.
+
+    Raises ConfigError where there is none, and where file or words are wrong.
+    """
     if name not in names():
         raise ConfigError(f"there is no study '{name}'{near(name, names())} Studies: {', '.join(names())}")
     file = f"conf/study/{name}.yaml"
@@ -25,11 +28,16 @@ def read(name: str) -> StudyConfig:
         text = (groups.CONF / "study" / f"{name}.yaml").read_text(encoding="utf-8")
         # A word may hold ${…}, which is about the configuration of a job, and not about this file.
         content = OmegaConf.create(text.replace("${", r"\${"))
-        study = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(StudyConfig), content))
+        of_file = OmegaConf.merge(OmegaConf.structured(StudyConfig), content)
     except (OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(f"{file}: {explain(error, None)}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file} cannot be read ({str(error).splitlines()[0]}): restore it") from error
+    try:
+        study = OmegaConf.to_object(OmegaConf.merge(of_file, OmegaConf.from_dotlist(list(words))))
+    except (OmegaConfBaseException, YAMLError) as error:
+        where = f"{' '.join(f'study.{word}' for word in words)}" if words else file
+        raise ConfigError(f"{where}: {explain(error, None)}") from error
     assert isinstance(study, StudyConfig)
     if problems := [f"{file}: {problem}" for problem in _problems(study)]:
         raise ConfigError("\n".join(problems))
@@ -39,8 +47,8 @@ def read(name: str) -> StudyConfig:
 def _problems(study: StudyConfig) -> Iterator[str]:
     if not study.multiruns:
         yield "it has no multiruns, so there is nothing to run: name one"
-    if study.analysis is Analysis.settings and study.x is None:
-        yield "analysis=settings draws a chart: x has to be the key along its horizontal axis"
+    if study.analysis is Analysis.settings and not study.x:
+        yield "analysis=settings draws charts: x has to have the key along the horizontal axis of each"
     if study.analysis is Analysis.learning_curves and not (study.series and study.against):
         yield "analysis=learning_curves compares curves: series has to name their keys, and against the reference"
     trainings: list[str] = []

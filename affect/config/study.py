@@ -15,7 +15,7 @@ class Analysis(str, Enum):
     """What is computed beside the tables."""
 
     settings = "settings"
-    """A chart of the first metric over `x`, a line or a bar for each value of `series`."""
+    """A chart of the first metric over each key of `x`, a line or a bar for each value of `series`."""
     ranks = "ranks"
     """Settings against tasks, with the mean rank of each setting."""
     learning_curves = "learning_curves"
@@ -25,6 +25,10 @@ class Analysis(str, Enum):
     """What each level of each key does on average over the levels of the others."""
     transfer = "transfer"
     """The matrix of datasets trained on and tested on."""
+    attribution = "attribution"
+    """Shapley values of the modalities, as `affect attribution` has them."""
+    prompts = "prompts"
+    """Spread over prompts, ranks of models, preferences for labels and positions."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,7 +55,7 @@ class StudyConfig:
     per_class: bool = False
     """Recall of each class beside the metrics."""
     analysis: Analysis = Analysis.settings
-    x: str | None = None
-    """analysis=settings: the key along the horizontal axis."""
+    x: list[str] = field(default_factory=list)
+    """analysis=settings: the key along the horizontal axis; a chart for each."""
     series: list[str] = field(default_factory=list)
     """Keys whose values, together, name the lines or bars."""

@@ -143,14 +143,21 @@ def _read_priors(run: Path, tau: float) -> Counts:
             f"evaluation.logit_adjustment={tau:g} needs the class counts of the training, but run={run} has no"
             f" {PRIORS}: {without}, or train again"
         )
+    return read_counts(run, without)
+
+
+def read_counts(run: Path, remedy: str) -> Counts:
+    """The class counts that `of_training` wrote to a run folder. Raises ConfigError, which ends with `remedy`, where
+    the file is not that."""
+    path = run / PRIORS
     try:
         counts = json.loads(path.read_text(encoding="utf-8"))
         valid = all(type(count) is int and count >= 0 for labels in counts.values() for count in labels.values())
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}): restore it from a copy, or {without}") from error
+        raise ConfigError(f"{path} cannot be read ({error}): restore it from a copy, or {remedy}") from error
     if not valid:
         raise ConfigError(
-            f"{path} has something other than whole numbers by task and label: restore it from a copy, or {without}"
+            f"{path} has something other than whole numbers by task and label: restore it from a copy, or {remedy}"
         )
     return counts
 

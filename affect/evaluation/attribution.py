@@ -31,17 +31,18 @@ def subsets(modalities: str) -> list[str]:
 
 
 def weights(modalities: str) -> np.ndarray:
-    """float64[M, 2 ** M]: the Shapley value of each modality is this times the values of `subsets(modalities)`.
+    """int64[M, 2 ** M]: the Shapley value of each of M modalities is this times the values of `subsets(modalities)`,
+    divided by M! (whole numbers, so that what cancels out is 0 to the last bit).
 
-    >>> (6 * weights("tav")[0]).round().tolist()  # of text; subsets with it count for it, those without against it
-    [-2.0, 2.0, -1.0, -1.0, 1.0, 1.0, -2.0, 2.0]
+    >>> weights("tav")[0].tolist()  # of text; subsets with it count for it, those without against it
+    [-2, 2, -1, -1, 1, 1, -2, 2]
     """
     count = len(modalities)
 
-    def weight(modality: str, subset: str) -> float:
+    def weight(modality: str, subset: str) -> int:
         others = len(subset) - (modality in subset)
-        share = factorial(others) * factorial(count - others - 1) / factorial(count)
-        return share if modality in subset else -share
+        orders = factorial(others) * factorial(count - others - 1)
+        return orders if modality in subset else -orders
 
     return np.array([[weight(modality, subset) for subset in subsets(modalities)] for modality in modalities])
 
@@ -116,7 +117,9 @@ def attribution(
         [("", modalities)],
     ]
     telling = np.array([_telling(pairs, read, len(gold)) for pairs in moved])
-    *found, total = jackknifed(lambda rows: values(rows) @ np.array(wanted).T, groups, telling, units=units)
+    *found, total = jackknifed(
+        lambda rows: values(rows) @ np.array(wanted).T / factorial(len(modalities)), groups, telling, units=units
+    )
     return Attribution(
         values=dict(zip(named, values(np.arange(len(gold))).T.tolist(), strict=True)),
         modalities=dict(zip(modalities, found, strict=False)),
@@ -148,4 +151,4 @@ def per_clip(
             for name in named
         ]
     )
-    return weights(modalities) @ known
+    return weights(modalities) @ known / factorial(len(modalities))

@@ -23,11 +23,11 @@ _TO_ASCII = (
 )
 """Typographic signs, and full-width digits and capital letters, which models write for those of ASCII."""
 
-_BEFORE = r"(?<![A-Za-z\u00c0-\u024f0-9_+-])(?<![0-9][.,])"
-_AFTER = r"(?![A-Za-z\u00c0-\u024f0-9_%+'\u2019]|[.,][0-9]|-[A-Za-z])"
+_BEFORE = r"(?<![A-Za-z\u00c0-\u024f0-9+-])(?<![0-9][.,])"
+_AFTER = r"(?![A-Za-z\u00c0-\u024f0-9%+]|[.,][0-9]|['\u2019-][A-Za-z])"
 _PRONOUN = re.compile(r"\s+\w")
 _ARTICLE = re.compile(r"\s+[a-z]")
-_SENTENCE_BEGINS = re.compile(r"(?:\A|[.!?:;\n。])[\s\W]*\Z")
+_SENTENCE_BEGINS = re.compile(r"(?:\A|[.!?:;\n。])\W*\Z")
 
 
 def in_words(text: str, marked: Task, task: Task, language: str) -> str:
@@ -51,13 +51,11 @@ def in_words(text: str, marked: Task, task: Task, language: str) -> str:
             return only
 
     def word(match: re.Match[str]) -> str:
-        mark, rest = match["mark"], text[match.end("mark") :]
-        if mark is None:
+        mark, end = match["mark"], match.end("mark")
+        if mark is None or (mark == "I" and _PRONOUN.match(text, end)):
             return match[0]
         before = text[max(0, match.start() - 40) : match.start()]
-        if mark == "I" and _PRONOUN.match(rest):
-            return match[0]
-        if mark == "A" and _ARTICLE.match(rest) and _SENTENCE_BEGINS.search(before):
+        if mark == "A" and _ARTICLE.match(text, end) and _SENTENCE_BEGINS.search(before):
             return match[0]
         if match["own"] is None:
             return words[mark] + match["close"]

@@ -15,7 +15,11 @@ def modality_conflicts(cfg: Config, program: str) -> Iterator[str]:
             f"modalities={letters} has to be made of the letters t, a, v, each at most once: t, a, v, ta, tv, av or tav"
         )
         return
-    if program in ("doctor", "knowledge"):  # no model is given them, and what a dataset does not have is not looked at
+    if program in (
+        "doctor",
+        "knowledge",
+        "quality",
+    ):  # no model is given them, and what a dataset does not have is not looked at
         return
     model = cfg.model
     for letter in letters:

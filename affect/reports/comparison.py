@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from affect.config import ConfigError, Control, DataError, Kind, Task
+from affect.config import ConfigError, Control, DataError, Task
 from affect.config.tasks import HEADLINES
 from affect.evaluation.metrics import headline_metric
 from affect.evaluation.metrics.registry import Metric
 from affect.evaluation.significance import LEVEL, holm
-from affect.reports.paired_runs import Scored, compare, scored
+from affect.reports.paired_runs import Scored, compare, scored, task_of_run
 from affect.reports.rows import Difference, Row, Table
 from affect.reports.sections import heading, numbered
 from affect.reports.settings import CONTROL, NAMES, ZERO_SHOT, Run, parsed, same
@@ -179,11 +179,8 @@ def _wanted(tables: Sequence[Table], conditions: Sequence[str]) -> dict[str, str
 
 def task_of(table: Table, runs: Sequence[Run], metric: str | None = None) -> Task:
     """The task of a table, as far as metrics need it, with a metric, by default the table's first, as its headline."""
-    dataset, name = table.task.split(".", 1)
-    config = runs[table.rows[0].runs[0] - 1].summary.config
-    defined = config["datasets"][dataset]["task_definitions"][name]
-    definition = {key: defined[key] for key in ("labels", "low", "high")}
-    return Task(name=name, kind=Kind(defined["kind"]), headline=metric or next(iter(table.metrics), ""), **definition)
+    run = runs[table.rows[0].runs[0] - 1]
+    return task_of_run(run, table.task, metric or next(iter(table.metrics), ""))
 
 
 def _reference(row: Row, references: Sequence[Row], table: Table, wanted: Mapping[str, str]) -> Row | str:

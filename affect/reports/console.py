@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from rich.text import Text
 from affect.config.logs import LOG
 from affect.reports import openings, rows
 from affect.reports.aggregate import table, tasks
+from affect.reports.attribution.reach import reached
 from affect.reports.collect import with_results
 from affect.reports.formats import Report
 from affect.reports.sections import Column, Section, Style, aligned, four, sections
@@ -66,6 +67,7 @@ def print_results(folder: Path) -> None:
     tables = [table([run], task) for task in tasks([run])]
     notes = [*openings.attach(tables, [run]), *(note for each in tables for note in each.notes)]
     notes += [f"1 {line}" for line in (*unlabelled(run.summary), *bad_rows(run.summary), *unanswered(run.summary))]
+    notes += [f"1 {line}" for line in reached(run)]
     out = console()
     for each in tables:
         if each.rows:
@@ -73,7 +75,7 @@ def print_results(folder: Path) -> None:
     for section in recalls(run.summary):
         print_section(section, out)
     out.print()
-    _print_notes([(run.summary.model, str(folder))], notes, out)
+    print_notes([(run.summary.model, str(folder))], notes, out)
 
 
 def recalls(run: RunSummary) -> Iterator[Section]:
@@ -133,8 +135,13 @@ def print_report(report: Report) -> None:
 
 def as_text(report: Report) -> str:
     """What `print_report` prints without a terminal."""
+    return printed(lambda out: _print(report, out))
+
+
+def printed(prints: Callable[[Console], None]) -> str:
+    """What a function prints to a console that is no terminal."""
     out = io.StringIO()
-    _print(report, Console(file=out, width=WIDTH, color_system=None))
+    prints(Console(file=out, width=WIDTH, color_system=None))
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
@@ -143,7 +150,7 @@ def _print(report: Report, console: Console) -> None:
         _print_table(each, console)
     if report.tables:
         console.print()
-    _print_notes(report.runs, report.notes, console)
+    print_notes(report.runs, report.notes, console)
 
 
 def _print_table(each: rows.Table, console: Console) -> None:
@@ -167,7 +174,8 @@ def print_section(section: Section, console: Console) -> None:
     console.width = before
 
 
-def _print_notes(runs: Sequence[tuple[str, str]], notes: Sequence[str], console: Console) -> None:
+def print_notes(runs: Sequence[tuple[str, str]], notes: Sequence[str], console: Console) -> None:
+    """Model and folder of the runs by number, and the notes."""
     for number, run in enumerate(map(", ".join, runs), 1):
         print_line(console, f"{number} {run}")
     for note in notes:

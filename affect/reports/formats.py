@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from affect.data.escaping import escape_markdown, one_line
 from affect.data.tables import for_spreadsheets
@@ -30,8 +31,13 @@ def markdown(report: Report) -> str:
         for section in sections(table, markdown_style()):
             blocks += markdown_section(section)
         blocks += [f"<sup>{letter}</sup> {escape_markdown(note)}" for letter, note in table.footnotes.items()]
-    listed = [f"{n}. {escape_markdown(run)}" for n, run in enumerate(map(", ".join, report.runs), 1)]
-    blocks += ["\n".join(listed), "\n".join(f"- {escape_markdown(note)}" for note in report.notes)]
+    return joined_markdown(blocks, report.runs, report.notes)
+
+
+def joined_markdown(blocks: Sequence[str], runs: Sequence[tuple[str, str]], notes: Sequence[str]) -> str:
+    """Blocks of Markdown, with the runs by number and the notes below."""
+    listed = [f"{n}. {escape_markdown(run)}" for n, run in enumerate(map(", ".join, runs), 1)]
+    blocks = [*blocks, "\n".join(listed), "\n".join(f"- {escape_markdown(note)}" for note in notes)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -88,8 +94,13 @@ def comma_separated(report: Report) -> str:
     for table in report.tables:
         fields |= dict.fromkeys(table.settings)
     fields |= dict.fromkeys(field for row in rows for field in row)
+    return rows_as_csv(rows, list(fields))
+
+
+def rows_as_csv(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> str:
+    """A CSV table in which spreadsheets find no formula; a field that a row lacks is an empty cell."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(fields), restval="", lineterminator="\n")
+    writer = csv.DictWriter(out, fields, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: for_spreadsheets(value) for key, value in row.items()} for row in rows)
     return out.getvalue()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from affect.config import DataError, Task
+from affect.config import DataError, Kind, Task
 from affect.data import Prediction
 from affect.evaluation.metrics.policies import encode
 from affect.evaluation.metrics.registry import Metric
@@ -74,6 +74,15 @@ def check_same_clips(runs: Sequence[Scored], ids: Sequence[str]) -> None:
                         f"{key} has the {attribute} {one} in {first.name} and {other} in {run.name}: the annotations"
                         " have changed between these runs, evaluate the older one again"
                     )
+
+
+def task_of_run(run: Run, name: str, headline: str) -> Task:
+    """A task of a run, as far as metrics need it, with this metric as its headline; `name` is that of the task in
+    metrics.json."""
+    dataset, task = name.split(".", 1)
+    defined = run.summary.config["datasets"][dataset]["task_definitions"][task]
+    definition = {key: defined[key] for key in ("labels", "low", "high")}
+    return Task(name=task, kind=Kind(defined["kind"]), headline=headline, **definition)
 
 
 def scored(run: Run, name: str, task: Task, metric: Metric) -> Scored:

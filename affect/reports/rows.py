@@ -146,6 +146,9 @@ class Table:
     rows: list[Row]
     published: list[Published] = field(default_factory=list)
     """Shown in a block of their own."""
+    bold: str = ""
+    """What bold numbers are, without a full stop; empty where none is (affect.reports.paper.best, which alone fills
+    it)."""
     compared: str | None = None
     """The metric of the rows' differences; None where nothing is compared."""
     footnotes: dict[str, str]

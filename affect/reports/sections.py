@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from affect.evaluation.significance import LEVEL
+from affect.evaluation.significance import LEVEL, Paired
 from affect.reports.rows import COUNTS, Audit, Difference, Number, Published, Row, Table
 
 READABLE = "readable"
@@ -146,21 +146,26 @@ def _differences(rows: Sequence[Row], style: Style) -> list[Column]:
             return "reference" if row.is_reference else NOT_APPLICABLE
         return "undefined" if row.difference.mean is None else style.signed(row.difference.mean)
 
-    ends = [NOT_APPLICABLE if row.difference is None else _ends(row.difference, style) for row in rows]
+    intervals = [NOT_APPLICABLE if row.difference is None else ends(row.difference, style) for row in rows]
     return [
         Column(heading="difference", cells=[mean(row) for row in rows], kind="number"),
-        Column(heading=style.escape(f"{LEVEL:.0%} interval"), cells=ends, kind="number"),
-        Column(heading="p (Holm)", cells=[style.escape(_p(row.difference)) for row in rows], kind="number"),
+        Column(heading=style.escape(f"{LEVEL:.0%} interval"), cells=intervals, kind="number"),
+        Column(
+            heading="p (Holm)",
+            cells=[style.escape(p_value(None if row.difference is None else row.difference.holm)) for row in rows],
+            kind="number",
+        ),
     ]
 
 
-def _p(difference: Difference | None) -> str:
-    if difference is None or difference.holm is None:
+def p_value(p: float | None) -> str:
+    if p is None:
         return NOT_APPLICABLE
-    return "<0.0001" if difference.holm < 0.0001 else f"{difference.holm:.4f}"
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def _ends(difference: Difference, style: Style) -> str:
+def ends(difference: Difference | Paired, style: Style) -> str:
+    """The interval of a difference, in brackets."""
     if difference.low is None or difference.high is None:
         return NOT_APPLICABLE
     low, high = style.signed(difference.low), style.signed(difference.high)
@@ -174,10 +179,10 @@ def _to_controls(differences: Sequence[tuple[str, Difference]], style: Style) ->
         Column(heading="difference", cells=means, kind="number"),
         Column(
             heading=style.escape(f"{LEVEL:.0%} interval"),
-            cells=[_ends(one, style) for _, one in differences],
+            cells=[ends(one, style) for _, one in differences],
             kind="number",
         ),
-        Column(heading="p (Holm)", cells=[style.escape(_p(one)) for _, one in differences], kind="number"),
+        Column(heading="p (Holm)", cells=[style.escape(p_value(one.holm)) for _, one in differences], kind="number"),
         Column(heading="groups", cells=[f"{one.groups:,}" for _, one in differences], kind="count"),
         Column(heading="seeds", cells=[f"{one.num_seeds:,}" for _, one in differences], kind="count"),
         Column(heading="better", cells=[one.better or NOT_APPLICABLE for _, one in differences], kind="word"),

@@ -233,6 +233,7 @@ def environment(program: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
+        "gpus": _gpus(),
         "versions": _versions(),
         "resumed": [],
     }
@@ -261,6 +262,16 @@ def _versions() -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             versions[name] = None
     return versions
+
+
+@cache
+def _gpus() -> list[str]:
+    """Names of the machine's NVIDIA GPUs; torch, which knows them too, takes seconds to import."""
+    words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
 
 
 @cache

@@ -165,7 +165,7 @@ def shrink(words: list[str], root: Path) -> list[str]:
 
 def prepared(name: str, words: list[str], root: Path) -> list[str]:
     """The words for `affect NAME`: those that load a model get a small one."""
-    if name in ("report", "paper", "sweep", "config", "corpus", "ledger"):
+    if name in ("report", "paper", "errors", "study", "sweep", "config", "corpus", "ledger"):
         return words
     if name == "knowledge" and words[0] in ("ls", "show"):
         return [*words, "--store", str(root / "cache" / "knowledge")]
@@ -218,7 +218,7 @@ def test_a_command_of_the_readme_works(
         assert {"video", "audio", "transcript", "question"} <= set(re.findall(r"(?m)^│ (\w+)", said))
         assert re.search(r"(?m)^Which emotion\? Answer with one word: .*disgust\.", said)  # not folded
     elif words[0] == "knowledge":
-        kinds = {"ls": "12 audio", "show": "audio, by cues-"}
+        kinds = {"ls": "12 audio", "show": "audio, by cues-", "quality": "claims against measured cues"}
         assert kinds.get(words[1], "24 descriptions were in the store, 0 made") in said and not made
     elif words[0] == "transcribe":
         rate = "word error rate against its own transcripts" in said
@@ -231,6 +231,8 @@ def test_a_command_of_the_readme_works(
         assert "--against" not in words or (said.count("leak audit") == 2 and "reference" in said)
     elif words[0] == "paper":
         assert " written, with " in said and "begin with its README.md" in said and not made
+    elif words[0] == "errors":
+        assert ('"confusion": {' if "json" in words else "of answers are right") in said and not made
     elif words[0] == "doctor":
         assert "meld" in said and "9,989" in said, "what was published is not held against what is there"
     elif words[0] == "score":

@@ -64,6 +64,7 @@ NEEDED = {
     ("knowledge", "server"): ["knowledge.server_model=omni"],
     ("model", "server"): ["evaluation=generate", "model.url=http://localhost:8000/v1", "model.served=omni"],
 }
+NEEDED |= {("intervention", name): ["run=trained"] for name in files("intervention")}
 ONLY_EVALUATED = {("model", "server"), *(("intervention", name) for name in files("intervention"))}
 CHOICES = [(group, name) for group in GROUPS for name in files(group)]
 
@@ -75,7 +76,7 @@ def test_there_are_files_in_every_group():
     assert {group for group, _ in CHOICES} == set(GROUPS)
     assert all(files(group) for group in DELTAS)
     listed = {str(path.relative_to(CONF).parent) for path in CONF.rglob("*.yaml")}
-    known = {".", *GROUPS, *DELTAS, "hydra/sweeper"}
+    known = {".", *GROUPS, *DELTAS, "hydra/sweeper", "study"}  # studies: tests/cli/test_study.py
     assert listed == known, "a group that GROUPS does not name, or the other way round"
 
 

@@ -61,7 +61,8 @@ OF_PROMPTING = (
     *("system", "context", "transcript", "descriptions", "descriptions_without_media", "descriptions_position"),
     *("max_description_words", "audio_description", "video_description", "audio_video_description", "cot"),
     *("cot_instruction", "answer_marker", "fewshot.k", "fewshot.choice", "fewshot.seed", "fewshot.example"),
-    *("fewshot.clip", "max_text_tokens", "too_long"),
+    *("fewshot.clip", "fewshot.options", "max_text_tokens", "too_long", "paraphrase", "options", "options_order"),
+    *("options_seed", "letters_instruction", "numbers_instruction", "system_turn"),
 )
 OF_FINETUNING = (
     *(

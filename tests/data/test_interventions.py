@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from affect.cli.plan import plan as plan_of_run
 from affect.config import Config, ConfigError, DataError, DatasetConfig, Intervention, InterventionConfig, Kind, Task
 from affect.config import intervention as schema
 from affect.config.groups import CONF
@@ -287,6 +288,14 @@ def test_a_changed_file_has_no_key_nor_has_its_partner(records: list[Record], tm
     Path(copies[1].media).write_bytes(b"another content")
     assert swap.key(copies[0]) is None and swap.key(copies[1]) is None
     assert source_of(copies[:1], tmp_path, Plan()).key(copies[0]) is not None
+
+
+def test_a_dry_run_names_the_intervention(configure: Configure) -> None:
+    cfg = configure("run=x", "intervention=noise_audio", "intervention.snr=2.5", program="evaluate")
+    assert "evaluation on test, readout=score, intervention=noise_audio(snr=2.5,seed=0)\n" in plan_of_run(
+        cfg, "evaluate"
+    )
+    assert "intervention" not in plan_of_run(configure(), "train")
 
 
 def test_only_one_module_opens_clips() -> None:

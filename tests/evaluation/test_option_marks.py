@@ -52,6 +52,8 @@ def test_answers_that_are_a_letter(text: str, label: str) -> None:
     [
         ("The answer is B.", "surprise", "valid"),
         ("The answer is A", "neutral", "valid"),
+        ("The answer is 'B'.", "surprise", "valid"),
+        ("I choose _B_ here", "surprise", "valid"),
         ("I say A!", "neutral", "valid"),
         ("It is B. surprise, clearly.", "surprise", "valid"),
         ("Option (D), since she cries", "sadness", "valid"),

@@ -220,7 +220,7 @@ def test_an_undefined_metric_is_refused_by_name():
     found = paired(gold, [ours], [theirs], groups, pearson)
     assert found.mean is not None and found.reason.startswith("the metric is undefined without the clips of g00")
     found = paired(gold, [ours, np.zeros(12)], [theirs] * 2, groups, pearson)
-    assert found.mean is None and found.reason.startswith("the metric is undefined for pair 2 of 2: look")
+    assert found.mean is None and found.reason.startswith("the metric is undefined for seed 2 of 2: look")
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,21 @@ def test_a_batch_is_its_conversations_one_by_one(tiny: Tiny, tmp_path: Path) -> 
         torch.testing.assert_close(tiny.model(tiny.encoder.encode(kept), 1), alone, atol=1e-5, rtol=0)
 
 
+def test_sound_may_last_longer_or_less_long_than_the_picture(tiny: Tiny, tmp_path: Path) -> None:
+    """As after intervention=swap_audio: the sound has the tokens that it has with its own picture."""
+    if "a" not in tiny.letters:
+        return
+    items = [tiny.conversation(written(tmp_path, num), "av") for num in (53, 20)]
+    swapped = [replace(item, waveform=other.waveform) for item, other in zip(items, items[::-1], strict=True)]
+    tokens = [
+        [(tiny.encoder.encode([each])["input_ids"] == tiny.encoder.media_ids[part]).sum() for each in conversations]
+        for part, conversations in (("audio", items[::-1]), ("audio", swapped), ("video", items), ("video", swapped))
+    ]
+    assert tokens[0] == tokens[1] and tokens[2] == tokens[3] and tokens[0][0] < tokens[0][1]
+    with torch.no_grad():
+        assert tiny.model(tiny.encoder.encode(swapped), 1).isfinite().all()
+
+
 def test_kept_clips_are_what_was_decoded_and_belong_to_their_sampling(tiny: Tiny, tmp_path: Path) -> None:
     record = Record(id="a", dataset="d", split="test", text="", group="a", media=str(written(tmp_path, 53)))
     files = clip_cache.open_files(tmp_path / "cache", 1.0, print)

@@ -25,6 +25,24 @@ class Opened:
         page.on("requestfailed", lambda request: self.failed.append((request.url, request.failure)))
         page.on("dialog", self._refuse)
 
+    def visit(self, place: str) -> None:
+        """Goes to another view of the same page."""
+        self.page.evaluate("place => { location.hash = place; }", place)
+        self.wait("document.querySelector('main > .view')?.dataset.address === location.hash")
+
+    def wait(self, condition: str) -> None:
+        """Waits until an expression of JavaScript is true. The page's policy forbids the driver's own way to do so,
+        which evaluates a text again and again."""
+        self.page.evaluate(
+            f"""async () => {{
+              const until = performance.now() + 20000;
+              while (!({condition})) {{
+                if (performance.now() > until) throw new Error("it was not true within 20 seconds");
+                await new Promise((next) => setTimeout(next, 20));
+              }}
+            }}"""
+        )
+
     def _refuse(self, dialog) -> None:
         self.complaints.append(f"dialog: {dialog.message}")
         dialog.dismiss()

@@ -218,7 +218,7 @@ def test_slices_by_what_is_known_of_the_clips(recorded, capsys, tmp_path) -> Non
     assert [each["verdict"] for each in loudness][-1] == "worse" and loudness[0]["value"].endswith("dB")
     assert [each["clips"] for each in task["slices"] if each["by"] == "speaker"] == [20, 20, 20]
     assert task["unavailable"]["face"] == "the dataset has no video"
-    assert task["unavailable"]["language"] == "all clips have the same: en"
+    assert task["unavailable"]["language"] == "one slice holds all clips: en"
     [note] = [note for note in task["notes"] if note.startswith("loudness")]
     assert "unknown of 1 of 60 clips" in note and "0.wav" in note
     assert task["hardest"][0]["text"].startswith("word")

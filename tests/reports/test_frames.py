@@ -70,10 +70,13 @@ def test_damaged_folders_and_files_are_listed(outputs, tmp_path):
 
 
 def test_what_a_notebook_shows_is_escaped(outputs):
-    shown = affect.load_runs(outputs, metrics=["accuracy"])._repr_html_()
+    results = affect.load_runs(outputs, metrics=["accuracy"])
+    shown = results._repr_html_()
     assert "<script>" not in shown and not {"\u202e", "\x1b"} & set(shown)
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; [31m" in shown, "a long cell is cut, or not shown"
     assert shown.count("<table") == 1 and "0.6500 ± 0.0707" in shown and "broken/metrics.json" in shown
+    of_table = results.tables["demo.emotion"]._repr_html_()
+    assert "<script>" not in of_table and "&lt;script&gt;" in of_table
 
 
 def test_importing_affect_imports_nothing_else():

@@ -66,10 +66,11 @@ def cells(opened, key: int) -> list[str]:
 
 
 def test_every_view_opens_without_a_complaint_or_a_request(page, open_page):
+    opened = open_page(page)
     for view in VIEWS:
-        opened = open_page(page, view)
+        opened.visit(view)
         assert opened.page.locator("main .problem").count() == 0, opened.page.inner_text("main .problem")
-        assert opened.complaints == [] and opened.requests == [page.as_uri()]
+        assert opened.complaints == [] and opened.requests == [page.as_uri()], view
 
 
 def test_the_table_has_means_intervals_marks_and_what_is_behind_them(page, open_page):
@@ -154,13 +155,13 @@ def test_a_run_is_compared_with_another(page, out, open_page):
         "prompting.transcript.en\t{text} B\t{text} A\tdiffers\t"
     ]
     opened.page.get_by_label("differences only").check()
-    opened.page.wait_for_function("document.querySelectorAll('.configuration tbody tr').length === 1")
+    opened.wait("document.querySelectorAll('.configuration tbody tr').length === 1")
     text = opened.page.inner_text("main")
     assert "1 key differs, 1 of which may change a number" in text
     assert str(out / "run4") in text and "Environment" in text and "code_sha256" in text
     assert "were evaluated 6 times, as the ledgers have it; 3 times before this run" in text
     opened.page.locator("text=next run").click()
-    opened.page.wait_for_function("document.querySelector('h2').textContent.startsWith('Run 5')")
+    opened.wait("document.querySelector('h2').textContent.startsWith('Run 5')")
     assert "with=1" in opened.page.url  # the comparison goes along
     assert opened.complaints == []
 
@@ -170,8 +171,9 @@ def test_a_run_is_compared_with_another(page, out, open_page):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_phone_has_no_sideways_scrolling_and_every_control_a_name(page, open_page, dark):
+    opened = open_page(page, width=380, dark=dark)
     for view in VIEWS[:5]:
-        opened = open_page(page, view, width=380, dark=dark)
+        opened.visit(view)
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= 380, view
         assert opened.page.evaluate("document.documentElement.dataset.theme") == ("dark" if dark else "light")
         nameless = opened.page.evaluate(
@@ -233,6 +235,7 @@ def test_hostile_runs_are_text(out, tmp_path, open_page, capsys):
     report(capsys, hostile, tmp_path / "kind", "--format", "html", "--output", path)
     source = path.read_text(encoding="utf-8")
     assert not any(attack in source for attack in ATTACKS if len(attack) > 20)
+    opened = open_page(path)
     for view in (
         "#overview",
         "#charts",
@@ -243,7 +246,7 @@ def test_hostile_runs_are_text(out, tmp_path, open_page, capsys):
         "#clips",
         "#charts?x=model.name",
     ):
-        opened = open_page(path, view)
+        opened.visit(view)
         for button in opened.page.get_by_role("button", name="Details of this row").all():
             button.click()
         for figure in opened.page.locator("figure").all():
@@ -257,7 +260,8 @@ def test_hostile_runs_are_text(out, tmp_path, open_page, capsys):
         images = opened.page.locator("main img").count()
         assert inside == [] and images == 0, view
         assert opened.complaints == [] and opened.requests == [path.as_uri()], view
-    text = open_page(path, "#run/1").page.inner_text("main")
+    opened.visit("#run/1")
+    text = opened.page.inner_text("main")
     for attack in (ATTACKS[0], ATTACKS[1], ATTACKS[2], "⟨U+202E⟩gpj.exe", "⟨U+001B⟩[31m", "(1,000,0"):
         assert attack in text, attack
     assert "\u202e" not in text and "not utf-8" in text
@@ -316,8 +320,9 @@ def test_a_large_page_is_a_folder_and_says_so(out, tmp_path, open_page, capsys, 
     said, _, end = report(capsys, out, "--format", "html", "--output", tmp_path / "page.html")
     index = tmp_path / "page" / "index.html"
     assert end == "" and f"{index} written" in said and f"{tmp_path / 'page'} is a folder" in said
+    opened = open_page(index)
     for view in VIEWS:
-        opened = open_page(index, view)
+        opened.visit(view)
         assert opened.page.locator("main .problem").count() == 0
         assert opened.complaints == []
         assert {Path(url.removeprefix("file://").split("#")[0]).parent.name for url in opened.requests} <= {
@@ -378,7 +383,7 @@ def test_runs_that_have_not_finished_have_a_page(make, tmp_path, open_page, caps
     assert end == "" and "No run has results of a task yet" in opened.page.inner_text("main")
     assert "1 has no numbers: failed (out of memory, train)" in opened.page.inner_text("main")
     for view in ("#charts", "#confusion", "#runs", "#run/1"):
-        opened = open_page(run / "affect_report.html", view)
+        opened.visit(view)
         assert opened.page.locator("main .problem").count() == 0 and opened.complaints == []
 
 
@@ -417,10 +422,8 @@ def test_intervals_over_seeds_are_those_of_students_t():
 
 def test_charts_of_training_clips_and_calibration_are_made_where_runs_have_them(make, tmp_path):
     for fraction, correct in ((0.25, 20), (0.5, 24), (0.75, 27), (1.0, 29)):
-        for seed in (1, 2):
-            words = (f"datasets.demo.fraction={fraction}", f"seed={seed}")
-            run = make(f"f{fraction}_{seed}", *words, num=40, groups=12, correct=correct + seed)
-            change(run / "data.json", lambda data, share=fraction: with_clips(data, round(160 * share)))
+        run = make(f"f{fraction}", f"datasets.demo.fraction={fraction}", num=40, groups=12, correct=correct)
+        change(run / "data.json", lambda data, share=fraction: with_clips(data, round(160 * share)))
     lines = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
     labels = (
         gather(Request(folders=[run]))
@@ -441,6 +444,16 @@ def test_charts_of_training_clips_and_calibration_are_made_where_runs_have_them(
     gold = np.array([labels.index(line["target"]) for line in lines])
     expected = calibration.reliability(calibration.probabilities(scores), gold)
     assert [series["x"] for series in ours] == [[bin.confidence for bin in expected]] and diagonal["x"] == [0.0, 1.0]
+
+
+def test_the_contribution_of_modalities_is_drawn_where_every_subset_was_run(make, tmp_path):
+    for letters, correct in (("t", 20), ("a", 14)):
+        make(letters, f"modalities={letters}", num=40, groups=12, correct=correct)
+    out = Request(folders=[tmp_path / "out"])
+    assert "Contribution of modalities" not in [group["heading"] for group in charts.charts(gather(out))]
+    make("ta", "modalities=ta", num=40, groups=12, correct=26)
+    [group] = [each for each in charts.charts(gather(out)) if each["heading"] == "Contribution of modalities"]
+    assert group["charts"][0]["series"][0]["x"] == ["text", "audio"] and group["about"]
 
 
 def with_clips(data: dict, number: int) -> dict:

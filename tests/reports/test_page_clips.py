@@ -451,6 +451,19 @@ def test_annotations_that_have_changed_are_told(broken):
     assert "The annotations of manifest, split 'test', are not those that runs 1, 3 have read" in note
 
 
+def test_transcripts_are_those_that_an_intervention_has_left(configure, tmp_path):
+    record = Record(id="demo/test/0", dataset="demo", split="test", text="I am fine", group="g")
+    given = [record, Record(id="demo/train/0", dataset="demo", split="train", text="So am I", group="g")]
+    for words, texts in ((["text_masked", "intervention.share=1"], ["___ ___ ___", "So am I"]), (["asr_text"], None)):
+        folder = make_run(configure, tmp_path / "out", words[0], f"intervention={words[0]}", *words[1:], evaluate=True)
+        (folder / "transcripts.json").write_text('{"generator": "whisper-1a"}', encoding="utf-8")
+        [run], why = load([folder])[0], []
+        found = [each.text for each in prompts.with_transcripts(given, run, why)]
+        assert found == (texts or ["I am fine", "So am I"])
+        # Of the recogniser's, the evaluated split alone is looked for.
+        assert len(why) == (texts is None) and all("1 clips have a transcript by whisper-1a" in each for each in why)
+
+
 @pytest.mark.parametrize("name", ["knowledge.json", "transcripts.json"])
 @pytest.mark.parametrize("text", ["{", "[]"])
 def test_a_damaged_file_costs_the_prompts_of_its_run_alone(broken, name, text):

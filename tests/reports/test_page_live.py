@@ -85,10 +85,10 @@ def test_the_page_follows_its_runs(out, tmp_path, serve, open_page):
     page.get_by_role("button", name="run", exact=True).focus()
     shutil.copytree(out / "two", folder / "two")
     page.get_by_role("button", name="Show new results").click()
-    page.wait_for_function("document.querySelectorAll('tbody tr').length === 2")
+    opened.wait("document.querySelectorAll('tbody tr').length === 2")
     page.evaluate("location.hash = '#clips'")
     page.wait_for_selector("audio, video")
-    page.wait_for_function("document.querySelector('audio, video').duration > 0")
+    opened.wait("document.querySelector('audio, video').duration > 0")
     assert opened.complaints == []
     assert all(url.startswith(served.url) for url in opened.requests)
     page.context.set_offline(True)

@@ -18,7 +18,7 @@ from made_runs import change, make_run, records, remember_configurations
 
 from affect.cli import paper
 from affect.reports.charts import Chart
-from affect.reports.paper import reproduce, sources
+from affect.reports.paper import best, reproduce, sources
 from affect.reports.paper.names import unique
 from affect.runs.identity import configuration_sha256
 from affect.runs.run_folder import kept
@@ -100,7 +100,8 @@ def test_bold_is_the_best_and_what_is_not_significantly_worse(runs, packed, caps
         bold = modality == "t" or p[modality] > 0.05
         assert (rf"\textbf{{{mean:.4f}" in in_latex) == bold
         assert (f"**{mean:.4f}" in in_markdown) == bold
-    assert "Bold: the best mean" in in_latex and "Bold: the best mean" in in_markdown
+    assert best.TESTED in in_markdown and best.PARTLY not in in_markdown
+    assert in_latex.count("Bold: the best mean, and what is not shown to be worse") == 1
 
 
 def test_with_a_single_seed_the_best_mean_alone_is_bold_and_it_says_so(runs, tmp_path, capsys):
@@ -108,7 +109,7 @@ def test_with_a_single_seed_the_best_mean_alone_is_bold_and_it_says_so(runs, tmp
     out, end = pack(capsys, runs, "--folder", tmp_path / "pack", *words)
     assert end == "" and "written" in out
     text = (tmp_path / "pack" / "tables" / "demo.emotion.md").read_text()
-    assert text.count("**0.") == 1 and "**0.7000**" in text
+    assert text.count("**0.") == 1 and "**0.7000**" in text and best.UNTESTED in text
     readme = (tmp_path / "pack" / "README.md").read_text().replace("\\", "")
     assert "a single seed, which does not tell how much others would differ" in readme
 
@@ -124,7 +125,7 @@ def test_untrained_models_are_compared_by_one_run_each(configure, tmp_path, caps
     text = (tmp_path / "pack" / "tables" / "demo.emotion.md").read_text()
     assert end == "" and float(p["c"]) < 0.05 and "**0.7000**" in text and "**0.1000**" not in text
     # One clip of one group tells the two apart, which carries no interval.
-    assert p["b"] == "" and "**0.6500**" not in text
+    assert p["b"] == "" and "**0.6500**" not in text and best.PARTLY in text
 
 
 def test_rows_of_other_clips_are_never_bold(configure, runs, tmp_path, capsys):
@@ -168,8 +169,9 @@ def test_datasets_and_openings_are_those_of_the_run_folders(configure, tmp_path,
         "used": "10",
     }
     [opening] = table(tmp_path / "pack" / "tables" / "openings.csv")
-    assert (opening["dataset"], opening["number"], opening["evaluations"]) == ("meld", "10", "2")
+    assert (opening["dataset"], opening["clips"], opening["evaluations"]) == ("meld", "10", "2")
     methods = (tmp_path / "pack" / "methods.md").read_text()
+    assert "transcript en They say" in methods and " zh " not in methods
     assert "GPL-3.0" in methods and "seeds 1 / 2, on meld" in methods
     assert "rank 16" in methods and "learning rate 0.0005" in methods and "batch size" in methods
 
@@ -223,7 +225,7 @@ def with_hostile_names(folder: Path) -> None:
             return re.sub("|".join(texts), lambda match: texts[match[0]], value)
         return value
 
-    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config = config_of(folder)
     for group in ("model", "datasets"):
         config[group] = renamed(config[group])
     next(iter(config["datasets"].values()))["reader"] = "demo"
@@ -282,7 +284,7 @@ def test_the_script_runs_every_run_again_with_its_configuration(configure, runs,
     for call in calls:
         assert call[:4] == ["-m", "affect", "train", "-m"]
         words = [word for word in call[4:] if not word.startswith(("hydra.", "output_root="))]
-        [name] = [word.partition("=")[2] for word in call if word.startswith("hydra.sweep.subdir=")]
+        [name] = [word.partition("=")[2].strip("'") for word in call if word.startswith("hydra.sweep.subdir=")]
         names.add(name)
         again = configuration_sha256(kept(configure(*words)))
         stated = json.loads((runs / name.replace("_", " ") / "environment.json").read_text())["configuration_sha256"]
@@ -306,12 +308,15 @@ def test_words_are_quoted_places_absolute_and_trainings_come_before_their_evalua
     assert quoted in first and not [word for word in first if word.startswith(("sweep=", "launcher="))]
     assert [word for word in first if word.startswith("output_root=")] == [f"output_root='{tmp_path}/again'"]
     assert f"run='{tmp_path}/again/training'" in second
-    assert f"data_root='{tmp_path}/it\\'s here'" in second
+    assert f"data_root='{tmp_path}/it\\'s here'" in second and f"data_root={config_of(training)['data_root']}" in first
 
 
-def change_config(folder: Path, **values: str) -> None:
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    (folder / "config.yaml").write_text(yaml.safe_dump(config | values, allow_unicode=True))
+def config_of(folder: Path) -> dict:
+    return yaml.safe_load((folder / "config.yaml").read_text())
+
+
+def change_config(folder: Path, **values: str | int) -> None:
+    (folder / "config.yaml").write_text(yaml.safe_dump(config_of(folder) | values, allow_unicode=True))
 
 
 def test_what_cannot_be_run_again_is_said(configure, tmp_path, capsys):
@@ -320,11 +325,18 @@ def test_what_cannot_be_run_again_is_said(configure, tmp_path, capsys):
     change(make("no_command") / "environment.json", lambda content: content | old | {"command": None})
     lost = make("lost", f"run={tmp_path}/deleted", evaluate=True)
     words_of_job(lost, f"run={tmp_path}/deleted")
+    half = make("half", evaluate=True)
+    words_of_job(half, "run=training")
+    change(half / "environment.json", lambda content: content | old)
+    training = shutil.copytree(tmp_path / "out" / "no_command", tmp_path / "training")
+    (training / "environment.json").unlink()
+    change_config(training, seed=5)
+    change_config(half, run=str(training))
     other = make("other_code", "modalities=v")
     words_of_job(other, "modalities=v")
     change(
         other / "environment.json",
-        lambda content: content | old | {"dirty": True, "commit": "c" * 40},
+        lambda content: content | old | {"dirty": True, "commit": "c" * 40, "program": "train; rm -rf $HOME"},
     )
     _, end = pack(capsys, tmp_path / "out", "--folder", tmp_path / "pack")
     assert end == ""
@@ -333,8 +345,9 @@ def test_what_cannot_be_run_again_is_said(configure, tmp_path, capsys):
     for text in (script, readme):
         assert "no_command cannot be run again: its command is not known" in text
         assert "/deleted, its model, is not there" in text
+        assert "half cannot be run again: neither can" in text
         assert "made with changes of the code that are in no commit, so that it does not tell all: other_code" in text
-    assert script.count("\nagain ") == 1 and "c" * 40 in script
+    assert script.count("\nagain ") == 1 and "c" * 40 in script and " 'train; rm -rf $HOME' \\\n" in script
     assert "torch==1.0\n" in (tmp_path / "pack" / "constraints.txt").read_text()
 
 
@@ -383,6 +396,7 @@ def test_damaged_runs_are_listed_beside_the_others(runs, tmp_path, capsys):
     text = (tmp_path / "pack" / "README.md").read_text().replace("\\", "")
     assert "not in the table: " in text and "v 1/metrics.json" in text
     assert "is not known (damaged predictions), so that it is not bold" in text
+    assert best.UNTESTED in (tmp_path / "pack" / "methods.md").read_text()  # of three rows v has two seeds left
     assert "**0.6667 ± 0.0289**" in (tmp_path / "pack" / "tables" / "demo.emotion.md").read_text()
 
 
@@ -397,10 +411,16 @@ def test_runs_of_an_older_version_have_numbers_without_signatures(runs, tmp_path
 
     change(folder / "metrics.json", older)
     change(folder / "environment.json", lambda content: {key: content[key] for key in ("program", "resumed")})
+    counted = ("dataset", "split", "ids_sha256")
+    change(
+        folder / "data.json",
+        lambda content: content | {"parts": [{key: part[key] for key in counted} for part in content["parts"]]},
+    )
     _, end = pack(capsys, tmp_path / "out", "--folder", tmp_path / "pack")
     rows = table(tmp_path / "pack" / "numbers.csv")
     assert end == "" and rows and all(row["signature"] == "" for row in rows)
     assert "its command is not known" in (tmp_path / "pack" / "reproduce.sh").read_text()
+    assert {row["used"] for row in table(tmp_path / "pack" / "tables" / "datasets.csv")} == {"-"}
 
 
 def test_half_a_pair_of_surrogates_ends_nothing(runs, tmp_path, capsys):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from affect.evaluation.significance import LEVEL, benjamini_hochberg, contrast, holm
+from affect.evaluation.significance import LEVEL, benjamini_hochberg, contrast, holm, influence
 
 FEWEST_CLIPS = 10
 """Values of fewer clips (speakers, say) are put together."""
@@ -57,30 +57,23 @@ class Slice:
     reason: str = ""
 
 
-def by_value(by: str, values: Sequence[str | None]) -> list[Part]:
-    """A part for each value, the most frequent first; those of fewer than FEWEST_CLIPS clips together in one.
+def by_value(by: str, values: Sequence[str | None], fewest: int = FEWEST_CLIPS) -> list[Part]:
+    """A part for each value, the most frequent first; those of fewer than `fewest` clips together in one.
 
     >>> [(part.value, int(part.inside.sum())) for part in by_value("speaker", ["a"] * 12 + ["b"] * 3 + ["c", None])]
     [('a', 12), ('2 others, each of fewer than 10 clips', 4)]
     """
     counts = Counter(value for value in values if value is not None)
-    column = np.array(values, dtype=object)
+    often = [value for value, count in counts.most_common() if count >= fewest]
+    rare = [value for value in counts if value not in often]
+    members: dict[str, set[str]] = {value: {value} for value in often}
+    if rare:
+        members[rare[0] if len(rare) == 1 else f"{len(rare):,} others, each of fewer than {fewest} clips"] = set(rare)
     known = np.array([value is not None for value in values], dtype=bool)
-    often = [value for value, count in counts.most_common() if count >= FEWEST_CLIPS]
-    rare = [value for value in counts if value not in set(often)]
-    parts = [Part(by=by, value=value, inside=column == value, known=known) for value in often]
-    if len(rare) == 1:
-        parts.append(Part(by=by, value=rare[0], inside=column == rare[0], known=known))
-    elif rare:
-        parts.append(
-            Part(
-                by=by,
-                value=f"{len(rare):,} others, each of fewer than {FEWEST_CLIPS} clips",
-                inside=np.isin(np.arange(len(column)), [row for row, value in enumerate(values) if value in set(rare)]),
-                known=known,
-            )
-        )
-    return parts
+    return [
+        Part(by=by, value=name, inside=np.array([value in own for value in values], dtype=bool), known=known)
+        for name, own in members.items()
+    ]
 
 
 def by_label(by: str, labels: Sequence[str], values: Sequence[tuple[str, ...]]) -> list[Part]:
@@ -122,13 +115,16 @@ def measured(
     significance.contrast."""
     names = np.asarray(groups)
     found: list[Slice] = []
+    influences: dict[bytes, np.ndarray] = {}
     same_test: dict[int, int] = {}
     for part in parts:
         within, known = part.inside[part.known], part.known
         if within.all() or not within.any():
             continue
         columns = [read[known] for read in reads]
-        result = contrast(gold[known], columns, within, names[known], metric)
+        if (own := influences.get(known.tobytes())) is None:
+            own = influences[known.tobytes()] = influence(gold[known], columns, metric)
+        result = contrast(gold[known], columns, within, names[known], metric, influences=own)
         values = [
             _defined(np.mean([metric(gold[known][side], read[side]) for read in columns])) for side in (within, ~within)
         ]

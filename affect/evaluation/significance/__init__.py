@@ -1,6 +1,6 @@
 """Whether one setting is better than another: intervals, p-values, and what they can be used for. Needs no torch."""
 
-from affect.evaluation.significance.contrast import contrast
+from affect.evaluation.significance.contrast import contrast, influence
 from affect.evaluation.significance.corrections import benjamini_hochberg, holm
 from affect.evaluation.significance.equivalence import Equivalence, equivalent
 from affect.evaluation.significance.jackknife import FEWEST_GROUPS, FEWEST_SEEDS, LEVEL, Paired, jackknifed
@@ -20,6 +20,7 @@ __all__ = [
     "detectable",
     "equivalent",
     "holm",
+    "influence",
     "jackknifed",
     "mcnemar",
     "needed",

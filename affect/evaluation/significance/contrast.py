@@ -3,16 +3,19 @@
 What is estimated is the difference that these models would have on other groups of clips (speakers, dialogues,
 videos); over several seeds it is the mean of their differences, and nothing is said of other seeds.
 
-How: groups are left out one at a time (jackknife, as in `paired`), from both parts at once, since a group may have
-clips in both. The variance is at least what it would be if both parts were drawn from all clips (a score test): a part
-whose few clips are all wrong does not vary, and would otherwise differ from the rest without doubt. The difference over
-its error is held against Student's t with the degrees of freedom of the two parts. Where groups differ much and have
-clips in both parts, the test is careful.
+Two variances. That of the parts: groups are left out one at a time (jackknife, as in `paired`), from both parts at
+once, since a group may have clips in both. And that which the difference would have if both parts were drawn from all
+clips: the variance of the clips' influence on the metric of all, and the covariance of clips of one group. The first is
+zero for a part whose few clips are all wrong, which would then differ from the rest without doubt.
 
-Errors in % of nominal 5 % tests in simulations where the parts do not differ, and (last column) tables of 40 parts with
-any p-value (Holm) of at most 5 % (benchmarks/slices.py):
+The interval has the larger of the two. So has the p-value, unless the metric is a share (accuracy): where two shares
+are equal their variances are, so that the second is right (a score test), and the first, which is large for a bad part
+of a good whole and small for a good one, would hide the worst slices. So the interval of a share may hold 0 though p is
+just below 5 %.
 
-{TABLE}
+Both are held against Student's t with the degrees of freedom of the two parts.
+
+How often they are wrong in simulations: benchmarks/slices.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,27 +32,47 @@ from affect.evaluation.significance.jackknife import (
     joint_freedom,
 )
 
+Metric = Callable[[np.ndarray, np.ndarray], float]
+
+
+def influence(gold: np.ndarray, reads: Sequence[np.ndarray], metric: Metric) -> np.ndarray:
+    """float64[N]: by how much each clip moves the metric of all clips, mean over seeds, times N. Of a mean it is the
+    value of the clip minus the mean. Clips are left out one at a time.
+
+    >>> influence(np.zeros(3), [np.array([1.0, 2.0, 6.0])], lambda gold, read: float(read.mean())).round(9).tolist()
+    [-2.0, -1.0, 3.0]
+    """
+    count = len(gold)
+    kept = np.ones(count, dtype=bool)
+    without = np.empty(count)
+    for clip in range(count):
+        kept[clip] = False
+        without[clip] = np.mean([metric(gold[kept], read[kept]) for read in reads])
+        kept[clip] = True
+    return (count - 1) * (without.mean() - without)
+
 
 def contrast(
     gold: np.ndarray,
     reads: Sequence[np.ndarray],
     inside: np.ndarray,
     groups: Sequence | np.ndarray,
-    metric: Callable[[np.ndarray, np.ndarray], float],
+    metric: Metric,
     *,
+    influences: np.ndarray | None = None,
     units: str = "groups",
 ) -> Paired:
     """metric of the clips in the part minus metric of the others, mean over seeds, with its interval and p-value.
 
-    gold[N], reads[seeds][N] and bool inside[N]; the rest is as in `paired`. clips, groups and effective of the result
-    are those of the smaller part. Where no interval can be had the result has a `reason`. Raises ValueError where a
-    part has no clip.
+    gold[N], reads[seeds][N] and bool inside[N]; the rest is as in `paired`. influences[N] are those of `influence`,
+    where they are known. clips, groups and effective of the result are those of the smaller part. Where no interval can
+    be had the result has a `reason`. Raises ValueError where a part has no clip.
 
     >>> right = lambda gold, read: float(np.mean(gold == read))
     >>> clip = np.arange(40)
     >>> found = contrast(np.ones(40), [(clip % 4 > 0) | (clip < 20)], clip < 20, clip // 2, right)
     >>> round(found.mean, 3), round(found.low, 3), round(found.high, 3), round(found.p, 3)
-    (0.25, 0.01, 0.49, 0.043)
+    (0.25, 0.016, 0.484, 0.038)
     """
     inside = np.asarray(inside, dtype=bool)
     names, of = np.unique(np.asarray(groups), return_inverse=True)
@@ -80,45 +103,56 @@ def contrast(
     moved = [
         np.array([mean(part & kept) for kept in left_out]) - value for part, value in zip(parts, values, strict=True)
     ]
-    if not np.isfinite(moved).all():
+    own = influence(gold, reads, metric) if influences is None else influences
+    tested = _if_drawn_from_all(own, inside, of)
+    if not (np.isfinite(moved).all() and np.isfinite(tested)):
         return Paired(
             mean=difference,
             reason=f"the metric of a part is undefined without some of the {units}, so that its spread cannot be known",
             **counted,
         )
-    scale = (len(left_out) - 1) / len(left_out)
-    apart = [scale * float(np.square(one).sum()) for one in moved]
-    together = scale * float(np.square(moved[0] - moved[1]).sum())
-    variance = max(together, _if_drawn_from_all(mean, inside))
-    if variance <= 0:
+    if tested <= 1e-18:
         return Paired(
             mean=difference,
-            reason=f"the metric is the same without any of the {units}, so that its spread cannot be known",
+            reason="all clips count alike in the metric, so that the spread of the difference cannot be known",
             **counted,
         )
+    scale = (len(left_out) - 1) / len(left_out)
+    together = max(scale * float(np.square(moved[0] - moved[1]).sum()), tested)
+    if not _is_share(own, mean(np.ones_like(inside)), len(reads)):
+        tested = together
     free = [min(count, len(np.unique(blocks[part]))) - 1 for count, part in zip(effective, parts, strict=True)]
-    # A part that does not vary takes no share of them, though it may be the smaller one.
-    freedom = joint_freedom(*zip(apart, free, strict=True)) if min(apart) > 0 else min(free)
-    error = float(np.sqrt(variance))
-    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
+    # The share of each part in the variance is about the inverse of its size.
+    freedom = joint_freedom(*((1 / size.sum(), number) for size, number in zip(sizes, free, strict=True)))
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(together))
     return Paired(
         mean=difference,
         low=difference - half,
         high=difference + half,
-        p=float(2 * stdtr(freedom, -abs(difference) / error)),
-        error=error,
+        p=float(2 * stdtr(freedom, -abs(difference) / np.sqrt(tested))),
+        error=float(np.sqrt(tested)),
         freedom=freedom,
         **counted,
     )
 
 
-def _if_drawn_from_all(mean: Callable[[np.ndarray], float], inside: np.ndarray) -> float:
-    """The variance of the difference if both parts were drawn from all clips, by the jackknife over clips."""
-    count = len(inside)
-    blocks = blocks_of(np.arange(count), count)
-    without = np.array([mean(blocks != block) for block in range(blocks.max() + 1)])
-    of_all = (len(without) - 1) / len(without) * float(np.square(without - mean(np.ones(count, dtype=bool))).sum())
-    return of_all * (count / inside.sum() + count / (count - inside.sum()))
+def _if_drawn_from_all(influences: np.ndarray, inside: np.ndarray, of: np.ndarray) -> float:
+    """The variance of the difference if both parts were drawn from all clips, of which those of a group are alike."""
+    weights = np.where(inside, 1 / inside.sum(), -1 / (~inside).sum())
+    apart = influences - influences.mean()
+    squares, sizes = np.square(apart).sum(), np.bincount(of)
+    variance = squares / (len(of) - 1)
+    pairs = np.square(sizes).sum() - len(of)
+    # Below 0 it is chance: clips of a group are not less alike than others.
+    covariance = max((np.square(np.bincount(of, weights=apart)).sum() - squares) / pairs, 0.0) if pairs else 0.0
+    alone = np.square(weights).sum()
+    return float(variance * alone + covariance * (np.square(np.bincount(of, weights=weights)).sum() - alone))
+
+
+def _is_share(influences: np.ndarray, value: float, seeds: int) -> bool:
+    """Whether a metric of this value is the mean of a 0 or 1 for each clip and seed."""
+    counts = (influences + value) * seeds
+    return bool((np.abs(counts - np.round(counts)) < 1e-6).all() and counts.min() > -0.5 and counts.max() < seeds + 0.5)
 
 
 def _too_few(sizes: Sequence[np.ndarray], effective: Sequence[float], units: str) -> str:

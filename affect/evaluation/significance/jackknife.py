@@ -77,7 +77,7 @@ def jackknifed(
         differs = np.bincount(of, weights=telling[place], minlength=len(names)) > 0
         if mean is None:
             reason = (
-                f"the metric is undefined for pair {int(np.flatnonzero(~np.isfinite(by_seed))[0]) + 1} of"
+                f"the metric is undefined for seed {int(np.flatnonzero(~np.isfinite(by_seed))[0]) + 1} of"
                 f" {len(by_seed)}: look for values that are nan, or for answers that are all the same"
             )
         else:

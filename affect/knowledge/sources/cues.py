@@ -273,6 +273,22 @@ def measured(
         yield record, Measurement(cues=found["cues"], seconds=found["seconds"], problem=problem)
 
 
+def by_clip(
+    records: Sequence[Record], modality: str, cache_root: Path, *, num_workers: int, show: bool
+) -> tuple[dict[str, Mapping[str, float | None] | None], list[str]]:
+    """The cues of each clip by record id, None where it cannot be decoded; and a sentence for each of these. `show`s a
+    progress bar. Raises as measure_clips."""
+    found: dict[str, Mapping[str, float | None] | None] = {}
+    problems = []
+    with progress(show) as bar:
+        task = bar.add_task(f"measuring {modality}", total=len(records))
+        advance = partial(bar.advance, task)
+        for record, measurement in measured(records, modality, cache_root, num_workers=num_workers, progress=advance):
+            found[record.id] = measurement.cues
+            problems += [measurement.problem] if measurement.problem else []
+    return found, problems
+
+
 def quantiles_of(measured: Sequence[Mapping[str, float | None]]) -> dict[str, list[float]]:
     """By cue, the four bounds between five equal shares of the clips in which it was measured; not for cues that are
     counted."""

@@ -29,6 +29,9 @@ OF_SLICES = {Kind.classification: "accuracy", Kind.intensity: "mae", Kind.multi_
 """The metric of slices unless another is asked for: a mean over clips. The headline of many tasks depends on which
 classes a slice has, and says as much about them as about the answers."""
 
+ROWS_OF_A_BIN = 20
+"""Answers that a bin of a reliability curve has at least: the accuracy of fewer says little, and adds to the ECE."""
+
 SIGNS = ("negative", "zero", "positive")
 
 
@@ -287,8 +290,8 @@ def _setting(runs: Sequence[Run], task: str, numbers: Collection[int], metric: s
     [row] = result.rows
     if len(row.runs) < len(chosen):
         notes.append(
-            f"of {who}, {len(chosen) - len(row.runs)} are not counted: they are not finished, or older than one of the"
-            " same configuration and seed"
+            f"of {who}, {len(chosen) - len(row.runs)} are not counted: not finished, without results of {task}, or"
+            " older than one of the same configuration and seed"
         )
     row.runs = [places[number] for number in row.runs]
     return row
@@ -410,7 +413,7 @@ def _calibration(
         readouts = sorted({p.readout for run in compared for p in run.predictions.values()})
         return None, f"no answer has the likelihood of every label (readout {', '.join(readouts)})"
     rows, targets = rows[known], targets[known]
-    curve = calibration.reliability(rows, targets)
+    curve = calibration.reliability(rows, targets, min(calibration.BINS, max(1, len(rows) // ROWS_OF_A_BIN)))
     return Calibration(
         answers=len(rows),
         curve=curve,

@@ -70,7 +70,7 @@ def _divide(facts: Facts, by: str, records: Sequence[Record | None], config: Dat
     if not parts:
         facts.unavailable[by] = why
     elif parts[0].inside[parts[0].known].all():
-        facts.unavailable[by] = f"all clips have the same: {parts[0].value}"
+        facts.unavailable[by] = f"one slice holds all clips: {parts[0].value}"
     else:
         facts.parts += parts
         if unknown := int((~parts[0].known).sum()):
@@ -88,7 +88,7 @@ def _speaker(records: Records, config: DatasetConfig, cfg: Config) -> Parts:
 
 
 def _language(records: Records, config: DatasetConfig, cfg: Config) -> Parts:
-    return by_value("language", [record and record.language for record in records]), ""
+    return by_value("language", [record and record.language for record in records], fewest=1), ""
 
 
 def _words(records: Records, config: DatasetConfig, cfg: Config) -> Parts:
@@ -149,7 +149,7 @@ def _intensity(records: Records, config: DatasetConfig, cfg: Config) -> Parts:
             for record in records
         ]
         if any(value is not None for value in values):
-            return by_thirds("intensity", values, f"from the middle of {task.name}"), "no label"
+            return by_thirds("intensity", values, "from the middle"), "no label"
     return [], "no label of the dataset says how strong an emotion is"
 
 
@@ -164,7 +164,7 @@ def _face(records: Records, config: DatasetConfig, cfg: Config) -> Parts:
         None if share is None else "in no frame" if share == 0 else "in all frames" if share == 1 else "in some frames"
         for share in values
     ]
-    return by_value("face", words), why
+    return by_value("face", words, fewest=1), why
 
 
 _PARTS = {
@@ -185,23 +185,13 @@ def _measured(
     if cues.LETTERS[modality] not in config.modalities:
         return [None] * len(records), f"the dataset has no {modality}"
     there = [record for record in records if record is not None]
-    values: dict[str, float | None] = {}
-    problems: list[str] = []
-    with progress(True) as bar:
-        task = bar.add_task(f"measuring {modality}", total=len(there))
-        rows = cues.measured(
-            there,
-            modality,
-            Path(cfg.cache_root).expanduser(),
-            num_workers=cfg.trainer.check_workers,
-            progress=lambda done: bar.advance(task, done),
-        )
-        for record, measurement in rows:
-            values[record.id] = None if measurement.cues is None else measurement.cues[cue]
-            problems += [measurement.problem] if measurement.problem else []
+    values, problems = cues.by_clip(
+        there, modality, Path(cfg.cache_root).expanduser(), num_workers=cfg.trainer.check_workers, show=True
+    )
     why = f"nothing to measure {cue} by"
     if problems:
         why = (
             f"the {modality} of {len(problems):,} of {len(there):,} clips cannot be measured; the first: {problems[0]}"
         )
-    return [None if record is None else values[record.id] for record in records], why
+    of_clips = [None if record is None else values[record.id] for record in records]
+    return [None if of_clip is None else of_clip[cue] for of_clip in of_clips], why

@@ -2,20 +2,24 @@
 "use strict";
 
 (() => {
-  const { data, element, shown, view, here, remember } = affect;
+  const { data, element, shown, short, view, here, remember } = affect;
 
   function select(label, options, chosen, changed) {
-    const made = element("select", {}, options.map(([value, text]) => element("option", { value, selected: value === chosen }, shown(text))));
+    const made = element("select", {}, options.map(([value, text]) => element("option", { value, selected: value === chosen }, short(text))));
     made.addEventListener("change", () => changed(made.value));
     return element("label", {}, label, " ", made);
   }
 
+  const collator = new Intl.Collator(undefined, { numeric: true });
   const isNumber = (text) => text !== null && text !== undefined && text.trim() !== "" && Number.isFinite(Number(text));
 
   // The means of `metric` over the values of the setting `x`, a series for each value of the setting `colour`.
   function metricChart(table, metric, x, colour, level) {
-    const rows = table.rows.filter((row) => row.setting[x] !== null && row.setting[x] !== undefined);
-    const numeric = rows.length > 0 && rows.every((row) => isNumber(row.setting[x]));
+    const valued = table.rows.filter((row) => row.setting[x] !== null && row.setting[x] !== undefined);
+    const set = valued.filter((row) => row.setting[x] !== "null");
+    const numeric = set.length > 0 && set.every((row) => isNumber(row.setting[x]));
+    // A number that is not set has no place on an axis of numbers.
+    const rows = numeric ? set : valued;
     const others = table.settings.filter(({ key }) => key !== x && key !== colour);
     const groups = new Map();
     for (const row of rows) {
@@ -25,7 +29,7 @@
     }
     const heading = (key) => table.settings.find((setting) => setting.key === key).heading;
     const series = [...groups].map(([name, members]) => {
-      const sorted = numeric ? members.toSorted((a, b) => Number(a.setting[x]) - Number(b.setting[x])) : members;
+      const sorted = members.toSorted((a, b) => (numeric ? Number(a.setting[x]) - Number(b.setting[x]) : collator.compare(a.setting[x], b.setting[x])));
       const ends = sorted.some((row) => row.numbers[metric].low !== null);
       return {
         name,
@@ -47,7 +51,7 @@
     const about = [
       "Every point is the mean over the seeds of a setting; bars are intervals of that mean over seeds.",
       several && others.length ? ` Several points at one place differ in ${others.map(({ heading }) => heading).join(", ")}.` : "",
-      table.rows.length > rows.length ? ` ${table.rows.length - rows.length} rows have no value of ${heading(x)} and are left out.` : "",
+      table.rows.length > rows.length ? ` Left out for having no value of ${heading(x)}: runs ${table.rows.filter((row) => !rows.includes(row)).map((row) => row.runs.join(", ")).join("; ")}.` : "",
     ].join("");
     return { chart, about };
   }
@@ -93,7 +97,7 @@
     const chosen = new Set((options.curves ?? "").split(",").filter(Boolean).map(Number));
     if (!chosen.size) finished.slice(0, MOST_CURVES).forEach((run) => chosen.add(run.number));
     const picker = element("select", { multiple: true, size: Math.min(6, finished.length), "aria-label": "Runs whose curves are drawn" },
-      finished.map((run) => element("option", { value: run.number, selected: chosen.has(run.number) }, shown(`${run.number} ${run.model}, seed ${run.seed}`))));
+      finished.map((run) => element("option", { value: run.number, selected: chosen.has(run.number) }, short(`${run.number} ${run.model}, seed ${run.seed}`))));
     let name = options.curve ?? null;
     const names = element("span");
 

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { data, element, shown, view, here, remember, address } = affect;
+  const { data, element, shown, short, view, here, remember, address } = affect;
 
   const MOST = 3; // matrices that are shown at first
 
@@ -27,7 +27,7 @@
     return element(
       "div",
       { class: "matrix" },
-      element("h3", {}, element("a", { href: address("run", [run.number]) }, `run ${run.number}`), ` ${shown(run.model)}, seed ${run.seed}`),
+      element("h3", {}, element("a", { href: address("run", [run.number]) }, `run ${run.number}`), ` ${short(run.model)}, seed ${run.seed}`),
       element("div", { class: "scroller", role: "region", tabindex: "0", "aria-label": `Confusion matrix of run ${run.number}` },
         element("table", {}, element("caption", { class: "unseen" }, `Confusion matrix of run ${run.number}`), element("thead", {}, head), element("tbody", {}, lines))),
     );
@@ -59,7 +59,7 @@
     const byNumber = new Map(all.runs.map((run) => [run.number, run]));
     const picker = element("select", { multiple: true, size: Math.min(6, numbers.length) }, numbers.map((number) => {
       const run = byNumber.get(number);
-      return element("option", { value: number, selected: chosen.includes(number) }, shown(`${number} ${setting(number) || run.model}, seed ${run.seed}`));
+      return element("option", { value: number, selected: chosen.includes(number) }, short(`${number} ${setting(number) || run.model}, seed ${run.seed}`));
     }));
     picker.addEventListener("change", () => change({ runs: [...picker.selectedOptions].map((option) => option.value).join(",") }));
     const tasksBox = element("select", {}, names.map((name) => element("option", { value: name, selected: name === task }, shown(name))));

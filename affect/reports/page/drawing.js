@@ -34,10 +34,11 @@
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  function layout(chart) {
+  // `width` is that of the drawing in pixels; a letter of the title needs about 9.
+  function layout(chart, width) {
     const axis = { gridcolor: colour("--line"), linecolor: colour("--faint"), zerolinecolor: colour("--line"), automargin: true };
     return {
-      title: { text: literal(chart.title, 2 * LONGEST), font: { size: 15 }, x: 0.01, xanchor: "left" },
+      title: { text: literal(chart.title, Math.floor(width / 9)), font: { size: 15 }, x: 0.01, xanchor: "left" },
       font: { color: colour("--fore"), family: "system-ui, sans-serif" },
       paper_bgcolor: colour("--back"),
       plot_bgcolor: colour("--back"),
@@ -78,7 +79,7 @@
       const ends = series.low?.length ? { array: series.high.map((high, j) => (high === null ? 0 : high - series.y[j])), arrayminus: series.low.map((low, j) => (low === null ? 0 : series.y[j] - low)) } : null;
       const shared = {
         name: literal(series.name), x: series.x.map(place), y: series.y, hoverinfo: "text", hovertext: series.x.map((_, j) => hover(series, j)),
-        ...(ends ? { error_y: { type: "data", symmetric: false, ...ends, thickness: 1.2, width: 4 } } : {}),
+        ...(ends ? { error_y: { type: "data", symmetric: false, ...ends, color: colour("--fore"), thickness: 1.2, width: 4 } } : {}),
       };
       if (chart.kind === "bar") return { ...shared, type: "bar" };
       const many = series.x.length > 60;
@@ -110,7 +111,7 @@
     const root = element("figure", {}, drawn, table);
     const draw = async () => {
       const Plotly = await plotly();
-      const shape = layout(chart);
+      const shape = layout(chart, drawn.clientWidth);
       if (labels) Object.assign(shape.xaxis, { tickmode: "array", tickvals: labels.map((_, i) => i), ticktext: labels.map((label) => literal(label)), range: room(labels.length) });
       if (chart.kind === "heat map") Object.assign(shape.yaxis, { tickmode: "array", tickvals: chart.series.map((_, i) => i), ticktext: chart.series.map((series) => literal(series.name)), autorange: "reversed" });
       await Plotly.react(drawn, traces(chart, labels), shape, { displayModeBar: false, responsive: true });

@@ -89,6 +89,17 @@ const affect = (() => {
     return piece.replace(UNSEEN, (c) => `\u27e8U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`);
   }
 
+  // Text from outside where there is room for a few words only.
+  function short(text, most = 80) {
+    const letters = [...shown(String(text).slice(0, 10 * most))];
+    return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : letters.join("");
+  }
+
+  // A key or heading that may be broken behind its points and underscores.
+  function broken(text) {
+    return shown(text).split(/(?<=[._/])/).flatMap((part, i) => (i ? [element("wbr"), part] : [part]));
+  }
+
   // Text from outside in a cell or a line: of a long one the beginning, and a button for more.
   function brief(text) {
     const all = String(text);
@@ -175,6 +186,7 @@ const affect = (() => {
       root.append(element("p", { class: "problem", role: "alert" }, `This view cannot be shown: ${shown(error.message)}`));
     }
     if (mine === round) {
+      root.dataset.address = location.hash;
       document.getElementById("main").replaceChildren(root);
       views.get(now.name).shown?.(root);
     }
@@ -261,5 +273,5 @@ const affect = (() => {
     }));
   }
 
-  return { data, blocks, media, deliver, unpack, element, shown, brief, announce, view, address, here, remember, show, start, live };
+  return { data, blocks, media, deliver, unpack, element, shown, short, broken, brief, announce, view, address, here, remember, show, start, live };
 })();

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { data, element, shown, brief, view, address, here, remember } = affect;
+  const { data, element, shown, short, broken, brief, view, address, here, remember } = affect;
 
   const when = (time) => (time ? String(time).replace("T", " ").replace("+00:00", " UTC") : "-");
 
@@ -49,13 +49,13 @@
       affect.show();
     };
     const picker = element("select", {}, element("option", { value: "" }, "no run"), runs.filter((run) => run.number !== number).map((run) =>
-      element("option", { value: run.number, selected: run.number === other?.number }, shown(`${run.number} ${run.model}, seed ${run.seed}, ${run.folder.split("/").pop()}`))));
+      element("option", { value: run.number, selected: run.number === other?.number }, short(`${run.number} ${run.model}, seed ${run.seed}, ${run.folder.split("/").pop()}`))));
     picker.addEventListener("change", () => change({ with: picker.value }));
     const box = element("input", { type: "checkbox", checked: only, disabled: theirs === null });
     box.addEventListener("change", () => change({ only: box.checked ? "differences" : "" }));
     const value = (text) => (text === null ? element("em", {}, "absent") : brief(text));
     const columns = [
-      { key: "key", heading: "key", kind: "word", header: true, value: (row) => row.key },
+      { key: "key", heading: "key", kind: "word", header: true, value: (row) => row.key, cell: (row) => broken(row.key) },
       { key: "ours", heading: `run ${number}`, kind: "word", value: (row) => row.ours, cell: (row) => value(row.ours) },
       ...(theirs ? [{ key: "theirs", heading: `run ${other.number}`, kind: "word", value: (row) => row.theirs, cell: (row) => value(row.theirs) }] : []),
       ...(theirs ? [{ key: "differs", heading: "differs", kind: "word", value: (row) => (differs(row) ? "differs" : "") }] : []),
@@ -86,14 +86,21 @@
     return Object.entries(value).flatMap(([key, each]) => (each !== null && typeof each === "object" && !Array.isArray(each) ? flat(each, `${prefix}${key}.`) : [[prefix + key, String(each)]]));
   }
 
+  function column(key, kind) {
+    const made = { key, heading: key.replaceAll("_", " "), kind, value: (row) => row[key] ?? "" };
+    // Of a hash the beginning tells it from others.
+    if (key.endsWith("sha256")) Object.assign(made, { cell: (row) => short(row[key] ?? "", 13), hover: (row) => shown(row[key] ?? "") });
+    return made;
+  }
+
   function simple(label, rows, keys, more = {}) {
-    return affect.table({ label, rows, columns: keys.map(([key, kind]) => ({ key, heading: key.replaceAll("_", " "), kind, value: (row) => row[key] ?? "" })), ...more });
+    return affect.table({ label, rows, columns: keys.map(([key, kind]) => column(key, kind)), ...more });
   }
 
   function ledger(lines, clips, run) {
     return Object.entries(clips).filter(([, hash]) => lines[hash]).map(([dataset, hash]) => {
       const own = (line) => line.folder === run.folder || line.folder.split("/").pop() === run.folder.split("/").pop();
-      const rows = lines[hash].map((line, place) => ({ ...line, number: place + 1 }));
+      const rows = lines[hash].map((line, place) => ({ ...line, number: place + 1, time: when(line.time) }));
       const first = rows.find(own);
       return [
         element("p", {}, shown(`The test clips of ${dataset} were evaluated ${rows.length} times, as the ledgers have it${first ? `; ${first.number - 1} times before this run` : ", and not by this run"}.`)),
@@ -112,7 +119,7 @@
     const about = await data(`run/${run.number}`);
     const neighbour = (number, text) => (all.runs.some((each) => each.number === number) ? element("a", { href: address("run", [number], options) }, text) : "");
     root.append(
-      element("h2", {}, `Run ${run.number}: ${shown(run.model)}`),
+      element("h2", {}, `Run ${run.number}: ${short(run.model)}`),
       element("p", { class: "neighbours" }, neighbour(run.number - 1, "‹ previous run"), " ", element("a", { href: "#runs" }, "all runs"), " ", neighbour(run.number + 1, "next run ›")),
       facts([["folder", run.folder], ["state", run.state], ["seed", String(run.seed)], ["tuning", run.tuning], ...Object.entries(run.results), ["started", when(about.status.started)], ["ended", about.status.ended && when(about.status.ended)], ["continued", about.resumed.map(when).join(", ")], ["error", about.status.error], ["where", about.status.where]]),
       ...about.problems.map((sentence) => element("p", { class: "problem" }, brief(sentence))),
@@ -122,7 +129,7 @@
         : element("p", {}, "The run has no data.json yet, which says what its numbers stand on.")),
       element("section", {}, element("h3", {}, "Exclusions"), about.exclusions.rows.length
         ? [simple(`Exclusions of run ${run.number}`, about.exclusions.rows, [["id", "word"], ["split", "word"], ["reason", "word"], ["source", "word"], ["count", "number"]]), about.exclusions.more ? element("p", {}, `${about.exclusions.more.toLocaleString("en")} more are in exclusions.csv of the run.`) : ""]
-        : element("p", {}, "No clip was left out.")),
+        : about.exclusions.known ? element("p", {}, "No clip was left out.") : element("p", {}, "It is not known which clips were left out.")),
       element("section", {}, element("h3", {}, "Ledger of the test set"), ledger(ledgers.evaluations, about.clips, run), Object.values(about.clips).some((hash) => ledgers.evaluations[hash]) ? "" : element("p", {}, "No ledger has an evaluation of these clips: it notes those of test splits.")),
       element("section", {}, element("h3", {}, "Environment"), facts(flat(about.environment))),
       element("section", {}, element("h3", {}, "End of the log"), about.log.before ? element("p", { class: "about" }, `${about.log.before.toLocaleString("en")} lines before these are in log/run.log of the run.`) : "",

@@ -27,6 +27,9 @@ LONGEST_LINE = 2_000
 MOST_EXCLUSIONS = 1_000
 """Exclusions of a run that are listed; the others are counted."""
 
+UNKNOWN = {"known": False, "rows": [], "more": 0}
+"""Exclusions of a run that has not finished, or whose file cannot be read."""
+
 MOST_POINTS = 300
 """Points of a training curve; of a longer one every second, third, … is taken, and the last."""
 
@@ -68,7 +71,7 @@ def about(run: Run) -> dict[str, Any]:
         "parts": data.get("parts", []),
         "log": _log(folder / "log" / "run.log", problems),
         "curves": _curves(folder / "log" / "metrics.csv", problems),
-        "exclusions": _exclusions(folder / "exclusions.csv", problems) if run.counts else {"rows": [], "more": 0},
+        "exclusions": _exclusions(folder / "exclusions.csv", problems) if run.counts else UNKNOWN,
         "clips": dict(run.clips),
         "problems": problems,
     }
@@ -150,8 +153,8 @@ def _exclusions(path: Path, problems: list[str]) -> dict[str, Any]:
             ]
     except (OSError, csv.Error) as error:
         problems.append(f"{path} cannot be read ({_why(error)}): it listed what was left out")
-        rows = []
-    return {"rows": rows[:MOST_EXCLUSIONS], "more": max(0, len(rows) - MOST_EXCLUSIONS)}
+        return UNKNOWN
+    return {"known": True, "rows": rows[:MOST_EXCLUSIONS], "more": max(0, len(rows) - MOST_EXCLUSIONS)}
 
 
 def ledgers(runs: Sequence[Run]) -> dict[str, Any]:

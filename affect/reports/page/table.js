@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { element, shown, brief, announce } = affect;
+  const { element, shown, broken, brief, announce } = affect;
 
   const FIRST = 300; // rows that are shown before "show more"
   const collator = new Intl.Collator(undefined, { numeric: true });
@@ -24,11 +24,6 @@
   function compare(a, b) {
     if (typeof a === "number" && typeof b === "number") return a - b;
     return collator.compare(String(a), String(b));
-  }
-
-  // A heading that may be broken behind its points and underscores.
-  function broken(heading) {
-    return shown(heading).split(/(?<=[._/])/).flatMap((part, i) => (i ? [element("wbr"), part] : [part]));
   }
 
   // Rows in the order of a column, those without a value last in both directions.

@@ -12,15 +12,17 @@ from affect.reports.rows import Row, Table
 from affect.reports.sections import numbered
 from affect.reports.settings import ZERO_SHOT, Run
 
-RULE = (
+TESTED = (
     f"Bold: the best mean, and what is not shown to be worse (paired differences over groups of clips and seeds,"
     f" jackknife, adjusted by Holm for the column, p above {1 - LEVEL:.0%})"
 )
+PARTLY = f"{TESTED}; rows that could not be compared with the best are not bold"
+UNTESTED = "Bold: the best mean; whether other rows are worse could not be tested"
 
 
 def mark(table: Table, runs: Sequence[Run]) -> tuple[list[str], list[str]]:
-    """Fills `Row.best` of the rows. Gives notes on rows that could not be compared, and a sentence for everything that
-    is damaged.
+    """Fills `Row.best` of the rows, and `Table.bold`. Gives notes on rows that could not be compared, and a sentence
+    for everything that is damaged.
 
     Best is the best mean. Every other row is held against that row as --against does it, and is best too where its
     difference is not significant at 5 % after Holm's adjustment over the rows of the column. Rows that were scored on
@@ -29,14 +31,22 @@ def mark(table: Table, runs: Sequence[Run]) -> tuple[list[str], list[str]]:
     """
     notes: list[str] = []
     damaged: dict[str, None] = {}
+    results: list[float | str] = []
     for metric in table.metrics:
         task = task_of(table, runs, metric)
         if metric in HEADLINES[task.kind]:
-            notes += _mark(table, runs, metric, damaged)
+            of_metric, said = _mark(table, runs, metric, damaged)
+            results, notes = [*results, *of_metric], [*notes, *said]
+    if any(row.best for row in table.rows):
+        untested = sum(isinstance(result, str) for result in results)
+        table.bold = TESTED if not untested else PARTLY if untested < len(results) else UNTESTED
     return notes, list(damaged)
 
 
-def _mark(table: Table, runs: Sequence[Run], metric: str, damaged: dict[str, None]) -> list[str]:
+def _mark(
+    table: Table, runs: Sequence[Run], metric: str, damaged: dict[str, None]
+) -> tuple[list[float | str], list[str]]:
+    """The p-values of the rows against the best, or why there is none; and notes."""
     task = task_of(table, runs, metric)
     sign = 1 if headline_metric(task).higher_is_better else -1
     means = [
@@ -45,7 +55,7 @@ def _mark(table: Table, runs: Sequence[Run], metric: str, damaged: dict[str, Non
         if row.numbers[metric].mean is not None and not row.mark
     ]
     if len(means) < 2:
-        return []
+        return [], []
     highest = max(mean for mean, _ in means)
     first, *ties = [row for mean, row in means if mean == highest]
     for row in (first, *ties):
@@ -78,7 +88,7 @@ def _mark(table: Table, runs: Sequence[Run], metric: str, damaged: dict[str, Non
     for row, result in zip(others, results, strict=True):
         if isinstance(result, str):
             untold.setdefault(result, []).extend(row.runs)
-    return [
+    return results, [
         f"{metric} of {table.task}: whether {numbered(numbers)} is worse than the best, {numbered(first.runs)}, is not"
         f" known ({reason}), so that it is not bold"
         for reason, numbers in untold.items()

@@ -16,13 +16,17 @@ MOST_BARS = 60
 def charts(table: Table, runs: Sequence[Run]) -> Iterator[tuple[str, Chart, str]]:
     """The charts of a table, each with a name and a caption: the first metric of every row, and the confusion matrix of
     the first row that is best."""
-    if table.metrics and len(table.rows) <= MOST_BARS:
+    if table.metrics and not too_many(table):
         chart = _bars(table, table.metrics[0])
         spread = any(row.numbers[table.metrics[0]].sd is not None for row in table.rows)
         how = "mean over seeds, with a standard deviation to each side" if spread else "one run each"
         yield "settings", chart, f"{table.task}, split {table.about['evaluation.split']}: {how}"
     if (confusion := _confusion(table, runs)) is not None:
         yield "confusion", confusion, f"{confusion.title}, in shares of each gold label, mean over seeds"
+
+
+def too_many(table: Table) -> bool:
+    return len(table.rows) > MOST_BARS
 
 
 def _bars(table: Table, metric: str) -> Chart:
@@ -42,7 +46,7 @@ def _bars(table: Table, metric: str) -> Chart:
         series.append(
             Series(
                 name=metric if colour is None else f"{heading(colour)} {value}",
-                x=[", ".join(row.setting[key] or "-" for key in places) for row, _ in own],
+                x=[", ".join(filter(None, (row.setting[key] for key in places))) or "-" for row, _ in own],
                 y=[number.mean for _, number in own],
                 low=[None if n.sd is None or n.mean is None else n.mean - n.sd for _, n in own],
                 high=[None if n.sd is None or n.mean is None else n.mean + n.sd for _, n in own],
@@ -50,7 +54,7 @@ def _bars(table: Table, metric: str) -> Chart:
         )
     return Chart(
         title=f"{table.task}, {table.about['evaluation.split']}",
-        x_label=", ".join(map(heading, places)),
+        x_label=", ".join(map(heading, places)) if len(places) < 4 else "setting",
         y_label=metric,
         kind="bar",
         series=series,

@@ -3,23 +3,22 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from affect.reports.formats import environment, escape_latex, latex_style
-from affect.reports.paper import best
 from affect.reports.paper.methods import Paragraph
 from affect.reports.rows import Table
 from affect.reports.sections import Section, sections
 
 
 def results(table: Table) -> str:
-    """All parts of a table of results. What is the same in all lines stands in the caption."""
+    """All parts of a table of results. Counts that are the same in all rows stand in the caption."""
     blocks = []
-    for part in sections(table, latex_style()):
+    for place, part in enumerate(sections(table, latex_style())):
         caption = escape_latex(part.title)
-        shared = [column for column in part.columns if column.kind == "count" and len(set(column.cells)) == 1]
-        if len(table.rows) > 1 and shared:
+        if place == 0 and len(table.rows) > 1:
+            shared = [column for column in part.columns if column.kind == "count" and len(set(column.cells)) == 1]
             part.columns = [column for column in part.columns if column not in shared]
             caption += "".join(f"; {column.heading} {column.cells[0]}" for column in shared)
-        if any(row.best for row in table.rows):
-            caption += f". {escape_latex(best.RULE)}"
+        if place == 0 and table.bold:
+            caption += f". {escape_latex(table.bold)}"
         blocks.append(environment(part, caption, part.footnotes or table.footnotes, fitted=True))
     return "\n\n".join(blocks) + "\n"
 
@@ -84,6 +83,7 @@ def document(tables: Sequence[str], charts: Mapping[str, str], notes: Sequence[s
             r"\documentclass{article}",
             r"\usepackage[margin=2.5cm]{geometry}",
             r"\input{preamble}",
+            r"\setlength{\belowcaptionskip}{6pt}",
             r"\begin{document}",
             r"\section*{Methods}",
             r"\input{methods}",

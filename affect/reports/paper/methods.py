@@ -1,5 +1,6 @@
 """The paragraph on methods, from run folders: models, prompts, training, evaluation, software and hardware."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,17 +18,16 @@ Paragraph = tuple[str, list[str]]
 
 
 def paragraphs(
-    runs: Mapping[int, Run], tables: Sequence[Table], environments: Mapping[int, Mapping[str, Any]], tested: str
+    runs: Mapping[int, Run], tables: Sequence[Table], environments: Mapping[int, Mapping[str, Any]]
 ) -> list[Paragraph]:
-    """`runs` are those in the tables by number, `environments` their environment.json, `tested` says how the tables
-    mark what is best."""
+    """`runs` are those in the tables by number, `environments` their environment.json."""
     data = [f"{name}: {licence}" for name, licence in licences(runs).items()]
     return [
         *([("Data", data)] if data else []),
         ("Models", list(_models(runs))),
         ("Inputs and prompts", list(_prompts(runs))),
         ("Training", list(_training(runs))),
-        ("Evaluation", list(_evaluation(runs, tables, tested))),
+        ("Evaluation", list(_evaluation(runs, tables))),
         ("Software and hardware", list(_machines(environments))),
     ]
 
@@ -67,16 +67,17 @@ def _training(runs: Mapping[int, Run]) -> Iterable[str]:
         if not trainings:
             yield f"Zero-shot, without any training: {count}."
             continue
-        seeds = " / ".join(str(seed) for seed in sorted({run.seed for run in own}))
+        seeds = sorted({run.seed for run in own})
+        seeded = f"seed{'' if len(seeds) == 1 else 's'} {' / '.join(map(str, seeds))}"
         on = " / ".join(dict.fromkeys("+".join(training["datasets"]) for training in trainings))
         facts = _facts(trainings, lambda key: learns(key) and not key.startswith("training."))
-        yield f"{tuning.capitalize()} ({count}, seeds {seeds}, on {on}){': ' if facts else ''}{facts}."
+        yield f"{tuning.capitalize()} ({count}, {seeded}, on {on}){': ' if facts else ''}{facts}."
 
 
-def _evaluation(runs: Mapping[int, Run], tables: Sequence[Table], tested: str) -> Iterable[str]:
+def _evaluation(runs: Mapping[int, Run], tables: Sequence[Table]) -> Iterable[str]:
     configs = [run.summary.config for run in runs.values()]
     if facts := _facts(configs, lambda key: key.startswith("evaluation.") and not learns(key)):
-        yield f"Evaluation: {facts}."
+        yield f"Settings: {facts}."
     for table in tables:
         for metric in table.metrics:
             signatures: dict[str, None] = {}
@@ -90,8 +91,7 @@ def _evaluation(runs: Mapping[int, Run], tables: Sequence[Table], tested: str) -
                 first = next(iter(signatures))
                 more = f", and {len(signatures) - 1} more in numbers.csv" if len(signatures) > 1 else ""
                 yield f"{table.task}, {metric}: signature {first}{more}."
-    if tested:
-        yield f"{tested}."
+    yield from dict.fromkeys(f"{table.bold}." for table in tables if table.bold)
 
 
 def _machines(environments: Mapping[int, Mapping[str, Any]]) -> Iterable[str]:
@@ -105,7 +105,9 @@ def _machines(environments: Mapping[int, Mapping[str, Any]]) -> Iterable[str]:
 
 
 def _machine(environment: Mapping[str, Any]) -> str:
-    return f"{environment.get('platform')}, {environment.get('processors')} processors"
+    gpus = Counter(environment.get("gpus") or [])
+    named = "".join(f", {count} {name}" for name, count in gpus.items())
+    return f"{environment.get('platform')}, {environment.get('processors')} processors{named}"
 
 
 def code(environment: Mapping[str, Any]) -> str:
@@ -124,7 +126,8 @@ def _facts(configs: Sequence[Mapping[str, Any]], belongs: Callable[[str], bool])
     for config in configs:
         idle = unused(config)
         for key, value in leaves(config):
-            if belongs(key) and value not in (None, "", []) and not (is_one_of(key, NEUTRAL) or idle(key)):
+            without_effect = is_one_of(key, NEUTRAL) or idle(key) or _of_another_language(key, config)
+            if belongs(key) and value not in (None, "", []) and not without_effect:
                 values.setdefault(key, {})[text(value)] = None
     facts = [
         f"{key.split('.', 1)[1].replace('_', ' ').replace('.', ' ')} {' / '.join(found)}"
@@ -134,3 +137,11 @@ def _facts(configs: Sequence[Mapping[str, Any]], belongs: Callable[[str], bool])
     if len(facts) < len(values):
         facts.append("texts as in settings.csv")
     return "; ".join(facts)
+
+
+def _of_another_language(key: str, config: Mapping[str, Any]) -> bool:
+    """Whether a key is the text of a prompt in a language that no dataset of the run is in."""
+    group, name, language = (*key.split("."), "", "")[:3]
+    texts = config["prompting"].get(name) if group == "prompting" else None
+    spoken = {dataset.get("language", "en") for dataset in config["datasets"].values()}
+    return isinstance(texts, Mapping) and bool(spoken & texts.keys()) and language not in spoken

@@ -20,7 +20,7 @@ from affect.reports.formats import (
     markdown_style,
     pipes,
 )
-from affect.reports.paper import best, figures, latex, methods, numbers, reproduce, sources
+from affect.reports.paper import figures, latex, methods, numbers, reproduce, sources
 from affect.reports.paper.names import unique
 from affect.reports.rows import Table
 from affect.reports.sections import Section, Style, aligned
@@ -67,7 +67,12 @@ def write(folder: Path, report: Report, runs: Sequence[Run], refused: Sequence[s
     of_runs = list(numbers.rows(runs, report.tables, named))
     script, problems = reproduce.script(counted, named)
     files = {"numbers.csv": numbers.as_csv(of_runs), "reproduce.sh": script, **_files(report, stems, counted)}
-    notes = list(dict.fromkeys([*refused, *report.notes, *problems, *sources.exclusions(counted)]))
+    undrawn = [
+        f"{table.task}: {len(table.rows)} settings are too many for a figure: choose with --where"
+        for table in report.tables
+        if figures.too_many(table)
+    ]
+    notes = list(dict.fromkeys([*refused, *undrawn, *report.notes, *problems, *sources.exclusions(counted)]))
     temporary = folder.with_name(f".{folder.name}-{os.getpid()}")
     try:
         (temporary / "tables").mkdir(parents=True)
@@ -90,8 +95,7 @@ def _files(report: Report, stems: Sequence[str], runs: Mapping[int, Run]) -> dic
     """The tables, methods, settings and versions, by name of the file."""
     files: dict[str, str] = {}
     for stem, table in zip(stems, report.tables, strict=True):
-        bold = [f"{best.RULE}."] if any(row.best for row in table.rows) else []
-        alone = Report(tables=[table], runs=report.runs, notes=bold)
+        alone = Report(tables=[table], runs=report.runs, notes=[f"{table.bold}."] if table.bold else [])
         files[f"tables/{stem}.tex"] = latex.results(table)
         files[f"tables/{stem}.md"] = markdown(alone)
         files[f"tables/{stem}.csv"] = comma_separated(alone)
@@ -101,8 +105,7 @@ def _files(report: Report, stems: Sequence[str], runs: Mapping[int, Run]) -> dic
         files[f"tables/{stem}.md"] = f"**{section.title}**\n\n{pipes(section.columns)}\n"
         files[f"tables/{stem}.csv"] = _csv(make(runs, Style(numbers=aligned)))
     environments = {n: read_note(run.folder / "environment.json") for n, run in runs.items()}
-    bold = any(row.best for table in report.tables for row in table.rows)
-    told = methods.paragraphs(runs, report.tables, environments, best.RULE if bold else "")
+    told = methods.paragraphs(runs, report.tables, environments)
     files["methods.tex"] = latex.paragraphs(told)
     files["methods.md"] = "".join(
         f"**{heading}.** {escape_markdown(' '.join(sentences))}\n\n" for heading, sentences in told

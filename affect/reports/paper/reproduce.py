@@ -57,11 +57,10 @@ def _add(summary: RunSummary, known: dict[Path, str], steps: dict[Path, Step], p
     if folder not in known:
         [known[folder]] = unique([folder.name], taken=list(known.values()))
     name = known[folder]
-    words = words_of(folder)
-    if words is None:
+    words, environment = words_of(folder), _environment(folder)
+    if words is None or "program" not in environment:
         problems.append(f"{summary.folder} cannot be run again: its command is not known")
         return None
-    environment = read_note(folder / "environment.json")
     trained: str | None = None
     if summary.config["run"] is not None:
         try:
@@ -82,11 +81,16 @@ def words_of(folder: Path) -> list[str] | None:
     known."""
     if (folder / "job.json").is_file():
         return read_note(folder / "job.json").get("words")
-    command = read_note(folder / "environment.json").get("command")
+    command = _environment(folder).get("command")
     if not command:
         return None
     _, *words = command
     return words if all("=" in word or word.startswith("~") for word in words) else None
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    path = folder / "environment.json"
+    return read_note(path) if path.is_file() else {}
 
 
 def _there(run: Path, evaluation: Path) -> Path:
@@ -101,19 +105,27 @@ def _again(words: Sequence[str], config: Mapping[str, Any], trained: str | None)
         if re.split(r"[./@]", key)[0] in NOT_AGAIN:
             continue
         value = values.get(key)
-        if key == "run":
+        if key == "run" and trained is not None:
             yield f"\"run='{OUT}/{trained}'\""
         elif isinstance(value, str) and os.path.isabs(value):  # a path may have been relative to another folder
-            yield shlex.quote(f"{key}={quoted(value)}")
+            yield _place(key, value)
         else:
             yield shlex.quote(word)
     if describes(config) and not any(word.startswith("knowledge.make=") for word in words):
         yield "knowledge.make=true"
     for root in ROOTS:
-        yield shlex.quote(f"{root}={quoted(config[root])}")
+        yield _place(root, config[root])
+
+
+def _place(key: str, path: str) -> str:
+    plain = re.fullmatch(r"[A-Za-z0-9_./-]+", path)
+    return shlex.quote(f"{key}={path if plain else quoted(path)}")
 
 
 def _differences(steps: Sequence[Step]) -> Iterator[str]:
+    describers = [step.name for step in steps if any(word.startswith("knowledge.mllm_run=") for word in step.words)]
+    if describers:
+        yield f"the run that generated the descriptions (knowledge.mllm_run) is not run again: {some(describers)}"
     changed = [step.name for step in steps if step.environment.get("dirty")]
     if changed:
         yield f"made with changes of the code that are in no commit, so that it does not tell all: {some(changed)}"
@@ -163,7 +175,7 @@ again() {{
   local name=$1 code=$2 program=$3
   shift 3
   [ "$CODE" = "$code" ] || echo "$name was made by other code than this ($code), and its numbers may differ" >&2
-  set -- "$@" "output_root='$OUT'" "hydra.sweep.dir='$OUT'" "hydra.sweep.subdir=$name"
+  set -- "$@" "output_root='$OUT'" "hydra.sweep.dir='$OUT'" "hydra.sweep.subdir='$name'"
   if [ -n "${{DATA_ROOT:-}}" ]; then set -- "$@" "data_root='$DATA_ROOT'"; fi
   if [ -n "${{CACHE_ROOT:-}}" ]; then set -- "$@" "cache_root='$CACHE_ROOT'"; fi
   "$PYTHON" -m affect "$program" -m "$@"
@@ -171,8 +183,7 @@ again() {{
 """
 
 TAIL = """
-rm -rf "$OUT/paper"
-"$PYTHON" -m affect paper "$OUT" --folder "$OUT/paper" --expect "$HERE/numbers.csv"
+"$PYTHON" -m affect paper "$OUT" --folder "$OUT/paper_$(date +%Y-%m-%d_%H-%M-%S)" --expect "$HERE/numbers.csv"
 """
 
 
@@ -185,10 +196,8 @@ def _written(steps: Sequence[Step], problems: Sequence[str]) -> str:
     )
     blocks = [head]
     for step in steps:
-        first = (
-            f"again {step.name} {shlex.quote(str(step.environment.get('code_sha256')))} {step.environment['program']}"
-        )
-        blocks.append(" \\\n  ".join([first, *step.words]) + "\n")
+        code_and_program = (str(step.environment.get("code_sha256")), str(step.environment["program"]))
+        blocks.append(" \\\n  ".join([f"again {step.name} {shlex.join(code_and_program)}", *step.words]) + "\n")
     return "\n".join(blocks) + TAIL
 
 

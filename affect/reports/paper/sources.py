@@ -16,26 +16,40 @@ def datasets(runs: Mapping[int, Run], style: Style) -> Section:
     read: dict[tuple[str, ...], list[int]] = {}
     for n, run in runs.items():
         for part in read_note(run.folder / "data.json")["parts"]:
-            counts = (f"{part[key]:,}" for key in ("expected", "outside_subset", "excluded", "used"))
+            counts = (_count(part.get(key)) for key in ("expected", "outside_subset", "excluded", "used"))
             read.setdefault((part["dataset"], part["split"], *counts, part["ids_sha256"][:8]), []).append(n)
     lines = {}
     for (dataset, split, *counts), numbers in read.items():
         config = runs[numbers[0]].summary.config["datasets"][dataset]
         lines[dataset, split, published(config, split), *counts] = numbers
     order = sorted(lines, key=lambda line: (line[0], SPLITS.index(line[1]) if line[1] in SPLITS else len(SPLITS)))
-    headings = ("dataset", "split", "published", "found", "outside subset", "excluded", "used", "clips")
-    return Section(
-        title="Datasets: clips published, found in the annotations, left out and used",
-        columns=[
-            Column(
-                heading=heading,
-                cells=[style.escape(line[place]) for line in order],
-                kind="count" if 2 <= place < len(headings) - 1 else "word",
-            )
-            for place, heading in enumerate(headings)
-        ],
-        runs=Column(heading="runs", cells=[numbered(lines[line]) for line in order], kind="word"),
+    return _section(
+        "Datasets: clips published, found in the annotations, left out and used",
+        {
+            "dataset": "word",
+            "split": "word",
+            **dict.fromkeys(("published", "found", "outside subset", "excluded", "used"), "count"),
+            "ids": "word",
+        },
+        order,
+        [numbered(lines[line]) for line in order],
+        style,
     )
+
+
+def _count(value: int | None) -> str:
+    return NOT_APPLICABLE if value is None else f"{value:,}"  # which older versions did not count
+
+
+def _section(
+    title: str, kinds: Mapping[str, str], lines: Sequence[Sequence[str]], runs: Sequence[str], style: Style
+) -> Section:
+    """`kinds` are those of the columns by heading, `lines` their cells, `runs` the runs of each line."""
+    columns = [
+        Column(heading=heading, cells=[style.escape(line[place]) for line in lines], kind=kind)
+        for place, (heading, kind) in enumerate(kinds.items())
+    ]
+    return Section(title=title, columns=columns, runs=Column(heading="runs", cells=list(runs), kind="word"))
 
 
 def published(config: Mapping[str, object], split: str) -> str:
@@ -56,7 +70,7 @@ def exclusions(runs: Mapping[int, Run]) -> list[str]:
     reasons: dict[tuple[str, str, str, int], list[int]] = {}
     for n, run in runs.items():
         for part in read_note(run.folder / "data.json")["parts"]:
-            for reason, count in part["reasons"].items():
+            for reason, count in part.get("reasons", {}).items():
                 reasons.setdefault((part["dataset"], part["split"], reason, count), []).append(n)
     return [
         f"{dataset}, split {split}: {count:,} left out as: {reason} (runs {numbered(numbers)})"
@@ -95,18 +109,18 @@ def openings(runs: Mapping[int, Run], style: Style) -> Section:
             configurations = len({line.configuration_sha256 for line in own})
             dates = (own[0].time[:10], own[-1].time[:10])
             cells.append((dataset, ids[:8], f"{own[0].clips:,}", f"{len(own):,}", f"{configurations:,}", *dates))
-    headings = ("dataset", "clips", "number", "evaluations", "configurations", "first", "last")
-    return Section(
-        title="Test sets: how often each was evaluated, and with how many configurations, seeds included",
-        columns=[
-            Column(
-                heading=heading,
-                cells=[style.escape(row[place]) for row in cells],
-                kind="count" if place in (2, 3, 4) else "word",
-            )
-            for place, heading in enumerate(headings)
-        ],
-        runs=Column(heading="runs", cells=[""] * len(cells), kind="word"),
+    return _section(
+        "Test sets: how often each was evaluated, and with how many configurations, seeds included",
+        {
+            "dataset": "word",
+            "ids": "word",
+            **dict.fromkeys(("clips", "evaluations", "configurations"), "count"),
+            "first": "word",
+            "last": "word",
+        },
+        cells,
+        [""] * len(cells),
+        style,
     )
 
 

@@ -8,7 +8,8 @@ from affect.data.escaping import escape_markdown
 from affect.reports.charts import Chart
 from affect.reports.formats import pipes
 from affect.reports.rows import Row, Table
-from affect.reports.sections import Column
+from affect.reports.sections import SHORT, Column
+from affect.reports.settings import LEADING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +59,15 @@ def placed(key: str, table: Table) -> str:
 
 
 def label(row: Row, keys: Sequence[str], table: Table) -> str:
-    """The values of a row that have these keys, as one name.
+    """The values of a row that have these keys, as one name: `tav knowledge rank 4`.
 
     Keys that do not apply to the row are left out; a row without any is named by its model.
     """
-    values = [row.whole[key] for key in (placed(key, table) for key in keys) if key in row.whole]
+    values = []
+    for key in (placed(key, table) for key in keys):
+        if key in row.whole:
+            says_itself = key in SHORT or key in LEADING
+            values.append(row.whole[key] if says_itself else f"{key.rpartition('.')[2]} {row.whole[key]}")
     return " ".join(values) or row.whole["model.name"]
 
 

@@ -8,14 +8,18 @@ from affect.config import Analysis, ConfigError, StudyConfig
 from affect.data.escaping import code_markdown, escape_markdown
 from affect.data.files import write_atomic
 from affect.reports import transfer
+from affect.reports.attribution import gather as attribution
+from affect.reports.attribution.tables import AttributionReport, charts, sections
 from affect.reports.charts import Chart, Series
 from affect.reports.comparison import against
 from affect.reports.drawing import draw
 from affect.reports.formats import Report, comma_separated
 from affect.reports.formats import markdown as report_markdown
 from affect.reports.gather import Gathered, Request, gather
+from affect.reports.prompt_sensitivity import prompt_sensitivity
+from affect.reports.sections import Style, aligned
 from affect.reports.studies import learning_curves, main_effects, settings
-from affect.reports.studies.findings import Finding, markdown, placed
+from affect.reports.studies.findings import Finding, file_name, markdown, placed
 
 FIGURES = (".pdf", ".png")
 
@@ -114,10 +118,42 @@ def _transfer(gathered: Gathered, study: StudyConfig) -> Iterator[Finding]:
     )
 
 
+def _attribution(gathered: Gathered, study: StudyConfig) -> Iterator[Finding]:
+    found = attribution.gather(gathered.runs)
+    report = AttributionReport(found=found.found, runs=gathered.report.runs, notes=[], per_class=study.per_class)
+    for number, section in enumerate(sections(report, Style(numbers=aligned)), 1):
+        columns = [*section.columns, *([] if section.runs is None else [section.runs])]
+        yield Finding(
+            name=f"attribution_{number}",
+            title=section.title,
+            headings=[column.heading for column in columns],
+            lines=list(zip(*(column.cells for column in columns), strict=True)),
+        )
+    for number, chart in enumerate(charts(found.found), 1):
+        yield Finding(name=f"contributions_{number}", title=chart.title, chart=chart)
+    if notes := [*found.notes, *found.refused]:
+        yield Finding(name="notes", title="What has to be known beside the contributions", notes=notes)
+
+
+def _prompts(gathered: Gathered, study: StudyConfig) -> Iterator[Finding]:
+    for table in gathered.report.tables:
+        for number, part in enumerate(prompt_sensitivity(table, gathered.runs), 1):
+            yield Finding(
+                name=file_name(f"{table.task}_{number}"),
+                title=part.title,
+                headings=part.headings,
+                lines=part.lines,
+                notes=part.notes,
+                chart=part.chart,
+            )
+
+
 ANALYSES: Mapping[Analysis, Callable[[Gathered, StudyConfig], Iterator[Finding]]] = {
     Analysis.settings: settings.charts,
     Analysis.ranks: settings.ranks,
     Analysis.learning_curves: learning_curves.findings,
     Analysis.main_effects: main_effects.findings,
     Analysis.transfer: _transfer,
+    Analysis.attribution: _attribution,
+    Analysis.prompts: _prompts,
 }

@@ -12,26 +12,28 @@ from affect.reports.rows import Row, Table
 from affect.reports.sections import heading
 from affect.reports.studies.findings import Finding, file_name, label, number, placed, told_apart
 
+NULL = "null"
+
 
 def charts(gathered: Gathered, study: StudyConfig) -> Iterator[Finding]:
-    """For each task the first metric over the key `x`, a line over numbers and bars over words; and the recall of each
-    class where the table has it."""
-    assert study.x is not None
+    """For each task the first metric over each key of `x`, a line over numbers and bars over words; and the recall of
+    each class where the table has it."""
     for table in gathered.report.tables:
-        x = placed(study.x, table)
-        rows = [row for row in table.rows if x in row.whole]
-        if not rows or not table.metrics:
-            yield Finding(name=file_name(table.task), title=f"{table.task}: no chart, since no row has {study.x}")
-            continue
-        keys = told_apart(rows, study.series, [x], table)
-        yield Finding(
-            name=file_name(table.task), title=table.task, chart=_chart(table, rows, x, keys, table.metrics[0])
-        )
-        if table.classes:
-            yield _recalls(table, rows, [x, *keys])
+        for key in study.x:
+            x = placed(key, table)
+            name = file_name(table.task if len(study.x) == 1 else f"{table.task}_{x.rpartition('.')[2]}")
+            rows = [row for row in table.rows if row.whole.get(x, NULL) != NULL]
+            if not rows or not table.metrics:
+                yield Finding(name=name, title=table.task, notes=[f"there is no chart over {x}, which no row has"])
+                continue
+            keys = told_apart(rows, study.series, [x], table)
+            yield Finding(name=name, title=f"{table.task} over {heading(x)}", chart=_chart(table, rows, x, keys))
+            if table.classes:
+                yield _recalls(table, rows, [x, *keys])
 
 
-def _chart(table: Table, rows: Sequence[Row], x: str, keys: Sequence[str], metric: str) -> Chart:
+def _chart(table: Table, rows: Sequence[Row], x: str, keys: Sequence[str]) -> Chart:
+    metric = table.metrics[0]
     numeric = all(_is_number(row.whole[x]) for row in rows) and len({row.whole[x] for row in rows}) > 1
     named: dict[str, list[Row]] = {}
     for row in rows:

@@ -1,0 +1,106 @@
+"""The words of a study's multiruns, from those of its file and those of the command line."""
+
+import re
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from affect.cli import multiruns
+from affect.config import ConfigError, MultirunConfig, near
+from affect.config.groups import choices
+from affect.runs import sweep_points
+
+PLACEHOLDER = "DATASET"
+"""Stands in the words of a study for the name of the dataset."""
+
+
+def key(word: str) -> str:
+    """
+    >>> key("~finetuning.rank"), key("seed=1,2")
+    ('finetuning.rank', 'seed')
+    """
+    return word.lstrip("+~").split("=", 1)[0]
+
+
+def datasets(word: str) -> list[list[str]]:
+    """The datasets of each choice of a word: dataset=a,b are two choices, dataset=[a,b] is one of two datasets. Raises
+    ConfigError for an unknown one."""
+    override = OverridesParser.create().parse_override(word)
+    values = sweep_points.values_of(override) if override.is_sweep_override() else [override.value()]
+    chosen = [[str(each) for each in value] if isinstance(value, list) else [str(value)] for value in values]
+    for name in (name for choice in chosen for name in choice):
+        if name not in choices("dataset"):
+            raise ConfigError(
+                f"{word} names {name}, which is none{near(name, choices('dataset'))} Datasets:"
+                f" {', '.join(choices('dataset'))}"
+            )
+    return chosen
+
+
+def check_datasets(given: Sequence[str], chosen: Sequence[Sequence[str]]) -> None:
+    """Raises ConfigError for a word about a dataset that is not among the chosen ones."""
+    names = [name for choice in chosen for name in choice]
+    for word in given:
+        match = re.match(r"datasets\.([^.]+)\.", key(word))
+        if match and names and match[1] not in names:
+            raise ConfigError(f"{word}: {match[1]} is not one of dataset={','.join(names)}: name it there too")
+
+
+def of_multirun(
+    config: MultirunConfig, given: Sequence[str], choice: Sequence[str] | None, present: Sequence[str]
+) -> list[str]:
+    """The words of one multirun: the study's, replaced and followed by those `given`.
+
+    choice: the datasets that the command line chooses for it, None where it chooses none.
+    present: the datasets that it has in any case.
+    """
+    words = [word for word in given if choice is None or _is_of(word, choice)]
+    study = [_placed(word, present) for word in config.words]
+    removed = {key(word) for word in words if word.startswith("~")} & set(map(key, study))
+    words = [word for word in words if key(word) not in removed]
+    study = [word for word in study if key(word) not in removed]
+    if config.evaluates is not None:
+        # All else comes with the runs.
+        words = [*(word for word in words if key(word).startswith("datasets.")), *multiruns.of_every_job(words)]
+    below = [word for word in words if key(word) == "experiment"]
+    above = [word for word in study if key(word) == "experiment"]
+    if below and above:
+        words = [word for word in words if word not in below]
+        study = [_joined(below[0], word) if word in above else word for word in study]
+    dataset = [] if choice is None else [f"dataset=[{','.join(choice)}]"]
+    replaced = set(map(key, (*dataset, *words)))
+    result = [*dataset, *(word for word in study if key(word) not in replaced), *words]
+    return [f"seed={values(word)[0]}" if config.first_seed and key(word) == "seed" else word for word in result]
+
+
+def values(word: str) -> list[str]:
+    """The values of a word as they are written.
+
+    >>> values("seed=1,2"), values("experiment=[quick,plain]")
+    (['1', '2'], ['[quick,plain]'])
+    """
+    override = OverridesParser.create().parse_override(word)
+    if not override.is_sweep_override():
+        return [word.partition("=")[2]]
+    return [str(value) for value in override.sweep_string_iterator()]
+
+
+def _is_of(word: str, choice: Sequence[str]) -> bool:
+    match = re.match(r"datasets\.([^.]+)\.", key(word))
+    return match is None or match[1] in choice
+
+
+def _placed(word: str, names: Sequence[str]) -> str:
+    """A word of a study with the name of the dataset. Raises ConfigError where there are several."""
+    if PLACEHOLDER in word and len(names) > 1:
+        raise ConfigError(
+            f"dataset=[{','.join(names)}] is one choice of {len(names)} datasets, and this study is about the clips of"
+            f" one: dataset={','.join(names)} runs it on one after the other"
+        )
+    return word.replace(PLACEHOLDER, names[0]) if names else word
+
+
+def _joined(below: str, above: str) -> str:
+    """Every experiment of the user with every one of the study above it, each pair as one list of changes."""
+    pairs = [f"[{one.strip('[]')},{other.strip('[]')}]" for one in values(below) for other in values(above)]
+    return f"experiment={','.join(pairs)}"

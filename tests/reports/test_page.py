@@ -87,6 +87,7 @@ def test_the_table_has_means_intervals_marks_and_what_is_behind_them(page, open_
     assert "reference" in table.inner_text() and re.search(r"\+0\.\d{4} \*", table.inner_text())
     table.get_by_role("button", name="Details of this row").last.click()
     assert [text[:6] for text in table.locator("strong").all_inner_texts()] == ["0.8328", "0.7500"]
+    assert "Bold: the best mean, and what is not shown to be worse" in opened.page.inner_text("main")
     details = table.locator("tr.details").inner_text()
     assert "41 expected, 40 used, 40 scored" in details and "weighted_f1|rows:40/40|used:40" in details
     hover = table.locator("tbody tr td[title]").first.get_attribute("title")
@@ -444,6 +445,16 @@ def test_charts_of_training_clips_and_calibration_are_made_where_runs_have_them(
     gold = np.array([labels.index(line["target"]) for line in lines])
     expected = calibration.reliability(calibration.probabilities(scores), gold)
     assert [series["x"] for series in ours] == [[bin.confidence for bin in expected]] and diagonal["x"] == [0.0, 1.0]
+
+
+def test_the_contribution_of_modalities_is_drawn_where_every_subset_was_run(make, tmp_path):
+    for letters, correct in (("t", 20), ("a", 14)):
+        make(letters, f"modalities={letters}", num=40, groups=12, correct=correct)
+    out = Request(folders=[tmp_path / "out"])
+    assert "Contribution of modalities" not in [group["heading"] for group in charts.charts(gather(out))]
+    make("ta", "modalities=ta", num=40, groups=12, correct=26)
+    [group] = [each for each in charts.charts(gather(out)) if each["heading"] == "Contribution of modalities"]
+    assert group["charts"][0]["series"][0]["x"] == ["text", "audio"] and group["about"]
 
 
 def with_clips(data: dict, number: int) -> dict:

@@ -177,24 +177,27 @@ def test_prompts_are_those_that_the_model_was_given(out, configure):
 
 
 def test_runs_that_differ_in_modalities_or_descriptions_alone(configure, tmp_path):
-    described = ["modalities=ta", "prompting=knowledge", "prompting.descriptions=[audio]"]
+    words = ["datasets.manifest.root=/x", "model=smollm2", "datasets.manifest.task_definitions.label.labels=[a,b,c]"]
+    described = [*words, "prompting=knowledge", "prompting.descriptions=[audio]", "modalities=ta", "knowledge=cues"]
     made = [
-        *(["modalities=t"], ["modalities=ta"], ["modalities=ta", "seed=2"], ["modalities=t", "finetuning.rank=4"]),
-        *([*described, "knowledge=cues"], [*described, "knowledge=mllm"]),
-        ["modalities=t", "model=tfidf", "finetuning=full"],
+        words,
+        [*words, "modalities=ta"],
+        [*words, "modalities=ta", "seed=2"],
+        [*words, "finetuning.rank=4"],
+        described,
+        [*described, "knowledge.control=masked"],
     ]
-    words = ["model=smollm2", "knowledge.mllm_models={}"]
-    folders = [make_run(configure, tmp_path, f"{n}", *words, *each) for n, each in enumerate(made, 1)]
+    folders = [make_run(configure, tmp_path, f"{n}", *each, dataset="manifest") for n, each in enumerate(made, 1)]
     runs = dict(enumerate(load(folders)[0], 1))
-    task = predictions.TaskColumns(name="demo.emotion", kind=Kind.classification, low=None, high=None)
+    task = predictions.TaskColumns(name="manifest.label", kind=Kind.classification, low=None, high=None)
     task.runs = [{"run": number} for number in runs]
     compare(task, runs)
     groups = [[column["alike"][which] for column in task.runs] for which in (0, 1)]
     alike = [{frozenset(n for n, each in enumerate(those, 1) if each == group) for group in those} for those in groups]
-    assert alike[0] == {frozenset({1, 2}), *(frozenset({n}) for n in range(3, 8))}
-    assert alike[1] == {frozenset({2, 5, 6}), *(frozenset({n}) for n in (1, 3, 4, 7))}
-    assert [column["described"] for column in task.runs] == [*[""] * 4, "audio by cues", "audio by mllm", ""]
-    assert [column["setting"]["seed"] for column in task.runs] == list("1121111")
+    assert alike[0] == {frozenset({1, 2}), *(frozenset({n}) for n in range(3, 7))}
+    assert alike[1] == {frozenset({2, 5, 6}), *(frozenset({n}) for n in (1, 3, 4))}
+    assert [column["described"] for column in task.runs] == [*[""] * 4, "audio by cues", "audio by cues, masked"]
+    assert [column["setting"]["seed"] for column in task.runs] == list("112111")
 
 
 @pytest.fixture
@@ -214,7 +217,7 @@ def described(configure, out, tmp_path):
             }
             writer.add(Description(id=f"manifest/test/{at}", text=text, **row))
 
-    def made(control: str) -> dict:
+    def made(control: str, leak: str = "{}") -> dict:
         words = [
             *(f"datasets.manifest.root={out.parent / 'data' / 'clips.jsonl'}", "datasets.manifest.transcribe=none"),
             f"datasets.manifest.task_definitions.label.labels=[{','.join(LABELS)}]",
@@ -223,7 +226,7 @@ def described(configure, out, tmp_path):
         ]
         run = make_run(configure, tmp_path / "runs", "run", *words, dataset="manifest")
         (run / "knowledge.json").write_text(json.dumps({"generators": ["g1"]}))
-        (run / "leak.json").write_text("{}")
+        (run / "leak.json").write_text(leak)
         return read(tmp_path / "runs").blocks["clips"]()
 
     return made
@@ -259,6 +262,20 @@ def test_a_clip_without_its_description_has_no_prompt_and_is_named(described, tm
         shard.unlink()
     [prompt] = described("none")["prompts"]
     assert prompt["slots"] == {} and "10 of 10 clips have no description in" in prompt["why"][0]
+
+
+@pytest.mark.parametrize(
+    "leak, sentence",
+    [
+        ("{", "leak.json cannot be read"),
+        ('{"manifest.label": {"descriptions": {"audio": {"named": {}}}}}', "leak.json is not that of a run of affect"),
+    ],
+)
+def test_a_damaged_leak_audit_is_told_beside_the_descriptions(described, leak, sentence):
+    [prompt] = described("none", leak)["prompts"]
+    assert prompt["slots"] and prompt["descriptions"]
+    [said] = prompt["audit"]
+    assert sentence in said
 
 
 def table(folder: Path, **texts: str) -> Path:
@@ -458,14 +475,24 @@ def test_a_damaged_file_costs_the_prompts_of_its_run_alone(broken, name, text):
     assert notes == [] and all(content["prompts"][run["prompt"]]["slots"] for run in others)
 
 
-def test_a_configuration_of_another_version_costs_the_prompts(broken):
-    (broken / "one" / "config.json").unlink()
-    path = broken / "one" / "config.yaml"
-    path.write_text(path.read_text().replace("  descriptions: []\n", "  descriptions: []\n  invented: 3\n"))
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"descriptions: []": "descriptions: []\n  invented: 3"}, "does not fit this version of affect (Key 'inv"),
+        ({"descriptions: []": "descriptions: [audio]", "control: none": "control: invented"}, "does not know (Value"),
+    ],
+)
+def test_a_configuration_of_another_version_costs_the_prompts(broken, changes, sentence):
+    (broken / "two" / "config.json").unlink()
+    path = broken / "two" / "config.yaml"
+    text = path.read_text()
+    for then, now in changes.items():
+        assert f"  {then}\n" in text
+        text = text.replace(f"  {then}\n", f"  {now}\n")
+    path.write_text(text)
     content, _ = shown(broken)
-    one = content["tasks"][0]["runs"][0]
-    [why] = content["prompts"][one["prompt"]]["why"]
-    assert "the configuration does not fit this version of affect" in why and "invented" in why
+    [prompt] = [run["prompt"] for run in content["tasks"][0]["runs"] if run["run"] == 3]
+    assert sentence in content["prompts"][prompt]["why"][-1]
 
 
 def test_a_cache_that_cannot_be_written_costs_the_waveforms(out, monkeypatch, tmp_path):

@@ -10,12 +10,16 @@
     return element("label", {}, label, " ", made);
   }
 
+  const collator = new Intl.Collator(undefined, { numeric: true });
   const isNumber = (text) => text !== null && text !== undefined && text.trim() !== "" && Number.isFinite(Number(text));
 
   // The means of `metric` over the values of the setting `x`, a series for each value of the setting `colour`.
   function metricChart(table, metric, x, colour, level) {
-    const rows = table.rows.filter((row) => row.setting[x] !== null && row.setting[x] !== undefined);
-    const numeric = rows.length > 0 && rows.every((row) => isNumber(row.setting[x]));
+    const valued = table.rows.filter((row) => row.setting[x] !== null && row.setting[x] !== undefined);
+    const set = valued.filter((row) => row.setting[x] !== "null");
+    const numeric = set.length > 0 && set.every((row) => isNumber(row.setting[x]));
+    // A number that is not set has no place on an axis of numbers.
+    const rows = numeric ? set : valued;
     const others = table.settings.filter(({ key }) => key !== x && key !== colour);
     const groups = new Map();
     for (const row of rows) {
@@ -25,7 +29,7 @@
     }
     const heading = (key) => table.settings.find((setting) => setting.key === key).heading;
     const series = [...groups].map(([name, members]) => {
-      const sorted = numeric ? members.toSorted((a, b) => Number(a.setting[x]) - Number(b.setting[x])) : members;
+      const sorted = members.toSorted((a, b) => (numeric ? Number(a.setting[x]) - Number(b.setting[x]) : collator.compare(a.setting[x], b.setting[x])));
       const ends = sorted.some((row) => row.numbers[metric].low !== null);
       return {
         name,
@@ -47,7 +51,7 @@
     const about = [
       "Every point is the mean over the seeds of a setting; bars are intervals of that mean over seeds.",
       several && others.length ? ` Several points at one place differ in ${others.map(({ heading }) => heading).join(", ")}.` : "",
-      table.rows.length > rows.length ? ` ${table.rows.length - rows.length} rows have no value of ${heading(x)} and are left out.` : "",
+      table.rows.length > rows.length ? ` Left out for having no value of ${heading(x)}: runs ${table.rows.filter((row) => !rows.includes(row)).map((row) => row.runs.join(", ")).join("; ")}.` : "",
     ].join("");
     return { chart, about };
   }

@@ -1,4 +1,4 @@
-"""The charts that a report makes by itself: training clips, what descriptions gain, calibration.
+"""The charts that a report makes by itself: training clips, modalities, what descriptions gain, calibration.
 
 A metric against a setting and training curves are drawn by the page from its other blocks.
 """
@@ -12,6 +12,8 @@ import numpy as np
 from affect.config import Analysis, DataError, Kind, StudyConfig
 from affect.evaluation.metrics import calibration
 from affect.evaluation.significance import LEVEL
+from affect.reports.attribution import gather as attribution
+from affect.reports.attribution.tables import charts as attribution_charts
 from affect.reports.charts import Chart, Series
 from affect.reports.comparison import task_of
 from affect.reports.formats import Report
@@ -20,6 +22,9 @@ from affect.reports.rows import Difference, Row, Table
 from affect.reports.settings import Run
 from affect.reports.studies import learning_curves
 from affect.runs.run_folder import read_predictions
+
+MOST_COMPARED = 200
+"""Runs that are looked through for every subset of the modalities, each beside each."""
 
 MOST_CURVES = 12
 """Settings whose calibration is drawn; more lines cannot be told apart."""
@@ -30,6 +35,7 @@ def charts(gathered: Gathered) -> list[dict[str, Any]]:
     affect.reports.charts has them. A group without anything to draw is absent."""
     groups = [
         ("Training clips", _sizes(gathered)),
+        ("Contribution of modalities", _modalities(gathered)),
         ("Differences to the reference and to controls", map(_differences, gathered.report.tables)),
         ("Calibration", (_calibration(table, gathered.runs) for table in gathered.report.tables)),
     ]
@@ -57,6 +63,14 @@ def _sizes(gathered: Gathered) -> Iterator[tuple[Chart | None, list[str]]]:
         report = Report(tables=[table], runs=gathered.report.runs, notes=[])
         for finding in learning_curves.findings(Gathered(report=report, runs=gathered.runs), study):
             yield finding.chart, list(finding.notes)
+
+
+def _modalities(gathered: Gathered) -> Iterator[tuple[Chart | None, list[str]]]:
+    """Shapley values, where runs have every subset of the modalities."""
+    if any("modalities" in table.settings for table in gathered.report.tables) and len(gathered.runs) <= MOST_COMPARED:
+        attributions = attribution.gather(gathered.runs)
+        for chart in attribution_charts(attributions.found):
+            yield chart, [*attributions.notes]
 
 
 def _differences(table: Table) -> tuple[Chart | None, list[str]]:

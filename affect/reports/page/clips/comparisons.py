@@ -52,7 +52,7 @@ def _without(unused: set[str], varied: re.Pattern[str]) -> Callable[[str], bool]
 
 def _described(of_run: Mapping[str, Any]) -> str:
     """Which descriptions the prompts of a run show, by whom and after which control; empty for none."""
-    names = of_run.get("prompting.descriptions", "[]").strip("[]")
+    names = ", ".join(of_run.get("prompting.descriptions", "[]").strip("[]").split(","))
     if not names:
         return ""
     control = of_run.get(CONTROL, "none")

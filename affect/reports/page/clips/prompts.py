@@ -96,6 +96,9 @@ class Prompts:
             examples = self._examples(records, run, dataset, task, prompting, built["why"])
         except (ConfigError, DataError) as error:
             return built | {"why": [str(error)]}
+        except (KeyError, ValueError, TypeError) as error:
+            why = f"{run.folder / 'config.yaml'} has something that this version of affect does not know ({error!r})"
+            return built | {"why": [why]}
         by_id = {record.id: record for record in records}
         modalities = config["modalities"]
         built |= {
@@ -319,11 +322,13 @@ def _uncontrolled(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _audit(run: Run, task: str) -> list[str]:
     """The leak audit of a run about the descriptions of a task, in sentences."""
-    audits = _read_json(run.folder / "leak.json")
     try:
+        audits = _read_json(run.folder / "leak.json")
         return leak_audit.in_words({task: audits[task]}) if task in audits else []
-    except (KeyError, TypeError, ValueError) as error:
-        return [f"{run.folder / 'leak.json'} cannot be used: it lacks {error}"]
+    except DataError as error:
+        return [str(error)]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return [f"{run.folder / 'leak.json'} is not that of a run of affect ({error!r}): restore the file"]
 
 
 def _excluded(folder: Path) -> set[str]:

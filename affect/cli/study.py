@@ -7,7 +7,8 @@
 
 A word replaces the study's own with the same key; ~KEY leaves the study's word out; experiment=NAME is put below the
 study's experiments. datasets.NAME.… is for that dataset alone. With several datasets, dataset=a,b, each has multiruns
-of its own. study.KEY=VALUE changes the study itself, study.against=[modalities=t].
+of its own. study.KEY=VALUE changes the study itself, study.against=[modalities=t], and ~study.multiruns.NAME leaves a
+multirun out.
 
 Given again with hydra.sweep.dir=FOLDER, or by affect sweep resume FOLDER, what is finished there is kept.
 """
@@ -52,13 +53,16 @@ def _listed() -> str:
 
 
 def _run(name: str, words: Sequence[str]) -> None:
-    study = studies.read(name, [word.removeprefix("study.") for word in words if word.startswith("study.")])
+    of_study = [word for word in words if word.startswith(("study.", "~study."))]
+    study = studies.read(name, [word.replace("study.", "", 1) for word in of_study])
     stamp = os.environ.setdefault("AFFECT_STAMP", f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}")
-    plan = planned(study, [word for word in words if not word.startswith("study.")], f"{name}_{stamp}")
+    plan = planned(study, [word for word in words if word not in of_study], f"{name}_{stamp}")
     if plan.dry_run:
         for step in plan.steps:
             print(f"{step.name}: {step.num_jobs:,} jobs: {step.program} -m {' '.join(step.words)}")
-        print(f"{sum(step.num_jobs for step in plan.steps):,} jobs in all. All are sound; nothing was run.")
+        print(
+            f"{sum(step.num_jobs for step in plan.steps):,} jobs in all. The configuration is sound; nothing was run."
+        )
         return
     _check_folder(name, plan.folder)
     sweep_file.begin(plan.folder, PROGRAM, start_note([name, *words]), [])

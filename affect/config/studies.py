@@ -17,7 +17,8 @@ def names() -> list[str]:
 
 
 def read(name: str, words: Sequence[str] = ()) -> StudyConfig:
-    """A study by the name of its file, with the values of `words`, KEY=VALUE, in place of the file's.
+    """A study by the name of its file, with the values of `words`, KEY=VALUE, in place of the file's, and without the
+    keys of ~KEY.
 
     Raises ConfigError where there is none, and where file or words are wrong.
     """
@@ -33,8 +34,18 @@ def read(name: str, words: Sequence[str] = ()) -> StudyConfig:
         raise ConfigError(f"{file}: {explain(error, None)}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file} cannot be read ({str(error).splitlines()[0]}): restore it") from error
+    for word in (word for word in words if word.startswith("~")):
+        parent, _, last = word[1:].rpartition(".")
+        node = OmegaConf.select(of_file, parent) if parent == "multiruns" else {}
+        if last not in node:
+            raise ConfigError(
+                f"~study.{word[1:]}: {file} has no such multirun; it has {', '.join(of_file.multiruns)}, which are left"
+                " out with ~study.multiruns.NAME"
+            )
+        del node[last]
+    words = [word for word in words if not word.startswith("~")]
     try:
-        study = OmegaConf.to_object(OmegaConf.merge(of_file, OmegaConf.from_dotlist(list(words))))
+        study = OmegaConf.to_object(OmegaConf.merge(of_file, OmegaConf.from_dotlist(words)))
     except (OmegaConfBaseException, YAMLError) as error:
         where = f"{' '.join(f'study.{word}' for word in words)}" if words else file
         raise ConfigError(f"{where}: {explain(error, None)}") from error

@@ -16,8 +16,8 @@ from scipy import stats
 
 from affect.evaluation.significance import LEVEL
 
-FEWEST_SIZES = 4
-"""Different numbers of clips that a curve of three parameters needs."""
+FEWEST_SIZES = 5
+"""Different numbers of clips that a curve of three parameters needs, for its deviations to be told from noise."""
 
 EXPONENTS = np.geomspace(0.02, 4.0, 500)
 """Exponents that are tried. At the lower end a curve is nearly a logarithm, at the upper end a step behind the smallest
@@ -52,7 +52,7 @@ class Fitted:
     reason: str = ""
     curve: Curve | None = None
     resampled: tuple[Curve, ...] = ()
-    """Curves fitted to what the curve says plus residuals that are drawn with replacement."""
+    """Curves fitted to what the curve says plus scaled residuals that are drawn with replacement."""
     rises: float | None = None
     """p-value of the F-test of the curve against a constant."""
 
@@ -83,35 +83,36 @@ def _law(shares: np.ndarray, full: float, scale: float, exponent: float) -> np.n
 
 
 def fit(clips: Sequence[float], values: Sequence[float], seed: int = 0) -> Fitted:
-    """The least-squares curve through values[N] at clips[N] training clips, a value for each run (seed).
+    """The least-squares curve through the mean of values[N] at each number of clips[N], a value for each run.
 
-    Its interval is over runs with other seeds on the same clips, by a residual bootstrap: residuals are scaled by
-    √(N / (N - 3)) for the three parameters. It says nothing of other training or test clips.
+    Runs of one size share the clips that were drawn for it, so the curve misses their mean by more than the seeds
+    explain, and it is sizes that are resampled (residual bootstrap). Residuals are scaled by √(K / (K - 3)) for K sizes
+    and three parameters, and by the ratio of the quantiles of Student's t and of the normal distribution, since so few
+    tell little of their spread. The interval is over other seeds and other draws of the clips, not other test clips.
     """
-    shares, heights = np.asarray(clips, float), np.asarray(values, float)
-    most = float(shares.max(initial=0))
-    sizes = np.unique(shares)
-    if len(sizes) < FEWEST_SIZES:
+    sizes, heights = np.asarray(clips, float), np.asarray(values, float)
+    shares = np.unique(sizes)
+    free = len(shares) - 3
+    if len(shares) < FEWEST_SIZES:
         return Fitted(
-            reason=f"{len(sizes)} different numbers of clips cannot carry a curve: run {FEWEST_SIZES} or more"
+            reason=f"{len(shares)} different numbers of clips cannot carry a curve: run {FEWEST_SIZES} or more"
         )
     if not np.isfinite(heights).all():
         return Fitted(reason="the metric is undefined in some of the runs")
-    shares = shares / most
-    [curve] = _fitted(shares, heights[None], most)
-    fits = curve.at(shares * most)
-    free = len(heights) - 3
-    drawn = np.random.default_rng(seed).choice(heights - fits, (RESAMPLES, len(heights)))
-    resampled = _fitted(shares, fits + drawn * np.sqrt(len(heights) / free), most)
-    left, constant = float(((heights - fits) ** 2).sum()), float(((heights - heights.mean()) ** 2).sum())
-    return Fitted(curve=curve, resampled=tuple(resampled), rises=_rises(constant - left, left, free))
-
-
-def _rises(gained: float, left: float, free: int) -> float:
-    """The p-value of the F-test of two parameters that take `gained` of the sum of squares and leave `left`."""
-    if gained <= 0:
-        return 1.0
-    return float(stats.f.sf(gained / 2 / (left / free), 2, free)) if left else 0.0
+    means = np.array([heights[sizes == size].mean() for size in shares])
+    most = float(shares.max())
+    [curve] = _fitted(shares / most, means[None], most)
+    fits = curve.at(shares)
+    tail = (1 + LEVEL) / 2
+    scale = np.sqrt(len(shares) / free) * stats.t.ppf(tail, free) / stats.norm.ppf(tail)
+    drawn = np.random.default_rng(seed).choice(means - fits, (RESAMPLES, len(shares)))
+    resampled = _fitted(shares / most, fits + scale * drawn, most)
+    left, constant = float(((means - fits) ** 2).sum()), float(((means - means.mean()) ** 2).sum())
+    rises = 1.0
+    if not np.allclose(means, means.mean()):
+        # The F-test of two parameters more than a constant has.
+        rises = float(stats.f.sf((constant - left) / 2 / (left / free), 2, free)) if left else 0.0
+    return Fitted(curve=curve, resampled=tuple(resampled), rises=rises)
 
 
 def _fitted(shares: np.ndarray, heights: np.ndarray, most: float) -> list[Curve]:

@@ -44,7 +44,7 @@ def draw(chart: Chart, path: Path) -> None:
 
     The same chart gives the same file. Labels are shown letter by letter, without mathematical markup.
 
-    Raises ConfigError if the suffix is another one.
+    Raises ConfigError if the suffix is another one, and where the file cannot be written.
     """
     if path.suffix not in SUFFIXES:
         raise ConfigError(f"{path}: charts are written as {', '.join(SUFFIXES)}, not as '{path.suffix}'.")
@@ -80,7 +80,12 @@ def draw(chart: Chart, path: Path) -> None:
             )
         # A file that names the hour of its making differs each time.
         hour = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix, {})
-        figure.savefig(path, dpi=200, metadata=hour)
+        try:
+            figure.savefig(path, dpi=200, metadata=hour)
+        except OSError as error:
+            raise ConfigError(
+                f"{path} cannot be written ({error.strerror or error}): name a file in a folder that can"
+            ) from error
     for problem in dict.fromkeys(_problem(str(warning.message)) for warning in caught):
         LOG.warning(f"{path}: {problem}")
 

@@ -121,11 +121,11 @@ def _ranks(table: Table, by_model: Mapping[str, Mapping[str, Row]]) -> Part:
         return Part(title=title, headings=headings, lines=[], notes=notes)
     scores = np.array([[prompts[prompt].numbers[metric].mean for prompt in common] for prompts in models])
     found = stability(scores)
-    numbers = ["-" if number is None else f"{number:.4f}" for number in (found.tau, found.w, found.p)]
+    numbers = ["-" if number is None else f"{number:.4f}" for number in (found.tau, found.w)]
     return Part(
         title=title,
         headings=headings,
-        lines=[[str(len(models)), str(len(common)), *numbers]],
+        lines=[[str(len(models)), str(len(common)), *numbers, _p(found.p)]],
         notes=[
             "1 is the same ranking with every prompt. p is of no agreement at all (Friedman), which takes three models;"
             " prompts share their clips, so it says nothing of other clips"
@@ -199,8 +199,12 @@ def _of_places(answers: Sequence[Scored], task: Task, seed: int) -> tuple[list[P
     places = np.array([[*map(order.index, task.labels), -1] for order in shown])
     gold, read = places[np.arange(len(ids)), gold], places[np.arange(len(ids)), read]
     found = position_test(read, count)
-    tested = ["-"] * 3 if found is None else [f"{found.statistic:.2f}", str(found.freedom), f"{found.p:.4f}"]
+    tested = ["-"] * 3 if found is None else [f"{found.statistic:.2f}", str(found.freedom), _p(found.p)]
     return preference([str(place + 1) for place in range(count)], gold, read, groups), tested
+
+
+def _p(p: float | None) -> str:
+    return "-" if p is None else "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def _part(title: str, of: str, found: Mapping[str, Sequence[Preference]], notes: Sequence[str]) -> Part:

@@ -240,6 +240,8 @@ def test_a_command_of_the_readme_works(
         assert result["tasks"]["emotion"]["ledger"]["scored"] == 6
         noted = ledger.read(world / "outputs" / ledger.FILE)[0][-1]
         assert (noted.program, noted.clips, noted.ids_sha256) == ("score", 6, result["ids_sha256"])
+    elif words[0] == "study":
+        assert "data_efficiency" in said and not made
     elif words[0] == "ledger":
         assert "split test" in said and "): evaluated " in said and not made
     elif words[:2] == ["sweep", "best"]:

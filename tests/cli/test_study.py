@@ -13,9 +13,10 @@ from test_transfer import sentences
 
 from affect.cli import study, study_words, sweep
 from affect.cli.study_plan import Plan, planned
-from affect.config import Config, ConfigError, StudyConfig, groups, studies
+from affect.config import Analysis, Config, ConfigError, StudyConfig, groups, studies
 from affect.reports.gather import Request, gather
 from affect.reports.studies import findings, main_effects, settings
+from affect.reports.studies.finish import finish
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +63,11 @@ def test_a_word_replaces_that_of_the_study_and_the_others_follow() -> None:
         "~x",
         "datasets.demo.root=/a",
     ]
+
+
+def test_a_multirun_is_left_out() -> None:
+    assert list(studies.read("knowledge", ["~multiruns.zero_shot", "metrics=[uar]"]).multiruns) == ["fine_tuned"]
+    assert studies.read("knowledge", ["metrics=[uar]"]).metrics == ["uar"]
 
 
 def test_experiments_are_put_below_those_of_the_study() -> None:
@@ -134,6 +140,8 @@ def test_a_mistake_in_the_file_of_a_study_is_named(own_conf: Path, content: str,
     [
         (["knowlege"], "there is no study 'knowlege', did you mean 'knowledge'? Studies: benchmark, "),
         (["knowledge", "study.agianst=[a=b]"], "study.agianst=[a=b]: the key 'agianst' is not in StudyConfig, did you"),
+        (["knowledge", "~study.multiruns.zero"], "has no such multirun; it has zero_shot, fine_tuned, which are left"),
+        (["knowledge", "~study.about"], "~study.about: conf/study/knowledge.yaml has no such multirun"),
         (["knowledge", "run=outputs/x"], "run=outputs/x cannot be given to a study, which names points and runs"),
         (["knowledge", "sweep=seeds"], "sweep=seeds cannot be given to a study"),
         (["knowledge", "-m"], "-m cannot be given to a study, which begins several multiruns"),
@@ -244,7 +252,7 @@ def test_a_study_ends_in_table_figures_and_summary(balance: Path) -> None:
     assert set(priors["meld.emotion"].values()) == {6}
     summary = (balance / "summary.md").read_text(encoding="utf-8")
     assert summary.startswith("# Study class_balance") and "## Missing" not in summary
-    assert "![meld.emotion](meld.emotion.png)" in summary and "`affect study class_balance dataset=meld" in summary
+    assert "](meld.emotion.png)" in summary and "`affect study class_balance dataset=meld" in summary
 
 
 def test_a_study_goes_on_where_it_was_and_does_nothing_twice(
@@ -282,7 +290,7 @@ def test_what_a_failed_job_leaves_out_is_named(run: Callable[..., str], world: P
 
 
 def test_learning_curves_are_fitted_to_the_clips_that_were_used(run: Callable[..., str], world: Path) -> None:
-    words = ("model=tfidf,majority", "~experiment", "seed=1", "datasets.meld.fraction=0.25,0.5,0.75,1.0")
+    words = ("model=tfidf,majority", "~experiment", "seed=1", "datasets.meld.fraction=0.2,0.4,0.6,0.8,1.0")
     own = ("study.against=[model.name=majority]", "study.series=[model.name]")
     assert run("data_efficiency", "curves", *words, *own) == ""
     summary = (world / "curves" / "summary.md").read_text(encoding="utf-8")
@@ -350,3 +358,51 @@ def test_numbers_along_the_axis_make_lines_and_words_make_bars(
     assert bars.chart.kind == "bar" and [each.name for each in bars.chart.series] == ["rank 16", "rank 4"]
     [none] = settings.charts(found, StudyConfig(about="x", x=["nowhere"]))
     assert none.chart is None and none.notes == ["there is no chart over nowhere, which no row has"]
+
+
+def test_modalities_prompts_and_matrices_are_those_of_their_own_commands(
+    configure: Callable[..., Config], tmp_path: Path
+) -> None:
+    for number, subset in enumerate(("t", "a", "v", "ta", "tv", "av", "tav")):
+        words = ("evaluation.readout=score", f"modalities={subset}")
+        make_run(configure, tmp_path / "subsets", subset, *words, correct=3 + number, num=20, groups=5)
+    for options, correct in (("words", 9), ("letters", 4)):
+        asked = (f"prompting.options={options}",)
+        make_run(configure, tmp_path / "prompts", options, *asked, correct=correct, num=20, groups=5, evaluate=True)
+    endings = {
+        Analysis.attribution: "contribution of modalities (Shapley)",
+        Analysis.prompts: "demo.emotion, weighted_f1 over prompts",
+        Analysis.transfer: "| demo",
+    }
+    for analysis, said in endings.items():
+        folder = tmp_path / ("prompts" if analysis is Analysis.prompts else "subsets")
+        if analysis is Analysis.transfer:
+            folder = folder / "tav"
+        own = StudyConfig(about="x", analysis=analysis)
+        made = finish("own", own, folder, "affect study own", ["a: #1 x: failed"])
+        assert made.refused == [] and any(finding.chart is not None for finding in made.findings)
+        assert all(path.stat().st_size > 100 for path in made.written) and len(made.written) > 3
+        summary = (folder / "summary.md").read_text(encoding="utf-8")
+        assert said in summary and "## Missing\n\n- a: #1 x: failed" in summary
+
+
+def test_what_cannot_be_analysed_is_said_beside_the_table(configure: Callable[..., Config], tmp_path: Path) -> None:
+    make_run(configure, tmp_path, "one", "modalities=ta")
+    for analysis, why in (
+        (Analysis.attribution, "there is no finished run with modalities=t,a"),
+        (Analysis.prompts, "has no prompt sensitivity: its runs do not differ in"),
+        (Analysis.main_effects, "no main effects, since all settings are the same"),
+    ):
+        own = StudyConfig(about="x", analysis=analysis, against=["prompting.name=plain"])
+        made = finish("own", own, tmp_path, "affect study own", [])
+        summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
+        assert why in summary and "every row has that" in summary
+        assert any("every row has that" in sentence for sentence in made.refused) and "## Results" in summary
+
+
+def test_hostile_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    evil = "<script>|\x1b[31m\n# x"
+    finding = findings.Finding(name="x", title=evil, headings=["a", evil], lines=[[evil, "1"]], notes=[evil])
+    text = findings.markdown(finding)
+    assert "\x1b" not in text and "<script>" not in text and r"&lt;script>\| [31m # x" in text
+    assert len(text.splitlines()) == 7 and findings.file_name(evil) == "_script____31m___x"

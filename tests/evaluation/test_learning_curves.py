@@ -24,7 +24,7 @@ def fitted(curve: Curve, sd: float = 0.005, seed: int = 1) -> Fitted:
 def test_the_curve_is_that_of_least_squares(seed: int) -> None:
     values = noisy(SLOW, 0.01, seed)
     curve = fit(SIZES, values).curve
-    assert curve is not None
+    assert curve is not None, "as many seeds of each size: the curve through the means is that through all"
 
     def law(share: np.ndarray, full: float, scale: float, exponent: float) -> np.ndarray:
         return full - scale * (share**-exponent - 1)
@@ -40,7 +40,8 @@ def test_a_curve_without_noise_is_found_and_its_interval_has_no_width() -> None:
     found = fit(SIZES, SLOW.at(SIZES))
     low, high = found.band([50, 300, 1000])
     assert found.curve is not None and found.rises == pytest.approx(0, abs=1e-12)
-    assert low == pytest.approx(SLOW.at(np.array([50, 300, 1000])), abs=1e-3) == pytest.approx(high, abs=1e-3)
+    truth = pytest.approx(SLOW.at(np.array([50, 300, 1000])), abs=1e-3)
+    assert low == truth and high == truth
 
 
 def test_the_number_of_clips_is_the_inverse_of_the_curve() -> None:
@@ -63,19 +64,19 @@ def test_equal_curves_save_nothing() -> None:
 
 def test_what_no_curve_can_tell_is_refused() -> None:
     three = fit([10, 20, 30, 30], [0.1, 0.2, 0.3, 0.3])
-    assert three.reason == "3 different numbers of clips cannot carry a curve: run 4 or more" and three.curve is None
+    assert three.reason == "3 different numbers of clips cannot carry a curve: run 5 or more" and three.curve is None
     assert fit(SIZES, [np.nan, *SLOW.at(SIZES)[1:]]).reason == "the metric is undefined in some of the runs"
     assert saved(three, fitted(FAST), 50, NAMES).reason.startswith("plain has no curve: 3 different numbers")
-    flat = fit(SIZES, 0.5 + np.tile([-0.01, 0, 0.01], 7))
+    flat = fit(SIZES, noisy(Curve(full=0.5, scale=0.0, exponent=1.0, most=1000.0), 0.01, seed=4))
     assert flat.rises > 0.05
     assert "the curve of cues does not rise" in saved(fitted(SLOW), flat, 50, NAMES).reason
     constant = fit(SIZES, np.full(len(SIZES), 0.5))
-    assert constant.rises == 1.0 and constant.curve.scale == 0
+    assert constant.rises == 1.0 and constant.curve.at(50) == pytest.approx(0.5)
     falling = fit(SIZES, -SLOW.at(SIZES))
     assert falling.curve.scale == 0 and falling.rises == 1.0
 
 
 def test_a_level_below_the_smallest_training_is_a_bound() -> None:
     found = saved(fitted(SLOW), fitted(Curve(full=0.99, scale=0.05, exponent=0.3, most=1000.0)), 50, NAMES)
-    assert found.saved is None and "cues reaches 0.60" in found.reason
+    assert found.saved is None and found.reason.startswith("cues reaches 0.59")
     assert "with fewer clips than the 50 of the smallest training, which saves at least 950 of 1,000" in found.reason

@@ -57,6 +57,11 @@ def test_another_type_of_file_is_refused(tmp_path: Path) -> None:
         draw(CHARTS[0], tmp_path / "x.gif")
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no/x\.png cannot be written \(No such file or directory\)"):
+        draw(CHARTS[0], tmp_path / "no" / "x.png")
+
+
 def test_charts_need_no_library() -> None:
     code = "import sys, affect.reports.drawing; assert not {'matplotlib', 'torch'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

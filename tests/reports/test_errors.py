@@ -134,6 +134,7 @@ def test_what_another_setting_fixes_and_breaks(make, capsys, tmp_path) -> None:
     ]
     assert [clip["id"] for clip in changes["broken"]] == [f"demo/test/{n}" for n in range(6)]
     assert len(changes["fixed"]) == 20 and changes["fixed"][0]["answers"] == [LABELS[2]] * 3
+    assert (changes["num_fixed"], changes["num_broken"]) == (20, 6)
     assert changes["mcnemar"] == pytest.approx([2 * sum_of_binomials(26, 6)] * 3)
     assert changes["low"] < 14 / 60 < changes["high"]
     out, end = errors(capsys, tmp_path / "out" / "k1", "--against", tmp_path / "out" / "p1", "--clips", "2")

@@ -87,6 +87,7 @@ def test_the_table_has_means_intervals_marks_and_what_is_behind_them(page, open_
     assert "reference" in table.inner_text() and re.search(r"\+0\.\d{4} \*", table.inner_text())
     table.get_by_role("button", name="Details of this row").last.click()
     assert [text[:6] for text in table.locator("strong").all_inner_texts()] == ["0.8328", "0.7500"]
+    assert "Bold: the best mean, and what is not shown to be worse" in opened.page.inner_text("main")
     details = table.locator("tr.details").inner_text()
     assert "41 expected, 40 used, 40 scored" in details and "weighted_f1|rows:40/40|used:40" in details
     hover = table.locator("tbody tr td[title]").first.get_attribute("title")

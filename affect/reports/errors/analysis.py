@@ -117,6 +117,9 @@ class Changes:
     right: float
     """Share of the clips that are right in this setting, and in the other one; mean over pairs."""
     right_there: float
+    num_fixed: float
+    """Clips that are right here alone, and there alone; mean over pairs."""
+    num_broken: float
     low: float | None
     """Interval of the difference over groups of clips and seeds; None where `reason` says why there is none."""
     high: float | None
@@ -559,6 +562,8 @@ def _changes(
         clips=len(ids),
         right=float(np.mean(ours)),
         right_there=float(np.mean(theirs)),
+        num_fixed=float(found.fixed.sum() / found.pairs),
+        num_broken=float(found.broken.sum() / found.pairs),
         low=test.low,
         high=test.high,
         p=test.p,

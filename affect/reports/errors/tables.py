@@ -34,9 +34,9 @@ def sections(analysis: ErrorAnalysis, style: Style, most: int) -> Iterator[Secti
     if analysis.worst:
         title = f"{about}: slices that are worse than the rest beyond chance"
         yield _slices(title, analysis.worst, analysis.metric, style)
-    if analysis.hardest:
+    if analysis.hardest[:most]:
         yield _clips(f"{about}: hardest clips, wrong in {_all(analysis)}", analysis.hardest[:most], style)
-    if analysis.confident:
+    if analysis.confident[:most]:
         yield _clips(f"{about}: most confidently wrong", analysis.confident[:most], style)
     if analysis.unreadable:
         causes = analysis.unreadable
@@ -119,18 +119,15 @@ def _without_interval(slices: Sequence[Slice]) -> Iterator[str]:
 def _about_changes(changes: Changes, most: int) -> Iterator[str]:
     interval = f"no interval, since {changes.reason}"
     if changes.low is not None and changes.high is not None:
-        interval = f"{LEVEL:.0%} interval {changes.low:+.4f} to {changes.high:+.4f}, p {changes.p:.4f}"
-    fixed, broken = (sum(getattr(each, kind) for each in changes.by_class) for kind in ("fixed", "broken"))
-    if any(each.label for each in changes.by_class) and sum(each.clips for each in changes.by_class) != changes.clips:
-        counts = ""  # clips with several labels are in several classes
-    else:
-        counts = f"; {fixed:,.1f} clips fixed and {broken:,.1f} broken, mean over pairs"
+        interval = f"{LEVEL:.0%} interval {changes.low:+.4f} to {changes.high:+.4f}, p {_p(changes.p)}"
+    pairs = "one pair" if len(changes.pairs) == 1 else f"{len(changes.pairs)} pairs"
     yield (
-        f"against runs {numbered(changes.against)}, on {changes.clips:,} clips in {len(changes.pairs)} pairs of runs:"
-        f" {changes.right:.1%} right here and {changes.right_there:.1%} there; {interval}{counts}"
+        f"against runs {numbered(changes.against)}, on {changes.clips:,} clips in {pairs} of runs: {changes.right:.1%}"
+        f" right here and {changes.right_there:.1%} there; {interval}; {changes.num_fixed:,.1f} clips fixed and"
+        f" {changes.num_broken:,.1f} broken, mean over pairs"
     )
     tests = ", ".join(
-        f"{one} and {other} p {p:.4f}" for (one, other), p in zip(changes.pairs, changes.mcnemar, strict=True)
+        f"{one} and {other} p {_p(p)}" for (one, other), p in zip(changes.pairs, changes.mcnemar, strict=True)
     )
     yield f"McNemar, which takes clips for independent: {tests}"
     for name, listed in (("fixed", changes.fixed), ("broken", changes.broken)):
@@ -152,9 +149,9 @@ def _changes(about: str, changes: Changes, style: Style, most: int) -> Iterator[
             "net": [f"{row.fixed - row.broken:+,.1f}" for row in rows],
         },
     )
-    if changes.fixed:
+    if changes.fixed[:most]:
         yield _clips(f"{about}: fixed in every pair, with the answers of the others", changes.fixed[:most], style)
-    if changes.broken:
+    if changes.broken[:most]:
         yield _clips(f"{about}: broken in every pair, {against}", changes.broken[:most], style)
 
 
@@ -171,9 +168,6 @@ def _slices(title: str, shown: Sequence[Slice], metric: str, style: Style) -> Se
             return NOT_APPLICABLE
         return f"{style.escape('[')}{style.signed(each.low)}, {style.signed(each.high)}{style.escape(']')}"
 
-    def p(value: float | None) -> str:
-        return NOT_APPLICABLE if value is None else style.escape("<0.0001") if value < 0.0001 else f"{value:.4f}"
-
     return _section(
         title,
         style,
@@ -184,8 +178,8 @@ def _slices(title: str, shown: Sequence[Slice], metric: str, style: Style) -> Se
             "others": [four(each.rest) for each in shown],
             "difference": [signed(each.difference) for each in shown],
             f"{LEVEL:.0%} interval": [interval(each) for each in shown],
-            "p (Holm)": [p(each.holm) for each in shown],
-            "p (BH)": [p(each.bh) for each in shown],
+            "p (Holm)": [style.escape(_p(each.holm)) for each in shown],
+            "p (BH)": [style.escape(_p(each.bh)) for each in shown],
         },
         last={"verdict": [each.verdict or NOT_APPLICABLE for each in shown]},
     )
@@ -225,6 +219,10 @@ def _section(
             shown = [style.escape(cell) for cell in cells] if kind == "word" else cells
             columns.append(Column(heading=style.escape(heading), cells=shown, kind=kind))
     return Section(title=title, columns=columns)
+
+
+def _p(value: float | None) -> str:
+    return NOT_APPLICABLE if value is None else "<0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def _cut(text: str) -> str:

@@ -23,7 +23,10 @@ from affect.runs.sweep_status import STATES, look
 LEAST_SECONDS = 3.0
 """Seconds between two looks at the run folders, however many pages ask."""
 
-WATCHED = ("config.yaml", "metrics.json", "log/metrics.csv", "log/run.log")
+WATCHED = (
+    *("config.yaml", "environment.json", "data.json", "predictions.jsonl", "exclusions.csv", "metrics.json"),
+    *("log/metrics.csv", "log/run.log"),
+)
 """Files of a run whose size or time tell that the page has something new; its state is looked at too."""
 
 

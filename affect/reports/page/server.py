@@ -10,6 +10,7 @@ import mimetypes
 import re
 import secrets
 import socket
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -55,7 +56,9 @@ class PageServer(ThreadingHTTPServer):
         self.url = f"http://{host}:{self.server_port}/" + (f"?token={self.token}" if self.token else "")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that ends a connection is no error of the server."""
+        # A browser that ends a connection is no error of the server.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def is_local(address: str) -> bool:

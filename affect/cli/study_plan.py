@@ -51,7 +51,7 @@ def planned(study: StudyConfig, given: Sequence[str], name: str) -> Plan:
     for choice in chosen or [None]:
         suffix = "" if choice is None else f"_{'+'.join(choice)}"
         for multirun, config in study.multiruns.items():
-            own = study_words.of_multirun(config, words, choice, default if choice is None else choice)
+            own = study_words.of_multirun(study, multirun, words, choice, default if choice is None else choice)
             before = None if config.evaluates is None else steps[f"{config.evaluates}{suffix}"]
             num_points, root = _num_points(config.program.value, own, f"{multirun}{suffix}", before is not None)
             roots.append(root)

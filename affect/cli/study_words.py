@@ -2,16 +2,20 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from affect.cli import multiruns
-from affect.config import ConfigError, MultirunConfig, near
+from affect.config import Config, ConfigError, StudyConfig, StudyProgram, near
 from affect.config.groups import choices
 from affect.runs import sweep_points
 
 PLACEHOLDER = "DATASET"
 """Stands in the words of a study for the name of the dataset."""
+
+OF_EVALUATION = [each.name for each in fields(Config) if each.metadata.get("programs") == ("evaluate",)]
+"""Keys that trainings do not have."""
 
 
 def key(word: str) -> str:
@@ -47,29 +51,37 @@ def check_datasets(given: Sequence[str], chosen: Sequence[Sequence[str]]) -> Non
 
 
 def of_multirun(
-    config: MultirunConfig, given: Sequence[str], choice: Sequence[str] | None, present: Sequence[str]
+    study: StudyConfig, multirun: str, given: Sequence[str], choice: Sequence[str] | None, present: Sequence[str]
 ) -> list[str]:
     """The words of one multirun: the study's, replaced and followed by those `given`.
 
+    Evaluations of runs get those that are about every job, and those that replace a word that is the evaluations'
+    alone: all else comes with the runs. Trainings do not get what another multirun has of the keys of evaluations.
     choice: the datasets that the command line chooses for it, None where it chooses none.
     present: the datasets that it has in any case.
     """
+    config = study.multiruns[multirun]
+    keys = {name: {key(_placed(word, present)) for word in each.words} for name, each in study.multiruns.items()}
     words = [word for word in given if choice is None or _is_of(word, choice)]
-    study = [_placed(word, present) for word in config.words]
-    removed = {key(word) for word in words if word.startswith("~")} & set(map(key, study))
+    of_study = [_placed(word, present) for word in config.words]
+    removed = {key(word) for word in words if word.startswith("~")} & keys[multirun]
     words = [word for word in words if key(word) not in removed]
-    study = [word for word in study if key(word) not in removed]
+    of_study = [word for word in of_study if key(word) not in removed]
     if config.evaluates is not None:
-        # All else comes with the runs.
-        words = [*(word for word in words if key(word).startswith("datasets.")), *multiruns.of_every_job(words)]
+        alone = keys[multirun] - keys[config.evaluates]
+        of_every_job = multiruns.of_every_job(words)
+        words = [word for word in words if word in of_every_job or key(word) in alone or word.startswith("datasets.")]
+    elif config.program is StudyProgram.train:
+        elsewhere = set().union(*keys.values()) - keys[multirun]
+        words = [word for word in words if not (key(word).split(".")[0] in OF_EVALUATION and key(word) in elsewhere)]
     below = [word for word in words if key(word) == "experiment"]
-    above = [word for word in study if key(word) == "experiment"]
+    above = [word for word in of_study if key(word) == "experiment"]
     if below and above:
         words = [word for word in words if word not in below]
-        study = [_joined(below[0], word) if word in above else word for word in study]
+        of_study = [_joined(below[0], word) if word in above else word for word in of_study]
     dataset = [] if choice is None else [f"dataset=[{','.join(choice)}]"]
     replaced = set(map(key, (*dataset, *words)))
-    result = [*dataset, *(word for word in study if key(word) not in replaced), *words]
+    result = [*dataset, *(word for word in of_study if key(word) not in replaced), *words]
     return [f"seed={values(word)[0]}" if config.first_seed and key(word) == "seed" else word for word in result]
 
 

@@ -46,8 +46,7 @@ def test_there_are_studies() -> None:
 
 
 def words(name: str, multirun: str, given: list[str], choice: list[str] | None = None) -> list[str]:
-    config = studies.read(name).multiruns[multirun]
-    return study_words.of_multirun(config, given, choice, ["demo"] if choice is None else choice)
+    return study_words.of_multirun(studies.read(name), multirun, given, choice, ["demo"] if choice is None else choice)
 
 
 def test_a_word_replaces_that_of_the_study_and_the_others_follow() -> None:
@@ -68,6 +67,14 @@ def test_a_word_replaces_that_of_the_study_and_the_others_follow() -> None:
 def test_a_multirun_is_left_out() -> None:
     assert list(studies.read("knowledge", ["~multiruns.zero_shot", "metrics=[uar]"]).multiruns) == ["fine_tuned"]
     assert studies.read("knowledge", ["metrics=[uar]"]).metrics == ["uar"]
+
+
+def test_a_word_about_evaluations_goes_to_them_and_one_about_the_training_does_not() -> None:
+    given = ["intervention.snr=0", "modalities=ta", "seed=1", "model=vectors"]
+    assert words("robustness", "trained", given) == ["modalities=ta", "seed=1", "model=vectors"]
+    assert words("robustness", "noise", given) == ["intervention=noise_audio", "intervention.snr=0"]
+    assert words("modality_dominance", "subsets", given) == ["modalities=t,a,v,ta,tv,av"]
+    assert "intervention=mute" in words("class_balance", "fine_tuned", ["intervention=mute"]), "to be refused"
 
 
 def test_experiments_are_put_below_those_of_the_study() -> None:

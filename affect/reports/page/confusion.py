@@ -7,9 +7,9 @@ from affect.reports.settings import Run
 
 
 def confusion(runs: Sequence[Run]) -> dict[str, Any]:
-    """The value of the block `confusion`: by task, the distinct lists of `labels`, and in `runs`, by number of a run, which
-    list it has and its matrix of counts: a row a gold label, a column an answer, of the lenient reader; the last column
-    is answers that could not be read."""
+    """The value of the block `confusion`: by task, the distinct lists of `labels`, and in `runs`, by number of a run,
+    which list it has and its matrix of counts: a row a gold label, a column an answer, of the lenient reader; the last
+    column is answers that could not be read."""
     tasks: dict[str, dict[str, Any]] = {}
     for number, run in enumerate(runs, 1):
         for task, numbers in (run.summary.metrics["tasks"] if run.counts else {}).items():

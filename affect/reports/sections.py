@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from affect.evaluation.error_analysis.slices import Slice
 from affect.evaluation.significance import LEVEL, Paired
 from affect.reports.rows import COUNTS, Audit, Difference, Number, Published, Row, Table
 
@@ -164,7 +165,7 @@ def p_value(p: float | None) -> str:
     return "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def ends(difference: Difference | Paired, style: Style) -> str:
+def ends(difference: Difference | Paired | Slice, style: Style) -> str:
     """The interval of a difference, in brackets."""
     if difference.low is None or difference.high is None:
         return NOT_APPLICABLE

@@ -6,7 +6,7 @@ from affect.evaluation.error_analysis.clips import CLOSE
 from affect.evaluation.error_analysis.slices import Slice
 from affect.evaluation.significance import LEVEL
 from affect.reports.errors.analysis import Changes, Clip, ErrorAnalysis
-from affect.reports.sections import NOT_APPLICABLE, Column, Section, Style, four, numbered
+from affect.reports.sections import NOT_APPLICABLE, Column, Section, Style, ends, four, numbered, p_value
 
 LONGEST = 60
 """Characters of a transcript or an answer in a table; JSON and CSV have all of them."""
@@ -119,7 +119,7 @@ def _without_interval(slices: Sequence[Slice]) -> Iterator[str]:
 def _about_changes(changes: Changes, most: int) -> Iterator[str]:
     interval = f"no interval, since {changes.reason}"
     if changes.low is not None and changes.high is not None:
-        interval = f"{LEVEL:.0%} interval {changes.low:+.4f} to {changes.high:+.4f}, p {_p(changes.p)}"
+        interval = f"{LEVEL:.0%} interval {changes.low:+.4f} to {changes.high:+.4f}, p {p_value(changes.p)}"
     pairs = "one pair" if len(changes.pairs) == 1 else f"{len(changes.pairs)} pairs"
     yield (
         f"against runs {numbered(changes.against)}, on {changes.clips:,} clips in {pairs} of runs: {changes.right:.1%}"
@@ -127,7 +127,7 @@ def _about_changes(changes: Changes, most: int) -> Iterator[str]:
         f" {changes.num_broken:,.1f} broken, mean over pairs"
     )
     tests = ", ".join(
-        f"{one} and {other} p {_p(p)}" for (one, other), p in zip(changes.pairs, changes.mcnemar, strict=True)
+        f"{one} and {other} p {p_value(p)}" for (one, other), p in zip(changes.pairs, changes.mcnemar, strict=True)
     )
     yield f"McNemar, which takes clips for independent: {tests}"
     for name, listed in (("fixed", changes.fixed), ("broken", changes.broken)):
@@ -163,11 +163,6 @@ def _slices(title: str, shown: Sequence[Slice], metric: str, style: Style) -> Se
     def signed(value: float | None) -> str:
         return "undefined" if value is None else style.signed(value)
 
-    def interval(each: Slice) -> str:
-        if each.low is None or each.high is None:
-            return NOT_APPLICABLE
-        return f"{style.escape('[')}{style.signed(each.low)}, {style.signed(each.high)}{style.escape(']')}"
-
     return _section(
         title,
         style,
@@ -177,9 +172,9 @@ def _slices(title: str, shown: Sequence[Slice], metric: str, style: Style) -> Se
             metric: [four(each.metric) for each in shown],
             "others": [four(each.rest) for each in shown],
             "difference": [signed(each.difference) for each in shown],
-            f"{LEVEL:.0%} interval": [interval(each) for each in shown],
-            "p (Holm)": [style.escape(_p(each.holm)) for each in shown],
-            "p (BH)": [style.escape(_p(each.bh)) for each in shown],
+            f"{LEVEL:.0%} interval": [ends(each, style) for each in shown],
+            "p (Holm)": [style.escape(p_value(each.holm)) for each in shown],
+            "p (BH)": [style.escape(p_value(each.bh)) for each in shown],
         },
         last={"verdict": [each.verdict or NOT_APPLICABLE for each in shown]},
     )
@@ -219,10 +214,6 @@ def _section(
             shown = [style.escape(cell) for cell in cells] if kind == "word" else cells
             columns.append(Column(heading=style.escape(heading), cells=shown, kind=kind))
     return Section(title=title, columns=columns)
-
-
-def _p(value: float | None) -> str:
-    return NOT_APPLICABLE if value is None else "<0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def _cut(text: str) -> str:

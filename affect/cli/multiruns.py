@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from affect.config.roles import ROOTS
+from affect.runs.sweep_points import quoted
 
 OF_EVERY_JOB = (*ROOTS, "output_root", "retries", "reuse", "launcher", "resume_with_other_code", "hydra")
 """Words that an evaluation of runs is given too; all others come with the run that it evaluates."""
@@ -16,7 +17,7 @@ def run(program: str, words: Sequence[str], folder: Path) -> str | None:
     """Runs a multirun in `folder`, in this process. Gives what it says where a job did not finish; raises SystemExit
     where the user stopped it."""
     before = sys.argv
-    sys.argv = [f"{program}.py", "-m", *words, f"hydra.sweep.dir={_quoted(folder)}"]
+    sys.argv = [f"{program}.py", "-m", *words, f"hydra.sweep.dir={quoted(str(folder))}"]
     try:
         import_module(f"affect.cli.{program}").main()
     except SystemExit as end:
@@ -34,16 +35,10 @@ def evaluate(trained: Path, words: Sequence[str], folder: Path) -> str | None:
     runs = [inside for inside in sorted(trained.glob("*/")) if (inside / "metrics.json").is_file()]
     if not runs:
         return None
-    named = f"run={','.join(map(_quoted, runs))}"
+    named = f"run={','.join(quoted(str(run)) for run in runs)}"
     return run("evaluate", [named, *words, "hydra.sweep.subdir=run_${affect.configuration:}"], folder)
 
 
 def of_every_job(words: Sequence[str]) -> list[str]:
     """Those of the words of a training that an evaluation of it is given too."""
     return [word for word in words if re.split("[.=/]", word.lstrip("+~"))[0] in OF_EVERY_JOB]
-
-
-def _quoted(path: Path) -> str:
-    """A path as a value of Hydra's command line, whatever characters it has."""
-    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

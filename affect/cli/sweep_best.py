@@ -28,6 +28,7 @@ from affect.reports.sections import aligned, heading
 from affect.reports.settings import Run
 from affect.runs.jobs import read_note
 from affect.runs.ledger import SPLIT
+from affect.runs.sweep_points import quoted
 
 SHOWN = 10
 """Settings that are shown, unless all are asked for."""
@@ -119,7 +120,7 @@ def _tested(run: Run, sweep: Path, words: Sequence[str]) -> Run:
         "hydra.sweep.subdir": run.folder.name,
         "output_root": run.summary.config["output_root"],
     }
-    given = [*words, f"evaluation.split={SPLIT}", *(f"{key}={_quoted(place)}" for key, place in places.items())]
+    given = [*words, f"evaluation.split={SPLIT}", *(f"{key}={quoted(str(place))}" for key, place in places.items())]
     sys.argv[:] = ["evaluate.py", "-m", *_words(run), *given]
     evaluate.main()
     made = _finished_in(folder)
@@ -137,7 +138,7 @@ def _finished_in(folder: Path) -> Run | None:
 def _words(run: Run) -> list[str]:
     """The words by which evaluate.py evaluates the model of a run."""
     if run.training is run.summary.config:
-        return [f"run={_quoted(run.folder.absolute())}"]
+        return [f"run={quoted(str(run.folder.absolute()))}"]
     path = run.folder / "job.json"
     if not path.is_file():
         raise ConfigError(
@@ -145,11 +146,6 @@ def _words(run: Run) -> list[str]:
             f" again with evaluation.split={SPLIT}"
         )
     return [word for word in read_note(path)["words"] if word.split("=")[0] != "evaluation.split"]
-
-
-def _quoted(path: Path | str) -> str:
-    """A path as one value of Hydra's language."""
-    return "'" + str(path).replace("\\", "\\\\").replace("'", r"\'") + "'"
 
 
 def _report(runs: Sequence[Run]) -> None:

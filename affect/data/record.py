@@ -82,6 +82,8 @@ class Prediction:
 
     def __post_init__(self) -> None:
         # JSON has no tuples, and a prediction that was written and read back has to equal the original.
+        if list not in (type(self.target), type(self.exact), type(self.lenient)):
+            return
         for name in ("target", "exact", "lenient"):
             value = getattr(self, name)
             if isinstance(value, list):

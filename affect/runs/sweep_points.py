@@ -161,8 +161,12 @@ def _unresolved(node: DictConfig) -> Any:
 
 
 def quoted(text: str) -> str:
-    """A text as a word of Hydra's grammar has it, whatever stands in it."""
-    return "'" + text.replace("'", "\\'") + "'"
+    r"""A text as a value of Hydra's grammar, whatever characters it has: backslashes count before a quote alone.
+
+    >>> print(quoted("it's"), quoted("a\\b"), quoted("a\\"))
+    'it\'s' 'a\b' 'a\\'
+    """
+    return "'" + re.sub(r"(\\*)('|$)", lambda end: end[1] * 2 + ("\\'" if end[2] else ""), text) + "'"
 
 
 def values_of(override: Override) -> list[Any]:

@@ -225,6 +225,8 @@ def test_a_command_of_the_readme_works(
         assert " 0 failed\nby whisper-" in said and rate == ("dataset=ravdess" in words) and not made
     elif words[0] == "export":
         assert "written: its README.md says how it is loaded" in said and not made
+    elif words[0] == "report" and "html" in words:
+        assert " written: open it in a browser" in said and not made
     elif words[0] == "report":
         assert "Results" in said or r"\begin{table}" in said
         assert ("demo.emotion" if "outputs/sweeps" in words else "manifest.label") in said and not made

@@ -176,6 +176,17 @@ def test_players_get_parts_of_files(out, serve, asked, status, part):
     assert (found, body) == (status, content[part]) and headers["Content-Type"] == "video/mp4"
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_the_address_is_printed_and_ctrl_c_ends_it(out, capsys, monkeypatch, address):
+    def interrupted(self: PageServer) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PageServer, "serve_forever", interrupted)
+    said, _, end = report(capsys, out, "--live", "--address", address)
+    assert end == "" and f"has the page of {out} until Ctrl-C" in said and said.startswith("http://")
+    assert ("?token=" in said) == (address == "0.0.0.0")
+
+
 def test_words_that_do_not_go_with_a_live_page_are_refused(out, capsys, tmp_path):
     for words, sentence in (
         (("--format", "csv"), "--live serves a page"),

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { data, element, shown, short, view, here, remember } = affect;
+  const { data, element, shown, short, brief, view, here, remember } = affect;
 
   function select(label, options, chosen, changed) {
     const made = element("select", {}, options.map(([value, text]) => element("option", { value, selected: value === chosen }, short(text))));
@@ -46,6 +46,7 @@
       y_label: metric,
       kind: numeric || several ? "line" : "bar",
       points: several || !numeric,
+      categories: numeric ? null : [...new Set(rows.map((row) => row.setting[x]))].toSorted(collator.compare),
       series,
     };
     const about = [
@@ -131,13 +132,20 @@
     return root;
   }
 
+  // A few sentences are shown; many open.
+  function notes(sentences) {
+    if (sentences.length < 4) return sentences.map((sentence) => element("p", { class: "about" }, brief(sentence)));
+    const list = element("ul", {}, sentences.map((sentence) => element("li", {}, brief(sentence))));
+    return element("details", { class: "about" }, element("summary", {}, `${sentences.length} notes`), list);
+  }
+
   async function show(root, words, options) {
     const all = await data("overview");
     if (all.tables.some((table) => table.metrics.length)) root.append(explorer(all, options));
     else root.append(element("p", {}, "No run has results of a task yet."));
     const made = await data("charts");
     for (const { heading, charts, about } of made) {
-      root.append(element("section", {}, element("h2", {}, shown(heading)), about.map((sentence) => element("p", { class: "about" }, shown(sentence))), charts.map(affect.figure)));
+      root.append(element("section", {}, element("h2", {}, shown(heading)), notes(about), charts.map(affect.figure)));
     }
     root.append(curves(all, options));
   }

@@ -6,7 +6,7 @@
 
   const MOST = 3; // matrices that are shown at first
 
-  function matrix(labels, counts, run, rates) {
+  function matrix(labels, counts, run, name, rates) {
     const totals = counts.map((row) => row.reduce((sum, n) => sum + n, 0));
     const answers = [...labels, "unreadable"];
     const seen = counts.some((row) => row[labels.length]) ? answers : labels;
@@ -27,7 +27,7 @@
     return element(
       "div",
       { class: "matrix" },
-      element("h3", {}, element("a", { href: address("run", [run.number]) }, `run ${run.number}`), ` ${short(run.model)}, seed ${run.seed}`),
+      element("h3", {}, element("a", { href: address("run", [run.number]) }, `run ${run.number}`), ` ${short(name)}`),
       element("div", { class: "scroller", role: "region", tabindex: "0", "aria-label": `Confusion matrix of run ${run.number}` },
         element("table", {}, element("caption", { class: "unseen" }, `Confusion matrix of run ${run.number}`), element("thead", {}, head), element("tbody", {}, lines))),
     );
@@ -57,9 +57,9 @@
       affect.show();
     };
     const byNumber = new Map(all.runs.map((run) => [run.number, run]));
+    const nameOf = (number) => `${setting(number) || byNumber.get(number).model}, seed ${byNumber.get(number).seed}`;
     const picker = element("select", { multiple: true, size: Math.min(6, numbers.length) }, numbers.map((number) => {
-      const run = byNumber.get(number);
-      return element("option", { value: number, selected: chosen.includes(number) }, short(`${number} ${setting(number) || run.model}, seed ${run.seed}`));
+      return element("option", { value: number, selected: chosen.includes(number) }, short(`${number} ${nameOf(number)}`));
     }));
     picker.addEventListener("change", () => change({ runs: [...picker.selectedOptions].map((option) => option.value).join(",") }));
     const tasksBox = element("select", {}, names.map((name) => element("option", { value: name, selected: name === task }, shown(name))));
@@ -70,7 +70,7 @@
       element("h2", {}, "Confusion matrices"),
       element("div", { class: "tools" }, names.length > 1 ? element("label", {}, "Task ", tasksBox) : "", element("label", {}, "Runs ", picker), element("label", {}, share, " shares of a gold label")),
       element("p", { class: "about" }, "A row is a gold label, a column an answer of the lenient reader; a cell is darker the greater its share of the row. Several runs: hold Ctrl."),
-      element("div", { class: "matrices" }, chosen.map((number) => matrix(labels[runs[number][0]], runs[number][1], byNumber.get(number), rates))),
+      element("div", { class: "matrices" }, chosen.map((number) => matrix(labels[runs[number][0]], runs[number][1], byNumber.get(number), nameOf(number), rates))),
     );
   }
 

@@ -59,7 +59,7 @@
 
   const number = (value) => (value === null || value === undefined ? "undefined" : Math.abs(value) >= 1000 || Number.isInteger(value) ? String(value) : value.toPrecision(4));
   const categorical = (chart) => chart.kind !== "line" || chart.series.some((series) => series.x.some((x) => typeof x === "string"));
-  const categories = (chart) => [...new Set(chart.series.flatMap((series) => series.x.map(String)))];
+  const categories = (chart) => chart.categories ?? [...new Set(chart.series.flatMap((series) => series.x.map(String)))];
 
   function hover(series, place) {
     const ends = series.low?.length && series.low[place] !== null ? ` [${number(series.low[place])}, ${number(series.high[place])}]` : "";

@@ -38,6 +38,7 @@
     const other = runs.find((run) => run.number === Number(options.with) && run.number !== number);
     const theirs = other ? configurationOf(all, other.number) : null;
     const idle = new Set(all.runs[number].idle);
+    const idleThere = new Set(other ? all.runs[other.number].idle : []);
     const neutral = new Set(all.neutral);
     const keys = [...new Set([...Object.keys(ours), ...Object.keys(theirs ?? {})])];
     const differs = (row) => theirs !== null && row.ours !== row.theirs;
@@ -67,7 +68,7 @@
       { class: "configuration" },
       element("h3", {}, "Configuration"),
       element("div", { class: "tools" }, element("label", {}, "Compare with ", picker), element("label", {}, box, " differences only")),
-      theirs ? element("p", { class: "about" }, `${count} key${count === 1 ? " differs" : "s differ"}, ${rows.filter((row) => differs(row) && row.effect !== "changes no number").length} of which may change a number.`) : "",
+      theirs ? element("p", { class: "about" }, `${count} key${count === 1 ? " differs" : "s differ"}, ${rows.filter((row) => differs(row) && !neutral.has(row.key) && !(idle.has(row.key) && idleThere.has(row.key))).length} of which may change a number.`) : "",
       affect.table({
         label: `Configuration of run ${number}`,
         columns,

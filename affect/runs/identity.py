@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from affect.config import Config
+from affect.config import Config, SubsetClasses
 from affect.config.intervention import STRENGTHS
 from affect.config.roles import NEUTRAL, PLACES, ROOTS, WITHOUT_RUNS, is_one_of, leaves
 
@@ -20,6 +20,9 @@ RUNS = ("run", "resume")
 DIGITS = 8
 """Hexadecimal digits of the hash in the name of a job's folder. Two of 2,000 jobs have the same ones in one of 2,000
 sweeps; the second is then refused, as two jobs of one folder always are."""
+
+
+NATURAL = SubsetClasses.natural.value
 
 
 def configuration_sha256(cfg: Config) -> str:
@@ -59,6 +62,8 @@ def _sha256(values: Mapping[str, Any]) -> str:
     for strength in STRENGTHS:
         if counted[f"intervention.{strength}"] is None:
             del counted[f"intervention.{strength}"]
+    # Likewise as before subsets could have other shares of the classes than the natural ones.
+    counted = {k: value for k, value in counted.items() if not (k.endswith(".subset_classes") and value == NATURAL)}
     counted["modalities"] = "".join(sorted(values["modalities"]))  # the order of the letters makes no difference
     counted |= {key: os.path.abspath(values[key]) for key in RUNS if values[key] is not None}
     return hashlib.sha256(json.dumps(counted, sort_keys=True, default=str).encode()).hexdigest()

@@ -4,12 +4,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from affect.config import Control
 from affect.data.escaping import escape_markdown
 from affect.reports.charts import Chart
 from affect.reports.formats import pipes
 from affect.reports.rows import Row, Table
 from affect.reports.sections import SHORT, Column
-from affect.reports.settings import LEADING
+from affect.reports.settings import CONTROL, LEADING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +62,12 @@ def placed(key: str, table: Table) -> str:
 def label(row: Row, keys: Sequence[str], table: Table) -> str:
     """The values of a row that have these keys, as one name: `tav knowledge rank 4`.
 
-    Keys that do not apply to the row are left out; a row without any is named by its model.
+    Keys that do not apply to the row are left out, and so is the control of descriptions that are no control; a row
+    without any is named by its model.
     """
     values = []
     for key in (placed(key, table) for key in keys):
-        if key in row.whole:
+        if key in row.whole and (key, row.whole[key]) != (CONTROL, Control.none.value):
             says_itself = key in SHORT or key in LEADING
             values.append(row.whole[key] if says_itself else f"{key.rpartition('.')[2]} {row.whole[key]}")
     return " ".join(values) or row.whole["model.name"]

@@ -446,7 +446,7 @@ def test_unfinished_runs_are_listed_with_their_state(make, configure, capsys, tm
             '{"split": "test", "tasks": {}}',
             r"cannot be used \(it lacks readout, intensity_readout, reader\)",
         ),
-        ("metrics.json", "[]", r"cannot be used \(it lacks keys and values\)"),
+        ("metrics.json", "[]", r"cannot be read \(it has no keys and values\)"),
         ("status.json", "{}", r"cannot be used \(it lacks 'state'\)"),
         ("status.json", "\x00", "cannot be read"),
         ("data.json", None, r"cannot be used \(No such file or directory\)"),

@@ -250,7 +250,7 @@ def test_a_study_ends_in_table_figures_and_summary(balance: Path) -> None:
         *(f"meld.emotion{part}.{kind}" for part in ("", "_recall") for kind in ("pdf", "png")),
     }  # fmt: skip
     with open(balance / "table.csv", encoding="utf-8", newline="") as file:
-        natural, balanced = csv.DictReader(file)
+        balanced, natural = sorted(csv.DictReader(file), key=lambda row: row["datasets.meld.subset_classes"])
     assert natural["datasets.meld.subset_classes"] == "natural" and natural["n_seeds"] == "1"
     assert natural["used"] == balanced["used"] == "36" and balanced["difference"]
     data = [json.loads((Path(row["folders"].split(";")[0]) / "data.json").read_text()) for row in (natural, balanced)]

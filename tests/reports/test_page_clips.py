@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 from clip_page import HOSTILE, LABELS, ODD_NAME, change_lines, make_runs, sound
-from made_runs import change, make_run
+from made_runs import change, make_run, report
 from scipy.special import softmax
 
 from affect.config import Kind
@@ -369,6 +369,13 @@ def test_previews_are_small_films_of_the_clips_alone(out):
         assert previews["clips/preview/2"]["type"] == "audio/mp4"
         assert float(film.duration / av.time_base) == pytest.approx(1.0, abs=0.15)
         assert film.streams.audio[0].rate == SAMPLING_RATE
+
+
+def test_the_command_embeds_and_says_how_many(out, tmp_path, capsys):
+    said, _, end = report(capsys, out, "--format", "html", "--embed", "--output", tmp_path / "page.html")
+    assert end == "" and "8 of 10 clips are embedded as small previews" in said
+    assert 'data-block="clips/preview/2"' in (tmp_path / "page.html").read_text()
+    assert "--embed puts clips into a page: add --format html" in report(capsys, out, "--embed")[2]
 
 
 def test_what_is_over_the_limit_is_linked_and_counted(out, monkeypatch):

@@ -61,7 +61,8 @@ def _finding(table: Table, gathered: Gathered, study: StudyConfig) -> Finding:
             continue
         low, high = sorted(sign * end for (end,) in fitted[name].band([curve.most]))
         scale = f"{curve.scale:.4f} · n^-{curve.exponent:.3f}"
-        limit = sign * (curve.full + curve.scale)
+        # Nearly a logarithm has no limit.
+        limit = None if curve.exponent <= learning_curves.EXPONENTS[0] else sign * (curve.full + curve.scale)
         lines.append([name, runs, f"{curve.most:,.0f}", number(sign * curve.full), interval(low, high, ".4f")])
         lines[-1] += [number(limit), scale, f"{fitted[name].rises:.4f}"]
         below, above = ([sign * end for end in ends] for ends in fitted[name].band(sizes))
@@ -70,8 +71,8 @@ def _finding(table: Table, gathered: Gathered, study: StudyConfig) -> Finding:
         series.append(Series(name=f"{name}, fitted", x=sizes, y=fits, low=ends[0], high=ends[1]))
     notes += _saved(reference, fitted, fewest, sign)
     notes.append(
-        "n is the number of training clips as a share of the greatest. Intervals are of 95 %, over runs with other"
-        " seeds on these training and test clips (residual bootstrap); p is that of a constant instead of a curve (F)."
+        "n is the number of training clips as a share of the greatest. Intervals are of 95 %, over other seeds and"
+        " draws of the training clips, on these test clips (residual bootstrap); p is that of a constant (F)."
     )
     return Finding(
         name=file_name(table.task),

@@ -1,5 +1,6 @@
 """What decides the numbers of a run, as one hash."""
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from affect.config import Config, SubsetClasses
+from affect.config import Config, Options, OptionsOrder, SubsetClasses, SystemTurn
 from affect.config.intervention import STRENGTHS
 from affect.config.roles import NEUTRAL, PLACES, ROOTS, WITHOUT_RUNS, is_one_of, leaves
 
@@ -22,7 +23,21 @@ DIGITS = 8
 sweeps; the second is then refused, as two jobs of one folder always are."""
 
 
-NATURAL = SubsetClasses.natural.value
+ADDED = {
+    "against": None,
+    "datasets.*.subset_classes": SubsetClasses.natural,
+    "prompting.options": Options.words,
+    "prompting.options_order": OptionsOrder.fixed,
+    "prompting.options_seed": 0,
+    "prompting.paraphrase": 0,
+    "prompting.system_turn": SystemTurn.system,
+    **{f"intervention.{strength}": None for strength in STRENGTHS},
+}
+"""Keys that are younger than this hash, with the value at which a run is as it was before them. At that value they have
+no part in it, so that the folders of earlier sweeps are found again."""
+
+OPTIONS_WORDINGS = ("prompting.letters_instruction", "prompting.numbers_instruction", "prompting.fewshot.options")
+"""Wordings as young, which a prompt with its options as words has no use for."""
 
 
 def configuration_sha256(cfg: Config) -> str:
@@ -57,13 +72,14 @@ def composed_sha256(raw: DictConfig) -> str:
 
 def _sha256(values: Mapping[str, Any]) -> str:
     counted = {k: value for k, value in values.items() if is_one_of(k, WITHOUT_RUNS) or not is_one_of(k, NEUTRAL)}
-    # Named as before there were strengths, so that the folders of earlier sweeps are found again.
-    counted["intervention"] = counted.pop("intervention.name")
-    for strength in STRENGTHS:
-        if counted[f"intervention.{strength}"] is None:
-            del counted[f"intervention.{strength}"]
-    # Likewise as before subsets could have other shares of the classes than the natural ones.
-    counted = {k: value for k, value in counted.items() if not (k.endswith(".subset_classes") and value == NATURAL)}
+    counted["intervention"] = counted.pop("intervention.name")  # as it was called before it had strengths
+    wordings = OPTIONS_WORDINGS if counted.get("prompting.options") == Options.words else ()
+    counted = {
+        key: value
+        for key, value in counted.items()
+        if not key.startswith(wordings)
+        and not any(value == before and fnmatch.fnmatchcase(key, pattern) for pattern, before in ADDED.items())
+    }
     counted["modalities"] = "".join(sorted(values["modalities"]))  # the order of the letters makes no difference
     counted |= {key: os.path.abspath(values[key]) for key in RUNS if values[key] is not None}
     return hashlib.sha256(json.dumps(counted, sort_keys=True, default=str).encode()).hexdigest()

@@ -3,19 +3,18 @@
 import copy
 import dataclasses
 import doctest
-import hashlib
-import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from functools import partial
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
+from hydra import compose, initialize_config_dir
 from made_runs import make_run
 from omegaconf import OmegaConf
 
-from affect.config import FAMILIES, BaselineConfig, Config, ModelConfig, fields, roles, schema
+from affect.config import FAMILIES, BaselineConfig, Config, ModelConfig, fields, groups, roles, schema
 from affect.config.fields import Phase
 from affect.reports.collect import load
 from affect.reports.settings import grouped_by, idle, settings
@@ -344,21 +343,32 @@ def test_runs_with_transcripts_of_other_recognisers_or_of_the_dataset_are_other_
     )
 
 
-def test_a_run_without_strengths_has_the_hash_of_before_there_were_any(configure):
-    """So that the jobs of an earlier sweep are found again in their folders."""
-    cfg = configure("model=vectors")
-    raw = OmegaConf.create({key: value for key, value in asdict(cfg).items() if key != "hydra"})
-    plain = OmegaConf.to_container(raw, enum_to_str=True) | {"intervention": "none"}
-    counted = {
-        key: value
-        for key, value in roles.leaves(plain)
-        if (roles.is_one_of(key, roles.WITHOUT_RUNS) or not roles.is_one_of(key, roles.NEUTRAL))
-        and not key.endswith(".subset_classes")  # natural shares, which have no name either
-    } | {"modalities": "".join(sorted(cfg.modalities))}
-    expected = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
-    assert identity.composed_sha256(raw) == expected
-    raw.intervention.snr = 3.0
-    assert identity.composed_sha256(raw) != expected
+@pytest.mark.parametrize(
+    ("words", "begins"),
+    [
+        ([], "f12f58d636f3"),
+        (["experiment=meld_text", "prompting=fewshot"], "fbeea8f19f00"),
+        (["prompting=knowledge", "model=tfidf"], "5cc8f40dcc30"),
+    ],
+)
+def test_the_jobs_of_an_earlier_sweep_are_found_again(words, begins):
+    """Hashes of before there were strengths of interventions, orders of options and balanced subsets (0f920b3). A new
+    default of an old key is another run, and changes them."""
+    schema.register()
+    with initialize_config_dir(str(groups.CONF), version_base="1.3"):
+        raw = compose("config", overrides=words)
+    assert identity.composed_sha256(raw).startswith(begins)
+    [dataset] = raw.datasets
+    balanced = f"datasets.{dataset}.subset_classes"
+    changes = {"intervention.snr": 3.0, "prompting.options": "letters", balanced: "balanced"}
+        "intervention.snr": 3.0,
+        "prompting.options": "letters",
+        f"datasets.{dataset}.subset_classes": "balanced",
+    }
+    for key, value in changes.items():
+        other = raw.copy()
+        OmegaConf.update(other, key, value)
+        assert not identity.composed_sha256(other).startswith(begins), key
 
 
 @pytest.mark.parametrize(

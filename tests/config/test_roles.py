@@ -361,10 +361,6 @@ def test_the_jobs_of_an_earlier_sweep_are_found_again(words, begins):
     [dataset] = raw.datasets
     balanced = f"datasets.{dataset}.subset_classes"
     changes = {"intervention.snr": 3.0, "prompting.options": "letters", balanced: "balanced"}
-        "intervention.snr": 3.0,
-        "prompting.options": "letters",
-        f"datasets.{dataset}.subset_classes": "balanced",
-    }
     for key, value in changes.items():
         other = raw.copy()
         OmegaConf.update(other, key, value)

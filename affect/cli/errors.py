@@ -11,9 +11,10 @@ from affect.reports.aggregate import tasks
 from affect.reports.collect import find, load, unfinished
 from affect.reports.console import bad_rows, console, unanswered
 from affect.reports.drawing import draw
-from affect.reports.errors.analysis import SLICES, ErrorAnalysis, analyse
+from affect.reports.errors.analysis import SLICES, analyse
 from affect.reports.errors.charts import charts
 from affect.reports.errors.formats import FORMATS, Analyses, as_text, print_analyses
+from affect.reports.errors.results import ErrorAnalysis
 from affect.reports.settings import Run, where
 
 

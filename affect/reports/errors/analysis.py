@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from statistics import fmean
 
 import numpy as np
@@ -10,13 +9,15 @@ import numpy as np
 from affect.config import ConfigError, Kind, Task, near
 from affect.config.tasks import HEADLINES
 from affect.evaluation.error_analysis import clips, slices, unreadable
-from affect.evaluation.error_analysis.slices import Part, Slice
+from affect.evaluation.error_analysis.slices import Part
 from affect.evaluation.metrics import calibration, headline_metric
 from affect.evaluation.metrics.classification import confusion
 from affect.evaluation.significance import paired
 from affect.reports.aggregate import table
 from affect.reports.comparison import pairs_of_seeds
 from affect.reports.errors.clip_facts import OF_CLIPS, clip_facts
+from affect.reports.errors.listed_clips import ListedClips
+from affect.reports.errors.results import Calibration, Cause, Change, Changes, Clip, Confusion, ErrorAnalysis
 from affect.reports.paired_runs import Scored, check_same_clips, scored
 from affect.reports.rows import Row
 from affect.reports.sections import heading
@@ -33,145 +34,6 @@ ROWS_OF_A_BIN = 20
 """Answers that a bin of a reliability curve has at least: the accuracy of fewer says little, and adds to the ECE."""
 
 SIGNS = ("negative", "zero", "positive")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confusion:
-    """Gold by answer, over all runs."""
-
-    rows: list[str]
-    columns: list[str]
-    counts: list[list[int]]
-
-    @property
-    def rates(self) -> list[list[float | None]]:
-        """Shares of each row; None in a row without clips."""
-        return [[count / sum(row) if sum(row) else None for count in row] for row in self.counts]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clip:
-    """A clip that is answered wrongly."""
-
-    id: str
-    gold: str
-    answers: list[str]
-    """Of every run."""
-    confidence: float | None
-    """Mean probability of the wrong answers, where labels were scored."""
-    gold_probability: float | None
-    """Mean probability of the gold label."""
-    error: float | None
-    """Of an intensity: mean absolute error."""
-    text: str
-    """The transcript; empty where it is not known."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
-    """A reason why answers could not be read."""
-
-    reason: str
-    answers: int
-    """Over all runs."""
-    clips: int
-    example: str
-    """An answer of this kind; empty where there is none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """Of the answers with the likelihood of every label, over all runs."""
-
-    answers: int
-    curve: list[calibration.Bin]
-    ece: float
-    """Of `curve`, whose bins are of equal mass."""
-    ece_width: float
-    """With bins of equal width, as in metrics.json."""
-    brier: float
-    confidence: float
-    """Mean."""
-    accuracy: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """Of the clips of one class: right in this setting alone, and in the other one alone; mean over pairs of runs."""
-
-    label: str
-    clips: int
-    fixed: float
-    broken: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
-    """This setting beside another one on the same clips."""
-
-    against: list[int]
-    """Numbers of the other setting's runs."""
-    pairs: list[tuple[int, int]]
-    """Runs of one seed, one of each side."""
-    clips: int
-    right: float
-    """Share of the clips that are right in this setting, and in the other one; mean over pairs."""
-    right_there: float
-    num_fixed: float
-    """Clips that are right here alone, and there alone; mean over pairs."""
-    num_broken: float
-    low: float | None
-    """Interval of the difference over groups of clips and seeds; None where `reason` says why there is none."""
-    high: float | None
-    p: float | None
-    reason: str
-    mcnemar: list[float]
-    """p-value of every pair, which takes clips for independent."""
-    by_class: list[Change]
-    fixed: list[Clip]
-    """Clips that are right here and wrong there in every pair; `answers` are those of the other setting."""
-    broken: list[Clip]
-    """The reverse; `answers` are those of this setting."""
-
-
-@dataclass(slots=True, kw_only=True)
-class ErrorAnalysis:
-    """What runs of one setting get wrong in one task."""
-
-    task: str
-    model: str
-    split: str
-    runs: list[int]
-    """Numbers of the runs, by seed."""
-    seeds: list[int]
-    metric: str
-    """Of slices."""
-    higher_is_better: bool
-    value: float | None
-    """That metric of all clips, mean over runs."""
-    clips: int
-    groups: int
-    right: float
-    """Share of right answers, mean over runs."""
-    confusion: Confusion
-    slices: list[Slice]
-    unavailable: dict[str, str]
-    """By what clips could be divided by, why they are not."""
-    hardest: list[Clip]
-    """Wrong in all runs, the worst first."""
-    confident: list[Clip]
-    """Wrong in some run, the most confident first; empty where no labels were scored."""
-    unreadable: list[Cause]
-    calibration: Calibration | None
-    no_calibration: str
-    """Why there is none."""
-    changes: Changes | None = None
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def worst(self) -> list[Slice]:
-        """Slices that are worse than the rest beyond chance, the largest difference first."""
-        return slices.worst(self.slices, higher_is_better=self.higher_is_better)
 
 
 def analyse(
@@ -220,7 +82,7 @@ def analyse(
         parts += agreeing
         unavailable |= {"agreement": why} if why else {}
     probability = np.array([_probabilities(run, ids, task) for run in compared])
-    shown = _Clips(ids, gold, compared, task, facts.texts, probability)
+    shown = ListedClips(ids, gold, compared, task, facts.texts, probability)
     curve, no_curve = _calibration(probability, gold, task, compared)
     values = [function.function(gold, read, task) for read in reads]
     return ErrorAnalysis(
@@ -447,79 +309,6 @@ def _unreadable(compared: Sequence[Scored], ids: Sequence[str], task: Task, run:
     ]
 
 
-class _Clips:
-    """Rows of clips as they are listed."""
-
-    def __init__(
-        self,
-        ids: Sequence[str],
-        gold: np.ndarray,
-        runs: Sequence[Scored],
-        task: Task,
-        texts: Mapping[str, str],
-        probability: np.ndarray,
-    ) -> None:
-        self.ids, self.gold, self.runs, self.task, self.texts = ids, gold, runs, task, texts
-        self.probability = probability
-        reads = [run.read(ids, task) for run in runs]
-        self.wrong = np.array([~clips.right(gold, read, task) for read in reads])
-        self.error: np.ndarray | None = None
-        if task.kind is Kind.intensity:
-            assert task.low is not None and task.high is not None
-            # What cannot be read is as far off as it can be (metrics.policies).
-            farthest = np.maximum(task.high - gold, gold - task.low)
-            self.error = np.mean([np.where(np.isnan(read), farthest, np.abs(read - gold)) for read in reads], axis=0)
-
-    def confidence(self) -> np.ndarray:
-        """float64[runs, N]: the probability of the answer."""
-        return self.probability.max(axis=2, initial=-np.inf) if self.task.labels else np.full(self.wrong.shape, np.nan)
-
-    def gold_probability(self) -> np.ndarray:
-        """float64[N], mean over runs."""
-        if self.task.kind is not Kind.classification:
-            return np.full(len(self.ids), np.nan)
-        return self.probability[:, np.arange(len(self.ids)), self.gold].mean(axis=0)
-
-    def badness(self) -> np.ndarray:
-        """float64[N]: the error of an intensity, or how improbable the gold label is; 0 where neither is known."""
-        return self.error if self.error is not None else np.nan_to_num(1 - self.gold_probability())
-
-    def of(self, rows: Sequence[int] | np.ndarray, answering: Sequence[int]) -> list[Clip]:
-        """Of these rows, with the answers of these runs."""
-        gold_probability, confidence = self.gold_probability(), self.confidence()
-        result = []
-        for row in rows:
-            wrong = [confidence[place, row] for place in answering if self.wrong[place, row]]
-            key = self.ids[row]
-            result.append(
-                Clip(
-                    id=key,
-                    gold=_written(self.runs[0].predictions[key].target),
-                    answers=[
-                        _written(getattr(self.runs[place].predictions[key], self.runs[place].reader))
-                        for place in answering
-                    ],
-                    confidence=_known(np.mean(wrong)) if wrong else None,
-                    gold_probability=_known(gold_probability[row]),
-                    error=None if self.error is None else float(self.error[row]),
-                    text=self.texts.get(key, ""),
-                )
-            )
-        return result
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _written(value: object) -> str:
-    if value is None:
-        return "unreadable"
-    if isinstance(value, tuple):
-        return ", ".join(value) or "none"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 def _changes(
     runs: Sequence[Run],
     name: str,
@@ -554,7 +343,7 @@ def _changes(
     for kind, counts, side in (("fixed", found.fixed, 1), ("broken", found.broken, 0)):
         sides = [known[pair[side]] for pair in pairs]
         probability = np.array([_probabilities(run, ids, task) for run in sides])
-        shown = _Clips(ids, gold, sides, task, texts, probability)
+        shown = ListedClips(ids, gold, sides, task, texts, probability)
         listed[kind] = shown.of(np.flatnonzero(counts == found.pairs), range(len(sides)))
     return Changes(
         against=other.runs,

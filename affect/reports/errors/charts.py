@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from affect.reports.charts import Chart, Series
-from affect.reports.errors.analysis import ErrorAnalysis
+from affect.reports.errors.results import ErrorAnalysis
 
 MOST_BARS = 20
 """Slices of a chart: those that differ most."""

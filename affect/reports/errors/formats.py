@@ -11,7 +11,7 @@ from rich.console import Console
 from affect.data.escaping import escape_markdown, one_line
 from affect.data.tables import for_spreadsheets
 from affect.reports.console import WIDTH, print_line, print_section
-from affect.reports.errors.analysis import Clip, ErrorAnalysis
+from affect.reports.errors.results import Clip, ErrorAnalysis
 from affect.reports.errors.tables import sections, sentences
 from affect.reports.formats import markdown_section
 from affect.reports.sections import Style, aligned

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from affect.evaluation.error_analysis.clips import CLOSE
 from affect.evaluation.error_analysis.slices import Slice
 from affect.evaluation.significance import LEVEL
-from affect.reports.errors.analysis import Changes, Clip, ErrorAnalysis
+from affect.reports.errors.results import Changes, Clip, ErrorAnalysis
 from affect.reports.sections import NOT_APPLICABLE, Column, Section, Style, ends, four, numbered, p_value
 
 LONGEST = 60

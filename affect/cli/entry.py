@@ -35,7 +35,7 @@ def entry(program: str, about: str) -> Callable[[Main], Callable[..., None]]:
 def help_text(program: str, about: str) -> str:
     """What --help prints."""
     command = PROGRAMS[program].command
-    groups = "\n".join(f"  {group:<12}{', '.join(choices(group))}" for group in (*GROUPS, *DELTAS))
+    groups = "\n".join(f"  {group:<14}{', '.join(choices(group))}" for group in (*GROUPS, *DELTAS))
     return f"""{about}
 
 usage: {command} [GROUP=CHOICE …] [KEY=VALUE …]

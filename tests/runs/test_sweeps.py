@@ -87,11 +87,15 @@ def test_the_points_are_those_of_hydra(words, expected):
 @pytest.mark.parametrize("name", SWEEPS)
 def test_every_point_of_every_committed_sweep_is_sound(name, configure):
     words = [f"sweep={name}", *ABOUT.get(name, [])]
+    program = "train"
+    if "intervention" in (groups.CONF / "sweep" / f"{name}.yaml").read_text(encoding="utf-8"):
+        program = "evaluate"  # trainings have none
+        words.append("model=qwen2_5_omni_3b")  # which hears and sees as it comes
     composer = sweep_points.Composer(words)
     found = composer.points()
     assert len(found) > 1
     for cfg, point in zip(
-        sweep_points.check(found, lambda p: checked(composer.compose(p), p, "train"), []), found, strict=True
+        sweep_points.check(found, lambda p: checked(composer.compose(p), p, program), []), found, strict=True
     ):
         for key, value in (word.split("=") for word in point if word not in words):
             if key == "experiment":

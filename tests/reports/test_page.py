@@ -419,6 +419,7 @@ def test_intervals_over_seeds_are_those_of_students_t():
     expected = stats.t.interval(0.95, 2, loc=number.mean, scale=stats.sem(values))
     assert overview.over_seeds(number, 3) == pytest.approx(expected, abs=1e-12)
     assert overview.over_seeds(Number(mean=0.5, sd=None), 1) == (None, None)
+    assert overview.over_seeds(Number(mean=0.5, sd=0.0), 3) == (None, None)
 
 
 def test_charts_of_training_clips_and_calibration_are_made_where_runs_have_them(make, tmp_path):

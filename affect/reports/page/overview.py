@@ -112,8 +112,9 @@ def _number(number: Number, num_seeds: int) -> dict[str, float | None]:
 
 def over_seeds(number: Number, num_seeds: int) -> tuple[float | None, float | None]:
     """Interval of the mean over seeds at LEVEL: mean ± t(n - 1) · sd / √n (Student). All seeds are scored on the same
-    clips, so that it says nothing of other clips. None for fewer than FEWEST_SEEDS."""
-    if number.mean is None or number.sd is None or num_seeds < FEWEST_SEEDS:
+    clips, so that it says nothing of other clips. None for fewer than FEWEST_SEEDS, and where no seed makes a
+    difference: a method without chance would seem certain."""
+    if number.mean is None or not number.sd or num_seeds < FEWEST_SEEDS:
         return None, None
     half = _t(num_seeds - 1) * number.sd / sqrt(num_seeds)
     return number.mean - half, number.mean + half

@@ -16,11 +16,11 @@ from playwright.sync_api import Browser, sync_playwright
 MOST_BYTES = 300_000
 
 VIEWS = {
-    "report.png": ("#clips", {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}),
+    "report.png": ("#clips?a=3", {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}),
     "report_table.png": ("", {"viewport": {"width": 1280, "height": 560}, "color_scheme": "light"}),
     "report_dark.png": ("#charts", {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"}),
     "report_phone.png": (
-        "#clips",
+        "#clips?a=3",
         {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "device_scale_factor": 1.5},
     ),
 }

@@ -43,6 +43,9 @@ from affect.runs import jobs, lifecycle, run_folder, sweep_points
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = {path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml") if not path.stem.endswith("_search")}
 SWEEPS = sorted(LISTS - set(TRANSFERS))  # those have no points of their own, see test_transfer.py
+INTERVENTIONS = [n for n in SWEEPS if "intervention" in (groups.CONF / "sweep" / f"{n}.yaml").read_text("utf-8")]
+"""Those of evaluations; trainings have none."""
+
 ABOUT = {"ravdess_folds": ["dataset=[ravdess]", "modalities=a"]}
 """What has to be chosen beside a sweep that is about something other than the defaults."""
 
@@ -88,8 +91,8 @@ def test_the_points_are_those_of_hydra(words, expected):
 def test_every_point_of_every_committed_sweep_is_sound(name, configure):
     words = [f"sweep={name}", *ABOUT.get(name, [])]
     program = "train"
-    if "intervention" in (groups.CONF / "sweep" / f"{name}.yaml").read_text(encoding="utf-8"):
-        program = "evaluate"  # trainings have none
+    if name in INTERVENTIONS:
+        program = "evaluate"
         words.append("model=qwen2_5_omni_3b")  # which hears and sees as it comes
     composer = sweep_points.Composer(words)
     found = composer.points()
@@ -568,7 +571,7 @@ def choices(document: dict) -> list[dict]:
     return [dict(zip(document["parameters"], point, strict=True)) for point in itertools.product(*values)]
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("name", sorted({*SWEEPS} - {*INTERVENTIONS}))
 def test_the_commands_of_a_committed_sweep_are_sound(command, agent, capsys, name):
     words = [f"sweep={name}", *ABOUT.get(name, ["dataset=demo"])]
     document = yaml_of(*words, capsys=capsys)

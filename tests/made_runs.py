@@ -3,9 +3,11 @@
 import copy
 import csv
 import io
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,9 @@ from affect.evaluation.metrics.summary import summarise
 from affect.runs import lifecycle, run_folder
 
 Make = Callable[..., Path]
+
+# Of runs alike the newest counts, and a second holds many runs of tests: each begins a second after the one before.
+_BEGINNINGS = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=n) for n in itertools.count(1))
 
 
 def part(split: str, ids: list[int], dataset: str = "demo") -> Part:
@@ -43,7 +48,7 @@ def make_run(
 
     The first half of `num` clips has the first label, the rest the second; clip i is of group i % groups. Those of
     `correct` (the first so many, or these) are answered rightly; all others with the third label, or with a number that
-    is 1 too high.
+    is 1 too high. It is newer than the runs made before it, unless `started` says when it began.
     """
     cfg = configure(
         "experiment=demo",
@@ -88,8 +93,8 @@ def make_run(
         run_folder.write_results(
             folder, cfg, parts, predictions, summarise(predictions, cfg.datasets, cfg.evaluation), {}
         )
-    if started is not None:
-        change(folder / "status.json", lambda status: status | {"started": started})
+    beginning = started or next(_BEGINNINGS).isoformat()
+    change(folder / "status.json", lambda status: status | {"started": beginning})
     return folder
 
 

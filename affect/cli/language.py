@@ -26,7 +26,7 @@ from affect.models.sampling import sampling
 from affect.prompting import examples as prompted
 from affect.prompting.messages import Example
 from affect.reports.console import print_alignment, print_towers
-from affect.runs import inherit, run_folder
+from affect.runs import inherit, run_summary
 from affect.training import alignment, checkpointing, memory
 
 
@@ -78,7 +78,7 @@ def to_evaluate(
     split, modalities = cfg.evaluation.split, set(cfg.modalities)
     if cfg.run is not None:
         # A model keeps the towers of all modalities it was trained with.
-        modalities |= set(run_folder.read(Path(cfg.run)).config["modalities"])
+        modalities |= set(run_summary.read(Path(cfg.run)).config["modalities"])
     with loading.borrowed(cfg, "".join(m for m in "tav" if m in modalities)) as (model, encoder):
         if cfg.run is not None:
             checkpoint.restore(model, cfg.finetuning, Path(cfg.run), inherit.trained_tasks(Path(cfg.run)))

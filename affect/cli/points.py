@@ -19,7 +19,9 @@ from affect.runs import launchers, search, search_sweeper, sweep_file, sweep_poi
 from affect.runs.finished import finished_runs
 from affect.runs.identity import composed_sha256, configuration_sha256
 from affect.runs.jobs import attempts
-from affect.runs.run_folder import Beginning, beginning, changed_annotations, check_same_code, start_note
+from affect.runs.run_data import changed_annotations
+from affect.runs.run_environment import check_same_code, start_note
+from affect.runs.run_folder import Beginning, beginning
 from affect.runs.sweep_file import Entry
 
 OF_THE_WHOLE = ("output_root", "dry_run", "retries", "reuse", "resume_with_other_code")

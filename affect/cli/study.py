@@ -26,7 +26,7 @@ from affect.config import ConfigError, studies
 from affect.config.hydra_errors import REFUSALS, refusal
 from affect.runs import interrupts, sweep_file
 from affect.runs.jobs import jobs
-from affect.runs.run_folder import start_note
+from affect.runs.run_environment import start_note
 
 PROGRAM = "study"
 """Of sweep.json, in place of that of a multirun."""

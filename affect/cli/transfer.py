@@ -41,7 +41,7 @@ from affect.data import loading
 from affect.data.files import write_atomic
 from affect.data.part import Part
 from affect.runs import sweep_file, sweep_points
-from affect.runs.run_folder import start_note
+from affect.runs.run_environment import start_note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

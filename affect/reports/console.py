@@ -19,7 +19,7 @@ from affect.reports.attribution.reach import reached
 from affect.reports.collect import with_results
 from affect.reports.formats import Report
 from affect.reports.sections import Column, Section, Style, aligned, four, sections
-from affect.runs.run_folder import RunSummary
+from affect.runs.run_summary import RunSummary
 
 if TYPE_CHECKING:
     from affect.models.adapters import TowerCount

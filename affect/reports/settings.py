@@ -23,7 +23,7 @@ from affect.config.fields import Phase, Role
 from affect.config.intervention import STRENGTHS, Intervention
 from affect.config.roles import NEUTRAL, default_of, is_one_of, keys_of, keys_used_by, keys_with, leaves, unused
 from affect.prompting.messages import descriptions_shown
-from affect.runs.run_folder import RunSummary
+from affect.runs.run_summary import RunSummary
 
 ZERO_SHOT, FINE_TUNED, TRAINED = "zero-shot", "fine-tuned", "trained"
 """What may be said of a run: its model as it came, fine-tuned, or, where it is no language model, trained from nothing.

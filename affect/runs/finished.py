@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from affect.runs.run_folder import check_same_code
+from affect.runs.run_environment import check_same_code
 
 DEPTH = 3
 """Folders below the output root in which runs are looked for: outputs/RUN, and outputs/sweeps/SWEEP/JOB."""

@@ -23,7 +23,8 @@ from affect.config import (
 from affect.config.fields import Phase
 from affect.config.hydra_errors import explain
 from affect.config.roles import MAY_DIFFER_IN_EVALUATION, MAY_DIFFER_ON_RESUME, ROOTS, groups_of, is_one_of
-from affect.runs.run_folder import check_same_code, program_of, read
+from affect.runs.run_environment import check_same_code, program_of
+from affect.runs.run_summary import read
 
 LOCKED = (*groups_of(Phase.model, Phase.training), "experiment")
 """Groups that come with a run: a trained model needs the prompts and towers that it was trained with. An experiment may

@@ -10,7 +10,7 @@ import pytest
 
 from affect.cli import sweep_status
 from affect.config import ConfigError
-from affect.runs import lifecycle, run_folder, sweep_file
+from affect.runs import lifecycle, run_environment, sweep_file
 from affect.runs.sweep_status import look
 
 TRAINING = {"stage": "training", "epoch": 2, "epochs": 8, "step": 25, "steps": 100, "selection": 0.4321}
@@ -25,7 +25,7 @@ def sweep(tmp_path) -> Path:
     """Five jobs: finished in 100 s, running since 50 s, failed, and two that have not begun."""
     folder = tmp_path / "sweep"
     entries = [sweep_file.Entry([f"seed={i}"], f"{i}_job", f"c{i}") for i in range(5)]
-    sweep_file.begin(folder, "train", run_folder.start_note(["seed=range(0,5)"]), entries)
+    sweep_file.begin(folder, "train", run_environment.start_note(["seed=range(0,5)"]), entries)
     with lifecycle.running(made(folder, 0)):
         pass
     state(folder, 0, started=ago(200), ended=ago(100))

@@ -22,7 +22,8 @@ from affect.knowledge.protocol import MODALITIES, Description
 from affect.knowledge.quality import texts
 from affect.knowledge.quality.claims import OF_MODALITY, VERDICTS, claims, judged
 from affect.knowledge.sources import cues
-from affect.runs.run_folder import read, read_predictions
+from affect.runs.run_results import read_predictions
+from affect.runs.run_summary import read
 
 MEASURES = ("contradicted", "not there", "repetition", "words", "empty", "shared")
 """Of a description: whether it has a claim that is contradicted, and one about what is not there; its repetition,

@@ -16,7 +16,7 @@ from affect.reports.paper.methods import code
 from affect.reports.paper.names import unique
 from affect.reports.settings import Run, describes, some
 from affect.runs.jobs import read_note
-from affect.runs.run_folder import RunSummary, read
+from affect.runs.run_summary import RunSummary, read
 from affect.runs.sweep_points import quoted
 
 NOT_AGAIN = (*ROOTS, "output_root", "sweep", "launcher", "retries", "reuse", "dry_run", "resume", "hydra")
@@ -168,7 +168,7 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)
 OUT=${{OUT:-$PWD/reproduced}}
 PYTHON=${{PYTHON:-python}}
-CODE=$("$PYTHON" -c 'from affect.runs.run_folder import code_sha256; print(code_sha256())')
+CODE=$("$PYTHON" -c 'from affect.runs.run_environment import code_sha256; print(code_sha256())')
 
 # again NAME HASH_OF_THE_CODE PROGRAM WORD...
 again() {{

@@ -15,7 +15,7 @@ from affect.models import reach
 from affect.models.adapters import TowerCount
 from affect.models.towers import HEAD, tower_of
 from affect.prompting import messages as prompts
-from affect.runs import run_folder
+from affect.runs import run_summary
 from affect.training.export.weights import is_native, serving_in_words
 
 PROMPTS = "prompts.json"
@@ -83,7 +83,7 @@ def write(folder: Path, cfg: Config, trained: Path, model: Any, counts: Sequence
 
 def _contents(cfg: Config, trained: Path, model: Any, counts: Sequence[TowerCount], modalities: str) -> dict[str, Any]:
     """The template's variables."""
-    metrics, native = run_folder.read(trained).metrics, is_native(model)
+    metrics, native = run_summary.read(trained).metrics, is_native(model)
     base = cfg.model.language if isinstance(cfg.model, ComposedConfig) else cfg.model.checkpoint
     adapter = native and cfg.export_as is ExportAs.adapter
     tasks = ", ".join(f"{name}.{task}" for name, dataset in cfg.datasets.items() for task in dataset.tasks)

@@ -151,4 +151,5 @@ def _words(run: Run) -> list[str]:
 def _report(runs: Sequence[Run]) -> None:
     tables = [aggregate.table(runs, task) for task in aggregate.tasks(runs)]
     notes = [*openings.attach(tables, runs), *(note for table in tables for note in table.notes)]
-    print_report(Report(tables=tables, runs=[(run.summary.model, str(run.folder)) for run in runs], notes=notes))
+    report = Report(tables=tables, runs=[(run.summary.model, str(run.folder)) for run in runs], notes=notes)
+    print_report(report, console())

@@ -14,6 +14,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     import lightning as L
 
     from affect.cli import steps
+    from affect.cli.prepared import Prepared
     from affect.config.logs import is_first
     from affect.data import class_balance
     from affect.data.duplicates import compare_contents
@@ -39,12 +40,13 @@ def main(cfg: Config, job_folder: str | None) -> None:
         run_data.write_clips(folder, cfg, parts, contents)
         run_data.write_data(folder, parts, {})
         classes = class_balance.of_training(folder, parts, cfg)
+        ready = Prepared(cfg=cfg, folder=folder, parts=parts, source=source, described=described, classes=classes)
         # Making descriptions draws random numbers, and another run finds them made.
         L.seed_everything(cfg.seed, verbose=False)
         with (
             distributed.spread(cfg, folder),
             memory.explained(cfg),
-            steps.method(cfg).to_train(cfg, folder, parts, source, described, classes, begin) as (learner, examples),
+            steps.method(cfg).to_train(ready, begin) as (learner, examples),
         ):
             clips = datamodule.ClipData(examples, learner, cfg, begin.epoch, begin.batches, classes.sampling)
             module = steps.module(learner, cfg, classes, recognised.of_datasets())

@@ -161,13 +161,7 @@ def _exclude_unusable(
     if source is Source.file:
         return
     letters = {letter for name in names for letter in DESCRIPTIONS[name]}
-    sampling = Sampling(
-        audio="a" in letters,
-        video="v" in letters,
-        num_frames=cfg.model.num_frames,
-        frame_size=cfg.model.frame_size,
-        max_seconds=cfg.model.max_seconds,
-    )
+    sampling = Sampling.of_model(cfg.model, letters)
     for part in parts:
         records = [record for record in part.records if record.id in gaps]
         cache_root = Path(cfg.cache_root).expanduser()

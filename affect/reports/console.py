@@ -128,16 +128,6 @@ def console() -> Console:
     return Console() if Console().is_terminal else Console(width=WIDTH)
 
 
-def print_report(report: Report) -> None:
-    """The tables, the folders by number and the notes: to the terminal, or as text to what stands in its place."""
-    _print(report, console())
-
-
-def as_text(report: Report) -> str:
-    """What `print_report` prints without a terminal."""
-    return printed(lambda out: _print(report, out))
-
-
 def printed(prints: Callable[[Console], None]) -> str:
     """What a function prints to a console that is no terminal."""
     out = io.StringIO()
@@ -145,7 +135,8 @@ def printed(prints: Callable[[Console], None]) -> str:
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
-def _print(report: Report, console: Console) -> None:
+def print_report(report: Report, console: Console) -> None:
+    """The tables, the folders by number and the notes."""
     for each in report.tables:
         _print_table(each, console)
     if report.tables:

@@ -18,7 +18,7 @@ from affect.config.roles import NEUTRAL, is_one_of
 from affect.data.files import write_atomic, write_json
 from affect.data.tables import for_spreadsheets
 from affect.runs import sweep_file
-from affect.runs.lifecycle import state
+from affect.runs.lifecycle import is_there, state
 from affect.runs.sweep_file import Entry
 from affect.runs.sweep_points import distinct
 
@@ -149,20 +149,7 @@ def read_note(path: Path) -> dict[str, Any]:
 
 def _is_alive(note: dict[str, Any]) -> bool:
     """Whether the process of a job that has not begun its run exists; on another machine it is assumed to."""
-    if note["host"] != socket.gethostname():
-        return True
-    return is_there(note["pid"])
-
-
-def is_there(pid: int) -> bool:
-    """Whether this machine has a process of this number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # of another user, but there
-    return True
+    return note["host"] != socket.gethostname() or is_there(note["pid"])
 
 
 def _refusal_names() -> set[str]:

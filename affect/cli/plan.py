@@ -2,6 +2,7 @@
 
 from affect.baselines.reads import in_words
 from affect.config import BaselineConfig, Config, NetworkConfig
+from affect.config.finetuning import TOWERS
 from affect.config.schema import intervention_of
 
 
@@ -58,9 +59,7 @@ def _plan_training(cfg: Config) -> str:
     elif isinstance(cfg.model, BaselineConfig):
         trained = "fitted once on all training clips"
     else:
-        modes = ", ".join(
-            f"{tower} {getattr(cfg.finetuning, tower).value}" for tower in ("language", "audio", "vision", "projector")
-        )
+        modes = ", ".join(f"{tower} {getattr(cfg.finetuning, tower).value}" for tower in TOWERS)
         trained = f"finetuning={cfg.finetuning.name}: {modes}; {epochs}"
     return f"{run}\n{trained}\n{evaluation}"
 

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from affect.config import DESCRIPTIONS
 from affect.data import Record
 
-MODALITIES = ("audio", "video", "audio_video")
+MODALITIES = tuple(DESCRIPTIONS)
 """What a description can describe."""
 
 TRANSCRIPT = "transcript"

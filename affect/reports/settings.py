@@ -3,7 +3,7 @@
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from affect.config import (
     ConfigError,
     Control,
     ControlSplit,
+    EvaluationConfig,
+    IntensityReadout,
     PromptingConfig,
     Readout,
     SubsetClasses,
@@ -44,15 +46,16 @@ CONTROL = "knowledge.control"
 RECOGNISER = "transcription.model"
 """Key of the speech recogniser that made the transcripts."""
 
-# What of these has an effect is told by the keys that `_shown` gives in their place.
-RAW = ("prompting.descriptions", "prompting.descriptions_without_media", CONTROL, "knowledge.control_split")
-
 PROMPT_FACTORS = tuple(
     f"prompting.{key}" for key in ("paraphrase", "options", "options_order", "options_seed", "system_turn")
 )
 """Keys of what may be varied in a prompt without changing what is asked."""
 
-READOUTS = ("evaluation.readout", "evaluation.intensity_readout")
+READOUTS = tuple(
+    f"evaluation.{each.name}"
+    for each in fields(EvaluationConfig)
+    if isinstance(each.default, Readout | IntensityReadout)
+)
 """How answers are obtained: of a task with labels, and of one with a range. In the heading, or a column."""
 
 SCORED_WITH, GENERATED_WITH = keys_used_by(Readout.score.value), keys_used_by(Readout.generate.value)
@@ -202,7 +205,7 @@ def settings(run: Run, task: str) -> dict[str, str]:
             continue
         if key in SCORED_WITH and not _scores(run, task):
             continue
-        if key in RAW or (key.startswith("knowledge.") and CONTROL not in shown):
+        if key in shown or (key.startswith("knowledge.") and shown[CONTROL] is None):
             continue
         if key.startswith("datasets."):
             other_task = key.startswith(definition) and not key.startswith(f"{definition}{name}.")
@@ -223,10 +226,10 @@ def settings(run: Run, task: str) -> dict[str, str]:
         result = {key: value for key, value in result.items() if not _transcribes(key)}
     else:
         result[RECOGNISER] = recogniser  # with the hash of its weights, since a name may stand for several
-    result |= shown
+    result |= {key: value for key, value in shown.items() if value is not None}
     result["model.name"] = run.summary.model
     if run.training is not None:
-        trained = _shown(run.training, training=True)
+        trained = {key: value for key, value in _shown(run.training, training=True).items() if value is not None}
         plain = plain if run.training is run.summary.config else _plain(run.training)
         result |= _trained(run.training, plain) | {f"training.{key}": value for key, value in trained.items()}
         if run.training_lost:
@@ -248,15 +251,20 @@ def describes(config: Mapping[str, Any]) -> list[str]:
     return descriptions_shown(PromptingConfig(**{key: prompting[key] for key in keys}), config["modalities"])
 
 
-def _shown(config: Mapping[str, Any], *, training: bool = False) -> dict[str, str]:
-    """The descriptions in the prompts and what was done to them, in the prompts of the training with `training`.
-    Without any, nothing of knowledge makes a difference."""
-    names = describes(config)
-    result = {"prompting.descriptions": text(names)}
+def _shown(config: Mapping[str, Any], *, training: bool = False) -> dict[str, str | None]:
+    """By key, what is said of the descriptions in the prompts and of what was done to them, in place of what the
+    configuration has there; None is nothing. With `training`, in the prompts of the training. Without any, nothing of
+    knowledge makes a difference."""
+    names, control = describes(config), None
     if names:
         untouched = training and config["knowledge"]["control_split"] == ControlSplit.test.value
-        result[CONTROL] = Control.none.value if untouched else config["knowledge"]["control"]
-    return result
+        control = Control.none.value if untouched else config["knowledge"]["control"]
+    return {
+        "prompting.descriptions": text(names),
+        "prompting.descriptions_without_media": None,
+        CONTROL: control,
+        "knowledge.control_split": None,
+    }
 
 
 def _trained(config: Mapping[str, Any], plain: Mapping[str, str]) -> dict[str, str]:

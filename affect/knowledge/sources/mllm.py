@@ -37,7 +37,9 @@ from affect.config import (
     TrainerConfig,
     new_modalities,
 )
+from affect.config.fields import Phase
 from affect.config.model import spell
+from affect.config.roles import keys_of
 from affect.data import Record
 from affect.data.clip_parts import clips
 from affect.data.file_hashes import content_hashes
@@ -53,12 +55,6 @@ from affect.prompting import thoughts
 VERSION = 2
 """Raise it when a change of this module, or of its decoding and prompts, changes the texts. Stored descriptions are
 then those of another generator."""
-
-LOADED_WITH = (
-    *("language", "audio", "vision", "projector", "target"),
-    *("method", "four_bit", "rank", "alpha", "targets"),
-)
-"""Keys of a run's finetuning that decide into which model its checkpoint is loaded."""
 
 WINDOW = 4
 """Batches among which clips of similar length are grouped. Two windows are in memory at a time, one being described and
@@ -208,7 +204,12 @@ class Mllm:
         identity = checkpoints.identity(generator.config, self.cache_root)
         assert generator.finetuning is not None
         identity["adapter"] = content_hashes([str(path)], self.cache_root)[str(path)]
-        identity["finetuning"] = {k: v for k, v in asdict(generator.finetuning).items() if k in LOADED_WITH}
+        finetuning = {f"finetuning.{key}": value for key, value in asdict(generator.finetuning).items()}
+        identity["finetuning"] = {
+            key.removeprefix("finetuning."): value
+            for key in keys_of(Phase.model)
+            if (value := finetuning.get(key)) is not None
+        }
         identity["modalities"] = generator.trained
         return identity
 

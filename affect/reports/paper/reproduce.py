@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from affect.config import ConfigError
-from affect.config.roles import ROOTS, leaves
+from affect.config.roles import OF_MULTIRUNS, ROOTS, leaves
 from affect.data.escaping import one_line
 from affect.reports.paper.methods import code
 from affect.reports.paper.names import unique
@@ -19,7 +19,7 @@ from affect.runs.jobs import read_note
 from affect.runs.run_summary import RunSummary, read
 from affect.runs.sweep_points import quoted
 
-NOT_AGAIN = (*ROOTS, "output_root", "sweep", "launcher", "retries", "reuse", "dry_run", "resume", "hydra")
+NOT_AGAIN = (*ROOTS, *OF_MULTIRUNS, "output_root", "sweep", "launcher", "dry_run", "resume", "hydra")
 """Words that say where a run lies, or how its multirun was started; the script says that itself."""
 
 OUT = "$OUT"

@@ -19,7 +19,8 @@ import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
+from typing import Any
 
 from affect.cli.entry import entry
 from affect.config import Config
@@ -116,10 +117,8 @@ class Meter:
         self.bar.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.__exit__(kind, error, trace)
+    def __exit__(self, *raised: Any) -> None:
+        self.bar.__exit__(*raised)
 
 
 # ---------------------------------------------------------------- contents of a store

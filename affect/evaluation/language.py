@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 class LanguageLearner(Learner):
     """A language model that is trained on answers, or with heads, and evaluated by one of the readouts.
 
-    wanted: what is taken of clips. source: where clips come from; without it they are decoded each time. outputs: what
-    frozen encoders made of the clips, in the place of the clips. log_priors: by task and label, what scores are
-    adjusted by (nats).
+    wanted: what is taken of clips. source: where clips come from; without it they are decoded each time. log_priors: by
+    task and label, what scores are adjusted by (nats).
     """
 
     def __init__(
@@ -43,12 +42,13 @@ class LanguageLearner(Learner):
         evaluation: EvaluationConfig,
         wanted: Sampling,
         source: ClipSource | None = None,
-        outputs: "Outputs | None" = None,
         log_priors: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
         self.module, self.encoder = model, encoder
         self.finetuning, self.evaluation = finetuning, evaluation
-        self.wanted, self.source, self.outputs, self.log_priors = wanted, source, outputs, log_priors
+        self.wanted, self.source, self.log_priors = wanted, source, log_priors
+        self.outputs: Outputs | None = None
+        """What frozen encoders made of the clips, in the place of the clips."""
         self.content_free = ContentFree(wanted)
         self._target_sizes: dict[str, int] = {}
 

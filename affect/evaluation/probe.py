@@ -34,9 +34,7 @@ class Probe:
     """That shift of every clip, mean over seeds; None where there are no scores."""
 
 
-def probe(
-    whole: Sequence[Sequence[Prediction]], changed: Sequence[Sequence[Prediction]], task: Task, *, units: str = "groups"
-) -> Probe:
+def probe(whole: Sequence[Sequence[Prediction]], changed: Sequence[Sequence[Prediction]], task: Task) -> Probe:
     """What becomes of the answers whole[seeds][N] when the same models are given the same labelled clips without a
     modality, or with it changed: changed[seeds][N], clip by clip in one order."""
     if task.kind is Kind.intensity:
@@ -70,7 +68,6 @@ def probe(
         lambda rows: gained[:, rows].mean(axis=1, keepdims=True) if len(rows) else np.full((len(gained), 1), np.nan),
         np.array([prediction.group for prediction in whole[0]])[known],
         (gained != 0).any(axis=0)[None],
-        units=units,
     )
     by_clip = [
         float(value) if value_known else None for value, value_known in zip(gain.mean(axis=0), known, strict=True)

@@ -29,7 +29,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from sys import intern
-from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -135,9 +134,7 @@ class Writer:
     def __enter__(self) -> "Writer":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: Any) -> None:
         if not self._failed:  # a second failure would hide the reason of the first
             self.flush()
 

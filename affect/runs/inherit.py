@@ -20,6 +20,7 @@ from affect.config import (
     chosen_tasks,
     new_modalities,
 )
+from affect.config.compose import typed
 from affect.config.fields import Phase
 from affect.config.hydra_errors import explain
 from affect.config.roles import MAY_DIFFER_IN_EVALUATION, MAY_DIFFER_ON_RESUME, ROOTS, groups_of, is_one_of
@@ -193,7 +194,7 @@ def run_config(folder: Path) -> DictConfig:
 
 def trained_tasks(folder: Path) -> list[Task]:
     """The tasks that the run of a folder was trained on, of all its datasets. Raises ConfigError as `run_config`."""
-    return chosen_tasks(_typed(run_config(folder)))
+    return chosen_tasks(typed(run_config(folder)))
 
 
 def on_this_machine(folder: Path, roots: Mapping[str, str]) -> Config:
@@ -204,16 +205,7 @@ def on_this_machine(folder: Path, roots: Mapping[str, str]) -> Config:
     raw = OmegaConf.merge(OmegaConf.structured(Config), roots)
     places = [_root(key, raw, run_cfg, list(roots)) for key in ROOTS]
     _move_datasets(run_cfg, *places)
-    return _typed(run_cfg)
-
-
-def _typed(run_cfg: DictConfig) -> Config:
-    cfg = OmegaConf.to_object(run_cfg)
-    assert isinstance(cfg, Config)
-    for dataset in cfg.datasets.values():
-        for name, task in dataset.task_definitions.items():
-            task.name = name
-    return cfg
+    return typed(run_cfg)
 
 
 def _schema(key: str, plain: dict[str, Any]) -> DictConfig:

@@ -18,7 +18,7 @@ from affect.reports.attribution.gather import gather
 from affect.reports.attribution.tables import FORMATS, AttributionReport, charts, clips_csv, print_tables
 from affect.reports.collect import find, load, unfinished
 from affect.reports.drawing import SUFFIXES
-from affect.reports.settings import where
+from affect.reports.selection import where
 
 
 def main(arguments: list[str] | None = None) -> None:

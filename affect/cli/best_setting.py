@@ -7,7 +7,8 @@ from affect.config import ConfigError, DataError
 from affect.reports.choice import Point, choose
 from affect.reports.collect import find, load
 from affect.reports.console import console
-from affect.reports.settings import Run, some, where
+from affect.reports.selection import where
+from affect.reports.settings import Run, some
 from affect.runs.jobs import jobs
 
 

@@ -15,7 +15,8 @@ from affect.reports.errors.analysis import SLICES, analyse
 from affect.reports.errors.charts import charts
 from affect.reports.errors.formats import FORMATS, Analyses, print_analyses
 from affect.reports.errors.results import ErrorAnalysis
-from affect.reports.settings import Run, where
+from affect.reports.selection import where
+from affect.reports.settings import Run
 
 
 def main(arguments: list[str] | None = None) -> None:

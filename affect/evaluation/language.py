@@ -14,14 +14,15 @@ from affect.data.clips import ClipSource
 from affect.data.media import Sampling
 from affect.evaluation import predict
 from affect.evaluation.content_free import ContentFree
-from affect.models import Encoder, Model, adapters, heads
+from affect.models import Encoder, Model, adapters, heads, trained_tensors
 from affect.models import checkpoint as checkpoints
 from affect.models.base_sample import BaseSample
 from affect.models.collate import Batch, Collate
 from affect.models.learner import Learner
 from affect.models.losses import answer_loss
 from affect.models.parameter_groups import parameter_groups
-from affect.prompting.messages import Example, prompt_length
+from affect.prompting.messages import Example
+from affect.prompting.token_budget import prompt_length
 
 if TYPE_CHECKING:
     from affect.models.encoder_cache import Outputs
@@ -118,7 +119,7 @@ class LanguageLearner(Learner):
         return adapters.without_gradient(self.module, loss)
 
     def trained_state(self) -> dict[str, torch.Tensor]:
-        return adapters.trained_state(self.module)
+        return trained_tensors.trained_state(self.module)
 
     def base(self) -> BaseSample:
         return self.module.base_sample

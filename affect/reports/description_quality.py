@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from affect.data.escaping import one_line
 from affect.evaluation.significance import LEVEL
-from affect.knowledge.quality.analysis import MEASURES, Difference, Judged, Quality
 from affect.knowledge.quality.claims import VERDICTS
+from affect.knowledge.quality.results import MEASURES, Difference, Judged, Quality
 from affect.reports.sections import NOT_APPLICABLE, Column, Section
 
 LONGEST = 70

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 from affect.config import (
     FAMILIES,
     BaselineConfig,
-    ConfigError,
     Control,
     ControlSplit,
     EvaluationConfig,
@@ -19,7 +18,6 @@ from affect.config import (
     PromptingConfig,
     Readout,
     SubsetClasses,
-    near,
 )
 from affect.config.fields import Phase, Role
 from affect.config.intervention import STRENGTHS, Intervention
@@ -125,7 +123,7 @@ def text(value: Any) -> str:
     return str(value).replace("\n", "\\n")
 
 
-def _plain(config: Mapping[str, Any]) -> dict[str, str]:
+def plain_settings(config: Mapping[str, Any]) -> dict[str, str]:
     """`leaves` as text. Where a dataset lies on a machine is no setting, but which table a manifest is, and which file
     descriptions come from: these are told relative to the places that this machine keeps them in."""
     texts = {key: text(value) for key, value in leaves(config)}
@@ -193,7 +191,7 @@ def settings(run: Run, task: str) -> dict[str, str]:
     definition = f"datasets.{dataset}.task_definitions."
     split = run.summary.config["evaluation"]["split"]
     shown = _shown(run.summary.config)
-    plain = _plain(run.summary.config)
+    plain = plain_settings(run.summary.config)
     result = {"tuning": run.tuning}
     for key, value in plain.items():
         common = ("seed", "evaluation.split", "evaluation.reader", "evaluation.selection")
@@ -230,7 +228,7 @@ def settings(run: Run, task: str) -> dict[str, str]:
     result["model.name"] = run.summary.model
     if run.training is not None:
         trained = {key: value for key, value in _shown(run.training, training=True).items() if value is not None}
-        plain = plain if run.training is run.summary.config else _plain(run.training)
+        plain = plain if run.training is run.summary.config else plain_settings(run.training)
         result |= _trained(run.training, plain) | {f"training.{key}": value for key, value in trained.items()}
         if run.training_lost:
             result["training.run"] = text(run.summary.config["run"])
@@ -285,69 +283,6 @@ def _trained(config: Mapping[str, Any], plain: Mapping[str, str]) -> dict[str, s
             continue
         result[key if learns(key) else f"training.{key}"] = value
     return result
-
-
-def facts(run: Run) -> dict[str, str]:
-    """By key, all that `where` can ask about."""
-    result = {"dataset": "+".join(run.summary.config["datasets"])}
-    result |= _plain(run.summary.config)
-    if run.counts:
-        result["tuning"] = run.tuning
-        if run.training is not None:
-            result["training.datasets"] = "+".join(run.training["datasets"])
-            result |= {f"training.{key}": value for key, value in _plain(run.training).items()}
-    return result
-
-
-def where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
-    """The runs of which all conditions `KEY=VALUE` are true; of several conditions on one key one has to be.
-
-    A group stands for its name (evaluation=score). What an unfinished run was trained with is not known, so conditions
-    on that leave it in. Raises ConfigError where a condition has no =, a key is in no run, or no run is left.
-    """
-    if not conditions:
-        return list(runs)
-    facts_of_runs = [facts(run) for run in runs]
-    keys = {key for each in facts_of_runs for key in each}
-    values_by_key: dict[str, list[str]] = {}
-    for condition in conditions:
-        key, value = parsed("--where", condition, keys, "The config.yaml of a run folder has all of them")
-        values_by_key.setdefault(key, []).append(value)
-    left = list(zip(runs, facts_of_runs, strict=True))
-    for key, values in values_by_key.items():
-        options = sorted({each[key] for _, each in left if key in each})
-        left = [
-            (run, each)
-            for run, each in left
-            if (key in each and any(same(each[key], value) for value in values))
-            or (key not in each and not run.counts and key.startswith(("tuning", "training.")))
-        ]
-        if not left:
-            raise ConfigError(
-                f"no run has {' or '.join(f'{key}={value}' for value in values)}: choose of {', '.join(options)}"
-            )
-    return [run for run, _ in left]
-
-
-def parsed(option: str, condition: str, keys: Collection[str], remedy: str) -> tuple[str, str]:
-    """Key and value of `KEY=VALUE`, where a group stands for its name. Raises ConfigError, which ends with `remedy`,
-    where the key is none of `keys`."""
-    key, equals, value = condition.partition("=")
-    if not equals:
-        raise ConfigError(f"{option} {condition} has no =: write {option} KEY=VALUE, as in prompting=plain")
-    match = next((match for match in (key, f"{key}.name", f"{key}.source") if match in keys), None)
-    if match is None:
-        groups = {full_key.rpartition(".")[0] for full_key in keys if full_key.endswith((".name", ".source"))}
-        raise ConfigError(f"{option} {condition}: no run has the key '{key}'{near(key, groups | {*keys})} {remedy}")
-    return match, value
-
-
-def same(one: str, other: str) -> bool:
-    """Whether two texts are one value."""
-    try:
-        return float(one) == float(other)  # 5e-4 is 0.0005
-    except ValueError:
-        return one.replace(", ", ",") == other.replace(", ", ",")
 
 
 def signature(run: Run, task: str, *, headline: bool) -> dict[str, str]:

@@ -18,8 +18,9 @@ from affect.knowledge import store
 from affect.knowledge.fill import clip_hashes
 from affect.knowledge.protocol import Description
 from affect.knowledge.quality import texts
-from affect.knowledge.quality.analysis import MEASURES, Quality, analyse
+from affect.knowledge.quality.analysis import analyse
 from affect.knowledge.quality.claims import OF_MODALITY, VERDICTS, claims, judged, lexicon
+from affect.knowledge.quality.results import MEASURES, Quality
 from affect.knowledge.sources import cue_words
 from affect.reports.description_quality import sections, sentences
 

@@ -35,12 +35,12 @@ from affect.data.demo_corpus.generate import Settings, generate
 from affect.evaluation.language import LanguageLearner
 from affect.evaluation.metrics.summary import summarise
 from affect.knowledge import attach
-from affect.models import adapters, collate, sampling
+from affect.models import adapters, collate, sampling, trained_tensors
 from affect.models import checkpoint as model_checkpoint
 from affect.models.losses import answer_loss
 from affect.models.wheels import smollm2
 from affect.prompting import examples
-from affect.prompting.messages import prompt_length
+from affect.prompting.token_budget import prompt_length
 from affect.runs import inherit, lifecycle, run_results
 from affect.training import alignment, datamodule, trainer, usable_clips
 from affect.training import sampler as data
@@ -260,7 +260,7 @@ def test_a_checkpoint_holds_what_was_trained_and_nothing_else(trained: Path) -> 
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     adapters.apply(model, cfg.finetuning)
     state = weights(trained)
-    assert set(state) == set(adapters.trained_state(model))
+    assert set(state) == set(trained_tensors.trained_state(model))
     assert not any(".base_layer." in name for name in state)
     count = sum(tensor.numel() for tensor in state.values())
     assert count < sum(tensor.numel() for tensor in before.values()) / 1.5

@@ -14,7 +14,7 @@ from affect.data.escaping import code_markdown, escape_markdown
 from affect.models import reach
 from affect.models.adapters import TowerCount
 from affect.models.towers import HEAD, tower_of
-from affect.prompting import messages as prompts
+from affect.prompting import token_budget
 from affect.runs import run_summary
 from affect.training.export.weights import is_native, serving_in_words
 
@@ -41,7 +41,7 @@ def write_prompts(folder: Path, cfg: Config, encoder: Any, modalities: str) -> N
                 language=language,
                 knowledge={of: f"{{{of} description}}" for of in cfg.prompting.descriptions},
             )
-            example = prompts.example(record, task, cfg.prompting, modalities, lambda messages: 0)
+            example = token_budget.example(record, task, cfg.prompting, modalities, lambda messages: 0)
             by_task[f"{dataset_name}.{name}"] = {
                 "language": language,
                 "messages": example.messages,

@@ -10,17 +10,7 @@ from affect.config.logs import LOG, is_first
 from affect.data.part import Part
 from affect.evaluation.language import LanguageLearner
 from affect.knowledge import audit
-from affect.models import (
-    Encoder,
-    Model,
-    adapters,
-    checkpoint,
-    encoder_cache,
-    heads,
-    loading,
-    precision,
-    token_report,
-)
+from affect.models import Encoder, Model, adapters, checkpoint, encoder_cache, heads, loading, precision, token_report
 from affect.models.sampling import sampling
 from affect.prompting import examples as prompted
 from affect.prompting.messages import Example

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from affect.config import ConfigError
 from affect.data.files import write_atomic
-from affect.reports.console import console, printed
+from affect.data.progress import terminal
+from affect.reports.console import printed
 
 Made = TypeVar("Made")
 
@@ -24,7 +25,7 @@ def give(
     """Prints what was made, or writes it to `output`: as tables by `prints` where `how` is table, else in one of the
     `formats`. Raises ConfigError as `write_output`."""
     if output is None and how == "table":
-        prints(made, console())
+        prints(made, terminal())
         return
     content = printed(partial(prints, made)) if how == "table" else formats[how](made)
     if output is None:

@@ -20,8 +20,9 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     from affect.data import loading
     from affect.data.files import write_json
+    from affect.data.progress import terminal
     from affect.knowledge.quality.analysis import analyse
-    from affect.reports.console import console, print_line, print_section
+    from affect.reports.console import print_line, print_section
     from affect.reports.description_quality import one_line, sections, sentences
 
     parts = loading.read(cfg, cfg.knowledge.splits if cfg.run is None else [cfg.evaluation.split])
@@ -29,7 +30,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     path = Path(cfg.cache_root).expanduser() / "quality" / f"{'+'.join(cfg.datasets)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, asdict(quality))
-    out = console()
+    out = terminal()
     for section in sections(quality):
         print_section(section, out)
     for line in sentences(quality):

@@ -39,17 +39,14 @@ def main(resumed: bool = False) -> None:
     with interrupts.taken():
         try:
             if not given or {"-h", "--help"} & set(given):
-                print(f"{__doc__}\nStudies:\n{_listed()}")
+                listed = "\n".join(f"  {name:<20}{studies.read(name).about}" for name in studies.names())
+                print(f"{__doc__}\nStudies:\n{listed}")
             else:
                 _run(given[0], given[1:])
         except REFUSALS as error:
             sys.exit(refusal(error, given))
         except KeyboardInterrupt:
             sys.exit("Stopped; the same command with hydra.sweep.dir=FOLDER goes on.")
-
-
-def _listed() -> str:
-    return "\n".join(f"  {name:<20}{studies.read(name).about}" for name in studies.names())
 
 
 def _run(name: str, words: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from affect.config import ConfigError
-from affect.reports.console import console
+from affect.data.progress import terminal
 from affect.runs.sweep_points import distinct
 from affect.runs.sweep_status import STATES, SweepStatus, Watched, bytes_in, cache_root, look
 
@@ -42,9 +42,9 @@ def main(arguments: Sequence[str]) -> None:
         status = look(given.folder)
         space = _space(status)
         if not given.live:
-            console().print(_shown(status, space))
+            terminal().print(_shown(status, space))
             return
-        with Live(_shown(status, space), console=console(), auto_refresh=False) as live:
+        with Live(_shown(status, space), console=terminal(), auto_refresh=False) as live:
             while not status.ended:
                 time.sleep(EVERY)
                 status = look(given.folder)

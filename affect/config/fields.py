@@ -121,6 +121,11 @@ def field(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def tagged(schema: Any, tag: Tag) -> list[str]:
+    """Names of the fields of a dataclass, or of an instance of one, with this tag."""
+    return [each.name for each in fields(schema) if tag in each.metadata.get("tags", ())]
+
+
 type_hints = cache(get_type_hints)
 
 

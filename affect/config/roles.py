@@ -14,7 +14,7 @@ from typing import Any
 from affect.config.baselines import BaselineConfig, NetworkConfig, VectorsConfig
 from affect.config.families import FAMILIES
 from affect.config.features import FeatureKind
-from affect.config.fields import Method, Phase, Role, Tag, walk
+from affect.config.fields import Method, Phase, Role, Tag, tagged, walk
 from affect.config.finetuning import TOWERS
 from affect.config.intervention import STRENGTHS
 from affect.config.knowledge import Source
@@ -262,7 +262,7 @@ BUILT_IN = ("conv", "acoustic", "egemaps", "faces", *WHEELS)
 
 def _weights_absolute(config: Any) -> None:
     """Weights may be named by a folder, or by their name on the hub, which is no path."""
-    for key in (each.name for each in fields(config) if Tag.weights in each.metadata.get("tags", ())):
+    for key in tagged(config, Tag.weights):
         name = getattr(config, key)
         if name not in (None, *BUILT_IN) and Path(name).is_dir():
             setattr(config, key, os.path.abspath(name))

@@ -8,15 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from affect.config import (
-    DESCRIPTIONS,
-    DataError,
-    DescriptionsPosition,
-    Options,
-    PromptingConfig,
-    SystemTurn,
-    Task,
-)
+from affect.config import DESCRIPTIONS, DataError, DescriptionsPosition, Options, PromptingConfig, SystemTurn, Task
 from affect.config.paraphrases import paraphrased
 from affect.data import Record
 from affect.data.words import WORD

@@ -3,12 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from affect.config import (
-    DataError,
-    PromptingConfig,
-    Task,
-    TooLong,
-)
+from affect.config import DataError, PromptingConfig, Task, TooLong
 from affect.data import Record
 from affect.data.words import WORD
 from affect.prompting.messages import Example, chat_turns, descriptions, slots

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from affect.config.logs import LOG
+from affect.data.progress import WIDTH, terminal
 from affect.reports import openings, rows
 from affect.reports.aggregate import table, tasks
 from affect.reports.attribution.reach import reached
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from affect.models.adapters import TowerCount
     from affect.training.alignment import Aligned
 
-
-WIDTH = 140
-"""Columns where there is no terminal to ask: rich assumes 80 and would break every number in two."""
 
 FOLDED = 24
 """Columns at which words are folded in a table that is too wide."""
@@ -68,7 +66,7 @@ def print_results(folder: Path) -> None:
     notes = [*openings.attach(tables, [run]), *(note for each in tables for note in each.notes)]
     notes += [f"1 {line}" for line in (*unlabelled(run.summary), *bad_rows(run.summary), *unanswered(run.summary))]
     notes += [f"1 {line}" for line in reached(run)]
-    out = console()
+    out = terminal()
     for each in tables:
         if each.rows:
             _print_table(each, out)
@@ -121,11 +119,6 @@ def unanswered(run: RunSummary) -> Iterator[str]:
             [(reason, count)] = errors.most_common(1)
             others = f" ({count:,} of them; the others' reasons are in predictions.jsonl)" if len(errors) > 1 else ""
             yield f"{name}: {errors.total():,} of {numbers['n_scored']:,} clips have no answer: {reason}{others}"
-
-
-def console() -> Console:
-    """The terminal, or a page of WIDTH columns where there is none."""
-    return Console() if Console().is_terminal else Console(width=WIDTH)
 
 
 def printed(prints: Callable[[Console], None]) -> str:

@@ -140,14 +140,9 @@ def _record(table: Table, row: Row, folders: Sequence[str]) -> dict[str, str]:
         record |= {f"difference_{key}": str(fields[key]) for key in ("clips", "groups", "num_seeds")}
         record["difference_against"] = ";".join(folders[n - 1] for n in row.difference.against)
     for control, difference in row.controls.items():
-        ends = {
-            "": difference.mean,
-            "_low": difference.low,
-            "_high": difference.high,
-            "_p": difference.p,
-            "_holm": difference.holm,
-        }
-        record |= {f"difference_to_{control}{end}": full(value) for end, value in ends.items()}
+        record[f"difference_to_{control}"] = full(difference.mean)
+        ends = ("low", "high", "p", "holm")
+        record |= {f"difference_to_{control}_{end}": full(getattr(difference, end)) for end in ends}
     if row.cost is not None:
         record |= {key: full(value) for key, value in asdict(row.cost).items()}
     return record | {"ids_sha256": " ".join(row.clips), "folders": ";".join(folders[n - 1] for n in row.runs)}

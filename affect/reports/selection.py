@@ -2,10 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from affect.config import (
-    ConfigError,
-    near,
-)
+from affect.config import ConfigError, near
 from affect.reports.settings import Run, plain_settings
 
 

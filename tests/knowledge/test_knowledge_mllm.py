@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from tiny_models import TINY_LABELS, tiny_composed_language, tiny_manifest, tiny
 
 from affect import models
 from affect.config import FAMILIES, BaselineConfig, Config, ConfigError, ServerConfig
-from affect.config.fields import Tag
+from affect.config.fields import Tag, tagged
 from affect.data import Record
 from affect.data import loading as splits
 from affect.data.media import SAMPLING_RATE, write_clip
@@ -374,8 +374,7 @@ def test_every_family_says_what_it_is_loaded_from():
     for family in set(FAMILIES.values()) - {ServerConfig}:
         if issubclass(family, BaselineConfig):
             continue  # which no generator can be, as no server can
-        named = [field for field in fields(family) if Tag.weights in field.metadata.get("tags", ())]
-        assert named, f"{family.__name__}: tag the key of its checkpoint as weights"
+        assert tagged(family, Tag.weights), f"{family.__name__}: tag the key of its checkpoint as weights"
 
 
 # ---------------------------------------------------------------- runs and refusals

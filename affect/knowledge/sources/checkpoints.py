@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from affect.config import ModelConfig
-from affect.config.fields import Role, Tag
+from affect.config.fields import Role, Tag, tagged
 from affect.data.file_hashes import content_hashes
 from affect.models import checkpoint_files
 from affect.models.precision import dtype
@@ -25,7 +25,7 @@ def identity(config: ModelConfig, cache_root: Path) -> dict[str, Any]:
     paths = files(config, cache_root)
     hashes = content_hashes([str(path) for path in paths.values()], cache_root, num_workers=2)
     left_out = {field.name for field in fields(config) if field.metadata.get("role", Role.result) is not Role.result}
-    left_out |= {*COVERED, *_naming_weights(config)}
+    left_out |= {*COVERED, *tagged(config, Tag.weights)}
     return {
         "model": {key: value for key, value in asdict(config).items() if key not in left_out},
         "dtype": str(dtype(config)),
@@ -39,7 +39,7 @@ def files(config: ModelConfig, cache_root: Path) -> Mapping[str, Path]:
     Raises ConfigError where a checkpoint is neither on this machine nor on the hub, or has no weights.
     """
     paths: dict[str, Path] = {}
-    keys = _naming_weights(config)
+    keys = tagged(config, Tag.weights)
     assert keys, f"{type(config).__name__} has no key that names weights"
     for key in keys:
         name = getattr(config, key)
@@ -48,7 +48,3 @@ def files(config: ModelConfig, cache_root: Path) -> Mapping[str, Path]:
             own = checkpoint_files.files(f"model.{key}", name, revision, cache_root)
             paths |= {f"{key}/{file}": path for file, path in own.items()}
     return paths
-
-
-def _naming_weights(config: ModelConfig) -> list[str]:
-    return [field.name for field in fields(config) if Tag.weights in field.metadata.get("tags", ())]

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,7 @@ from typing import Any
 import torch
 
 from affect import models
-from affect.config import (
-    DESCRIPTIONS,
-    Config,
-    ConfigError,
-    DataError,
-)
+from affect.config import DESCRIPTIONS, Config, ConfigError, DataError
 from affect.config.fields import Phase
 from affect.config.model import spell
 from affect.config.roles import keys_of
@@ -290,17 +284,9 @@ class Mllm:
             if isinstance(outcome, str):
                 return Failure(id=record.id, modality=modality, reason=outcome)
         answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
-        return Description(
-            id=record.id,
-            sha256=hashes[record.id],
-            modality=modality,
-            generator=self.fingerprint,
-            text="\n".join(answer.text for answer in answers),
-            tokens=sum(answer.tokens for answer in answers),
-            seconds=sum(answer.seconds for answer in answers),
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
-            request=self.request(record, modality),
-        )
+        text, tokens = "\n".join(answer.text for answer in answers), sum(answer.tokens for answer in answers)
+        seconds = sum(answer.seconds for answer in answers)
+        return Description.now(self, record, modality, hashes[record.id], text, tokens=tokens, seconds=seconds)
 
 
 def _ready(

@@ -194,7 +194,8 @@ class Prompts:
         config = run.summary.config
         if messages.descriptions_shown(prompting, config["modalities"]):
             if config["knowledge"].get("control_split") == ControlSplit.test.value:
-                run = replace(run, summary=replace(run.summary, config=_uncontrolled(config)))
+                uncontrolled = {**config, "knowledge": {**config["knowledge"], "control": Control.none.value}}
+                run = replace(run, summary=replace(run.summary, config=uncontrolled))
             pool = self._as_read(pool, run, prompting, True, why)
         else:
             pool = with_transcripts(pool, run, why)
@@ -237,10 +238,6 @@ def _key(run: Run, dataset: str, task: str, ids: Sequence[str]) -> str:
     if config["prompting"].get("fewshot", {}).get("k"):
         parts.append(sorted(_excluded(run.folder)))
     return json.dumps([*parts, *ids], sort_keys=True)
-
-
-def _uncontrolled(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {**config, "knowledge": {**config["knowledge"], "control": Control.none.value}}
 
 
 def _audit(run: Run, task: str) -> list[str]:

@@ -7,7 +7,7 @@ dataset again, from where the run's configuration says, or AFFECT_DATA or AFFECT
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from affect.config import ConfigError, DataError, DatasetConfig, OnBadRows
-from affect.config.fields import Tag
+from affect.config.fields import Tag, tagged
 from affect.data import Record, annotations, readers
 from affect.data.annotations import Annotations
 from affect.runs.inherit import ENVIRONMENT
@@ -64,8 +64,7 @@ class Datasets:
         """The dataset called `name` in the configuration of a run."""
         plain = config["datasets"][name]
         root = located(plain["root"], config)
-        selects = {each.name for each in fields(DatasetConfig) if Tag.selects in each.metadata.get("tags", ())}
-        relevant = {key: value for key, value in plain.items() if key not in selects}
+        relevant = {key: value for key, value in plain.items() if key not in tagged(DatasetConfig, Tag.selects)}
         key = json.dumps([name, str(root), relevant], sort_keys=True)
         if key not in self._by_key:
             self._by_key[key] = _read(name, plain, root)

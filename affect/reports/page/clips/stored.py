@@ -6,12 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from affect.config import (
-    DataError,
-    Intervention,
-    InterventionConfig,
-    Transcribe,
-)
+from affect.config import DataError, Intervention, InterventionConfig, Transcribe
 from affect.data import Record
 from affect.data.interventions.words import masked
 from affect.knowledge.protocol import TRANSCRIPT, Description

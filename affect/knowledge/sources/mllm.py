@@ -116,6 +116,7 @@ class Mllm:
         identity = checkpoints.identity(generator.config, self.cache_root)
         assert generator.finetuning is not None
         identity["adapter"] = content_hashes([str(path)], self.cache_root)[str(path)]
+        # What decides into which model the adapter is loaded; a key that is null came after descriptions were made.
         finetuning = {f"finetuning.{key}": value for key, value in asdict(generator.finetuning).items()}
         identity["finetuning"] = {
             key.removeprefix("finetuning."): value

@@ -31,12 +31,12 @@ def read(folder: Path) -> RunSummary:
     """A run folder, finished or not. Raises ConfigError when it is none."""
     config = folder / "config.yaml"
     if not config.is_file():
-        hint = (
-            f"{folder.parent} has {', '.join(_runs_in(folder.parent)) or 'none'}"
-            if folder.parent.is_dir()
-            else "it does not exist"
-        )
-        raise ConfigError(f"{folder} is not a run folder, it has no config.yaml: name one that has ({hint})")
+        there = next(place for place in (folder, *folder.parents) if place.is_dir())
+        near = there if there != folder or _runs_in(there) else folder.parent
+        runs = f"{near} has {', '.join(_runs_in(near)) or 'none'}"
+        if there != folder:
+            raise ConfigError(f"{folder} does not exist: name a run folder ({runs})")
+        raise ConfigError(f"{folder} is not a run folder, it has no config.yaml: name one that has ({runs})")
     metrics, status = folder / "metrics.json", status_of(folder)
     plain = read_yaml(config)
     lacking = sorted(KEYS - plain.keys())

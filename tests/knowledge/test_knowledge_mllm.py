@@ -398,7 +398,7 @@ def test_new_towers_are_refused(configure, table, tmp_path):
         (["knowledge.max_new_tokens=0"], "max_new_tokens=0 has to be at least 1"),
         (["knowledge.temperature=-1"], "temperature=-1.0 must not be below 0"),
         ([f"{MAIN}.checkpoint=/nowhere"], "model.checkpoint=/nowhere cannot be loaded"),
-        (["knowledge.mllm_run=/nowhere"], "/nowhere is not a run folder"),
+        (["knowledge.mllm_run=/nowhere"], "knowledge.mllm_run=/nowhere: the folder does not exist: name that of a run"),
     ],
 )
 def test_what_cannot_describe_is_refused(made, configure, folder, table, words, message):

@@ -254,7 +254,7 @@ def refused(program: Program, *words: str) -> str:
 
 def test_what_cannot_be_continued(uninterrupted: Path, program: Program, words: list[str], root: Path) -> None:
     assert "is finished, with 2 epochs: evaluate it, python evaluate.py" in refused(program, f"resume={uninterrupted}")
-    assert "is not a run folder" in refused(program, f"resume={root / 'nothing'}")
+    assert "nothing does not exist: name a run folder" in refused(program, f"resume={root / 'nothing'}")
     evaluation = program("evaluate", f"run={uninterrupted}", "trainer.progress=false")
     assert "is an evaluation, and those are not continued" in refused(program, f"resume={evaluation}")
 

@@ -362,9 +362,8 @@ def test_every_number_can_be_computed_again_from_the_folder(cfg):
 
 def test_what_is_no_run_folder_is_refused(cfg, tmp_path):
     folder = finished(cfg)
-    with pytest.raises(
-        ConfigError, match=rf"typo is not a run folder, it has no config.yaml: name one that has \({folder.parent} has"
-    ):
+    said = rf"typo does not exist: name a run folder \({folder.parent} has {folder.name}"
+    with pytest.raises(ConfigError, match=said):
         run_summary.read(folder.parent / "typo")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "config.yaml").write_text("lr: 3\n")

@@ -65,7 +65,8 @@ def _run(name: str, words: Sequence[str]) -> None:
         )
         return
     _check_folder(name, plan.folder)
-    sweep_file.begin(plan.folder, PROGRAM, start_note([name, *words]), [])
+    start = start_note([name, *words]) | {"multiruns": {step.name: step.num_jobs for step in plan.steps}}
+    sweep_file.begin(plan.folder, PROGRAM, start, [])
     print(f"{sum(step.num_jobs for step in plan.steps):,} jobs in {plan.folder}", flush=True)
     problems = [f"{step.name}: {problem}" for step in plan.steps if (problem := _done(step, plan))]
     problems += _report(name, plan, f"affect study {shlex.join([name, *words])}", problems)

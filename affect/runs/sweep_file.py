@@ -8,6 +8,9 @@
                 and `refused`, why a job cannot have its folder
 
 The number of a job is its place in `jobs`, and stays it whatever is added.
+
+A study and a transfer matrix begin multiruns in folders inside theirs, and have no jobs themselves. The starts of a
+study have `multiruns` too, the number of jobs of each by name.
 """
 
 import json
@@ -52,6 +55,17 @@ def read(sweep: Path) -> dict[str, Any] | None:
             f"{path} cannot be read ({type(error).__name__}: {error}): restore it; or delete it and give the command of"
             f" the multirun again with hydra.sweep.dir={sweep}, and the jobs that are finished there are found"
         ) from error
+
+
+def multiruns(folder: Path) -> list[Path]:
+    """The multiruns of a folder: it alone, or, of a study or a transfer matrix, those that it has begun, in that order.
+    Raises ConfigError where a file is damaged."""
+    content = read(folder)
+    if content is None or content["jobs"]:
+        return [folder]
+    inside = [path.parent for path in folder.glob(f"*/{FILE}")]
+    begun = sorted((content["starts"][0]["time"], each) for each in inside if (content := read(each)) is not None)
+    return [multirun for _, each in begun for multirun in multiruns(each)] or [folder]
 
 
 def entries(sweep: Path) -> list[Entry]:

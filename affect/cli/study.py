@@ -57,6 +57,8 @@ def _run(name: str, words: Sequence[str]) -> None:
     study = studies.read(name, [word.replace("study.", "", 1) for word in of_study])
     stamp = os.environ.setdefault("AFFECT_STAMP", f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}")
     plan = planned(study, [word for word in words if word not in of_study], f"{name}_{stamp}")
+    for sentence in plan.said:
+        print(sentence)
     if plan.dry_run:
         for step in plan.steps:
             print(f"{step.name}: {step.num_jobs:,} jobs: {step.program} -m {' '.join(step.words)}")

@@ -88,7 +88,7 @@ def look_all(folder: Path) -> Status:
 
 
 def look(folder: Path) -> SweepStatus:
-    """The present status of a multirun. Raises ConfigError where the folder is none's, or its list of jobs is damaged."""
+    """The present status of a multirun. Raises ConfigError where it is none, or its list of jobs is damaged."""
     content = sweep_file.read(folder)
     if content is None and not (folder / "jobs.json").is_file():
         raise ConfigError(

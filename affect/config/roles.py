@@ -18,7 +18,7 @@ from affect.config.features import FeatureKind
 from affect.config.fields import Phase, Role, walk
 from affect.config.intervention import STRENGTHS
 from affect.config.knowledge import Source
-from affect.config.model import WHEELS, ComposedConfig, ModelConfig, NativeConfig
+from affect.config.model import MODALITIES, WHEELS, ComposedConfig, ModelConfig, NativeConfig
 from affect.config.prompting import DESCRIPTIONS
 from affect.config.schema import Config
 
@@ -208,18 +208,31 @@ def _idle_by_method(config: Mapping[str, Any]) -> list[str]:
     if schema is None or not issubclass(schema, BaselineConfig):
         return ["features."]
     of_language = [key for key in keys_of(Phase.training) if key.startswith("finetuning.")]
-    idle = ["prompting.", "knowledge.", "evaluation.readout", "evaluation.intensity_readout"]
+    idle = ["prompting.", "knowledge.", "evaluation.readout", "evaluation.intensity_readout", "evaluation.reader"]
     idle += [key for key in of_language if key not in OF_ANY_TRAINING]
-    idle += [f"model.{key}" for key in OF_LANGUAGE_MODELS]
+    idle += ["trainer.compile", *(f"model.{key}" for key in OF_LANGUAGE_MODELS)]
     idle += [f"evaluation.{field.name}" for field in fields(EvaluationConfig) if field.metadata.get("used_by")]
-    if not issubclass(schema, NetworkConfig):
-        idle += ["finetuning.warmup", *(f"trainer.{key}" for key in ("max_epochs", "batch_size", "accumulate"))]
-        idle.append("trainer.max_grad_norm")
-    if not issubclass(schema, NetworkConfig | VectorsConfig):
-        idle.append("features.")
+    for name, dataset in config["datasets"].items():
+        task_names = dataset.get("task_definitions", {})
+        idle += [f"datasets.{name}.task_definitions.{task}.{key}." for task in task_names for key in OF_QUESTIONS]
+    if not issubclass(schema, NetworkConfig):  # one that is fitted at once
+        idle += ["finetuning.warmup", "evaluation.selection", "features.standardise"]
+        idle += [f"trainer.{key}" for key in ("max_epochs", "batch_size", "accumulate", "max_grad_norm")]
     chosen = config["features"]["kind"]
+    reads_features = issubclass(schema, NetworkConfig | VectorsConfig)
+    if not reads_features:
+        idle.append("features.")
+    reads_clips = reads_features and chosen == FeatureKind.computed.value
+    if not (reads_clips and "v" in config["modalities"]):
+        idle += ["model.num_frames", "model.frame_size"]
+    if config["modalities"] == "t" or (reads_features and not reads_clips):  # else longer clips are excluded
+        idle.append("model.max_seconds")
     idle += [key for kind in FeatureKind if kind.value != chosen for key in keys_used_by(kind.value)]
-    return idle
+    return idle + [f"features.{name}" for letter, name in MODALITIES.items() if letter not in config["modalities"]]
+
+
+OF_QUESTIONS = ("question", "words", "none")
+"""Keys of a task that say how it is put in a prompt."""
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

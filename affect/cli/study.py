@@ -96,8 +96,8 @@ def _done(step: Step, plan: Plan) -> str | None:
 
 def _report(name: str, plan: Plan, command: str, problems: Sequence[str]) -> list[str]:
     """Writes and prints tables, figures and summary; a sentence for everything that is refused or damaged."""
-    from affect.reports.console import print_report
-    from affect.reports.studies.findings import markdown
+    from affect.reports.console import console, print_report
+    from affect.reports.studies.findings import print_finding
     from affect.reports.studies.finish import finish
 
     missing = list(problems) + [
@@ -112,7 +112,8 @@ def _report(name: str, plan: Plan, command: str, problems: Sequence[str]) -> lis
         return [str(error)]
     print_report(finished.report)
     for finding in (each for each in finished.findings if each.lines or each.notes):
-        print(f"\n{markdown(finding)}")
+        print()
+        print_finding(finding, console())
     print()
     for path in finished.written:
         print(f"{path} written")

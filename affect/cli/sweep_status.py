@@ -24,6 +24,7 @@ from rich.text import Text
 
 from affect.config import ConfigError
 from affect.reports.console import console
+from affect.runs.jobs import longest_word
 from affect.runs.sweep_points import distinct
 from affect.runs.sweep_status import STATES, Status, SweepStatus, Watched, bytes_in, cache_root, look_all
 
@@ -87,16 +88,19 @@ def _of_multirun(status: SweepStatus, name: str) -> list[Text | Table]:
         rows = [_running(each, words[each.job.number]) for each in running]
         parts.append(_table("Running", headings, rows))
     if broken := status.of("failed", "refused", "killed", "stopped"):
-        headings = ("#", "state", "words", "step", "val selection", "last error", "log")
+        headings = ("#", "state", "words", "step", "val selection", "last error")
         rows = [_broken(each, words[each.job.number]) for each in broken]
         parts.append(_table("Not finished", headings, rows))
+        # A path in a narrow column would be broken into many lines.
+        parts += [Text(f"#{each.job.number}: {each.log}", overflow="fold") for each in broken if each.log is not None]
     return parts
 
 
 def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(title=title, title_justify="left")
-    for heading in headings:
-        table.add_column(heading, overflow="fold", justify="right" if heading == "#" else "left")
+    for place, heading in enumerate(headings):
+        least = longest_word([row[place].split(" ") for row in rows]) if heading == "words" else None
+        table.add_column(heading, overflow="fold", justify="right" if heading == "#" else "left", min_width=least)
     for row in rows:
         table.add_row(*map(Text, row))
     return table
@@ -112,8 +116,7 @@ def _running(each: Watched, words: str) -> list[str]:
 
 def _broken(each: Watched, words: str) -> list[str]:
     job = each.job
-    log = "" if each.log is None else str(each.log)
-    return [str(job.number), job.state, words, _of(each, "step", "steps"), _selection(each), job.error or "", log]
+    return [str(job.number), job.state, words, _of(each, "step", "steps"), _selection(each), job.error or ""]
 
 
 def _of(each: Watched, done: str, total: str) -> str:

@@ -9,7 +9,7 @@ from affect.reports.page.overview import over_seeds
 from affect.reports.rows import Row, Table
 
 AXES = {
-    "share": "share of the clips, or of the words, that are changed",
+    "share": "share of clips (or words) changed",
     "snr": "signal-to-noise ratio in dB",
     "seconds": "seconds of silence at the end",
 }

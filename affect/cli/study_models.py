@@ -131,13 +131,13 @@ def _narrowed(fit: Fitted, models: Sequence[Model]) -> Fitted:
     """The study with trainings on no more modalities than the models take, where it is the study that names them."""
     if "modalities" in map(key, fit.words):
         return fit
-    for name in {each.evaluates for each in fit.study.multiruns.values() if each.evaluates is not None}:
-        words = fit.study.multiruns[name].words
+    for name in dict.fromkeys(each.evaluates for each in fit.study.multiruns.values()):
+        words = [] if name is None else fit.study.multiruns[name].words
         for place, word in enumerate(words):
             taken = "".join(letter for letter in word.partition("=")[2] if all(letter in each.takes for each in models))
             if key(word) == "modalities" and len(values(word)) == 1 and word != f"modalities={taken}":
                 said = f"{name}: modalities={taken}, as {' and '.join(each.named for each in models)} reads no more"
-                fit = fit.with_words(name, [*words[:place], f"modalities={taken}", *words[place + 1 :]], said)
+                fit = fit.with_words(str(name), [*words[:place], f"modalities={taken}", *words[place + 1 :]], said)
     return fit
 
 
@@ -155,12 +155,13 @@ def _with_subsets(fit: Fitted, name: str, training: str, models: Sequence[Model]
     if prior := next((model for model in models if model.is_a(PriorConfig)), None):
         raise ConfigError(f"{prior.named} reads labels alone, so that no modality contributes: choose another model")
     letters = _modalities(fit, training)
+    methods = [model for model in models if model.is_a(BaselineConfig)]
+    alone = f"{methods[0].named} takes only the modalities that it was trained on" if methods else ""
     if letters is None:
-        return fit
+        return fit.with_words(name, None, f"{alone}: without {name}") if methods and methods == models else fit
     if len(letters) < 2:
         told = f"modalities={letters} is {spell(letters)} alone"
         raise ConfigError(f"{told}, and this study divides a metric among two modalities or three: choose others")
-    methods = [model for model in models if model.is_a(BaselineConfig)]
     if not methods:
         others = [word for word in fit.study.multiruns[name].words if key(word) != "modalities"]
         return fit.with_words(name, [*others, f"modalities={','.join(subsets(letters)[1:-1])}"])
@@ -170,10 +171,7 @@ def _with_subsets(fit: Fitted, name: str, training: str, models: Sequence[Model]
             " it: begin a study for each"
         )
     each = f"modalities={','.join(subsets(letters)[1:])}"
-    said = (
-        f"{methods[0].named} takes only the modalities that it was trained on: in place of {name}, which evaluates it"
-        f" on others, {training} trains it on each subset, {each}"
-    )
+    said = f"{alone}: in place of {name}, which evaluates it on others, {training} trains it on each subset, {each}"
     others = [word for word in fit.study.multiruns[training].words if key(word) != "modalities"]
     words = [word for word in fit.words if key(word) != "modalities"]
     return replace(fit.with_words(name, None, said).with_words(training, [*others, each]), words=words)

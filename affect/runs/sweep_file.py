@@ -49,6 +49,7 @@ def read(sweep: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         _entries(content)
         _ = content["program"], content["words"], content["starts"][0]["folder"]
+        _ = [int(number) for number in dict(content["starts"][-1].get("multiruns", {})).values()]
         return content
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ConfigError(

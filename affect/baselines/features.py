@@ -11,7 +11,7 @@ from affect.baselines.reads import reads_feature_files, reads_features
 from affect.config import Config, DataError
 from affect.data.clips import ClipSource
 from affect.data.features import FeatureSource
-from affect.data.features.mmsa import MmsaFeatures
+from affect.data.features.mmsa import MmsaFeatures, located
 from affect.data.part import Part
 from affect.data.record import Record
 from affect.models import precision
@@ -44,7 +44,7 @@ def files(cfg: Config) -> dict[str, MmsaFeatures]:
     """The feature file of each dataset. Raises DataError where one cannot be read."""
     cache_root, modalities = Path(cfg.cache_root).expanduser(), in_words(cfg.modalities)
     return {
-        name: MmsaFeatures(Path(dataset.root) / cfg.features.file, cache_root, modalities)
+        name: MmsaFeatures(located(Path(dataset.root), cfg.features.file, dataset.reader), cache_root, modalities)
         for name, dataset in cfg.datasets.items()
     }
 

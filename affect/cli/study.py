@@ -54,6 +54,8 @@ def _run(name: str, words: Sequence[str]) -> None:
     study = studies.read(name, [word.replace("study.", "", 1) for word in of_study])
     stamp = os.environ.setdefault("AFFECT_STAMP", f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}")
     plan = planned(study, [word for word in words if word not in of_study], f"{name}_{stamp}")
+    for sentence in plan.said:
+        print(sentence)
     if plan.dry_run:
         for step in plan.steps:
             print(f"{step.name}: {step.num_jobs:,} jobs: {step.program} -m {' '.join(step.words)}")
@@ -62,7 +64,8 @@ def _run(name: str, words: Sequence[str]) -> None:
         )
         return
     _check_folder(name, plan.folder)
-    sweep_file.begin(plan.folder, PROGRAM, start_note([name, *words]), [])
+    start = start_note([name, *words]) | {"multiruns": {step.name: step.num_jobs for step in plan.steps}}
+    sweep_file.begin(plan.folder, PROGRAM, start, [])
     print(f"{sum(step.num_jobs for step in plan.steps):,} jobs in {plan.folder}", flush=True)
     problems = [f"{step.name}: {problem}" for step in plan.steps if (problem := _done(step, plan))]
     problems += _report(name, plan, f"affect study {shlex.join([name, *words])}", problems)
@@ -90,8 +93,8 @@ def _done(step: Step, plan: Plan) -> str | None:
 
 def _report(name: str, plan: Plan, command: str, problems: Sequence[str]) -> list[str]:
     """Writes and prints tables, figures and summary; a sentence for everything that is refused or damaged."""
-    from affect.reports.console import print_report
-    from affect.reports.studies.findings import markdown
+    from affect.reports.console import console, print_report
+    from affect.reports.studies.findings import print_finding
     from affect.reports.studies.finish import finish
 
     missing = list(problems) + [
@@ -106,7 +109,8 @@ def _report(name: str, plan: Plan, command: str, problems: Sequence[str]) -> lis
         return [str(error)]
     print_report(finished.report)
     for finding in (each for each in finished.findings if each.lines or each.notes):
-        print(f"\n{markdown(finding)}")
+        print()
+        print_finding(finding, console())
     print()
     for path in finished.written:
         print(f"{path} written")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from affect.cli import study_words, transfer
+from affect.cli import study_models, study_words, transfer
 from affect.cli.checked import checked
 from affect.cli.study_words import PLACEHOLDER, key
 from affect.config import ConfigError, StudyConfig, launch
@@ -30,6 +30,8 @@ class Plan:
     study: StudyConfig
     folder: Path
     steps: list[Step]
+    said: list[str]
+    """What was changed of the study for its models."""
     dry_run: bool
 
 
@@ -41,6 +43,8 @@ def planned(study: StudyConfig, given: Sequence[str], name: str) -> Plan:
     # Of words with one key the last counts, as it does for Hydra; `affect sweep resume` adds some.
     given = list({key(word): word for word in given}.values())
     _check(given)
+    fitted = study_models.fitted(study, given)
+    study, given = fitted.study, fitted.words
     stated = {key(word): word for word in given}
     words = [word for word in given if key(word) not in ("dataset", "hydra.sweep.dir", "dry_run")]
     chosen = study_words.datasets(stated["dataset"]) if "dataset" in stated else []
@@ -66,7 +70,7 @@ def planned(study: StudyConfig, given: Sequence[str], name: str) -> Plan:
     if "hydra.sweep.dir" in stated:
         folder = Path(stated["hydra.sweep.dir"].partition("=")[2].strip("'\""))
     dry_run = stated.get("dry_run", "").partition("=")[2].lower() == "true"
-    return Plan(study=study, folder=folder.absolute(), steps=list(steps.values()), dry_run=dry_run)
+    return Plan(study=study, folder=folder.absolute(), steps=list(steps.values()), said=fitted.said, dry_run=dry_run)
 
 
 def _check(given: Sequence[str]) -> None:

@@ -7,7 +7,8 @@
     affect sweep table outputs/sweeps/…                    makes the table of a multirun again, from its files
     affect sweep wandb sweep=learning_rate --output FILE   writes the file that `wandb sweep` takes
 
-A sweep itself is started with python train.py -m.
+A sweep itself is started with python train.py -m. Where status, resume and table are given the folder of a study, one
+of outputs/studies, they are about its multiruns.
 """
 
 import os
@@ -64,20 +65,23 @@ def resume(arguments: list[str]) -> None:
 
 
 def tabulate(arguments: list[str]) -> None:
-    """Makes the tables of these multirun folders again, and prints them."""
+    """Makes the tables of these multirun folders again, or of the multiruns of these studies, and prints them."""
     if not arguments or {"-h", "--help"} & set(arguments):
         sys.exit(__doc__)
     from affect.cli.best_setting import say_best
 
     try:
-        for folder in map(Path, arguments):
-            if not any((folder / name).is_file() for name in (sweep_file.FILE, "jobs.json")):
+        for named in map(Path, arguments):
+            if not any((named / name).is_file() for name in (sweep_file.FILE, "jobs.json")):
                 raise ConfigError(
-                    f"{folder} is not the folder of a multirun, it has no {sweep_file.FILE}: name one of outputs/sweeps"
+                    f"{named} is not the folder of a multirun, it has no {sweep_file.FILE}: name one of outputs/sweeps"
                 )
-            all_jobs = jobs(folder)
-            write_table(all_jobs, folder)
-            print_table(all_jobs, folder)
-            say_best(folder)
+            for folder in sweep_file.multiruns(named):
+                if folder != named:
+                    print(f"\n{folder.relative_to(named).as_posix()}")
+                all_jobs = jobs(folder)
+                write_table(all_jobs, folder)
+                print_table(all_jobs, folder)
+                say_best(folder)
     except ConfigError as error:
         sys.exit(str(error))

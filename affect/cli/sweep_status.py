@@ -1,7 +1,8 @@
-"""Shows how far a multirun is:
+"""Shows how far a multirun is, or each multirun of a study:
 
     affect sweep status outputs/sweeps/…          once
     affect sweep status outputs/sweeps/… --live   again and again, until all jobs have ended or Ctrl-C
+    affect sweep status outputs/studies/…         the multiruns of a study one after the other
 
 States, progress and last validation number of the running jobs, the time left as estimated from finished jobs and from
 the pace of running ones, disk and cache use, and for every job that failed its last error and its log. Progress is what
@@ -23,8 +24,9 @@ from rich.text import Text
 
 from affect.config import ConfigError
 from affect.data.progress import terminal
+from affect.runs.jobs import longest_word
 from affect.runs.sweep_points import distinct
-from affect.runs.sweep_status import STATES, SweepStatus, Watched, bytes_in, cache_root, look
+from affect.runs.sweep_status import STATES, Status, SweepStatus, Watched, bytes_in, cache_root, look_all
 
 EVERY = 2.0
 """Seconds between two looks."""
@@ -35,11 +37,11 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="affect sweep status", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="the folder of a multirun, one of outputs/sweeps")
+    parser.add_argument("folder", type=Path, help="of outputs/sweeps or outputs/studies")
     parser.add_argument("--live", action="store_true", help="until all jobs have ended")
     given = parser.parse_args(arguments)
     try:
-        status = look(given.folder)
+        status = look_all(given.folder)
         space = _space(status)
         if not given.live:
             terminal().print(_shown(status, space))
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str]) -> None:
         with Live(_shown(status, space), console=terminal(), auto_refresh=False) as live:
             while not status.ended:
                 time.sleep(EVERY)
-                status = look(given.folder)
+                status = look_all(given.folder)
                 live.update(_shown(status, space), refresh=True)
     except ConfigError as error:
         sys.exit(str(error))
@@ -55,17 +57,25 @@ def main(arguments: Sequence[str]) -> None:
         return  # the jobs go on
 
 
-def _space(status: SweepStatus) -> str:
+def _space(status: Status) -> str:
     """Disk use, which takes longer to find out than all else, and is said as it was at the first look."""
     told = f"{_size(bytes_in(status.folder))} in {status.folder}"
-    if (cache := cache_root(status)) is not None:
+    if (cache := next(filter(None, map(cache_root, status.multiruns)), None)) is not None:
         told += f", {_size(bytes_in(cache))} in the cache {cache}"
     return f"Disk: {told}; {_size(shutil.disk_usage(status.folder).free)} free"
 
 
-def _shown(status: SweepStatus, space: str) -> Group:
+def _shown(status: Status, space: str) -> Group:
+    parts: list[Text | Table] = []
+    for multirun in status.multiruns:
+        parts += _of_multirun(multirun, "" if multirun.folder == status.folder else f"{status.name(multirun)}: ")
+    parts += [Text(f"{name}: {number:,} jobs: {number:,} not begun") for name, number in status.to_come.items()]
+    return Group(*parts, Text(_time_left(status)), Text(space))
+
+
+def _of_multirun(status: SweepStatus, name: str) -> list[Text | Table]:
     counts = ", ".join(f"{number:,} {state}" for state in STATES if (number := status.count(state)))
-    parts: list[Text | Table] = [Text(f"{len(status.jobs):,} jobs: {counts}")]
+    parts: list[Text | Table] = [Text(f"{name}{len(status.jobs):,} jobs: {counts}")]
     words = dict(
         zip(
             (each.job.number for each in status.jobs),
@@ -78,18 +88,19 @@ def _shown(status: SweepStatus, space: str) -> Group:
         rows = [_running(each, words[each.job.number]) for each in running]
         parts.append(_table("Running", headings, rows))
     if broken := status.of("failed", "refused", "killed", "stopped"):
-        headings = ("#", "state", "words", "step", "val selection", "last error", "log")
+        headings = ("#", "state", "words", "step", "val selection", "last error")
         rows = [_broken(each, words[each.job.number]) for each in broken]
         parts.append(_table("Not finished", headings, rows))
-    parts.append(Text(_time_left(status)))
-    parts.append(Text(space))
-    return Group(*parts)
+        # A path in a narrow column would be broken into many lines.
+        parts += [Text(f"#{each.job.number}: {each.log}", overflow="fold") for each in broken if each.log is not None]
+    return parts
 
 
 def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(title=title, title_justify="left")
-    for heading in headings:
-        table.add_column(heading, overflow="fold", justify="right" if heading == "#" else "left")
+    for place, heading in enumerate(headings):
+        least = longest_word([row[place].split(" ") for row in rows]) if heading == "words" else None
+        table.add_column(heading, overflow="fold", justify="right" if heading == "#" else "left", min_width=least)
     for row in rows:
         table.add_row(*map(Text, row))
     return table
@@ -105,8 +116,7 @@ def _running(each: Watched, words: str) -> list[str]:
 
 def _broken(each: Watched, words: str) -> list[str]:
     job = each.job
-    log = "" if each.log is None else str(each.log)
-    return [str(job.number), job.state, words, _of(each, "step", "steps"), _selection(each), job.error or "", log]
+    return [str(job.number), job.state, words, _of(each, "step", "steps"), _selection(each), job.error or ""]
 
 
 def _of(each: Watched, done: str, total: str) -> str:
@@ -118,14 +128,17 @@ def _selection(each: Watched) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _time_left(status: SweepStatus) -> str:
-    if status.left is not None:
-        return f"Time left: about {_time(status.left)}"
-    if status.of("running"):
+def _time_left(status: Status) -> str:
+    running = [each for each in status.multiruns if each.of("running")]
+    if running and all(each.left is not None for each in running):
+        told = f"Time left: about {_time(max(each.left or 0.0 for each in running))}"
+        return told + (", and that of the multiruns that have not begun" if status.to_come else "")
+    if running:
         return "Time left: not known before a job has finished, or its training is under way"
     if not status.ended:
         return "Time left: not known while no job runs"
-    undone = len(status.jobs) - status.count("finished") - status.count("pruned")
+    undone = sum(len(each.jobs) - each.count("finished") - each.count("pruned") for each in status.multiruns)
+    undone += sum(status.to_come.values())
     return f"No job is running; run the other {undone:,}: affect sweep resume {status.folder}" if undone else "All done"
 
 

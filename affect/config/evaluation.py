@@ -62,12 +62,12 @@ class EvaluationConfig:
     """score, classification: τ of post-hoc logit adjustment. The answer is the label with the greatest score - τ · log
     of its share of the training examples; 0 is off, 1 corrects for class frequency. The stored scores are not adjusted.
     After balanced sampling or label weights it corrects for class frequency a second time."""
-    reader: Reader = Reader.lenient
+    reader: Reader = field(Reader.lenient, methods=("language",))
     """The reader whose values the headline is computed from; the numbers of both are reported."""
     max_new_tokens: int = field(8, used_by=("generate",), methods=("language",), least=1)
     """generate: maximum number of tokens of an answer."""
     batch_size: int = field(16, role="rounding", least=1)
     """Clips of a batch of each process in evaluation."""
-    selection: Selection = Selection.mean_headline
+    selection: Selection = field(Selection.mean_headline, methods=("language", "network"))
     """Criterion for choosing the checkpoint: the mean or the minimum of all tasks' headline metrics on the validation
     split, each scaled to [0, 1] with 1 the best."""

@@ -49,5 +49,5 @@ class FeaturesConfig:
     room for all of its own."""
     file: str = field("Processed/unaligned_50.pkl", used_by=("mmsa",))
     """The feature file of each dataset, relative to the dataset's root."""
-    standardise: bool = True
+    standardise: bool = field(True, methods=("network",))
     """Give every number of a step mean 0 and variance 1 over the training clips."""

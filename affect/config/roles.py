@@ -18,7 +18,7 @@ from affect.config.fields import Method, Phase, Role, Tag, tagged, walk
 from affect.config.finetuning import TOWERS
 from affect.config.intervention import STRENGTHS
 from affect.config.knowledge import Source
-from affect.config.model import WHEELS, ModelConfig
+from affect.config.model import MODALITIES, WHEELS, ModelConfig
 from affect.config.prompting import DESCRIPTIONS, Options
 from affect.config.schema import Config
 
@@ -211,10 +211,24 @@ def _idle_by_method(config: Mapping[str, Any]) -> list[str]:
     """Prefixes of the keys that the run's method has no use for."""
     method = _method(FAMILIES.get(config["model"]["family"]))
     idle = [key.name.partition("*")[0] for key in _SCHEMA if key.methods and method not in key.methods]
-    if method is not Method.language:
-        chosen = config["features"]["kind"]
-        idle += [key for kind in FeatureKind if kind.value != chosen for key in keys_used_by(kind.value)]
-    return idle
+    if method is Method.language:
+        return idle
+    for name, dataset in config["datasets"].items():
+        task_names = dataset.get("task_definitions", {})
+        idle += [f"datasets.{name}.task_definitions.{task}.{key}." for task in task_names for key in OF_QUESTIONS]
+    chosen = config["features"]["kind"]
+    reads_features = method in (Method.network, Method.vectors)
+    reads_clips = reads_features and chosen == FeatureKind.computed.value
+    if not (reads_clips and "v" in config["modalities"]):
+        idle += ["model.num_frames", "model.frame_size"]
+    if config["modalities"] == "t" or (reads_features and not reads_clips):  # else longer clips are excluded
+        idle.append("model.max_seconds")
+    idle += [key for kind in FeatureKind if kind.value != chosen for key in keys_used_by(kind.value)]
+    return idle + [f"features.{name}" for letter, name in MODALITIES.items() if letter not in config["modalities"]]
+
+
+OF_QUESTIONS = ("question", "words", "none")
+"""Keys of a task that say how it is put in a prompt."""
 
 
 def _method(schema: type | None) -> Method:

@@ -46,6 +46,9 @@ class MultirunConfig:
 class StudyConfig:
     about: str = MISSING
     """What the study shows, in a line."""
+    other_methods: str = "choose a language model"
+    """What to do with a method that is no language model, where words of the study say nothing to it: the end of a
+    sentence. MODEL stands for model=NAME."""
     multiruns: dict[str, MultirunConfig] = field(default_factory=dict)
     """By name, in the order in which they are run."""
     metrics: list[str] = field(default_factory=lambda: ["headline"])

@@ -82,7 +82,7 @@ class TrainerConfig:
     saved."""
     save_every_minutes: float | None = field(10.0, role="runtime", above=0)
     """Minutes between two checkpoints for resume=…; null is by steps alone."""
-    compile: bool = field(False, phase="training")
+    compile: bool = field(False, phase="training", methods=("language",))
     """Train with torch.compile on the language model's layers: a minute or more at the start, then faster steps. Worth
     it for long training on a GPU; on a CPU it needs a C++ compiler."""
     progress: bool = field(True, role="runtime")

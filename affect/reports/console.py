@@ -3,6 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 FOLDED = 24
 """Columns at which words are folded in a table that is too wide."""
+
+MOST_REPEATED = 3
+"""Columns that are repeated in each block of a table that has several."""
 
 UNBOUNDED = 100_000
 """Columns of a page on which no table is too wide."""
@@ -147,15 +151,55 @@ def _print_table(each: rows.Table, console: Console) -> None:
 
 
 def print_section(section: Section, console: Console) -> None:
-    """A table as wide as it has to be."""
+    """A table as wide as it has to be. On a terminal that has less room its columns come in several blocks, one below
+    the other."""
     before = console.width
     built, width = _built(section, console)
     if width > before:
         built, width = _built(section, console, folded=FOLDED)
-    # A table that needs more than there is runs over the edge, where a terminal breaks it, all of it there.
+    if width > before and console.is_terminal:
+        for block in _blocks(section, console):
+            _print_whole(*_fitted(block, console), console)
+        return
+    _print_whole(built, width, console)
+
+
+def _print_whole(built: Table, width: int, console: Console) -> None:
+    """A table that needs more than there is runs over the edge, where a terminal breaks it, all of it there."""
+    before = console.width
     console.width = max(before, width)
     console.print(built)
     console.width = before
+
+
+def _blocks(section: Section, console: Console) -> Iterator[Section]:
+    """The table in parts that are no wider than the console, if one column beside those that name the rows is not. Rows
+    are named by their runs, and by the first columns where those are not enough."""
+    names = [()] * len(section.columns[0].cells) if section.runs is None else [(cell,) for cell in section.runs.cells]
+    repeated: list[Column] = []
+    for column in section.columns[:MOST_REPEATED]:
+        if len(set(names)) == len(names) and (repeated or section.runs is not None):
+            break
+        repeated.append(column)
+        names = [(*name, cell) for name, cell in zip(names, column.cells, strict=True)]
+    own: list[Column] = []
+    title = section.title
+    for column in section.columns:
+        wider = replace(section, title="", columns=[*own, column])
+        if len(own) > len(repeated) and _built(wider, console, folded=FOLDED)[1] > console.width:
+            yield replace(section, title=title, columns=own)
+            own, title = [*repeated], ""
+        own.append(column)
+    yield replace(section, title=title, columns=own)
+
+
+def _fitted(section: Section, console: Console) -> tuple[Table, int]:
+    """A table whose words are folded no sooner than the console asks for."""
+    for folded in range(console.width, FOLDED, -2):
+        built, width = _built(section, console, folded)
+        if width <= console.width:
+            return built, width
+    return _built(section, console, FOLDED)
 
 
 def print_notes(runs: Sequence[tuple[str, str]], notes: Sequence[str], console: Console) -> None:
@@ -169,8 +213,8 @@ def print_notes(runs: Sequence[tuple[str, str]], notes: Sequence[str], console: 
 def _built(section: Section, console: Console, folded: int = UNBOUNDED) -> tuple[Table, int]:
     """A table and its width. Words are folded at so many columns; a number is never cut, since columns are as wide as
     they have to be, and rich has none to shrink."""
-    title = section.title if section.runs is None else f"Results, {section.title}"
-    built = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    title = section.title if section.runs is None or not section.title else f"Results, {section.title}"
+    built = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
     shown = [*([] if section.runs is None else [section.runs]), *section.columns]
     for column in shown:
         heading = column.heading.replace(".", ".\n")

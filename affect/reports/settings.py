@@ -170,7 +170,13 @@ def idle(run: Run) -> Callable[[str], bool]:
 def grouped_by(of_run: Mapping[str, str], without_effect: Callable[[str], bool]) -> tuple[tuple[str, str], ...]:
     """Of `settings` what makes runs with other seeds runs of another setting; `without_effect` is `idle` of the run.
     What a choice of a group is called is shown, and decides nothing: its values are settings themselves."""
-    return tuple(sorted((key, value) for key, value in of_run.items() if not (_neutral(key) or without_effect(key))))
+    return tuple(
+        sorted(
+            (key, value)
+            for key, value in of_run.items()
+            if not (_neutral(key.removeprefix("training.")) or without_effect(key))
+        )
+    )
 
 
 @cache

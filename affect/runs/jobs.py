@@ -199,6 +199,16 @@ def _value(job: Job, split: str, task: str, metric: str) -> float | str | None:
     return "undefined" if value is None else value
 
 
+WIDEST_WORD = 32
+"""Columns that a single word is given in a table where it would be broken else."""
+
+
+def longest_word(words_of_jobs: Sequence[Sequence[str]]) -> int:
+    """Columns in which none of the words of some jobs is broken, as far as WIDEST_WORD allows: modalities=t at the end
+    of a line and a at the beginning of the next read as another setting."""
+    return min(WIDEST_WORD, max((len(word) for words in words_of_jobs for word in words), default=1))
+
+
 def print_table(all_jobs: Sequence[Job], folder: Path) -> None:
     """Prints the table. Of every job's words it shows those that not all jobs have."""
     from rich.table import Table
@@ -208,10 +218,13 @@ def print_table(all_jobs: Sequence[Job], folder: Path) -> None:
 
     columns = _metric_columns(all_jobs)
     table = Table(title="Jobs")
-    for heading in ("#", "state", "words", *(" ".join(column) for column in columns), "seconds", "error"):
+    words_of_jobs = distinct([job.words for job in all_jobs])
+    errors = ["error"] if any(job.error for job in all_jobs) else []
+    for heading in ("#", "state", "words", *(" ".join(column) for column in columns), "seconds", *errors):
         right = heading in ("#", "seconds") or " " in heading
-        table.add_column(heading, justify="right" if right else "left", overflow="fold")
-    for job, own_words in zip(all_jobs, distinct([job.words for job in all_jobs]), strict=True):
+        least = longest_word(words_of_jobs) if heading == "words" else None
+        table.add_column(heading, justify="right" if right else "left", overflow="fold", min_width=least)
+    for job, own_words in zip(all_jobs, words_of_jobs, strict=True):
         numbers = [_value(job, *column) for column in columns]
         cells = [
             str(job.number),
@@ -219,7 +232,7 @@ def print_table(all_jobs: Sequence[Job], folder: Path) -> None:
             " ".join(own_words),
             *("" if n is None else n if isinstance(n, str) else f"{n:.4f}" for n in numbers),
             "" if job.seconds is None else f"{job.seconds:.0f}",
-            job.error or "",
+            *([job.error or ""] if errors else []),
         ]
         # Text, since rich takes [a,b] of a list for a style.
         table.add_row(*(Text(cell) for cell in cells))

@@ -8,6 +8,9 @@
                 and `refused`, why a job cannot have its folder
 
 The number of a job is its place in `jobs`, and stays it whatever is added.
+
+A study and a transfer matrix begin multiruns in folders inside theirs, and have no jobs themselves. The starts of a
+study have `multiruns` too, the number of jobs of each by name.
 """
 
 import json
@@ -46,12 +49,24 @@ def read(sweep: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         _entries(content)
         _ = content["program"], content["words"], content["starts"][0]["folder"]
+        _ = [int(number) for number in dict(content["starts"][-1].get("multiruns", {})).values()]
         return content
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ConfigError(
             f"{path} cannot be read ({type(error).__name__}: {error}): restore it; or delete it and give the command of"
             f" the multirun again with hydra.sweep.dir={sweep}, and the jobs that are finished there are found"
         ) from error
+
+
+def multiruns(folder: Path) -> list[Path]:
+    """The multiruns of a folder: it alone, or, of a study or a transfer matrix, those that it has begun, in that order.
+    Raises ConfigError where a file is damaged."""
+    content = read(folder)
+    if content is None or content["jobs"]:
+        return [folder]
+    inside = [path.parent for path in folder.glob(f"*/{FILE}")]
+    begun = sorted((content["starts"][0]["time"], each) for each in inside if (content := read(each)) is not None)
+    return [multirun for _, each in begun for multirun in multiruns(each)] or [folder]
 
 
 def entries(sweep: Path) -> list[Entry]:

@@ -1,5 +1,5 @@
-"""How far the jobs of a multirun are, and how much time is left. Only files are read, so that it can be asked on any
-machine that sees them, while jobs write."""
+"""How far the jobs of a multirun, or of those of a study, are, and how much time is left. Only files are read, so that
+it can be asked on any machine that sees them, while jobs write."""
 
 import contextlib
 import os
@@ -58,8 +58,38 @@ class SweepStatus:
         return [each for each in self.jobs if each.job.state in states]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Of a multirun, or of all multiruns of a study or a transfer matrix."""
+
+    folder: Path
+    multiruns: list[SweepStatus]
+    to_come: Mapping[str, int]
+    """Numbers of jobs of the multiruns that a study has not begun, by name."""
+    ended: bool
+
+    def name(self, multirun: SweepStatus) -> str:
+        """What a multirun is called inside the folder."""
+        return multirun.folder.relative_to(self.folder).as_posix()
+
+
+def look_all(folder: Path) -> Status:
+    """The present status of all multiruns of a folder. Raises what `look` does."""
+    content = sweep_file.read(folder)
+    start = {} if content is None else content["starts"][-1]
+    planned = start.get("multiruns", {})
+    folders = sweep_file.multiruns(folder)
+    if folders == [folder] and not planned:
+        alone = look(folder)
+        return Status(folder=folder, multiruns=[alone], to_come={}, ended=alone.ended)
+    multiruns = [look(each) for each in folders if each != folder]
+    to_come = {name: number for name, number in planned.items() if not (folder / name / sweep_file.FILE).is_file()}
+    ended = all(each.ended for each in multiruns) and not _goes_on(start)
+    return Status(folder=folder, multiruns=multiruns, to_come=to_come, ended=ended)
+
+
 def look(folder: Path) -> SweepStatus:
-    """The present status. Raises ConfigError where the folder is no multirun's, or its list of jobs is damaged."""
+    """The present status of a multirun. Raises ConfigError where it is none, or its list of jobs is damaged."""
     content = sweep_file.read(folder)
     if content is None and not (folder / "jobs.json").is_file():
         raise ConfigError(

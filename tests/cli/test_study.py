@@ -45,6 +45,67 @@ def test_there_are_studies() -> None:
     assert {*JOBS, *NEEDED} <= set(studies.names())
 
 
+METHODS = {
+    "benchmark": ("model=vectors has to be trained first: train it, python train.py -m", "model=majority has to be"),
+    "knowledge": ("experiment=cues,cues_shuffled is about prompts, and model=vectors has none: choose a", "has none"),
+    "data_efficiency": ("experiment=cues is about prompts, and model=vectors has none: leave the desc", "has none"),
+    "prompt_sensitivity": ("varies prompting.options, prompting.options_order, prompting.paraphrase, w", "choose a"),
+    "hyper_parameters": ("varies finetuning.learning_rate, finetuning.rank, without effect on model=vec", "leave them"),
+    "modality_dominance": (21, "model=majority reads labels alone, so that no modality contributes: choose another"),
+    "robustness": (3 + 15 + 45, "model=majority reads labels alone, and this study changes clips: choose another"),
+    "class_balance": (6, 6),
+    "transfer": (12, 12),
+}
+"""What becomes of each study with model=vectors and model=majority: a number of jobs, or why it is refused."""
+
+
+@pytest.mark.parametrize("name", studies.names())
+@pytest.mark.parametrize(("model", "place"), [("vectors", 0), ("majority", 1)])
+def test_a_study_suits_methods_that_are_no_language_models_or_says_what_to_do(
+    name: str, model: str, place: int
+) -> None:
+    expected = METHODS[name][place]
+    given = [word for word in NEEDED.get(name, []) if not word.startswith(("model=", "modalities="))]
+    given += ["seed=1,2,3"] if name == "transfer" else []
+    if isinstance(expected, int):
+        assert sum(step.num_jobs for step in plan(name, f"model={model}", *given).steps) == expected
+    else:
+        with pytest.raises(ConfigError, match=expected) as refused:
+            plan(name, f"model={model}", *given)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "trained"), [((), "t,a,v,ta,tv,av,tav"), (("modalities=ta",), "t,a,ta"), (("modalities=t,a",), "t,a")]
+)
+def test_a_method_is_trained_on_each_subset_that_it_cannot_be_evaluated_on(given: tuple, trained: str) -> None:
+    made = plan("modality_dominance", "model=vectors", *given)
+    assert [step.name for step in made.steps] == ["trained"]
+    chosen = given == ("modalities=t,a",)  # who names several has chosen
+    assert made.said[0].endswith("trained on: without subsets" if chosen else f"each subset, modalities={trained}")
+    assert f"modalities={trained}" in made.steps[0].words
+
+
+def test_a_language_model_is_evaluated_on_the_subsets_of_what_it_is_trained_on() -> None:
+    made = plan("modality_dominance", "modalities=tv")
+    assert [step.words for step in made.steps] == [["seed=1,2,3", "modalities=tv"], ["modalities=t,v"]]
+    both = "model=mult has to be trained on each subset of the modalities, and model=smollm2 is evaluated on it: begin"
+    with pytest.raises(ConfigError, match=both):
+        plan("modality_dominance", "model=smollm2,mult")
+    with pytest.raises(ConfigError, match="modalities=t is text alone, and this study divides a metric among two"):
+        plan("modality_dominance", "model=tfidf")
+
+
+def test_what_changes_a_modality_that_is_not_there_is_left_out_of_robustness() -> None:
+    made = plan("robustness", "model=tfidf", "seed=1")
+    assert [(step.name, step.num_jobs) for step in made.steps] == [("trained", 1), ("missing", 5)]
+    assert [sentence.split(",")[0] for sentence in made.said] == [
+        "trained: modalities=t", "noise: without noise_audio", "missing: without drop_audio",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="features=mmsa_unaligned reads no clips, and this study changes them"):
+        plan("robustness", "model=mult", "features=mmsa_unaligned", "dataset=mosi")
+
+
 def words(name: str, multirun: str, given: list[str], choice: list[str] | None = None) -> list[str]:
     return study_words.of_multirun(studies.read(name), multirun, given, choice, ["demo"] if choice is None else choice)
 

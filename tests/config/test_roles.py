@@ -317,6 +317,43 @@ def test_the_report_groups_by_what_may_change_a_number_and_by_nothing_else(train
     assert len(seen) > 150
 
 
+MATTERS = {
+    "majority": {"model.draw"},
+    "tfidf": {"model.analyser", "model.strength", "modalities", "datasets.demo.fraction"},
+    "vectors": {"model.pooling", "features.text", "features.audio", "features.max_steps", "model.max_seconds"},
+    "mult": {"model.learning_rate", "features.standardise", "trainer.max_epochs", "evaluation.selection"},
+}
+"""Some of what tells settings of a method apart."""
+
+
+@pytest.mark.parametrize("model", MATTERS)
+def test_what_only_language_models_read_parts_no_rows_of_other_methods(configure, tmp_path, model):
+    modalities = "t" if model == "tfidf" else "ta"
+    [run], _ = load([make_run(configure, tmp_path / "out", "a", f"model={model}", f"modalities={modalities}")])
+    before = grouped(run)
+    others = {key: changed(value) for key, value in roles.leaves(run.summary.config)}
+    others["prompting.descriptions"] = ["audio"]
+    apart = {key for key, other in others.items() if grouped(with_value(run, key, other)) != before}
+    assert MATTERS[model] <= apart
+    of_language = ("prompting.", "knowledge.", "datasets.demo.task_definitions.emotion.question")
+    of_language += ("finetuning.learning_rate", "finetuning.rank", "finetuning.language", "evaluation.readout")
+    assert not [key for key in apart if key.startswith(of_language)]
+    video = {"features.video", "model.num_frames", "model.frame_size"}
+    assert not apart & ({"evaluation.reader", "trainer.compile", "features.video"} if model == "mult" else video)
+    if model != "mult":
+        assert not apart & {"evaluation.selection", "trainer.max_epochs", "features.standardise"}
+    if model in ("majority", "tfidf"):
+        assert not [key for key in apart if key.startswith("features.")]
+    assert ("model.max_seconds" in apart) is (model != "tfidf")  # where clips are read, longer ones are excluded
+
+
+def test_the_name_of_a_group_parts_no_rows_where_its_values_are_the_same(configure, tmp_path):
+    words = ("model=vectors", "modalities=ta")
+    made = [make_run(configure, tmp_path / "out", name, *words, f"features.name={name}") for name in ("a", "b")]
+    one, other = load(made)[0]
+    assert grouped(one) == grouped(other)
+
+
 @pytest.mark.parametrize(
     "word", ["knowledge.server_url=http://b:1/v1", "knowledge.server_concurrency=2", "strict=true"]
 )

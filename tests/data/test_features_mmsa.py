@@ -12,6 +12,7 @@ import torch
 from dataset_fixtures import MMSA_ROWS, mmsa_tree
 from feature_files import pickled, split_of, write
 
+from affect.baselines.features import files
 from affect.config import DataError, WriteError
 from affect.data import Record, loading
 from affect.data.features import mmsa_pickle, pooled
@@ -536,3 +537,34 @@ def test_pooling_divides_evenly_and_keeps_types():
     assert pooled(long, 2).dtype is torch.float16 and pooled(long, 2).tolist() == [[60_000], [60_000]]
     with pytest.raises(ValueError, match="max_steps has to be at least 1, not 0"):
         pooled(sequence, 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("Processed/unaligned_50.pkl", "Processed/unaligned_50.pkl"),
+        ("Processed/unaligned_50.pkl", "Processed/unaligned_39.pkl"),
+        ("Processed/unaligned_50.pkl", "unaligned_39.pkl"),
+        ("Processed/unaligned_39.pkl", "unaligned_39.pkl"),
+    ],
+)
+def test_the_unaligned_file_of_ch_sims_is_found_under_each_of_its_names(configure, tmp_path, asked, name):
+    root = tmp_path / "sims"
+    steps = {"text": 39, "audio": 400, "vision": 55}
+    path = write(root / name, {"train": split_of(["video_0001$_$0001"], [-1.0], steps=steps)})
+    words = ("model=mult", "dataset=sims", f"datasets.sims.root={root}", f"cache_root={tmp_path / 'cache'}")
+    [features] = files(configure(*words, "features=mmsa_unaligned", f"features.file={asked}")).values()
+    assert features.path == path and features.widths == {"text": 768, "audio": 5, "video": 20}
+
+
+def test_an_absent_file_is_named_with_all_its_names(configure, tmp_path):
+    write(tmp_path / "other.pkl", {})
+    words = ("model=mult", "dataset=sims", f"datasets.sims.root={tmp_path}", "features=mmsa_unaligned")
+    with pytest.raises(DataError) as refused:
+        files(configure(*words))
+    looked_for = ("Processed/unaligned_50.pkl does not", "Processed/unaligned_39.pkl, nor", "/unaligned_39.pkl (their")
+    assert all(part in str(refused.value) for part in looked_for) and "folders have other.pkl)" in str(refused.value)
+    with pytest.raises(DataError, match=r"Processed/own.pkl does not exist \(its folder has no other .pkl file\): put"):
+        files(configure(*words, "features.file=Processed/own.pkl"))  # no other file is taken for one that is named
+    with pytest.raises(DataError, match=r"unaligned_50.pkl does not exist \(its folder"):
+        files(configure("model=mult", "dataset=mosi", f"datasets.mosi.root={tmp_path}", "features=mmsa_unaligned"))

@@ -148,6 +148,74 @@ def test_confusion_matrices_stand_side_by_side(page, open_page):
     assert opened.complaints == []
 
 
+def test_the_counts_of_a_setting_are_summed_over_its_seeds(page, open_page):
+    opened = open_page(page, "#confusion")
+    titles = opened.page.locator(".matrix h3").all_inner_texts()
+    assert [title.split(" summed")[0] for title in titles[:2]] == ["runs 1, 2, 3", "runs 4, 5, 6"]
+    rates = opened.page.locator(".matrix").nth(1).locator("tbody tr").nth(1).locator("td").all_inner_texts()
+    # The last 20 of 40 clips have the second label, of which runs 4 to 6 have 9, 10 and 11 right.
+    assert "50%" in rates and rates[-1] == "60"
+    opened.page.get_by_label("shares of a gold label").uncheck()
+    counts = opened.page.locator(".matrix").nth(1).locator("tbody tr").nth(1).locator("td").all_inner_texts()
+    assert counts[:2] == ["0", "30"] and counts[-1] == "60"
+    opened.page.get_by_role("listbox", name="Runs").select_option(["4.5.6", "5"])
+    opened.wait("location.hash.includes('4.5.6')")
+    assert opened.page.locator(".matrix").count() == 2 and opened.complaints == []
+
+
+HEARS = ("model=qwen2_5_omni_3b", "modalities=ta")
+
+
+@pytest.fixture
+def changed(configure, home, capsys) -> Path:
+    """A page with three seeds of a model, on clips as they are and on changed ones."""
+    folder, path = home / "changed", home / "changed.html"
+    if path.is_file():
+        return path
+    noise, drop = "intervention=noise_audio", "intervention=drop_audio"
+    interventions: dict[str, tuple[tuple[str, ...], int]] = {"clean": ((), 36), "mute": (("intervention=mute",), 24)}
+    interventions |= {f"noise{snr}": ((noise, f"intervention.snr={snr}"), 30 + snr // 5) for snr in (-5, 0, 10)}
+    interventions |= {f"drop{share}": ((drop, f"intervention.share={share}"), 36 - 8 * share) for share in (0, 1)}
+    for name, (words, correct) in interventions.items():
+        for seed in (1, 2, 3):
+            own = (*HEARS, f"seed={seed}", *words)
+            make_run(configure, folder, f"{name}_{seed}", *own, num=40, correct=correct + seed, evaluate=True)
+    assert report(capsys, folder, "--format", "html", "--output", path)[2] == ""
+    return path
+
+
+def test_robustness_is_drawn_over_the_strength_of_interventions(changed, open_page):
+    opened = open_page(changed, "#charts")
+    section = opened.page.locator("section", has=opened.page.get_by_role("heading", name="Robustness"))
+    figures = section.locator("figure")
+    assert figures.count() == 3
+    lines = []
+    for place in range(3):
+        figure = figures.nth(place)
+        figure.scroll_into_view_if_needed()
+        figure.locator("[data-drawn]").wait_for()
+        figure.locator("summary").click()
+        lines.append([text.split("\t") for text in figure.locator("tbody tr").all_inner_texts()])
+    shares, noise, bars = lines
+    assert [line[:2] for line in shares] == [
+        ["drop_audio", "0"], ["drop_audio", "1"], ["unchanged clips", "0"], ["unchanged clips", "1"],
+    ]  # fmt: skip
+    assert [line[1] for line in noise if line[0] == "noise_audio"] == ["-5", "0", "10"]
+    assert [line[1] for line in bars] == ["unchanged clips", "mute"]
+    # Nothing is changed at a share of 0, so that its number and interval are those of the unchanged clips.
+    assert shares[0][2:] == shares[2][2:] == shares[3][2:] and shares[0][3].startswith("[")
+    assert float(shares[1][2]) < float(shares[0][2])
+    assert opened.complaints == []
+
+
+def test_without_a_clean_run_there_is_no_robustness(make):
+    for seed in (1, 2):
+        make(f"mute{seed}", *HEARS, "intervention=mute", f"seed={seed}", evaluate=True)
+    made = gather(Request(folders=[make("noise", *HEARS, "intervention=noise_audio", evaluate=True).parent]))
+    assert len(made.report.tables[0].rows) == 2
+    assert "Robustness" not in [group["heading"] for group in charts.charts(made)]
+
+
 def test_a_run_is_compared_with_another(page, out, open_page):
     opened = open_page(page, "#run/4")
     opened.page.get_by_label("Compare with").select_option("1")

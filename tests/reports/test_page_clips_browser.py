@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from clip_page import HOSTILE, make_runs
+from clip_page import HOSTILE, make_runs, write_table
 from conftest import CHROMIUM
 from made_runs import make_run
 
@@ -171,6 +171,26 @@ def test_what_is_shown_of_a_clip(page, open_page):
     assert "unreadable" not in opened.page.locator(".part", has_text="Predictions").inner_text()
     choose(opened, "outcome", "unreadable")
     assert rows(opened) == ["9"]
+
+
+def test_a_method_without_prompts_is_offered_none(configure, home, open_page):
+    out, table = home / "methods", write_table(home / "methods_data")
+    words = [f"datasets.manifest.root={table}", "datasets.manifest.task_definitions.label.labels=[joy,anger,fear]"]
+    described = ["prompting=knowledge", "prompting.descriptions_without_media=true"]
+    methods = {"majority": (), "tfidf": described, "mult": ("modalities=ta",), "smollm2": ()}
+    for name, more in methods.items():
+        make_run(configure, out, name, *words, f"model={name}", *more, dataset="manifest", num=10)
+    opened = open_page(write(out, home / "methods.html"), "#clips?clip=manifest/test/7")
+    prompts = opened.page.locator(".part", has_text="Prompts")
+    told = {}
+    for run, name in enumerate(sorted(methods), 1):
+        choose(opened, "a", str(run))
+        told[name] = (opened.page.locator(".prompt").count(), f"Run {run} has no prompt: " in prompts.inner_text())
+    assert told == {name: (1, False) if name == "smollm2" else (0, True) for name in methods}
+    # Nor can descriptions in prompts make a difference to a method that has none.
+    choose(opened, "a", str(1 + sorted(methods).index("tfidf")))
+    assert opened.page.locator(".part", has_text="With and without descriptions").count() == 0
+    assert opened.complaints == []
 
 
 def test_keys(page, open_page):

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from affect.cli import sweep as sweep_command
 from affect.cli import sweep_status
 from affect.config import ConfigError
 from affect.runs import lifecycle, run_environment, sweep_file
-from affect.runs.sweep_status import look
+from affect.runs.sweep_status import look, look_all
 
 TRAINING = {"stage": "training", "epoch": 2, "epochs": 8, "step": 25, "steps": 100, "selection": 0.4321}
 
@@ -48,6 +49,12 @@ def made(folder: Path, number: int) -> Path:
 def state(folder: Path, number: int, **values: Any) -> None:
     path = folder / f"{number}_job" / "status.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def end_process(folder: Path) -> None:
+    content = json.loads((folder / sweep_file.FILE).read_text())
+    content["starts"][-1]["pid"] = 2**22 + 1  # no process has this number
+    (folder / sweep_file.FILE).write_text(json.dumps(content))
 
 
 def states(folder: Path) -> list[str]:
@@ -115,9 +122,7 @@ def test_live_ends_with_the_last_job_and_when_nobody_goes_on(sweep, capsys, monk
         looks.append(seconds)
         state(sweep, 1, state="finished", ended=ago(0))
         if len(looks) == 2:
-            content = json.loads((sweep / sweep_file.FILE).read_text())
-            content["starts"][-1]["pid"] = 2**22 + 1  # no process has this number
-            (sweep / sweep_file.FILE).write_text(json.dumps(content))
+            end_process(sweep)
 
     monkeypatch.setattr("time.sleep", sleep)
     sweep_status.main([str(sweep), "--live"])
@@ -140,3 +145,65 @@ def test_a_folder_that_is_no_multirun_is_refused(tmp_path):
     (tmp_path / "sweep.json").write_text("{")
     with pytest.raises(SystemExit, match=r"sweep.json cannot be read"):
         sweep_status.main([str(tmp_path)])
+
+
+@pytest.fixture
+def study(sweep, tmp_path) -> Path:
+    """A study of three multiruns, whose process is gone: one half done, a matrix of one finished training, and one that
+    has not begun."""
+    folder = tmp_path / "study"
+    start = run_environment.start_note(["robustness"]) | {"multiruns": {"trained": 5, "matrix": 1, "missing": 45}}
+    sweep_file.begin(folder, "study", start, [])
+    sweep.rename(folder / "trained")
+    note = run_environment.start_note(["sweep=transfer"])
+    sweep_file.begin(folder / "matrix", "train", note | {"time": ago(-5)}, [])
+    entry = sweep_file.Entry(["seed=1"], "0_job", "c")
+    sweep_file.begin(folder / "matrix" / "train_a", "train", note | {"time": ago(-6)}, [entry])
+    with lifecycle.running(made(folder / "matrix" / "train_a", 0)):
+        pass
+    for each in (folder, folder / "trained", folder / "matrix" / "train_a"):
+        end_process(each)
+    return folder
+
+
+def test_the_multiruns_of_a_study_are_shown_one_after_the_other(study, capsys, monkeypatch):
+    sweep_status.main([str(study)])
+    said = capsys.readouterr().out
+    lines = [line for line in said.splitlines() if re.search(r"\d jobs: ", line)]
+    assert lines == [
+        "trained: 5 jobs: 1 finished, 1 running, 2 not begun, 1 failed",
+        "matrix/train_a: 1 jobs: 1 finished",
+        "missing: 45 jobs: 45 not begun",
+    ]
+    assert "training │ 2 of 8 │ 25 of 100 │ 0.4321" in said and "RuntimeError: no room" in said
+    assert re.search(r"Time left: about 0:0\d:\d\d, and that of the multiruns that have not begun", said)
+
+    def sleep(_: float) -> None:
+        state(study / "trained", 1, state="finished", ended=ago(0))
+
+    monkeypatch.setattr("time.sleep", sleep)
+    sweep_status.main([str(study), "--live"])
+    said = capsys.readouterr().out.replace("\n", "")
+    assert f"No job is running; run the other 48: affect sweep resume {study}" in said
+
+
+def test_a_study_that_goes_on_has_not_ended_between_two_multiruns(study):
+    state(study / "trained", 1, state="finished", ended=ago(0))
+    assert look_all(study).ended
+    sweep_file.begin(study, "study", run_environment.start_note(["robustness"]) | {"multiruns": {"trained": 5}}, [])
+    assert not look_all(study).ended and look_all(study).to_come == {}
+
+
+def test_a_study_of_which_nothing_has_begun_shows_what_is_to_come(tmp_path, capsys):
+    start = run_environment.start_note(["benchmark"]) | {"multiruns": {"zero_shot": 4}}
+    sweep_file.begin(tmp_path / "study", "study", start, [])
+    sweep_status.main([str(tmp_path / "study")])
+    assert "zero_shot: 4 jobs: 4 not begun" in capsys.readouterr().out
+
+
+def test_the_table_of_a_study_has_those_of_its_multiruns(study, capsys):
+    sweep_command.tabulate([str(study)])
+    said = capsys.readouterr().out
+    assert re.findall(r"(?m)^(?:trained|matrix/train_a)$", said) == ["trained", "matrix/train_a"]
+    assert said.count("Jobs") == 2 and not (study / "jobs.json").exists()
+    assert len(json.loads((study / "trained" / "jobs.json").read_text())) == 5

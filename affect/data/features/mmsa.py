@@ -1,6 +1,6 @@
 """The features that MMSA gives out with CMU-MOSI, CMU-MOSEI, CH-SIMS and CH-SIMS v2, joined to records.
 
-    <root>/Processed/aligned_50.pkl    <root>/Processed/unaligned_50.pkl …
+    <root>/Processed/aligned_50.pkl    <root>/Processed/unaligned_50.pkl …    (of CH-SIMS unaligned_39.pkl)
 
 mmsa_pickle.py has the layout and its rules. A file is converted once for its content: under `cache_root`,
 features/mmsa-<sha256>/ has each clip's own steps, a file a split and modality (packed.py), and an index. It can be
@@ -46,6 +46,12 @@ SAME_LABEL = 1e-3
 
 NAMED = 3
 """Ids that a message names."""
+
+UNALIGNED = "Processed/unaligned_50.pkl"
+"""What MMSA calls the unaligned file of most datasets."""
+
+OTHERWISE_NAMED = {"sims": ("Processed/unaligned_39.pkl", "unaligned_39.pkl")}
+"""By reader, what it calls that file of other datasets."""
 
 ODD = {
     "clips_not_finite": "{clips} of {all} clips have {not_finite} numbers that are -inf, inf or NaN, which count as 0",
@@ -211,14 +217,32 @@ def _first(items: Iterable[str]) -> str:
     return ", ".join(items[:NAMED]) + (", …" if len(items) > NAMED else "")
 
 
+def located(root: Path, file: str, reader: str) -> Path:
+    """The path of the feature file `file`, relative to the root of a dataset: its own, or another name of the unaligned
+    file of this dataset. Raises DataError, which names those that were looked for, where there is none."""
+    others = OTHERWISE_NAMED.get(reader, ())
+    names = dict.fromkeys((file, *others) if file in (UNALIGNED, *others) else (file,))
+    paths = [root / name for name in names]
+    for path in paths:
+        if path.is_file():
+            return path
+    raise _absent(paths)
+
+
+def _absent(paths: Sequence[Path]) -> DataError:
+    folders = dict.fromkeys(path.parent for path in paths)
+    nearby = sorted(file.name for folder in folders for file in folder.glob("*.pkl"))
+    where = "its folder has" if len(folders) == 1 else "their folders have"
+    found = f"{where} {', '.join(nearby) or 'no other .pkl file'}"
+    named = f"{paths[0]} does not exist" + "".join(f", nor does {path}" for path in paths[1:])
+    return DataError(
+        f"{named} ({found}): put MMSA's feature file there, or name it in features.file, relative to the dataset's root"
+    )
+
+
 def _sha256(path: Path, cache_root: Path) -> str:
     if not path.is_file():
-        nearby = sorted(file.name for file in path.parent.glob("*.pkl")) if path.parent.is_dir() else []
-        found = f"its folder has {', '.join(nearby)}" if nearby else "its folder has no other .pkl file"
-        raise DataError(
-            f"{path} does not exist ({found}): put MMSA's feature file there, or name it in features.file, relative to"
-            " the dataset's root"
-        )
+        raise _absent([path])
     return content_hashes([str(path)], cache_root)[str(path)]
 
 

@@ -187,7 +187,8 @@ def _too_few(sizes: Sequence[np.ndarray], effective: Sequence[float]) -> str:
     count = int(np.count_nonzero(sizes[place]))
     which = "these clips are" if place == 0 else "the other clips are"
     if count < FEWEST_GROUPS:
-        return f"{which} of {count} groups, and fewer than {FEWEST_GROUPS} do not show how much others would differ"
+        counted = "1 group" if count == 1 else f"{count} groups"
+        return f"{which} of {counted}, and fewer than {FEWEST_GROUPS} do not show how much others would differ"
     return (
         f"{which} of {count} groups of such unequal size that they count as {effective[place]:.1f}, and fewer than"
         f" {FEWEST_GROUPS} do not show how much others would differ"

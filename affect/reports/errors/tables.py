@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from affect.evaluation.error_analysis.clips import CLOSE
 from affect.evaluation.error_analysis.slices import Slice
 from affect.evaluation.significance import LEVEL
-from affect.reports.errors.results import Changes, Clip, ErrorAnalysis
+from affect.reports.errors.results import Changes, Clip, Confusion, ErrorAnalysis
 from affect.reports.sections import NOT_APPLICABLE, Column, Section, Style, ends, four, numbered, p_value
 
 LONGEST = 60
@@ -26,7 +26,7 @@ def sections(analysis: ErrorAnalysis, style: Style, most: int) -> Iterator[Secti
                 f"{row[place]:,}" + (f" ({rate[place]:.0%})" if rate[place] is not None else "")
                 for row, rate in zip(confusion.counts, confusion.rates, strict=True)
             ]
-            for place, name in enumerate(confusion.columns)
+            for place, name in enumerate(_answered(confusion))
         },
     )
     if analysis.slices:
@@ -196,6 +196,12 @@ def _clips(title: str, shown: Sequence[Clip], style: Style) -> Section:
             numbers[name] = [NOT_APPLICABLE if value is None else f"{value:.3f}" for value in values]
     texts = [_cut(each.text) or NOT_APPLICABLE for each in shown]
     return _section(title, style, word=words, number=numbers, last={"transcript": texts})
+
+
+def _answered(confusion: Confusion) -> Sequence[str]:
+    """The columns of a confusion matrix: without the last, of answers that cannot be read, where all could be."""
+    extra = len(confusion.columns) > len(confusion.rows) and not any(row[-1] for row in confusion.counts)
+    return confusion.columns[:-1] if extra else confusion.columns
 
 
 def _section(

@@ -1,10 +1,12 @@
-"""The charts that a report makes by itself: training clips, modalities, what descriptions gain, calibration.
+"""The charts that a report makes by itself: training clips, modalities, robustness, what descriptions gain,
+calibration.
 
 A metric against a setting and training curves are drawn by the page from its other blocks.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from affect.reports.charts import Chart, Series
 from affect.reports.comparison import task_of
 from affect.reports.formats import Report
 from affect.reports.gather import Gathered
+from affect.reports.page.robustness import robustness
 from affect.reports.rows import Difference, Row, Table
 from affect.reports.settings import Run
 from affect.reports.studies import learning_curves
@@ -36,6 +39,7 @@ def charts(gathered: Gathered) -> list[dict[str, Any]]:
     groups = [
         ("Training clips", _sizes(gathered)),
         ("Contribution of modalities", _modalities(gathered)),
+        ("Robustness", chain.from_iterable(map(robustness, gathered.report.tables))),
         ("Differences to the reference and to controls", map(_differences, gathered.report.tables)),
         ("Calibration", (_calibration(table, gathered.runs) for table in gathered.report.tables)),
     ]

@@ -17,7 +17,7 @@ from affect.reports.gather import Gathered, Request, gather
 from affect.reports.page import building, pages
 from affect.reports.page.clips.browser import browser
 from affect.reports.page.clips.texts import NONE
-from affect.runs import run_summary
+from affect.runs import run_summary, sweep_file
 from affect.runs.sweep_status import STATES, look
 
 LEAST_SECONDS = 3.0
@@ -113,11 +113,12 @@ def _watched(folder: Path) -> tuple[Any, ...]:
 
 
 def _progress(folder: Path) -> Iterator[str]:
-    """How far the multirun in `folder` is; nothing where it is none."""
+    """How far the multirun in `folder` is, or each multirun of a study; nothing where it is none."""
     try:
-        status = look(folder)
+        multiruns = [look(each) for each in sweep_file.multiruns(folder)]
     except ConfigError:
         return
-    counts = ", ".join(f"{number:,} {state}" for state in STATES if (number := status.count(state)))
-    left = "" if status.left is None else f"; about {timedelta(seconds=round(status.left))} left"
-    yield f"{len(status.jobs):,} jobs of {folder}: {counts}{left}"
+    for status in multiruns:
+        counts = ", ".join(f"{number:,} {state}" for state in STATES if (number := status.count(state)))
+        left = "" if status.left is None else f"; about {timedelta(seconds=round(status.left))} left"
+        yield f"{len(status.jobs):,} jobs of {status.folder}: {counts}{left}"

@@ -4,12 +4,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rich.console import Console
+
 from affect.config import Control
-from affect.data.escaping import escape_markdown
+from affect.data.escaping import escape_markdown, one_line
 from affect.reports.charts import Chart
+from affect.reports.console import print_line, print_section
 from affect.reports.formats import pipes
 from affect.reports.rows import Row, Table
-from affect.reports.sections import SHORT, Column
+from affect.reports.sections import SHORT, Column, Section
 from affect.reports.settings import CONTROL, LEADING
 
 
@@ -25,6 +28,24 @@ class Finding:
     """The cells of each line, as many as there are headings."""
     notes: Sequence[str] = field(default_factory=list)
     chart: Chart | None = None
+
+
+def print_finding(finding: Finding, out: Console) -> None:
+    """Prints title, table and notes."""
+    if finding.lines:
+        columns = [
+            Column(
+                heading=one_line(heading),
+                cells=[one_line(line[number]) for line in finding.lines],
+                kind="count" if number else "word",
+            )
+            for number, heading in enumerate(finding.headings)
+        ]
+        print_section(Section(title=one_line(finding.title), columns=columns), out)
+    else:
+        print_line(out, one_line(finding.title))
+    for note in finding.notes:
+        print_line(out, f"- {one_line(note)}")
 
 
 def markdown(finding: Finding) -> str:

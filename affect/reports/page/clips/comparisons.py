@@ -35,7 +35,7 @@ def compare(task: TaskColumns, runs: Mapping[int, Run]) -> None:
         setting = {heading(key): each[key] for key in keys if key in each and not without_effect(key)}
         column["setting"] = setting | ({"seed": str(run.seed)} if several_seeds else {})
         column["modalities"] = run.summary.config["modalities"]
-        column["described"] = _described(each)
+        column["described"] = "" if without_effect("prompting.descriptions") else _described(each)
         column["alike"] = [
             group.setdefault((grouped_by(each, _without(unused[_family(each)], varied)), run.seed), len(group))
             for varied, group in zip(VARIED, groups, strict=True)

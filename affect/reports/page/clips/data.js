@@ -3,6 +3,7 @@
 
 const clipData = (() => {
   const NONE = -1;
+  const NO_PROMPT = -2; // as affect.reports.page.clips.prompts
   const OUTCOMES = ["valid", "no_label", "several_labels", "refusal", "empty", "out_of_range", "error"];
   const NAMED = ["only the right label", "the right label and others", "only other labels", "no label"];
 
@@ -112,7 +113,7 @@ const clipData = (() => {
 
   // The prompt of a run for a clip: `system`, `media`, `slots` and `descriptions` by name; `why` it is not known.
   function prompt(content, number, at, text) {
-    if (number === NONE) return null;
+    if (number < 0) return null;
     const listed = content.prompts[number];
     const shown = (columns) => Object.entries(columns).filter(([, some]) => some[at] !== NONE).map(([name, some]) => ({ name, number: some[at], text: text(some[at]) }));
     return {
@@ -257,5 +258,5 @@ const clipData = (() => {
     return `${rows.map((row) => row.map(cell).join(",")).join("\r\n")}\r\n`;
   }
 
-  return { unpacked, chosen, values, share, table, SLICES, AGREEMENT, OUTCOME, SORTS };
+  return { NONE, NO_PROMPT, unpacked, chosen, values, share, table, SLICES, AGREEMENT, OUTCOME, SORTS };
 })();

@@ -163,6 +163,8 @@ const clipDetail = (() => {
 
   function prompts(clip, runs) {
     return runs.map((run) => {
+      if (run.prompt === clipData.NO_PROMPT) return element("p", { class: "hint" }, `Run ${run.run} has no prompt: its method is no language model.`);
+      if (run.prompt === clipData.NONE) return element("p", { class: "hint" }, `This page was made without the prompts of run ${run.run}.`);
       const details = element("details", { class: "prompt" }, element("summary", {}, `Prompt of run ${run.run}`));
       details.addEventListener("toggle", () => details.childElementCount === 1 && details.append(...messages(run.prompted(clip))), { once: true });
       return details;
@@ -170,7 +172,6 @@ const clipDetail = (() => {
   }
 
   function messages(prompt) {
-    if (prompt === null) return [element("p", { class: "hint" }, "The method of this run reads no prompt, or the page was made without its prompts.")];
     const notes = prompt.why.map((each) => element("p", { class: "hint", role: "note" }, shown(each ?? "")));
     if (!prompt.slots.length) return notes;
     const letters = prompt.slots.reduce((sum, each) => sum + each.text.length, 0);

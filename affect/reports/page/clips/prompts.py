@@ -39,6 +39,9 @@ from affect.runs.inherit import run_config
 MAX_PROMPTS = 100_000
 """Prompts that a page holds. Later runs are shown without."""
 
+NO_PROMPT = -2
+"""Stands for the prompts of a run whose method reads none; data.js has the same number."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Prompts:
@@ -57,12 +60,12 @@ class Prompts:
     _by_key: dict[str, int] = field(default_factory=dict)
 
     def of(self, number: int, run: Run, dataset: str, task: str, ids: Sequence[str]) -> int:
-        """The place in `listed` of the prompts of run `number` for a task of a dataset, in the order of `ids`; NONE for
-        methods that read no prompt, and where they are left out."""
+        """The place in `listed` of the prompts of run `number` for a task of a dataset, in the order of `ids`;
+        NO_PROMPT for a method that reads none, and NONE where they are left out (MAX_PROMPTS)."""
         config = run.summary.config
         schema = FAMILIES.get(config["model"]["family"])
         if schema is None or issubclass(schema, BaselineConfig):
-            return NONE
+            return NO_PROMPT
         try:
             key = _key(run, dataset, task, ids)
         except DataError as error:  # which `_built` meets again, and tells

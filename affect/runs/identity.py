@@ -26,6 +26,7 @@ sweeps; the second is then refused, as two jobs of one folder always are."""
 ADDED = {
     "against": None,
     "datasets.*.subset_classes": SubsetClasses.natural,
+    "judge": False,
     "prompting.options": Options.words,
     "prompting.options_order": OptionsOrder.fixed,
     "prompting.options_seed": 0,

@@ -125,15 +125,12 @@ def sentences_of_judge(ratings: Ratings) -> Iterator[str]:
     named = f", which the server calls {' and '.join(ratings.served_as)}" if ratings.served_as else ""
     hashes = " and ".join(f"{value} ({language})" for language, value in ratings.instructions.items())
     yield f"judge: {ratings.judge}{named}, at temperature 0; instructions {hashes}"
-    tokens = (
-        f"; {ratings.prompt_tokens:,} tokens read and {ratings.tokens:,} written"
-        if ratings.prompt_tokens is not None and ratings.tokens is not None
-        else "; the server counts no tokens"
-    )
+    counted = f"{ratings.prompt_tokens:,} tokens read and {ratings.tokens:,} written"
+    tokens = counted if ratings.tokens else "the server counts no tokens"
     yield (
         f"{len(ratings.ratings):,} descriptions in {ratings.questions:,} questions: {ratings.kept:,} answers were kept"
         f" from before, {ratings.questions - ratings.kept:,} requests sent, {ratings.unanswered:,} of them without an"
-        f" answer, {ratings.unreadable:,} answers unreadable{tokens}"
+        f" answer, {ratings.unreadable:,} answers unreadable; {tokens}"
     )
     yield (
         f"the judge is told the description, the transcript and the measurements in words, not the clip; it says"

@@ -302,6 +302,7 @@ def test_the_judge_is_held_against_the_checks_and_asked_once(judged_clips, fake:
     assert (body["model"], body["temperature"], body["seed"]) == ("org/omni-7b", 0.0, 0)
     text = "\n".join(sentences_of_judge(second))
     assert "30 descriptions in 30 questions: 30 answers were kept from before, 0 requests sent" in text
+    assert "3,000 tokens read and 600 written" in text and "which the server calls omni-7b-0601" in text
     assert [s.title for s in sections_of_judge(second, analysed(cfg))][2].startswith("ratings, manifest.label: descr")
     # Another revision is another judge, and the same text about the same measurements one question.
     cfg.model.revision = "r2"
@@ -436,16 +437,17 @@ def test_the_command_judges_beside_a_run(judged_clips, fake: Fake, monkeypatch, 
     words = ("model=server", "model.served=org/omni-7b")
     with pytest.raises(SystemExit, match="judge=true asks a model behind a server, but model=smollm2 is none"):
         quality()
-    with pytest.raises(SystemExit, match="model.url is not set: give the address"):
+    with pytest.raises(SystemExit, match=r"model\.url is not set: give the address"):
         quality(*words)
     assert "rated by org/omni-7b" in quality(*words, f"model.url={fake.url}", "dry_run=true")
     assert not fake.requests
-    with pytest.raises(SystemExit, match="model.url=http://127.0.0.1:1/v1 does not answer"):
+    with pytest.raises(SystemExit, match=r"model\.url=http://127\.0\.0\.1:1/v1 does not answer"):
         quality(*words, "model.url=http://127.0.0.1:1/v1", "model.retries=0")
     assert "claims against measured cues" in capsys.readouterr().out
     kept = tmp_path / "cache" / "quality" / "manifest.json"
     assert "judge" not in json.loads(kept.read_text())
     out = quality(*words, f"model.url={fake.url}")
+    assert "ratings, manifest.label: descriptions of audio by loud, of 18 clips that are right" in out
     assert "ratings by org/omni-7b, from 1 to 5" in out and "30 requests sent, 0 of them without an answer" in out
     assert len(json.loads(kept.read_text())["judge"]["ratings"]) == 30
     assert "0 requests sent" in quality(*words, f"model.url={fake.url}") and len(fake.requests) == 30

@@ -88,9 +88,9 @@ class Ratings:
     """Those that the server did not answer; they are asked again the next time."""
     unreadable: int
     """Those whose answer is no ratings."""
-    prompt_tokens: int | None
-    tokens: int | None
-    """Of all answers, as the server counts; None where it does not."""
+    prompt_tokens: int
+    tokens: int
+    """Those of all answers, as far as the server counts."""
     generators: list[RatedGenerator]
     associations: list[Association]
     comparisons: list[Comparison]
@@ -158,8 +158,8 @@ def rate(
         kept=kept,
         unanswered=len(answers) - len(given),
         unreadable=sum(isinstance(judge.read(answer.text), str) for answer in given),
-        prompt_tokens=_total([answer.prompt_tokens for answer in given]),
-        tokens=_total([answer.tokens for answer in given]),
+        prompt_tokens=sum(answer.prompt_tokens or 0 for answer in given),
+        tokens=sum(answer.tokens or 0 for answer in given),
         generators=[
             _of_generator(modality, generator, len(some), rated.get((modality, generator), []))
             for (modality, generator), some in grouped(quality.descriptions).items()
@@ -257,8 +257,3 @@ def _of_generator(modality: str, generator: str, descriptions: int, rated: Seque
         high=high,
         reason=reason,
     )
-
-
-def _total(counts: Sequence[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None

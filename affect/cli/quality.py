@@ -24,7 +24,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from dataclasses import asdict
     from pathlib import Path
 
-    from affect.cli.knowledge import Meter
+    from affect.cli.meter import Meter
     from affect.data import loading
     from affect.data.files import write_json
     from affect.knowledge.quality.analysis import analyse

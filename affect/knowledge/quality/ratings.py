@@ -13,6 +13,7 @@ from sklearn.metrics import cohen_kappa_score
 from affect.config import Config, ServerConfig
 from affect.config.logs import LOG
 from affect.data import Record
+from affect.data.escaping import one_line
 from affect.evaluation.significance import jackknifed
 from affect.knowledge.quality import judge
 from affect.knowledge.quality.analysis import (
@@ -114,7 +115,7 @@ def rate(
     languages = {each.id: judge.language_of(by_id[each.id].language) for each in quality.descriptions}
     notes = list(_cautions(served, quality.descriptions, by_id))
     for note in notes:
-        LOG.warning(note)
+        LOG.warning(one_line(note))  # a store from elsewhere may name its generators as it likes
     words = _in_words(records, {each.modality for each in quality.descriptions}, cfg)
     questions = [
         judge.question(each.text, each.modality, by_id[each.id].text, words[each.id, each.modality], languages[each.id])

@@ -1,7 +1,7 @@
 """What a run of a configuration would do, for dry_run=true."""
 
 from affect.baselines.reads import in_words
-from affect.config import BaselineConfig, Config, NetworkConfig
+from affect.config import BaselineConfig, Config, NetworkConfig, ServerConfig
 from affect.config.finetuning import TOWERS
 from affect.config.schema import intervention_of
 
@@ -24,7 +24,8 @@ def _plan_knowledge(cfg: Config) -> str:
 
 def _plan_quality(cfg: Config) -> str:
     splits = cfg.knowledge.splits if cfg.run is None else [cfg.evaluation.split]
-    return f"descriptions of {', '.join(cfg.datasets)}, {' and '.join(splits)}"
+    judge = f", rated by {cfg.model.served}" if cfg.judge and isinstance(cfg.model, ServerConfig) else ""
+    return f"descriptions of {', '.join(cfg.datasets)}, {' and '.join(splits)}{judge}"
 
 
 def _plan_transcribe(cfg: Config) -> str:

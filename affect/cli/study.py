@@ -93,7 +93,8 @@ def _done(step: Step, plan: Plan) -> str | None:
 
 def _report(name: str, plan: Plan, command: str, problems: Sequence[str]) -> list[str]:
     """Writes and prints tables, figures and summary; a sentence for everything that is refused or damaged."""
-    from affect.reports.console import console, print_report
+    from affect.data.progress import terminal
+    from affect.reports.console import print_report
     from affect.reports.studies.findings import print_finding
     from affect.reports.studies.finish import finish
 
@@ -107,10 +108,11 @@ def _report(name: str, plan: Plan, command: str, problems: Sequence[str]) -> lis
         finished = finish(name, plan.study, plan.folder, command, missing)
     except ConfigError as error:
         return [str(error)]
-    print_report(finished.report)
+    out = terminal()
+    print_report(finished.report, out)
     for finding in (each for each in finished.findings if each.lines or each.notes):
         print()
-        print_finding(finding, console())
+        print_finding(finding, out)
     print()
     for path in finished.written:
         print(f"{path} written")

@@ -29,7 +29,7 @@ from affect.config.fields import out_of_range, values
 from affect.data import SPLITS
 from affect.data.rules import dataset_conflicts, imbalance_conflicts, intervention_conflicts, mixing_conflicts
 from affect.evaluation.rules import readout_conflicts
-from affect.knowledge.rules import knowledge_conflicts, transcription_conflicts
+from affect.knowledge.rules import judge_conflicts, knowledge_conflicts, transcription_conflicts
 from affect.models.rules import layer_conflicts, modality_conflicts, projector_conflicts, server_conflicts
 from affect.prompting.rules import prompting_conflicts, wording_conflicts
 from affect.runs import ledger
@@ -58,6 +58,7 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
     yield from intervention_conflicts(cfg, program)
     yield from mixing_conflicts(cfg, program)
     yield from transcription_conflicts(cfg, program)
+    yield from judge_conflicts(cfg, program)
     yield from sharding_conflicts(cfg, program)
     if isinstance(cfg.model, BaselineConfig):
         yield from baseline_conflicts(cfg, program)

@@ -95,6 +95,9 @@ class Config:
     against: str | None = field(None, role="program", programs=("show",), tags=("younger",), describes=False)
     """affect show: another setting that the prompt is compared with, part by part: against=modalities:ta, or
     'against=modalities:ta prompting:cot'."""
+    judge: bool = field(False, role="program", programs=("quality",), tags=("younger",))
+    """affect knowledge quality: have a model behind a server rate the descriptions, model=server model.url=…
+    model.served=…; beside run=… too, whose own model is not asked."""
     strict: bool = field(False, role="program", programs=("doctor",))
     """affect doctor: exit with 1 where a finding is an error."""
     export_as: ExportAs = field(ExportAs.merged, role="program", programs=("export",))

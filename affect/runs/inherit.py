@@ -45,6 +45,8 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
     keys = [word.lstrip("+~").split("=", 1)[0] for word in given]
     # A group may be put in another place: model@knowledge.mllm_models.main
     locked = [key for key in keys if re.split("[.@]", key)[0] in LOCKED]
+    if raw.judge:  # then the model is the judge, and that of the run is not asked anything
+        locked = [key for key in locked if key.split(".")[0] != "model"]
     refused = [key for key in locked if not is_one_of(key, MAY_DIFFER_IN_EVALUATION)]
     if refused:
         raise ConfigError(
@@ -63,6 +65,9 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
             name: merged.datasets[name] if name in merged.datasets else raw.datasets[name] for name in raw.datasets
         }
     _check_datasets(keys, merged, folder)
+    if raw.judge:
+        merged.model = raw.model
+        keys = [key for key in keys if key.split(".")[0] != "model"]
     for key in keys:
         if key not in ("dataset", "sweep", "launcher", "hydra") and not key.startswith("hydra."):
             OmegaConf.update(merged, key, OmegaConf.select(raw, key), merge=False)

@@ -15,7 +15,9 @@ Given again with hydra.sweep.dir=FOLDER, or by affect sweep resume FOLDER, what 
 
 import os
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -49,7 +51,9 @@ def main(resumed: bool = False) -> None:
 
 
 def _listed() -> str:
-    return "\n".join(f"  {name:<20}{studies.read(name).about}" for name in studies.names())
+    columns = shutil.get_terminal_size().columns
+    lines = (f"  {name:<20}{studies.read(name).about}" for name in studies.names())
+    return "\n".join(textwrap.fill(line, columns, subsequent_indent=" " * 22) for line in lines)
 
 
 def _run(name: str, words: Sequence[str]) -> None:

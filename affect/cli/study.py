@@ -15,7 +15,9 @@ Given again with hydra.sweep.dir=FOLDER, or by affect sweep resume FOLDER, what 
 
 import os
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -39,14 +41,19 @@ def main(resumed: bool = False) -> None:
     with interrupts.taken():
         try:
             if not given or {"-h", "--help"} & set(given):
-                listed = "\n".join(f"  {name:<20}{studies.read(name).about}" for name in studies.names())
-                print(f"{__doc__}\nStudies:\n{listed}")
+                print(f"{__doc__}\nStudies:\n{_listed()}")
             else:
                 _run(given[0], given[1:])
         except REFUSALS as error:
             sys.exit(refusal(error, given))
         except KeyboardInterrupt:
             sys.exit("Stopped; the same command with hydra.sweep.dir=FOLDER goes on.")
+
+
+def _listed() -> str:
+    columns = shutil.get_terminal_size().columns
+    lines = (f"  {name:<20}{studies.read(name).about}" for name in studies.names())
+    return "\n".join(textwrap.fill(line, columns, subsequent_indent=" " * 22) for line in lines)
 
 
 def _run(name: str, words: Sequence[str]) -> None:

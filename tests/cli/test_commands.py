@@ -13,7 +13,7 @@ import pytest
 from affect import __version__
 from affect.cli import commands
 from affect.cli.config import SCHEMAS, docstrings, explain
-from affect.config import FAMILIES, ConfigError
+from affect.config import FAMILIES, GROUPS, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +28,7 @@ def test_the_command_says_what_there_is(tmp_path: Path) -> None:
     for words in ((), ("--help",), ("-h",)):
         done = affect(*words, cwd=tmp_path)
         assert done.returncode == 0 and done.stderr == ""
-        assert all(f"\n  {name} " in done.stdout for name in commands.COMMANDS)
+        assert all(f"\n  {name}  " in done.stdout for name in commands.COMMANDS)
     assert affect("--version", cwd=tmp_path).stdout == f"affect {__version__}\n"
     wrong = affect("trian", cwd=tmp_path)
     assert wrong.returncode == 1 and "there is no command 'trian', did you mean 'train'?" in wrong.stderr
@@ -53,6 +53,10 @@ def test_a_program_runs_from_any_folder(tmp_path: Path) -> None:
     done = affect("train", "experiment=demo", "dry_run=true", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "train: smollm2 on demo (emotion), modalities=tav" in done.stdout and not list(tmp_path.iterdir())
+
+
+def test_every_group_is_explained() -> None:
+    assert set(GROUPS) <= set(SCHEMAS)
 
 
 @pytest.mark.parametrize("group", SCHEMAS)

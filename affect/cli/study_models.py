@@ -24,6 +24,7 @@ from affect.config import (
 from affect.config.intervention import CHANGED
 from affect.config.model import spell
 from affect.config.roles import unused
+from affect.config.study import Analysis
 from affect.evaluation.attribution import subsets
 from affect.runs.sweep_points import Composer
 
@@ -84,7 +85,7 @@ def fitted(study: StudyConfig, words: Sequence[str]) -> Fitted:
     stated = {key(word) for word in words}
     for name, multirun in study.multiruns.items():
         keys = {key(word) for word in multirun.words}
-        if multirun.evaluates is not None and "modalities" in keys:
+        if multirun.evaluates is not None and "modalities" in keys and study.analysis is Analysis.attribution:
             result = _with_subsets(result, name, multirun.evaluates, models)
         elif multirun.evaluates is not None and "intervention" in keys - stated:
             result = _with_interventions(result, name, multirun.evaluates, models)

@@ -11,7 +11,7 @@ from affect.reports.paired_runs import Scored, compare, scored, task_of_run
 from affect.reports.rows import Difference, Row, Table
 from affect.reports.sections import heading, numbered
 from affect.reports.selection import parsed, same
-from affect.reports.settings import CONTROL, NAMES, ZERO_SHOT, Run
+from affect.reports.settings import CONTROL, LOST, NAMES, ZERO_SHOT, Run
 
 
 def against(tables: Sequence[Table], runs: Sequence[Run], conditions: Sequence[str]) -> list[str]:
@@ -194,9 +194,7 @@ def _reference(row: Row, references: Sequence[Row], table: Table, wanted: Mappin
     def parting(reference: Row) -> list[str]:
         values = {key: (row.setting[key], reference.setting[key]) for key in held}
         return [
-            key
-            for key, (one, other) in values.items()
-            if one != other and (None not in (one, other) or key == "training.run")
+            key for key, (one, other) in values.items() if one != other and (None not in (one, other) or key == LOST)
         ]
 
     fitting = [reference for reference in references if not parting(reference)]

@@ -41,6 +41,9 @@ NAMES = {f"{group}.": f"{group}.name" for group in _GROUPS if f"{group}.name" in
 CONTROL = "knowledge.control"
 """Key of the control. Readers take descriptions to be of the clip; where they are not, no other key may hide it."""
 
+LOST = "training.run"
+"""Key of a run whose settings are not known, since it is not there: that which made the evaluated model."""
+
 RECOGNISER = "transcription.model"
 """Key of the speech recogniser that made the transcripts."""
 
@@ -174,7 +177,7 @@ def grouped_by(of_run: Mapping[str, str], without_effect: Callable[[str], bool])
         sorted(
             (key, value)
             for key, value in of_run.items()
-            if not (_neutral(key.removeprefix("training.")) or without_effect(key))
+            if key == LOST or not (_neutral(key.removeprefix("training.")) or without_effect(key))
         )
     )
 
@@ -237,7 +240,7 @@ def settings(run: Run, task: str) -> dict[str, str]:
         plain = plain if run.training is run.summary.config else plain_settings(run.training)
         result |= _trained(run.training, plain) | {f"training.{key}": value for key, value in trained.items()}
         if run.training_lost:
-            result["training.run"] = text(run.summary.config["run"])
+            result[LOST] = text(run.summary.config["run"])
     return result
 
 

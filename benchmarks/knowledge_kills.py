@@ -33,8 +33,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from affect.config import KnowledgeConfig, Source
 from affect.data import Record
 from affect.knowledge import Description, fill
-from affect.knowledge.store import Writer, look_up, shards
+from affect.knowledge.store import Writer, shards
 from affect.knowledge.store_admin import leftovers, verify
+from affect.knowledge.store_lookup import look_up
 
 NUM_PROCESSES = 3
 ROWS_PER_SHARD = 5
@@ -82,7 +83,7 @@ def one_process(folder: Path, rows: int, shard: str, begun: Connection) -> None:
     cfg = SimpleNamespace(knowledge=KnowledgeConfig(source=Source.cues, store=str(folder)), cache_root=str(folder))
     fill.loaded = lambda *_: Trivial()
     fill.Writer = partial(Writer, rows=ROWS_PER_SHARD)
-    fill._note_generator = lambda *_: None  # asks for the environment of a run, which takes longer than all the rest
+    fill.note_generator = lambda *_: None  # asks for the environment of a run, which takes longer than all the rest
     mine = fill.share(records(rows), shard)
     fill.fill(
         cfg,

@@ -28,7 +28,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from affect.knowledge import Description
-from affect.knowledge.store import Writer, look_up, shards
+from affect.knowledge.store import Writer, shards
+from affect.knowledge.store_lookup import look_up
 
 NUM_WANTED = 25_000
 GENERATORS = ("model-a-" + "0" * 56, "model-b-" + "1" * 56)

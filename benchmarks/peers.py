@@ -105,11 +105,11 @@ def make(folder: Path, chunk_length: int, num_clips: int) -> None:
 def asked(cfg: Any) -> list[Any]:
     """The examples of the configuration, as affect shows them."""
     from affect.data import loading
-    from affect.prompting import messages as prompts
+    from affect.prompting import token_budget
 
     [part] = loading.read(cfg, ["train"])
     task = cfg.datasets["manifest"].task_definitions["label"]
-    return [prompts.example(record, task, cfg.prompting, "tav", lambda messages: 0) for record in part.records]
+    return [token_budget.example(record, task, cfg.prompting, "tav", lambda messages: 0) for record in part.records]
 
 
 def configuration(folder: Path, cache: Path, words: list[str]) -> Any:

@@ -22,7 +22,7 @@ from tiny_models import tiny_manifest, tiny_words
 
 import evaluate
 import train
-from affect.runs import run_folder
+from affect.runs import run_summary
 from affect.training import checkpointing
 
 
@@ -52,7 +52,7 @@ def killed(place: Path, words: list[str], seconds: float) -> Path | None:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     [folder] = made(place, "train")
-    return folder if run_folder.read(folder).status["state"] == "killed" else None
+    return folder if run_summary.read(folder).status["state"] == "killed" else None
 
 
 def evaluation(place: Path, folder: Path) -> tuple[str, dict]:

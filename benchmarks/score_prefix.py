@@ -30,7 +30,7 @@ from affect.data import Record
 from affect.evaluation import predict
 from affect.models import Conversation
 from affect.models.generation import greedy
-from affect.prompting import messages
+from affect.prompting import token_budget
 
 
 def records(count: int) -> list[Record]:
@@ -73,7 +73,8 @@ def main() -> None:
     texts = [task.answer(label, "en") for label in task.labels]
     candidates = [encoder.answer_ids(text) for text in texts]
     made = [
-        messages.example(record, task, cfg.prompting, "t", encoder.count_text) for record in records(options.batch_size)
+        token_budget.example(record, task, cfg.prompting, "t", encoder.count_text)
+        for record in records(options.batch_size)
     ]
     batch = encoder.encode([Conversation(messages=e.messages) for e in made])
     full = [encoder.encode([Conversation(messages=e.messages, answer=text) for e in made]) for text in texts]

@@ -17,7 +17,7 @@ from affect.config import Config, Kind, read_yaml
 from affect.data import Prediction, Record
 from affect.data.part import Part
 from affect.evaluation.metrics.summary import summarise
-from affect.runs import lifecycle, run_folder
+from affect.runs import lifecycle, run_folder, run_results, run_summary
 
 Make = Callable[..., Path]
 
@@ -90,7 +90,7 @@ def make_run(
         parts = [part(split, list(range(num)), dataset)]
         if not evaluate:
             parts += [part(other, [1], dataset) for other in ("train", "val") if other != split]
-        run_folder.write_results(
+        run_results.write_results(
             folder, cfg, parts, predictions, summarise(predictions, cfg.datasets, cfg.evaluation), {}
         )
     beginning = started or next(_BEGINNINGS).isoformat()
@@ -112,7 +112,7 @@ def remember_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
             known[content] = read_yaml(path)
         return copy.deepcopy(known[content])
 
-    monkeypatch.setattr(run_folder, "read_yaml", remembered)
+    monkeypatch.setattr(run_summary, "read_yaml", remembered)
 
 
 def report(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_models import CHATML, QWEN_MEDIA_TOKENS, byte_level_tokenizer
+from tiny_models import CHATML, QWEN_MEDIA_TOKENS, byte_level_tokenizer, tokenizer_with
 from transformers import (
     AudioFlamingo3Config,
     AudioFlamingo3ForConditionalGeneration,
@@ -96,25 +96,22 @@ PHI = """\
 """
 # Ten times the stock value, so that a wrong position or a missing clip moves the logits visibly.
 RANGE = {"initializer_range": 0.2}
+LAYERS = {"num_hidden_layers": 1, "num_attention_heads": 2, **RANGE}
+QWEN3_VISION = {
+    **{"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32},
+    **{"num_position_embeddings": 64, "deepstack_visual_indexes": [0], **RANGE},
+}
+QWEN3_ROPE = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]}
+# Two layers with a sliding window and two full ones, of which the last of each use the keys of the first.
+GEMMA_TEXT = {
+    **{"num_hidden_layers": 4, "head_dim": 16, "layer_types": ["sliding_attention", "full_attention"] * 2},
+    **{"num_kv_shared_layers": 2, "sliding_window": 24, "hidden_size_per_layer_input": 8},
+}
 TEXT = {"intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, **RANGE}
 
 
 def chatml(audio: str = "", video: str = "") -> str:
     return CHATML.replace("AUDIO", audio).replace("VIDEO", video)
-
-
-def tokenizer_with(
-    media: dict[str, str], ends: tuple[str, ...] = ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), **how: Any
-) -> PreTrainedTokenizerFast:
-    """`media` are extra special tokens by name; the last of `ends` is the end of a turn, the first is padding."""
-    return PreTrainedTokenizerFast(
-        tokenizer_object=byte_level_tokenizer([*ends, *media.values()]),
-        eos_token=ends[-1],
-        pad_token=ends[0],
-        padding_side="left",
-        extra_special_tokens=media,
-        **how,
-    )
 
 
 def text_config(tokenizer: PreTrainedTokenizerFast, **how: Any) -> dict[str, Any]:
@@ -162,22 +159,13 @@ def qwen3_omni(folder: Path) -> Path:
             "downsample_hidden_size": 8,
             **RANGE,
         },
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "out_hidden_size": 32,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": [0],
-            **RANGE,
-        },
+        vision_config=dict(QWEN3_VISION),
         text_config=text_config(
             tokenizer,
             num_experts=4,
             num_experts_per_tok=2,
             moe_intermediate_size=16,
-            rope_parameters={"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]},
+            rope_parameters=dict(QWEN3_ROPE),
         ),
         audio_token_id=processor.audio_token_id,
         image_token_id=processor.image_token_id,
@@ -205,21 +193,8 @@ def qwen3_vl(folder: Path) -> Path:
         chat_template=chatml("", "<|vision_start|><|video_pad|><|vision_end|>"),
     )
     config = Qwen3VLConfig(
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "out_hidden_size": 32,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": [0],
-            **RANGE,
-        },
-        text_config=text_config(
-            tokenizer,
-            head_dim=16,
-            rope_parameters={"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]},
-        ),
+        vision_config=dict(QWEN3_VISION),
+        text_config=text_config(tokenizer, head_dim=16, rope_parameters=dict(QWEN3_ROPE)),
         image_token_id=processor.image_token_id,
         video_token_id=processor.video_token_id,
         vision_start_token_id=tokenizer.vision_start_token_id,
@@ -256,11 +231,9 @@ def audio_flamingo3(folder: Path) -> Path:
     config = AudioFlamingo3Config(
         audio_config={
             "model_type": "audioflamingo3_encoder",
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
             "intermediate_size": 32,
             "hidden_size": 16,
-            **RANGE,
+            **LAYERS,
         },
         text_config={"model_type": "qwen2", **text_config(tokenizer)},
         audio_token_id=processor.audio_token_id,
@@ -317,11 +290,9 @@ def voxtral(folder: Path) -> Path:
     config = VoxtralConfig(
         audio_config={
             "model_type": "voxtral_encoder",
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
             "intermediate_size": 64,
             "hidden_size": 16,
-            **RANGE,
+            **LAYERS,
         },
         text_config={"model_type": "llama", **text_config(tokenizer, head_dim=16)},
         audio_token_id=tokenizer.convert_tokens_to_ids("[AUDIO]"),
@@ -374,32 +345,22 @@ def gemma4(folder: Path, bidirectional: str | None = None) -> Path:
     config = Gemma4Config(
         audio_config={
             "hidden_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
             "subsampling_conv_channels": [128, 4],
             "output_proj_dims": 16,
-            **RANGE,
+            **LAYERS,
         },
         vision_config={
             "hidden_size": 32,
             "intermediate_size": 64,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
             "num_key_value_heads": 2,
             "head_dim": 16,
             "position_embedding_size": 64,
-            **RANGE,
+            **LAYERS,
         },
-        # Two layers with a sliding window and two full ones, of which the last of each use the keys of the first.
         text_config=text_config(
             tokenizer,
-            num_hidden_layers=4,
-            head_dim=16,
+            **GEMMA_TEXT,
             global_head_dim=16,
-            layer_types=["sliding_attention", "full_attention"] * 2,
-            num_kv_shared_layers=2,
-            sliding_window=24,
-            hidden_size_per_layer_input=8,
             vocab_size_per_layer_input=len(tokenizer),
             final_logit_softcapping=30.0,
             use_bidirectional_attention=bidirectional,
@@ -472,16 +433,10 @@ def gemma3n(folder: Path) -> Path:
             },
             **RANGE,
         },
-        # Two layers with a sliding window and two full ones, of which the last of each use the keys of the first.
         text_config=text_config(
             tokenizer,
+            **GEMMA_TEXT,
             vocab_size=len(tokenizer) + 2,
-            num_hidden_layers=4,
-            head_dim=16,
-            layer_types=["sliding_attention", "full_attention"] * 2,
-            num_kv_shared_layers=2,
-            sliding_window=24,
-            hidden_size_per_layer_input=8,
             vocab_size_per_layer_input=tokenizer.eoi_token_id,
             activation_sparsity_pattern=[0.95, 0.0, 0.0, 0.0],
             laurel_rank=8,
@@ -560,22 +515,18 @@ def nemotron_h_omni(folder: Path) -> Path:
     config = NemotronH_Omni_Reasoning_V3_Config(
         audio_config={
             "hidden_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
             "intermediate_size": 64,
             "subsampling_conv_channels": 8,
             "projection_hidden_size": 32,
             "projection_bias": False,
-            **RANGE,
+            **LAYERS,
         },
         vision_config={
             "model_type": "radio",
             "hidden_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
             "max_img_size": 128,
             "video_temporal_patch_size": 2,
-            **RANGE,
+            **LAYERS,
         },
         text_config={
             "model_type": "nemotron_h",

@@ -92,21 +92,27 @@ def byte_level_tokenizer(special: list[str]) -> Tokenizer:
     return tokenizer
 
 
+def tokenizer_with(
+    media: dict[str, str], ends: tuple[str, ...] = ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), **how: Any
+) -> PreTrainedTokenizerFast:
+    """`media` are extra special tokens by name; the last of `ends` is the end of a turn, the first is padding."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=byte_level_tokenizer([*ends, *media.values()]),
+        eos_token=ends[-1],
+        pad_token=ends[0],
+        padding_side="left",
+        extra_special_tokens=media,
+        **how,
+    )
+
+
 def qwen_processor(chunk_length: int = 300) -> Qwen2_5OmniProcessor:
     """Qwen2.5-Omni's processor with its stock extractor (300 s) and a tokenizer of its own."""
-    ends = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=byte_level_tokenizer([*ends, *QWEN_MEDIA_TOKENS.values()]),
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        padding_side="left",
-        extra_special_tokens=QWEN_MEDIA_TOKENS,
-    )
     return Qwen2_5OmniProcessor(
         image_processor=Qwen2VLImageProcessor(),
         video_processor=Qwen2VLVideoProcessor(),
         feature_extractor=WhisperFeatureExtractor(feature_size=128, chunk_length=chunk_length),
-        tokenizer=tokenizer,
+        tokenizer=tokenizer_with(QWEN_MEDIA_TOKENS),
         chat_template=QWEN_TEMPLATE,
     )
 
@@ -285,36 +291,21 @@ def tiny_recogniser(folder: Path) -> Path:
     return folder
 
 
+WAVE_ENCODER = {
+    **{"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32},
+    **{"conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2},
+    **{"vocab_size": 16, "initializer_range": 0.2},
+}
+
+
 def tiny_wav2vec2(folder: Path) -> Path:
     """A wav2vec 2.0 of one layer of width 16, which takes the waveform itself and normalises over the whole of it."""
-    config = Wav2Vec2Config(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        conv_dim=(16, 16, 16, 16, 16, 16, 16),
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=2,
-        vocab_size=16,
-        initializer_range=0.2,
-    )
-    return _save(folder, Wav2Vec2Model, config, Wav2Vec2FeatureExtractor())
+    return _save(folder, Wav2Vec2Model, Wav2Vec2Config(**WAVE_ENCODER), Wav2Vec2FeatureExtractor())
 
 
 def tiny_hubert(folder: Path) -> Path:
     """A HuBERT of one layer of width 16, which takes the waveform itself."""
-    config = HubertConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        conv_dim=(16, 16, 16, 16, 16, 16, 16),
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=2,
-        vocab_size=16,
-        initializer_range=0.2,
-    )
-    return _save(folder, HubertModel, config, Wav2Vec2FeatureExtractor())
+    return _save(folder, HubertModel, HubertConfig(**WAVE_ENCODER), Wav2Vec2FeatureExtractor())
 
 
 def tiny_clip(folder: Path) -> Path:

@@ -9,18 +9,16 @@ modalities disagree.
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
+from affect.cli.output import give, write_output
 from affect.config import ConfigError
 from affect.data.escaping import one_line
-from affect.data.files import write_atomic
 from affect.reports.attribution.gather import gather
 from affect.reports.attribution.tables import FORMATS, AttributionReport, charts, clips_csv, print_tables
 from affect.reports.collect import find, load, unfinished
-from affect.reports.console import console, printed
 from affect.reports.drawing import SUFFIXES
-from affect.reports.settings import where
+from affect.reports.selection import where
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -83,33 +81,18 @@ def _nothing(folders: list[str]) -> str:
 
 
 def _give(report: AttributionReport, given: argparse.Namespace) -> None:
-    if given.output is None and given.format == "table":
-        print_tables(report, console())
-    else:
-        prints = partial(print_tables, report)
-        written = printed(prints) if given.format == "table" else FORMATS[given.format](report)
-        if given.output is None:
-            print(written, end="")
-        else:
-            _write(given.output, written, "--output")
+    give(report, given.format, FORMATS, print_tables, given.output)
+    if given.output is not None:
+        print(f"{given.output} written", file=sys.stderr)
     if given.format == "csv":
         # There is no place for them in a file that other programs read.
         for note in report.notes:
             print(note, file=sys.stderr)
     if given.clips is not None:
-        _write(given.clips, clips_csv(report), "--clips")
+        write_output(given.clips, clips_csv(report), "--clips")
+        print(f"{given.clips} written", file=sys.stderr)
     if given.figure is not None:
         _draw(report, given.figure)
-
-
-def _write(path: Path, content: str, option: str) -> None:
-    try:
-        write_atomic(path, content)
-    except OSError as error:
-        raise ConfigError(
-            f"{option} {path} cannot be written ({error.strerror or error}): name a file in a folder that can"
-        ) from error
-    print(f"{path} written", file=sys.stderr)
 
 
 def _draw(report: AttributionReport, path: Path) -> None:

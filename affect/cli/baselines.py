@@ -7,12 +7,9 @@ from pathlib import Path
 from affect.baselines import build, features, reads
 from affect.baselines.network_learner import NetworkLearner
 from affect.baselines.targets import by_task
-from affect.config import Config, NetworkConfig
+from affect.cli.prepared import Prepared
+from affect.config import NetworkConfig
 from affect.config.logs import LOG, is_first
-from affect.data.class_balance import Classes
-from affect.data.clips import ClipSource
-from affect.data.part import Part
-from affect.knowledge import attach
 from affect.models import checkpoint
 from affect.models.learner import Learner
 from affect.prompting.examples import without_prompts
@@ -21,19 +18,12 @@ from affect.training import checkpointing
 
 
 @contextmanager
-def to_train(
-    cfg: Config,
-    folder: Path,
-    parts: Sequence[Part],
-    source: ClipSource,
-    described: attach.Attached,
-    classes: Classes,
-    begin: checkpointing.Position,
-) -> Iterator[tuple[Learner, dict[str, list[Example]]]]:
+def to_train(ready: Prepared, begin: checkpointing.Position) -> Iterator[tuple[Learner, dict[str, list[Example]]]]:
     """The learner, and the examples of all splits. `begin` is where training goes on."""
+    cfg, parts = ready.cfg, ready.parts
     splits = dict.fromkeys(part.split for part in parts)
     examples = {split: without_prompts(parts, split, cfg, labelled_only=split == "train") for split in splits}
-    learner = _learner(parts, cfg, source)
+    learner = _learner(ready)
     if is_first() and isinstance(cfg.model, NetworkConfig):
         count = sum(parameter.numel() for parameter in learner.module.parameters())
         LOG.info(f"model={cfg.model.name} has {count:,} parameters; all are trained from random weights")
@@ -46,25 +36,19 @@ def to_train(
 
 
 @contextmanager
-def to_evaluate(
-    cfg: Config,
-    folder: Path,
-    parts: Sequence[Part],
-    source: ClipSource,
-    described: attach.Attached,
-    classes: Classes,
-) -> Iterator[tuple[Learner, dict[str, list[Example]]]]:
+def to_evaluate(ready: Prepared) -> Iterator[tuple[Learner, dict[str, list[Example]]]]:
     """The learner as `cfg.run` has trained it, and the examples of the evaluated split."""
+    cfg, split = ready.cfg, ready.cfg.evaluation.split
     assert cfg.run is not None, "refused before"
-    split = cfg.evaluation.split
-    learner = _learner(parts, cfg, source)
+    learner = _learner(ready)
     checkpoint.load_best(learner.load, Path(cfg.run))
-    yield learner, {split: without_prompts(parts, split, cfg, labelled_only=False)}
+    yield learner, {split: without_prompts(ready.parts, split, cfg, labelled_only=False)}
 
 
-def _learner(parts: Sequence[Part], cfg: Config, source: ClipSource) -> Learner:
+def _learner(ready: Prepared) -> Learner:
     """An untrained learner; says what it reads."""
-    found = features.prepare(parts, cfg, source)
+    cfg = ready.cfg
+    found = features.prepare(ready.parts, cfg, ready.source)
     learner = build.learner(cfg, found)
     if is_first():
         widths = "" if found is None else ", ".join(f"{name} {width}" for name, width in found.widths.items())

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from affect.config import ConfigError, DataError
+from affect.data.progress import terminal
 from affect.reports.choice import Point, choose
 from affect.reports.collect import find, load
-from affect.reports.console import console
-from affect.reports.settings import Run, some, where
+from affect.reports.selection import where
+from affect.reports.settings import Run, some
 from affect.runs.jobs import jobs
 
 
@@ -33,7 +34,8 @@ def candidates(folder: Path, conditions: Sequence[str], finished_only: bool) -> 
     finished = [run for run in chosen if run.counts]
     # What a search has pruned is over: it was worse than others after as many epochs.
     unfinished = [f"{run.folder} ({run.state})" for run in chosen if not run.counts and run.state != "pruned"]
-    lacking = [*unfinished, *damaged, *_without_run(folder)]
+    runless = (job for job in jobs(folder) if not (folder / str(job.folder)).is_dir())
+    lacking = [*unfinished, *damaged, *(f"{' '.join(job.words)} ({job.state})" for job in runless)]
     if lacking and not finished_only:
         raise ConfigError(
             f"{len(lacking)} jobs of {folder} have not finished: {some(lacking)}. A setting that is chosen now may not"
@@ -44,11 +46,6 @@ def candidates(folder: Path, conditions: Sequence[str], finished_only: bool) -> 
     return finished
 
 
-def _without_run(folder: Path) -> list[str]:
-    """The points of a multirun that have no run folder."""
-    return [f"{' '.join(job.words)} ({job.state})" for job in jobs(folder) if not (folder / str(job.folder)).is_dir()]
-
-
 def seeds(point: Point) -> str:
     """How many seeds a point has, in words."""
     return "1 seed" if len(point.runs) == 1 else f"{len(point.runs):,} seeds"
@@ -56,4 +53,4 @@ def seeds(point: Point) -> str:
 
 def say(sentence: str) -> None:
     """Prints a sentence as it is, in one line."""
-    console().print(sentence, highlight=False, markup=False, soft_wrap=True)
+    terminal().print(sentence, highlight=False, markup=False, soft_wrap=True)

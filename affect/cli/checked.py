@@ -42,7 +42,12 @@ def _inherited(raw: DictConfig, words: list[str], program: str) -> DictConfig:
 
     if not is_first():
         return run_config(Path(os.environ[FOLLOWED]))
-    return with_resume(raw, words) if resumes else with_run(raw, words)
+    if resumes:
+        return with_resume(raw, words)
+    merged = with_run(raw, words)
+    if program == "quality":  # which needs the predictions of a run, also of one that has no weights
+        merged.run = raw.run
+    return merged
 
 
 def check_uniform_settings(words: Sequence[str], cfg: Config) -> None:

@@ -47,5 +47,6 @@ def main() -> None:
 
 def overview() -> str:
     """What `affect --help` prints."""
-    lines = "\n".join(f"  {name:<12}{about}" for name, about in COMMANDS.items())
+    width = max(map(len, COMMANDS)) + 2
+    lines = "\n".join(f"  {name:<{width}}{about}" for name, about in COMMANDS.items())
     return f"usage: affect COMMAND …\n\nCommands (`affect COMMAND --help` explains one):\n{lines}"

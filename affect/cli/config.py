@@ -16,39 +16,15 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from affect.config import (
-    FAMILIES,
-    BaselineConfig,
-    Config,
-    ConfigError,
-    DatasetConfig,
-    EvaluationConfig,
-    FeaturesConfig,
-    FinetuningConfig,
-    KnowledgeConfig,
-    LoggerConfig,
-    PromptingConfig,
-    Task,
-    TrainerConfig,
-    TranscriptionConfig,
-    near,
-)
-from affect.config.baselines import OF_LANGUAGE_MODELS
-from affect.config.fields import LIMITS, Role
+from affect.config import FAMILIES, BaselineConfig, Config, ConfigError, DatasetConfig, Task, near
+from affect.config.fields import LIMITS, Method, Role
 
 SCHEMAS = {
     "run": Config,
     "model": FAMILIES["composed"],
     "dataset": DatasetConfig,
     "task": Task,
-    "features": FeaturesConfig,
-    "prompting": PromptingConfig,
-    "finetuning": FinetuningConfig,
-    "knowledge": KnowledgeConfig,
-    "transcription": TranscriptionConfig,
-    "evaluation": EvaluationConfig,
-    "trainer": TrainerConfig,
-    "logger": LoggerConfig,
+    **{name: kind for name, kind in get_type_hints(Config).items() if is_dataclass(kind) and name != "model"},
 }
 """Schema by group. `run` has the keys that belong to no group, `task` those of a task of a dataset."""
 
@@ -82,10 +58,9 @@ def explain(group: str, family: str | None = None, *others: str) -> str:
 def _lines(schema: type, prefix: str) -> list[str]:
     lines: list[str] = []
     hints, meanings = get_type_hints(schema), docstrings(schema)
-    without_effect = OF_LANGUAGE_MODELS if issubclass(schema, BaselineConfig) else ()
     for field in fields(schema):
-        if field.name in without_effect:
-            continue
+        if issubclass(schema, BaselineConfig) and field.metadata.get("methods") == (Method.language,):
+            continue  # it has no effect on this model
         kind = hints[field.name]
         if is_dataclass(kind):
             # The groups within the whole configuration are explained by themselves.

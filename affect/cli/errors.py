@@ -5,17 +5,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from affect.cli.output import give
 from affect.config import ConfigError, DataError, near
-from affect.data.files import write_atomic
 from affect.reports.aggregate import tasks
 from affect.reports.collect import find, load, unfinished
-from affect.reports.console import bad_rows, console, unanswered
+from affect.reports.console import bad_rows, unanswered
 from affect.reports.drawing import draw
 from affect.reports.errors.analysis import SLICES, analyse
 from affect.reports.errors.charts import charts
-from affect.reports.errors.formats import FORMATS, Analyses, as_text, print_analyses
+from affect.reports.errors.formats import FORMATS, Analyses, print_analyses
 from affect.reports.errors.results import ErrorAnalysis
-from affect.reports.settings import Run, where
+from affect.reports.selection import where
+from affect.reports.settings import Run
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -23,7 +24,9 @@ def main(arguments: list[str] | None = None) -> None:
     given = _parser().parse_intermixed_args(sys.argv[1:] if arguments is None else arguments)
     try:
         analyses = _analyses(given)
-        _give(analyses, given.format, given.output)
+        give(analyses, given.format, FORMATS, print_analyses, given.output)
+        if given.output is not None:
+            print(f"{given.output} written")
         if given.charts is not None:
             _draw(analyses.tasks, given.charts)
     except (ConfigError, DataError) as error:
@@ -123,23 +126,6 @@ def _others(against: str | None, chosen: Sequence[Run], notes: list[str]) -> lis
     if len(others) == len(chosen):
         raise ConfigError(f"--against {against}: all runs have that, so that none is left to analyse: name more runs")
     return others
-
-
-def _give(analyses: Analyses, how: str, output: Path | None) -> None:
-    if output is None and how == "table":
-        print_analyses(analyses, console())
-        return
-    written = as_text(analyses) if how == "table" else FORMATS[how](analyses)
-    if output is None:
-        print(written, end="")
-        return
-    try:
-        write_atomic(output, written)
-    except OSError as error:
-        raise ConfigError(
-            f"--output {output} cannot be written ({error.strerror or error}): name a file in a folder that can"
-        ) from error
-    print(f"{output} written")
 
 
 def _draw(analyses: Sequence[ErrorAnalysis], folder: Path) -> None:

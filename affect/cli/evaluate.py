@@ -16,6 +16,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     import lightning as L
 
     from affect.cli import steps
+    from affect.cli.prepared import Prepared
     from affect.config.logs import is_first
     from affect.data.duplicates import compare_contents
     from affect.knowledge import attach, changed_texts, transcripts
@@ -35,12 +36,13 @@ def main(cfg: Config, job_folder: str | None) -> None:
         recognised = changed_texts.change_texts(parts, cfg, recognised)
         recognised.write(folder)
         class_balance.keep(folder, classes)
+        ready = Prepared(cfg=cfg, folder=folder, parts=parts, source=source, described=described, classes=classes)
         # Making descriptions draws random numbers, and another run finds them made.
         L.seed_everything(cfg.seed, verbose=False)
         with (
             distributed.spread(cfg, folder),
             memory.explained(cfg),
-            steps.method(cfg).to_evaluate(cfg, folder, parts, source, described, classes) as (learner, examples),
+            steps.method(cfg).to_evaluate(ready) as (learner, examples),
         ):
             clips = datamodule.ClipData(examples, learner, cfg)
             module = steps.module(learner, cfg, classes, recognised.of_datasets())

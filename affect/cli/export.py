@@ -11,12 +11,12 @@ def main(cfg: Config, job_folder: str | None) -> None:
 
     from affect.config import ConfigError, ExportAs, Target
     from affect.data import clip_rows
-    from affect.runs import run_folder
+    from affect.runs import run_environment, run_summary
 
     assert cfg.run is not None, "a rule refuses it"
     folder = Path(cfg.run)
-    if run_folder.program_of(folder) != "train":
-        trained = run_folder.read(folder).config["run"]
+    if run_environment.program_of(folder) != "train":
+        trained = run_summary.read(folder).config["run"]
         raise ConfigError(
             f"run={folder} is an evaluation, which has no weights of its own: name the training,"
             f" run={trained or 'outputs/…'}"
@@ -32,7 +32,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect.training.export import card, weights
 
     # Those of the training, not of this command line.
-    modalities = run_folder.read(folder).config["modalities"]
+    modalities = run_summary.read(folder).config["modalities"]
     cache_root = Path(cfg.cache_root).expanduser()
     model, encoder = models.load(cfg.model, modalities=modalities, cache_root=cache_root)
     counts = checkpoint.restore(model, cfg.finetuning, folder, inherit.trained_tasks(folder))

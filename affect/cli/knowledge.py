@@ -17,20 +17,17 @@ The first four take --store FOLDER; the default is `knowledge` in the folder for
 import argparse
 import signal
 import sys
-import time
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 
 from affect.cli.entry import entry
 from affect.config import Config
-
-REPORT_EVERY = 60.0
-"""Seconds between two lines of progress where there is no terminal for a bar."""
 
 
 @entry("knowledge", __doc__)
 def describe(cfg: Config, job_folder: str | None) -> None:
     """Fills the store. Raises DataError, after all sources, where descriptions could not be made."""
+    from affect.cli.meter import Meter
     from affect.config import DataError
     from affect.data import duplicates, loading
     from affect.knowledge import transcripts
@@ -76,50 +73,6 @@ def describe(cfg: Config, job_folder: str | None) -> None:
 def end_on_signal(signum: int, frame: FrameType | None) -> None:
     """What SIGTERM does: an exception, so that buffered descriptions are written."""
     sys.exit(128 + signum)
-
-
-class Meter:
-    """Progress on the error stream: a bar in a terminal, a line a minute elsewhere."""
-
-    def __init__(self, enabled: bool, texts: str = "descriptions", doing: str = "describing") -> None:
-        from rich.progress import TextColumn
-
-        from affect.data.progress import progress
-
-        self.enabled, self.texts, self.doing = enabled, texts, doing
-        self.bar = progress(enabled, TextColumn("{task.fields[rate]:.1f}/s, {task.fields[failed]:,} failed"))
-        self.total = self.made = self.failed = 0
-
-    def begin(self, known: int, missing: int) -> None:
-        self.total = missing
-        self.started = self.said = time.monotonic()
-        print(f"{known:,} {self.texts} are in the store, {missing:,} are missing", file=sys.stderr, flush=True)
-        self.task = self.bar.add_task(self.doing, total=missing, rate=0.0, failed=0)
-
-    def advance(self, made: int, failed: int) -> None:
-        self.made += made
-        self.failed += failed
-        now = time.monotonic()
-        rate = (self.made + self.failed) / max(now - self.started, 1e-9)
-        self.bar.update(self.task, advance=made + failed, rate=rate, failed=self.failed)
-        if self.enabled and not self.bar.console.is_terminal and now - self.said >= REPORT_EVERY:
-            self.said = now
-            left = (self.total - self.made - self.failed) / rate
-            print(
-                f"{self.made:,} of {self.total:,} made, {self.failed:,} failed, {rate:.1f} a second,"
-                f" {left / 60:.0f} min left",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def __enter__(self) -> "Meter":
-        self.bar.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.__exit__(kind, error, trace)
 
 
 # ---------------------------------------------------------------- contents of a store

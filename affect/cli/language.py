@@ -4,58 +4,41 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from affect.cli.prepared import Prepared
 from affect.config import Config, Target, chosen_tasks
 from affect.config.logs import LOG, is_first
-from affect.data.class_balance import Classes
-from affect.data.clips import ClipSource
 from affect.data.part import Part
 from affect.evaluation.language import LanguageLearner
-from affect.knowledge import attach, audit
-from affect.models import (
-    Encoder,
-    Model,
-    adapters,
-    checkpoint,
-    encoder_cache,
-    heads,
-    loading,
-    precision,
-    token_report,
-)
+from affect.knowledge import audit
+from affect.models import Encoder, Model, adapters, checkpoint, encoder_cache, heads, loading, precision, token_report
 from affect.models.sampling import sampling
 from affect.prompting import examples as prompted
 from affect.prompting.messages import Example
 from affect.reports.console import print_alignment, print_towers
-from affect.runs import inherit, run_folder
+from affect.runs import inherit, run_summary
 from affect.training import alignment, checkpointing, memory
 
 
 @contextmanager
 def to_train(
-    cfg: Config,
-    folder: Path,
-    parts: Sequence[Part],
-    source: ClipSource,
-    described: attach.Attached,
-    classes: Classes,
-    begin: checkpointing.Position,
+    ready: Prepared, begin: checkpointing.Position
 ) -> Iterator[tuple[LanguageLearner, dict[str, list[Example]]]]:
     """The model with heads, adapters and aligned towers, and the examples of all splits. `begin` is where training
     goes on; a model that is trained already is not aligned again."""
-    fresh = begin == checkpointing.START
+    cfg, parts, fresh = ready.cfg, ready.parts, begin == checkpointing.START
     with loading.borrowed(cfg) as (model, encoder):
         if cfg.finetuning.target is Target.head:
             heads.attach(model, chosen_tasks(cfg))
         device = precision.device(cfg.trainer)
         print_towers(adapters.apply(model, cfg.finetuning, device=device, restored=not fresh))
         examples = _examples(parts, {part.split for part in parts}, cfg, encoder)
-        audit.write(folder, described, parts, examples, encoder.count_text, cfg)
-        learner = _learner(model, encoder, cfg, source, classes)
+        audit.write(ready.folder, ready.described, parts, examples, encoder.count_text, cfg)
+        learner = _learner(model, encoder, ready)
         memory.prepare(learner, examples["train"], cfg)
-        learner.outputs = encoder_cache.prepare(model, encoder, examples, cfg, source)
+        learner.outputs = encoder_cache.prepare(model, encoder, examples, cfg, ready.source)
         if fresh and model.new and cfg.finetuning.alignment_epochs:
             splits = examples["train"], examples["val"]
-            print_alignment(alignment.align(model, encoder, *splits, cfg, source, learner.outputs))
+            print_alignment(alignment.align(model, encoder, *splits, cfg, ready.source, learner.outputs))
         if cfg.finetuning.freeze_aligned and model.new:
             adapters.freeze_new(model)
             if is_first():
@@ -66,28 +49,24 @@ def to_train(
 
 
 @contextmanager
-def to_evaluate(
-    cfg: Config,
-    folder: Path,
-    parts: Sequence[Part],
-    source: ClipSource,
-    described: attach.Attached,
-    classes: Classes,
-) -> Iterator[tuple[LanguageLearner, dict[str, list[Example]]]]:
+def to_evaluate(ready: Prepared) -> Iterator[tuple[LanguageLearner, dict[str, list[Example]]]]:
     """The model as it comes, or as `cfg.run` has trained it, and the examples of the evaluated split."""
+    cfg, parts = ready.cfg, ready.parts
     split, modalities = cfg.evaluation.split, set(cfg.modalities)
     if cfg.run is not None:
         # A model keeps the towers of all modalities it was trained with.
-        modalities |= set(run_folder.read(Path(cfg.run)).config["modalities"])
+        modalities |= set(run_summary.read(Path(cfg.run)).config["modalities"])
     with loading.borrowed(cfg, "".join(m for m in "tav" if m in modalities)) as (model, encoder):
         if cfg.run is not None:
             checkpoint.restore(model, cfg.finetuning, Path(cfg.run), inherit.trained_tasks(Path(cfg.run)))
             if cfg.finetuning.target is Target.head:
                 heads.check(model, chosen_tasks(cfg), cfg.run)
         examples = _examples(parts, [split], cfg, encoder)
-        audit.write(folder, described, [p for p in parts if p.split == split], examples, encoder.count_text, cfg)
-        learner = _learner(model, encoder, cfg, source, classes)
-        learner.outputs = encoder_cache.prepare(model, encoder, examples, cfg, source)
+        audit.write(
+            ready.folder, ready.described, [p for p in parts if p.split == split], examples, encoder.count_text, cfg
+        )
+        learner = _learner(model, encoder, ready)
+        learner.outputs = encoder_cache.prepare(model, encoder, examples, cfg, ready.source)
         yield learner, examples
 
 
@@ -101,7 +80,8 @@ def _examples(parts: Sequence[Part], splits: Iterable[str], cfg: Config, encoder
     }
 
 
-def _learner(model: Model, encoder: Encoder, cfg: Config, source: ClipSource, classes: Classes) -> LanguageLearner:
+def _learner(model: Model, encoder: Encoder, ready: Prepared) -> LanguageLearner:
+    cfg, log_priors = ready.cfg, ready.classes.log_priors
     return LanguageLearner(
-        model, encoder, cfg.finetuning, cfg.evaluation, sampling(cfg), source, log_priors=classes.log_priors
+        model, encoder, cfg.finetuning, cfg.evaluation, sampling(cfg), ready.source, log_priors=log_priors
     )

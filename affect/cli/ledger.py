@@ -33,14 +33,15 @@ def main() -> None:
 
 
 def _print(lines: list[ledger.Opening]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from affect.data.progress import terminal
 
     sets: dict[tuple[str, str, str], list[ledger.Opening]] = {}
     for line in lines:
         sets.setdefault((line.dataset, line.split, line.ids_sha256), []).append(line)
-    console = Console() if Console().is_terminal else Console(width=140)
+    console = terminal()
     for (dataset, split, ids), own in sorted(sets.items()):
         settings = len({line.configuration_sha256 for line in own})
         table = Table(

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from affect.config.roles import ROOTS
+from affect.config.roles import OF_MULTIRUNS, ROOTS
 from affect.runs.sweep_points import quoted
 
-OF_EVERY_JOB = (*ROOTS, "output_root", "retries", "reuse", "launcher", "resume_with_other_code", "hydra")
+OF_EVERY_JOB = (*ROOTS, "output_root", *OF_MULTIRUNS, "launcher", "hydra")
 """Words that an evaluation of runs is given too; all others come with the run that it evaluates."""
 
 

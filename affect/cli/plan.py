@@ -1,7 +1,8 @@
 """What a run of a configuration would do, for dry_run=true."""
 
 from affect.baselines.reads import in_words
-from affect.config import BaselineConfig, Config, NetworkConfig
+from affect.config import BaselineConfig, Config, NetworkConfig, ServerConfig
+from affect.config.finetuning import TOWERS
 from affect.config.schema import intervention_of
 
 
@@ -23,7 +24,8 @@ def _plan_knowledge(cfg: Config) -> str:
 
 def _plan_quality(cfg: Config) -> str:
     splits = cfg.knowledge.splits if cfg.run is None else [cfg.evaluation.split]
-    return f"descriptions of {', '.join(cfg.datasets)}, {' and '.join(splits)}"
+    judge = f", rated by {cfg.model.served}" if cfg.judge and isinstance(cfg.model, ServerConfig) else ""
+    return f"descriptions of {', '.join(cfg.datasets)}, {' and '.join(splits)}{judge}"
 
 
 def _plan_transcribe(cfg: Config) -> str:
@@ -58,9 +60,7 @@ def _plan_training(cfg: Config) -> str:
     elif isinstance(cfg.model, BaselineConfig):
         trained = "fitted once on all training clips"
     else:
-        modes = ", ".join(
-            f"{tower} {getattr(cfg.finetuning, tower).value}" for tower in ("language", "audio", "vision", "projector")
-        )
+        modes = ", ".join(f"{tower} {getattr(cfg.finetuning, tower).value}" for tower in TOWERS)
         trained = f"finetuning={cfg.finetuning.name}: {modes}; {epochs}"
     return f"{run}\n{trained}\n{evaluation}"
 

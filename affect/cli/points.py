@@ -13,16 +13,19 @@ from affect.cli.plan import plan
 from affect.cli.programs import PROGRAMS
 from affect.config import Config, ConfigError
 from affect.config.groups import datasets_chosen, own_words
+from affect.config.roles import OF_MULTIRUNS
 from affect.data import annotations
 from affect.data.annotations import Annotations
 from affect.runs import launchers, search, search_sweeper, sweep_file, sweep_points, sweeps
 from affect.runs.finished import finished_runs
 from affect.runs.identity import composed_sha256, configuration_sha256
 from affect.runs.jobs import attempts
-from affect.runs.run_folder import Beginning, beginning, changed_annotations, check_same_code, start_note
+from affect.runs.run_data import changed_annotations
+from affect.runs.run_environment import check_same_code, start_note
+from affect.runs.run_folder import Beginning, beginning
 from affect.runs.sweep_file import Entry
 
-OF_THE_WHOLE = ("output_root", "dry_run", "retries", "reuse", "resume_with_other_code")
+OF_THE_WHOLE = ("output_root", "dry_run", *OF_MULTIRUNS)
 """Keys that are the same for all points of a multirun."""
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from affect.cli.output import give
 from affect.config import ConfigError
-from affect.data.files import write_atomic
-from affect.reports.console import as_text, print_report
+from affect.reports.console import print_report
 from affect.reports.formats import FORMATS, Report
 from affect.reports.gather import Request, gather
 from affect.reports.settings import ALL, HEADLINE
@@ -150,19 +150,8 @@ def _say_written(written: Sequence[Path], notes: Sequence[str]) -> None:
 
 
 def _give(report: Report, how: str, output: Path | None) -> None:
-    if output is None and how == "table":
-        print_report(report)
-        return
-    written = as_text(report) if how == "table" else FORMATS[how](report)
-    if output is None:
-        print(written, end="")
-    else:
-        try:
-            write_atomic(output, written)
-        except OSError as error:
-            raise ConfigError(
-                f"--output {output} cannot be written ({error.strerror or error}): name a file in a folder that can"
-            ) from error
+    give(report, how, FORMATS, print_report, output)
+    if output is not None:
         count = len(report.tables)
         print(f"{output} written: {count} table{'' if count == 1 else 's'}")
     if how == "csv":

@@ -33,7 +33,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     from affect import models
     from affect.models import collate as data
     from affect.models import sampling
-    from affect.prompting import messages as prompts
+    from affect.prompting import token_budget
 
     record, shots, recognised = _chosen(cfg, parts)
     others = None if other is None else _chosen(other, loading.read(other, _splits(other)))
@@ -42,7 +42,7 @@ def main(cfg: Config, job_folder: str | None) -> None:
     console = Console(highlight=False, markup=False)
     for name in cfg.datasets[record.dataset].tasks:
         task = cfg.datasets[record.dataset].task_definitions[name]
-        example = prompts.example(record, task, cfg.prompting, cfg.modalities, encoder.count_text, shots[name])
+        example = token_budget.example(record, task, cfg.prompting, cfg.modalities, encoder.count_text, shots[name])
         batch = data.Collate(encoder, sampling.sampling(cfg), with_answers=example.answer is not None)([example])
         console.rule(f"{record.id} · {task.name}")
         if recognised is not None:
@@ -57,12 +57,12 @@ def main(cfg: Config, job_folder: str | None) -> None:
         for part, count in token_counts(example, cfg, encoder).items():
             table.add_row(part, str(count))
         console.print(table)
-        for sentence in prompts.losses([example], cfg.prompting):
+        for sentence in token_budget.losses([example], cfg.prompting):
             console.print(sentence)
         if other is not None and others is not None:
             clip, their_shots, _ = others
             asked = other.datasets[clip.dataset].task_definitions[name]
-            compared = prompts.example(
+            compared = token_budget.example(
                 clip, asked, other.prompting, other.modalities, encoder.count_text, their_shots[name]
             )
             _print_differences(console, str(cfg.against), example, compared)

@@ -14,7 +14,7 @@ from affect.data.part import Part
 from affect.evaluation.metrics.summary import summarise
 from affect.models.learner import Learner
 from affect.reports.console import print_results
-from affect.runs import run_folder
+from affect.runs import run_results
 from affect.training.module import Supervised
 
 
@@ -53,10 +53,10 @@ def finish(
     answer.
     """
     predictions = supervised.tested
-    results = supervised.summarise(predictions, expected=run_folder.expected(parts, cfg.evaluation.split))
-    run_folder.write_results(folder, cfg, parts, predictions, results, supervised.lost, validation)
+    results = supervised.summarise(predictions, expected=run_results.expected(parts, cfg.evaluation.split))
+    run_results.write_results(folder, cfg, parts, predictions, results, supervised.lost, validation)
     for name, content in supervised.learner.files().items():
         write_json(folder / name, content)
     tracker.results(results, predictions, {record.id: record for part in parts for record in part.records})
     print_results(folder)
-    run_folder.check_answered(folder, predictions)
+    run_results.check_answered(folder, predictions)

@@ -28,7 +28,7 @@ from affect.config import ConfigError, studies
 from affect.config.hydra_errors import REFUSALS, refusal
 from affect.runs import interrupts, sweep_file
 from affect.runs.jobs import jobs
-from affect.runs.run_folder import start_note
+from affect.runs.run_environment import start_note
 
 PROGRAM = "study"
 """Of sweep.json, in place of that of a multirun."""
@@ -100,7 +100,8 @@ def _done(step: Step, plan: Plan) -> str | None:
 
 def _report(name: str, plan: Plan, command: str, problems: Sequence[str]) -> list[str]:
     """Writes and prints tables, figures and summary; a sentence for everything that is refused or damaged."""
-    from affect.reports.console import console, print_report
+    from affect.data.progress import terminal
+    from affect.reports.console import print_report
     from affect.reports.studies.findings import print_finding
     from affect.reports.studies.finish import finish
 
@@ -114,10 +115,11 @@ def _report(name: str, plan: Plan, command: str, problems: Sequence[str]) -> lis
         finished = finish(name, plan.study, plan.folder, command, missing)
     except ConfigError as error:
         return [str(error)]
-    print_report(finished.report)
+    out = terminal()
+    print_report(finished.report, out)
     for finding in (each for each in finished.findings if each.lines or each.notes):
         print()
-        print_finding(finding, console())
+        print_finding(finding, out)
     print()
     for path in finished.written:
         print(f"{path} written")

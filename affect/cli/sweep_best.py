@@ -19,10 +19,11 @@ from rich.text import Text
 
 from affect.cli.best_setting import candidates, say, seeds
 from affect.config import ConfigError
+from affect.data.progress import terminal
 from affect.reports import aggregate, openings
 from affect.reports.choice import Choice, choose
 from affect.reports.collect import load
-from affect.reports.console import console, print_report
+from affect.reports.console import print_report
 from affect.reports.formats import Report
 from affect.reports.sections import aligned, heading
 from affect.reports.settings import Run
@@ -82,7 +83,7 @@ def _print(choice: Choice, most: int) -> None:
         told = "" if point is best else f"{distance:+.4f}{', within the spread' if point in within else ''}"
         values = ["-" if value is None else value for value in point.setting.values()]
         table.add_row(*map(Text, ["*" if place == 0 else "", *values, str(len(point.runs)), *cells, told]))
-    console().print(table)
+    terminal().print(table)
     if hidden := len(choice.points) - len(shown):
         say(f"{hidden:,} more settings are worse: --all shows them.")
     for note in choice.notes:
@@ -151,4 +152,5 @@ def _words(run: Run) -> list[str]:
 def _report(runs: Sequence[Run]) -> None:
     tables = [aggregate.table(runs, task) for task in aggregate.tasks(runs)]
     notes = [*openings.attach(tables, runs), *(note for table in tables for note in table.notes)]
-    print_report(Report(tables=tables, runs=[(run.summary.model, str(run.folder)) for run in runs], notes=notes))
+    report = Report(tables=tables, runs=[(run.summary.model, str(run.folder)) for run in runs], notes=notes)
+    print_report(report, terminal())

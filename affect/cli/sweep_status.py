@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from affect.config import ConfigError
-from affect.reports.console import console
+from affect.data.progress import terminal
 from affect.runs.jobs import longest_word
 from affect.runs.sweep_points import distinct
 from affect.runs.sweep_status import STATES, Status, SweepStatus, Watched, bytes_in, cache_root, look_all
@@ -44,9 +44,9 @@ def main(arguments: Sequence[str]) -> None:
         status = look_all(given.folder)
         space = _space(status)
         if not given.live:
-            console().print(_shown(status, space))
+            terminal().print(_shown(status, space))
             return
-        with Live(_shown(status, space), console=console(), auto_refresh=False) as live:
+        with Live(_shown(status, space), console=terminal(), auto_refresh=False) as live:
             while not status.ended:
                 time.sleep(EVERY)
                 status = look_all(given.folder)

@@ -14,12 +14,13 @@ def main(cfg: Config, job_folder: str | None) -> None:
     import lightning as L
 
     from affect.cli import steps
+    from affect.cli.prepared import Prepared
     from affect.config.logs import is_first
     from affect.data import class_balance
     from affect.data.duplicates import compare_contents
     from affect.knowledge import attach, transcripts
     from affect.models import checkpoint
-    from affect.runs import run_folder
+    from affect.runs import run_data, run_folder
     from affect.runs.lifecycle import running
     from affect.training import checkpointing, datamodule, distributed, fitting, memory, trainer, usable_clips
     from affect.training.wandb_logger import open as tracked
@@ -34,17 +35,18 @@ def main(cfg: Config, job_folder: str | None) -> None:
         described = attach.attach(parts, cfg)
         begin = checkpointing.START
         if run_folder.was_resumed(folder):
-            run_folder.check_same_data(folder, parts, contents)
+            run_data.check_same_data(folder, parts, contents)
             begin = checkpointing.position(folder)
-        run_folder.write_clips(folder, cfg, parts, contents)
-        run_folder.write_data(folder, parts, {})
+        run_data.write_clips(folder, cfg, parts, contents)
+        run_data.write_data(folder, parts, {})
         classes = class_balance.of_training(folder, parts, cfg)
+        ready = Prepared(cfg=cfg, folder=folder, parts=parts, source=source, described=described, classes=classes)
         # Making descriptions draws random numbers, and another run finds them made.
         L.seed_everything(cfg.seed, verbose=False)
         with (
             distributed.spread(cfg, folder),
             memory.explained(cfg),
-            steps.method(cfg).to_train(cfg, folder, parts, source, described, classes, begin) as (learner, examples),
+            steps.method(cfg).to_train(ready, begin) as (learner, examples),
         ):
             clips = datamodule.ClipData(examples, learner, cfg, begin.epoch, begin.batches, classes.sampling)
             module = steps.module(learner, cfg, classes, recognised.of_datasets())

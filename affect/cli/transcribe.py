@@ -26,7 +26,8 @@ def main(cfg: Config, job_folder: str | None) -> None:
     """Raises DataError, after all clips, where some could not be transcribed."""
     from dataclasses import replace
 
-    from affect.cli.knowledge import Meter, end_on_signal
+    from affect.cli.knowledge import end_on_signal
+    from affect.cli.meter import Meter
     from affect.config import DataError, Transcribe
     from affect.data import SPLITS, annotations
     from affect.data.part import Part

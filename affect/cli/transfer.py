@@ -41,7 +41,7 @@ from affect.data import loading
 from affect.data.files import write_atomic
 from affect.data.part import Part
 from affect.runs import sweep_file, sweep_points
-from affect.runs.run_folder import start_note
+from affect.runs.run_environment import start_note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +266,6 @@ def _show(folders: Sequence[Path], names: Sequence[str] = (), written: Path | No
     """Prints the matrix of the runs in folders, datasets in the order of `names`, and writes it to files in
     `written`."""
     from affect.reports import collect, transfer
-    from affect.reports.console import WIDTH
 
     if not folders:
         raise ConfigError("no folder is named: affect transfer table outputs/sweeps/…")
@@ -274,7 +273,7 @@ def _show(folders: Sequence[Path], names: Sequence[str] = (), written: Path | No
     runs, damaged = collect.load(found)
     shown = transfer.matrix(runs, names)
     shown.notes.extend([*deeper, *(f"not in the table: {problem}" for problem in damaged)])
-    transfer.print_matrix(shown, WIDTH)
+    transfer.print_matrix(shown)
     if written is not None:
         write_atomic(written / "transfer.csv", transfer.comma_separated(shown))
         write_atomic(written / "transfer.md", transfer.markdown(shown))

@@ -19,17 +19,17 @@ from affect.config import (
     Media,
     ModelConfig,
     NativeConfig,
+    NativeVideoConfig,
     ServerConfig,
     WandbMode,
     near,
     text_for_null,
 )
 from affect.config.fields import out_of_range, values
-from affect.config.schema import NATIVE_VIDEO
 from affect.data import SPLITS
 from affect.data.rules import dataset_conflicts, imbalance_conflicts, intervention_conflicts, mixing_conflicts
 from affect.evaluation.rules import readout_conflicts
-from affect.knowledge.rules import knowledge_conflicts, transcription_conflicts
+from affect.knowledge.rules import judge_conflicts, knowledge_conflicts, transcription_conflicts
 from affect.models.rules import layer_conflicts, modality_conflicts, projector_conflicts, server_conflicts
 from affect.prompting.rules import prompting_conflicts, wording_conflicts
 from affect.runs import ledger
@@ -58,6 +58,7 @@ def conflicts(cfg: Config, program: str) -> Iterator[str]:
     yield from intervention_conflicts(cfg, program)
     yield from mixing_conflicts(cfg, program)
     yield from transcription_conflicts(cfg, program)
+    yield from judge_conflicts(cfg, program)
     yield from sharding_conflicts(cfg, program)
     if isinstance(cfg.model, BaselineConfig):
         yield from baseline_conflicts(cfg, program)
@@ -150,7 +151,7 @@ def _media_conflicts(model: ModelConfig, modalities: str) -> Iterator[str]:
         why = "is no language model, and has no processor"
     elif isinstance(model, ServerConfig):
         why = "is at a server, whose processor is given the frames that are sent"
-    elif "v" in modalities and model.family not in NATIVE_VIDEO:
+    elif "v" in modalities and not isinstance(model, NativeVideoConfig):
         why = (
             f"is of family {model.family}, whose processor takes single pictures and has no way of its own to choose"
             " them from a video"

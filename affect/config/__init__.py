@@ -34,6 +34,7 @@ from affect.config.model import (
     Media,
     ModelConfig,
     NativeConfig,
+    NativeVideoConfig,
     Precision,
     ProjectorKind,
     QwenOmniConfig,

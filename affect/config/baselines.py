@@ -6,9 +6,6 @@ from enum import Enum
 from affect.config.fields import field
 from affect.config.model import ModelConfig, Precision
 
-OF_LANGUAGE_MODELS = ("attention", "media", "gradient_checkpointing")
-"""Keys of every model's configuration that say nothing to these methods."""
-
 
 @dataclass(slots=True, kw_only=True)
 class BaselineConfig(ModelConfig):

@@ -20,15 +20,21 @@ def load(raw: DictConfig, program: str, conflicts: Callable[[Config, str], Itera
     missing = sorted(OmegaConf.missing_keys(raw))
     if missing:
         raise ConfigError("\n".join(f"{key} is not set: give it a value, {key}=…" for key in missing))
+    cfg = typed(raw)
+    label_maps.settle(cfg)
+    broken = list(conflicts(cfg, program))
+    if broken:
+        raise ConfigError("\n".join(broken))
+    return cfg
+
+
+def typed(raw: DictConfig) -> Config:
+    """A configuration in which nothing is missing as an object, its tasks with their names."""
     cfg = OmegaConf.to_object(raw)
     assert isinstance(cfg, Config)
     for dataset in cfg.datasets.values():
         for name, task in dataset.task_definitions.items():
             task.name = name
-    label_maps.settle(cfg)
-    broken = list(conflicts(cfg, program))
-    if broken:
-        raise ConfigError("\n".join(broken))
     return cfg
 
 

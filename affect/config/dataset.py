@@ -82,24 +82,24 @@ class DatasetConfig:
     transcribe: Transcribe = Transcribe.none
     """Clips whose transcript a speech recogniser makes (`transcription`), where a model is given text. none: no clip.
     missing: those without a transcript. all: every clip, and the dataset's own transcripts are not used."""
-    subset: SubsetConfig = field(default_factory=SubsetConfig)
+    subset: SubsetConfig = field(default_factory=SubsetConfig, tags=("selects",))
     """Records that are used of each split."""
-    subset_classes: SubsetClasses = SubsetClasses.natural
+    subset_classes: SubsetClasses = field(SubsetClasses.natural, tags=("younger", "selects"))
     """subset.train: natural draws classes as often as they are among all training clips, balanced all equally often
     (of an intensity negative, zero and positive values), so that both can be compared at one number of clips."""
-    fraction: float | None = None
+    fraction: float | None = field(None, tags=("selects",))
     """Share of the training clips used, above 0 and up to 1, or their number, from 2; null is all. Whole groups (video,
     dialogue, speaker) are drawn by `subset_seed`, so the number is approximate; a smaller fraction lies inside a larger
     one."""
-    subset_seed: int = 0
+    subset_seed: int = field(0, tags=("selects",))
     """Seed for drawing the subset or fraction."""
-    exclude_overlap_with: list[str] = field(default_factory=list)
+    exclude_overlap_with: list[str] = field(default_factory=list, tags=("selects",))
     """Names of datasets, of this run or of the one in run=…, whose clips are left out of this one in every split."""
-    on_bad_rows: OnBadRows = OnBadRows.refuse
+    on_bad_rows: OnBadRows = field(OnBadRows.refuse, tags=("selects",))
     """Rows of the annotations that are wrong: refuse names all of them and stops; exclude leaves them out, lists each
     in exclusions.csv and counts them beside every number. A file that is wrong as a whole, for example without a
     column, is refused in any case."""
-    cross_split_duplicates: CrossSplitDuplicates = CrossSplitDuplicates.refuse
+    cross_split_duplicates: CrossSplitDuplicates = field(CrossSplitDuplicates.refuse, tags=("selects",))
     """What happens where one clip (same file or content, windows that overlap by more than 0.1 s) is in two splits.
     refuse: the run ends with a list of them. exclude: the copy in the earlier of train, val and test is left out and
     listed in exclusions.csv, so that the test split stays as published; an evaluation of run=… leaves out what that run

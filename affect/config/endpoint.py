@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -33,32 +33,19 @@ class Endpoint:
 
 def of_model(config: "ServerConfig") -> Endpoint:
     """The connection of the family `server`."""
-    return Endpoint(
-        keys="model.",
-        model_key="model.served",
-        url=config.url,
-        model=config.served,
-        key_variable=config.key_variable,
-        concurrency=config.concurrency,
-        timeout=config.timeout,
-        retries=config.retries,
-        backoff=config.backoff,
-    )
+    return _endpoint(config, "model.", "served")
 
 
 def of_knowledge(config: "KnowledgeConfig") -> Endpoint:
     """The connection of the knowledge source `server`."""
-    return Endpoint(
-        keys="knowledge.server_",
-        model_key="knowledge.server_model",
-        url=config.server_url,
-        model=config.server_model,
-        key_variable=config.server_key_variable,
-        concurrency=config.server_concurrency,
-        timeout=config.server_timeout,
-        retries=config.server_retries,
-        backoff=config.server_backoff,
-    )
+    return _endpoint(config, "knowledge.server_", "model")
+
+
+def _endpoint(config: Any, keys: str, model: str) -> Endpoint:
+    prefix = keys.split(".")[1]
+    shared = ("url", "key_variable", "concurrency", "timeout", "retries", "backoff")
+    values = {name: getattr(config, f"{prefix}{name}") for name in shared}
+    return Endpoint(keys=keys, model_key=f"{keys}{model}", model=getattr(config, f"{prefix}{model}"), **values)
 
 
 def problems(endpoint: Endpoint) -> Iterator[str]:

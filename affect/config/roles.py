@@ -11,21 +11,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from affect.config.baselines import OF_LANGUAGE_MODELS, BaselineConfig, NetworkConfig, VectorsConfig
-from affect.config.evaluation import EvaluationConfig
+from affect.config.baselines import BaselineConfig, NetworkConfig, VectorsConfig
 from affect.config.families import FAMILIES
 from affect.config.features import FeatureKind
-from affect.config.fields import Phase, Role, walk
+from affect.config.fields import Method, Phase, Role, Tag, tagged, walk
+from affect.config.finetuning import TOWERS
 from affect.config.intervention import STRENGTHS
 from affect.config.knowledge import Source
-from affect.config.model import MODALITIES, WHEELS, ComposedConfig, ModelConfig, NativeConfig
-from affect.config.prompting import DESCRIPTIONS
+from affect.config.model import MODALITIES, WHEELS, ModelConfig
+from affect.config.prompting import DESCRIPTIONS, Options
 from affect.config.schema import Config
 
 _SCHEMA = list(walk(Config, {ModelConfig: tuple(dict.fromkeys(FAMILIES.values()))}))
 
 _ROLES = {
-    **{key: field.metadata.get("role", Role.result) for key, field, _ in _SCHEMA},
+    **{key.name: key.says("role", Role.result) for key in _SCHEMA},
     # Of a model that is trained they only refuse; of one that describes clips they say what it describes.
     "knowledge.mllm_models.*.modalities": Role.result,
 }
@@ -39,7 +39,7 @@ def keys_with(*roles: Role) -> tuple[str, ...]:
 @cache
 def keys_of(phase: Phase) -> tuple[str, ...]:
     """The keys that are set for this phase."""
-    return tuple(key for key, _, set_for in _SCHEMA if set_for is phase)
+    return tuple(key.name for key in _SCHEMA if key.phase is phase)
 
 
 def has_key(program: str, key: str) -> bool:
@@ -49,22 +49,31 @@ def has_key(program: str, key: str) -> bool:
 
 
 WITHOUT_RUNS = tuple(
-    key
-    for key, field, _ in _SCHEMA
-    if (programs := field.metadata.get("programs")) and not {"train", "evaluate"} & set(programs)
+    key.name for key in _SCHEMA if (programs := key.says("programs")) and not {"train", "evaluate"} & set(programs)
 )
 """Keys of programs that make no runs. They change no number of a run, and tell such a program's jobs apart."""
+
+OF_MULTIRUNS = tuple(
+    key.name
+    for key in _SCHEMA
+    if key.says("role") is Role.program and set(key.says("programs")) == {"train", "evaluate"}
+)
+"""Keys that say how a multirun goes on, whatever its jobs are."""
 
 
 @cache
 def keys_used_by(choice: str) -> tuple[str, ...]:
-    """The keys that only some sources, readouts or interventions use, among them `choice`."""
-    return tuple(key for key, field, _ in _SCHEMA if choice in field.metadata.get("used_by", ()))
+    """The keys that only some sources, readouts, options or interventions use, among them `choice`."""
+    return tuple(key.name for key in _SCHEMA if choice in key.says("used_by"))
+
+
+def keys_tagged(tag: Tag) -> tuple[str, ...]:
+    return tuple(key.name for key in _SCHEMA if tag in key.says("tags"))
 
 
 def default_of(key: str) -> Any:
     """The default of a key, as config.yaml has it."""
-    default = next(field.default for name, field, _ in _SCHEMA if name == key)
+    default = next(each.field.default for each in _SCHEMA if each.name == key)
     return default.value if isinstance(default, Enum) else default
 
 
@@ -156,9 +165,7 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
     if not prompting.get("fewshot", {}).get("k", 1):
         idle += [f"prompting.fewshot.{key}" for key in ("choice", "seed", "example.", "clip.", "options.")]
     options = prompting.get("options", "words")
-    idle += [f"prompting.{marks}_instruction." for marks in ("letters", "numbers") if marks != options]
-    if options == "words":
-        idle.append("prompting.fewshot.options.")
+    idle += [key for other in Options for key in keys_used_by(other.value) if key not in keys_used_by(options)]
     if prompting.get("options_order", "fixed") != "shuffled":
         idle.append("prompting.options_seed")
     if prompting.get("system_turn") == "none":
@@ -173,8 +180,7 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
     idle += [f"prompting.{slot}_description." for slot in DESCRIPTIONS if slot not in shown]
     if not shown:
         idle += ["prompting.descriptions_position", "prompting.max_description_words"]
-    towers = [finetuning.get(tower) for tower in ("language", "audio", "vision", "projector")]
-    if "lora" not in towers:
+    if "lora" not in map(finetuning.get, TOWERS):
         idle += [f"finetuning.{key}" for key in ("rank", "alpha", "dropout", "targets", "method")]
     if finetuning.get("alignment_epochs") == 0:
         idle.append("finetuning.alignment_learning_rate")
@@ -195,33 +201,23 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
     return lambda key: key.startswith(prefixes)
 
 
-OF_ANY_TRAINING = (
-    *("finetuning.sampling", "finetuning.label_weights", "finetuning.warmup"),
-    *("finetuning.mixing", "finetuning.mixing_temperature", "finetuning.mixing_weights"),
+OF_ANY_TRAINING = tuple(
+    key.name for key in _SCHEMA if key.name.startswith("finetuning.") and key.methods != (Method.language,)
 )
-"""Keys of fine-tuning that hold for every method that is trained."""
+"""Keys of fine-tuning that other methods have a use for too."""
 
 
 def _idle_by_method(config: Mapping[str, Any]) -> list[str]:
-    """Prefixes of the keys that are about language models, or about other methods, whichever the run has not."""
-    schema = FAMILIES.get(config["model"]["family"])
-    if schema is None or not issubclass(schema, BaselineConfig):
-        return ["features."]
-    of_language = [key for key in keys_of(Phase.training) if key.startswith("finetuning.")]
-    idle = ["prompting.", "knowledge.", "evaluation.readout", "evaluation.intensity_readout", "evaluation.reader"]
-    idle += [key for key in of_language if key not in OF_ANY_TRAINING]
-    idle += ["trainer.compile", *(f"model.{key}" for key in OF_LANGUAGE_MODELS)]
-    idle += [f"evaluation.{field.name}" for field in fields(EvaluationConfig) if field.metadata.get("used_by")]
+    """Prefixes of the keys that the run's method has no use for."""
+    method = _method(FAMILIES.get(config["model"]["family"]))
+    idle = [key.name.partition("*")[0] for key in _SCHEMA if key.methods and method not in key.methods]
+    if method is Method.language:
+        return idle
     for name, dataset in config["datasets"].items():
         task_names = dataset.get("task_definitions", {})
         idle += [f"datasets.{name}.task_definitions.{task}.{key}." for task in task_names for key in OF_QUESTIONS]
-    if not issubclass(schema, NetworkConfig):  # one that is fitted at once
-        idle += ["finetuning.warmup", "evaluation.selection", "features.standardise"]
-        idle += [f"trainer.{key}" for key in ("max_epochs", "batch_size", "accumulate", "max_grad_norm")]
     chosen = config["features"]["kind"]
-    reads_features = issubclass(schema, NetworkConfig | VectorsConfig)
-    if not reads_features:
-        idle.append("features.")
+    reads_features = method in (Method.network, Method.vectors)
     reads_clips = reads_features and chosen == FeatureKind.computed.value
     if not (reads_clips and "v" in config["modalities"]):
         idle += ["model.num_frames", "model.frame_size"]
@@ -233,6 +229,14 @@ def _idle_by_method(config: Mapping[str, Any]) -> list[str]:
 
 OF_QUESTIONS = ("question", "words", "none")
 """Keys of a task that say how it is put in a prompt."""
+
+
+def _method(schema: type | None) -> Method:
+    if schema is None or not issubclass(schema, BaselineConfig):
+        return Method.language
+    if issubclass(schema, NetworkConfig):
+        return Method.network
+    return Method.vectors if issubclass(schema, VectorsConfig) else Method.counts
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -258,29 +262,21 @@ def make_absolute(cfg: Config) -> None:
     for key in ("store", "file_path", "mllm_run"):
         if (path := getattr(knowledge, key)) is not None:
             setattr(knowledge, key, _absolute(path))
-    _folders_absolute(cfg.features, ("text", "audio", "video"))
-    _folders_absolute(cfg.transcription, ("model",))
-    for model in (cfg.model, *knowledge.mllm_models.values()):
-        _weights_absolute(model)
+    for group in (cfg.features, cfg.transcription, cfg.model, *knowledge.mllm_models.values()):
+        _weights_absolute(group)
 
 
 def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def _weights_absolute(model: ModelConfig) -> None:
-    """A model may be named by a folder, or by its name on the hub, which is no path."""
-    keys = ("language", "audio", "vision") if isinstance(model, ComposedConfig) else ("checkpoint",)
-    if isinstance(model, ComposedConfig | NativeConfig):
-        _folders_absolute(model, keys)
-
-
 BUILT_IN = ("conv", "acoustic", "egemaps", "faces", *WHEELS)
 """Names that stand for no folder, whatever lies in the folder that a run starts from."""
 
 
-def _folders_absolute(config: Any, keys: tuple[str, ...]) -> None:
-    for key in keys:
+def _weights_absolute(config: Any) -> None:
+    """Weights may be named by a folder, or by their name on the hub, which is no path."""
+    for key in tagged(config, Tag.weights):
         name = getattr(config, key)
         if name not in (None, *BUILT_IN) and Path(name).is_dir():
             setattr(config, key, os.path.abspath(name))

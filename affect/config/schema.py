@@ -18,7 +18,7 @@ from affect.config.errors import ConfigError
 from affect.config.evaluation import EvaluationConfig
 from affect.config.families import FAMILIES
 from affect.config.features import FeaturesConfig
-from affect.config.fields import field
+from affect.config.fields import field, type_hints
 from affect.config.finetuning import FinetuningConfig
 from affect.config.intervention import Intervention, InterventionConfig, as_group
 from affect.config.knowledge import KnowledgeConfig
@@ -48,13 +48,15 @@ class Config:
     clip, and the labels of the datasets are mapped into it. null: every dataset has its own tasks."""
     label_maps: str | None = field(None, role="location", describes=False)
     """File with label spaces and maps of your own, in the form of affect/config/label_maps.yaml."""
-    prompting: PromptingConfig = field(MISSING, phase="model")
-    features: FeaturesConfig = field(default_factory=FeaturesConfig, phase="model", describes=False)
+    prompting: PromptingConfig = field(MISSING, phase="model", methods=("language",))
+    features: FeaturesConfig = field(
+        default_factory=FeaturesConfig, phase="model", methods=("network", "vectors"), describes=False
+    )
     """What a method that is no language model reads."""
     transcription: TranscriptionConfig = field(default_factory=TranscriptionConfig)
     """Who writes down what is said in clips without a transcript."""
-    finetuning: FinetuningConfig = field(MISSING, phase="training", describes=False)
-    knowledge: KnowledgeConfig = field(MISSING, phase="model")
+    finetuning: FinetuningConfig = field(MISSING, phase="training", methods=("language",), describes=False)
+    knowledge: KnowledgeConfig = field(MISSING, phase="model", methods=("language",))
     evaluation: EvaluationConfig = field(MISSING, describes=False)
     trainer: TrainerConfig = field(MISSING, describes=False)
     logger: LoggerConfig = field(MISSING, describes=False)
@@ -90,9 +92,12 @@ class Config:
     """affect score: table of predictions, CSV or JSONL with the columns id and prediction."""
     clip: str | None = field(None, role="program", programs=("show",))
     """affect show: id of the record to show; null is the first."""
-    against: str | None = field(None, role="program", programs=("show",), describes=False)
+    against: str | None = field(None, role="program", programs=("show",), tags=("younger",), describes=False)
     """affect show: another setting that the prompt is compared with, part by part: against=modalities:ta, or
     'against=modalities:ta prompting:cot'."""
+    judge: bool = field(False, role="program", programs=("quality",), tags=("younger",))
+    """affect knowledge quality: have a model behind a server rate the descriptions, model=server model.url=…
+    model.served=…; beside run=… too, whose own model is not asked."""
     strict: bool = field(False, role="program", programs=("doctor",))
     """affect doctor: exit with 1 where a finding is an error."""
     export_as: ExportAs = field(ExportAs.merged, role="program", programs=("export",))
@@ -109,9 +114,6 @@ class Config:
     """Check the configuration, say what would be run, and stop."""
 
 
-NATIVE_VIDEO = ("qwen_omni", "qwen3_omni", "qwen3_vl", "video_llama3", "gemma4")
-"""Families whose checkpoints have a processor of videos, which media=native asks."""
-
 GROUPS = (
     *("model", "dataset", "features", "prompting", "finetuning", "knowledge", "intervention", "evaluation"),
     *("trainer", "logger"),
@@ -125,17 +127,9 @@ def register() -> None:
 
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    for group, node in {
-        **FAMILIES,
-        "features": FeaturesConfig,
-        "prompting": PromptingConfig,
-        "finetuning": FinetuningConfig,
-        "knowledge": KnowledgeConfig,
-        "intervention": InterventionConfig,
-        "evaluation": EvaluationConfig,
-        "trainer": TrainerConfig,
-        "logger": LoggerConfig,
-    }.items():
+    hints = type_hints(Config)
+    groups = {group: hints[group] for group in GROUPS if group not in ("model", "dataset")}
+    for group, node in (FAMILIES | groups).items():
         store.store(group="schema", name=group, node=node)
 
 

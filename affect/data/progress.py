@@ -1,7 +1,15 @@
-"""The progress bar."""
+"""The terminal, and the progress bar."""
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+
+WIDTH = 140
+"""Columns where there is no terminal to ask: rich assumes 80 and would break every number in two."""
+
+
+def terminal() -> Console:
+    """The terminal, or a page of WIDTH columns where there is none."""
+    return Console() if Console().is_terminal else Console(width=WIDTH)
 
 
 def progress(enabled: bool, *columns: ProgressColumn) -> Progress:

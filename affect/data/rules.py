@@ -1,8 +1,9 @@
 """Rules that span the fields of a dataset's configuration."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from operator import attrgetter
 
 from affect.config import (
     MODALITIES,
@@ -59,12 +60,15 @@ def dataset_conflicts(name: str, dataset: DatasetConfig, prompting: PromptingCon
             f"datasets.{name}.subset_classes=balanced needs the number of training clips: give"
             f" datasets.{name}.subset.train=N, and no fraction"
         )
-    for key, wording in (
-        ("system", prompting.system),
-        ("transcript", prompting.transcript),
-        ("context", prompting.context),
-    ):
-        if dataset.language not in wording:
+    yield from language_conflicts(name, dataset, prompting, ("system", "transcript", "context"))
+
+
+def language_conflicts(
+    name: str, dataset: DatasetConfig, prompting: PromptingConfig, wordings: Iterable[str]
+) -> Iterator[str]:
+    """A sentence for each of these wordings, keys of `prompting`, that is not there in the language of a dataset."""
+    for key in wordings:
+        if dataset.language not in attrgetter(key)(prompting):
             yield (
                 f"dataset={name} is in language '{dataset.language}', but prompting={prompting.name} has no {key} in"
                 f" it: add prompting.{key}.{dataset.language}"

@@ -80,7 +80,8 @@ def same_source(trained: str, theirs: DatasetConfig, name: str, config: DatasetC
 def _of_run(cfg: Config, key: str, folder: Path, *, evaluated: bool) -> list[Trained]:
     """The model of a run, and those it was made from."""
     if not (folder / "config.yaml").is_file():
-        raise ConfigError(f"{key}={folder}: {folder} is not a run folder, it has no config.yaml: name one that has")
+        what = "is not a run folder, it has no config.yaml" if folder.is_dir() else "does not exist"
+        raise ConfigError(f"{key}={folder}: the folder {what}: name that of a run")
     before = read_yaml(folder / "config.yaml").get("run")
     if before is not None and Path(before).is_dir():  # an evaluation: the model is that of the run it names
         folder = Path(before)

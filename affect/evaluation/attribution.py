@@ -65,14 +65,12 @@ def attribution(
     answers: Mapping[str, Sequence[Sequence | np.ndarray]],
     groups: Sequence | np.ndarray,
     metric: Metric,
-    *,
-    units: str = "groups",
 ) -> Attribution:
     """The Shapley values of `metric` with their intervals, over groups of clips and seeds as
     `affect.evaluation.significance.paired` has them.
 
     gold[N]; answers[subset][seeds][N] for every subset of `modalities`, seed s of one beside seed s of the others;
-    groups[N] names the group of each clip, and `units` what the groups are. Where `answers` has no empty set, its value
+    groups[N] names the group of each clip. Where `answers` has no empty set, its value
     is 0. Raises ValueError where a subset is missing and where the columns do not fit together.
 
     >>> right = lambda gold, read: float(np.mean(gold == read))
@@ -118,7 +116,7 @@ def attribution(
     ]
     telling = np.array([_telling(pairs, read, len(gold)) for pairs in moved])
     *found, total = jackknifed(
-        lambda rows: values(rows) @ np.array(wanted).T / factorial(len(modalities)), groups, telling, units=units
+        lambda rows: values(rows) @ np.array(wanted).T / factorial(len(modalities)), groups, telling
     )
     return Attribution(
         values=dict(zip(named, values(np.arange(len(gold))).T.tolist(), strict=True)),

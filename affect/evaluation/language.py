@@ -14,14 +14,15 @@ from affect.data.clips import ClipSource
 from affect.data.media import Sampling
 from affect.evaluation import predict
 from affect.evaluation.content_free import ContentFree
-from affect.models import Encoder, Model, adapters, heads
+from affect.models import Encoder, Model, adapters, heads, trained_tensors
 from affect.models import checkpoint as checkpoints
 from affect.models.base_sample import BaseSample
 from affect.models.collate import Batch, Collate
 from affect.models.learner import Learner
 from affect.models.losses import answer_loss
 from affect.models.parameter_groups import parameter_groups
-from affect.prompting.messages import Example, prompt_length
+from affect.prompting.messages import Example
+from affect.prompting.token_budget import prompt_length
 
 if TYPE_CHECKING:
     from affect.models.encoder_cache import Outputs
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
 class LanguageLearner(Learner):
     """A language model that is trained on answers, or with heads, and evaluated by one of the readouts.
 
-    wanted: what is taken of clips. source: where clips come from; without it they are decoded each time. outputs: what
-    frozen encoders made of the clips, in the place of the clips. log_priors: by task and label, what scores are
-    adjusted by (nats).
+    wanted: what is taken of clips. source: where clips come from; without it they are decoded each time. log_priors: by
+    task and label, what scores are adjusted by (nats).
     """
 
     def __init__(
@@ -43,12 +43,13 @@ class LanguageLearner(Learner):
         evaluation: EvaluationConfig,
         wanted: Sampling,
         source: ClipSource | None = None,
-        outputs: "Outputs | None" = None,
         log_priors: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
         self.module, self.encoder = model, encoder
         self.finetuning, self.evaluation = finetuning, evaluation
-        self.wanted, self.source, self.outputs, self.log_priors = wanted, source, outputs, log_priors
+        self.wanted, self.source, self.log_priors = wanted, source, log_priors
+        self.outputs: Outputs | None = None
+        """What frozen encoders made of the clips, in the place of the clips."""
         self.content_free = ContentFree(wanted)
         self._target_sizes: dict[str, int] = {}
 
@@ -118,7 +119,7 @@ class LanguageLearner(Learner):
         return adapters.without_gradient(self.module, loss)
 
     def trained_state(self) -> dict[str, torch.Tensor]:
-        return adapters.trained_state(self.module)
+        return trained_tensors.trained_state(self.module)
 
     def base(self) -> BaseSample:
         return self.module.base_sample

@@ -34,27 +34,20 @@ class Probe:
     """That shift of every clip, mean over seeds; None where there are no scores."""
 
 
-def probe(
-    whole: Sequence[Sequence[Prediction]], changed: Sequence[Sequence[Prediction]], task: Task, *, units: str = "groups"
-) -> Probe:
+def probe(whole: Sequence[Sequence[Prediction]], changed: Sequence[Sequence[Prediction]], task: Task) -> Probe:
     """What becomes of the answers whole[seeds][N] when the same models are given the same labelled clips without a
     modality, or with it changed: changed[seeds][N], clip by clip in one order."""
+    pairs = [list(zip(*seed, strict=True)) for seed in zip(whole, changed, strict=True)]
     if task.kind is Kind.intensity:
-        shifts = np.array([[_of_numbers(*pair) for pair in _pairs(*seed)] for seed in zip(whole, changed, strict=True)])
+        shifts = np.array([[_of_numbers(*pair) for pair in of_seed] for of_seed in pairs])
         assert task.low is not None and task.high is not None
         least, unit = MOVED * (task.high - task.low), f"of {task.low:g} to {task.high:g}"
     else:
-        shifts = np.array(
-            [[_of_scores(*pair, task) for pair in _pairs(*seed)] for seed in zip(whole, changed, strict=True)]
-        )
+        shifts = np.array([[_of_scores(*pair, task) for pair in of_seed] for of_seed in pairs])
         least, unit = MOVED, "nats"
     largest, size, gain = np.moveaxis(shifts, -1, 0)  # each float64[seeds, N]
-    other = np.array(
-        [[one.lenient != two.lenient for one, two in _pairs(*seed)] for seed in zip(whole, changed, strict=True)]
-    )
-    text = np.array(
-        [[one.answer != two.answer for one, two in _pairs(*seed)] for seed in zip(whole, changed, strict=True)]
-    )
+    other = np.array([[one.lenient != two.lenient for one, two in of_seed] for of_seed in pairs])
+    text = np.array([[one.answer != two.answer for one, two in of_seed] for of_seed in pairs])
     known = ~np.isnan(size).any(axis=0)
     moved = np.where(np.isnan(largest), other | text, largest > least)
     common = {
@@ -70,16 +63,11 @@ def probe(
         lambda rows: gained[:, rows].mean(axis=1, keepdims=True) if len(rows) else np.full((len(gained), 1), np.nan),
         np.array([prediction.group for prediction in whole[0]])[known],
         (gained != 0).any(axis=0)[None],
-        units=units,
     )
     by_clip = [
         float(value) if value_known else None for value, value_known in zip(gain.mean(axis=0), known, strict=True)
     ]
     return Probe(unit=unit, median=float(np.median(size[:, known])), gain=found, by_clip=by_clip, **common)
-
-
-def _pairs(one: Sequence[Prediction], other: Sequence[Prediction]) -> zip:
-    return zip(one, other, strict=True)
 
 
 def _of_scores(one: Prediction, other: Prediction, task: Task) -> tuple[float, float, float]:

@@ -16,7 +16,7 @@ from affect.data.clip_checks import check_clips, exclude_failed
 from affect.data.media import Sampling
 from affect.data.part import Part
 from affect.data.problems import Excluded
-from affect.knowledge import store
+from affect.knowledge import store, store_lookup
 from affect.knowledge.controls import control
 from affect.knowledge.fill import Filled, clip_hashes, fill, lacking, loaded, requests, sources_of
 from affect.knowledge.protocol import Describer, Description
@@ -113,10 +113,10 @@ def _descriptions(
     folder, generator = store.folder_of(cfg), describer.fingerprint
     modalities = dict.fromkeys((part.dataset for part in parts), names)
 
-    def look() -> tuple[store.Found, dict[str, list[str]]]:
+    def look() -> tuple[store_lookup.Found, dict[str, list[str]]]:
         records = [record for part in parts for record in part.records]
         clips = {record.id: hashes[record.id] for record in records}
-        found = store.look_up(folder, generator, clips, names, requests(describer, records, modalities))
+        found = store_lookup.look_up(folder, generator, clips, names, requests(describer, records, modalities))
         return found, lacking(records, modalities, found)
 
     found, gaps = look()
@@ -161,13 +161,7 @@ def _exclude_unusable(
     if source is Source.file:
         return
     letters = {letter for name in names for letter in DESCRIPTIONS[name]}
-    sampling = Sampling(
-        audio="a" in letters,
-        video="v" in letters,
-        num_frames=cfg.model.num_frames,
-        frame_size=cfg.model.frame_size,
-        max_seconds=cfg.model.max_seconds,
-    )
+    sampling = Sampling.of_model(cfg.model, letters)
     for part in parts:
         records = [record for record in part.records if record.id in gaps]
         cache_root = Path(cfg.cache_root).expanduser()
@@ -182,7 +176,7 @@ def _missing(
     generator: str,
     names: Sequence[str],
     gaps: Mapping[str, list[str]],
-    found: store.Found,
+    found: store_lookup.Found,
     filled: Filled | None,
 ) -> str:
     """Which descriptions are missing, and the remedies."""

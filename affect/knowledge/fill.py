@@ -24,8 +24,9 @@ from affect.data.tables import for_spreadsheets
 from affect.knowledge import store
 from affect.knowledge.protocol import Describer, Description, Failure
 from affect.knowledge.sources import load
-from affect.knowledge.store import NO_CLIP, Found, Writer, clip_hash, look_up
-from affect.runs.run_folder import environment
+from affect.knowledge.store import NO_CLIP, Writer, clip_hash
+from affect.knowledge.store_lookup import Found, look_up
+from affect.runs.run_environment import environment
 
 Progress = Callable[[int, int], None]
 """Called with the numbers of new descriptions and new failures."""

@@ -13,11 +13,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from affect.config import DESCRIPTIONS
 from affect.data import Record
 
-MODALITIES = ("audio", "video", "audio_video")
+MODALITIES = tuple(DESCRIPTIONS)
 """What a description can describe."""
 
 TRANSCRIPT = "transcript"
@@ -46,6 +48,23 @@ class Description:
     request: str = ""
     """Describer.request at that time. Empty for sources that show a generator nothing of the record, and in stores of
     older versions."""
+
+    @classmethod
+    def now(
+        cls,
+        source: "Describer",
+        record: Record,
+        modality: str,
+        sha256: str,
+        text: str,
+        *,
+        tokens: int | None,
+        seconds: float,
+    ) -> "Description":
+        """What a source says of a clip, at this moment."""
+        time, request = datetime.now(UTC).isoformat(timespec="seconds"), source.request(record, modality)
+        made = {"text": text, "tokens": tokens, "seconds": seconds, "time": time, "request": request}
+        return cls(id=record.id, sha256=sha256, modality=modality, generator=source.fingerprint, **made)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,19 @@ def transcription_conflicts(cfg: Config, program: str) -> Iterator[str]:
             )
 
 
+def judge_conflicts(cfg: Config, program: str) -> Iterator[str]:
+    """A sentence for each broken rule about the judge of descriptions. Reads the environment, for the server's key."""
+    if not cfg.judge or program != "quality":
+        return
+    if isinstance(cfg.model, ServerConfig):
+        yield from endpoint.lacking(endpoint.of_model(cfg.model))
+    else:
+        yield (
+            f"judge=true asks a model behind a server, but model={cfg.model.name} is none: give model=server"
+            " model.url=http://localhost:8000/v1 model.served=NAME, or leave judge out"
+        )
+
+
 def knowledge_conflicts(cfg: Config, program: str) -> Iterator[str]:
     """A sentence for each broken rule."""
     knowledge, prompting = cfg.knowledge, cfg.prompting

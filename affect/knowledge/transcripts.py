@@ -27,7 +27,7 @@ from affect.data.files import write_json
 from affect.data.media import OUTCOMES, MediaError, Sampling
 from affect.data.part import Part
 from affect.data.trained_on import trained_models
-from affect.knowledge import store
+from affect.knowledge import store, store_lookup
 from affect.knowledge.fill import Filled, Progress, clip_hashes, describe, finish, note_generator
 from affect.knowledge.protocol import TRANSCRIPT, Description, Failure, request_hash
 from affect.models import checkpoint_files, precision
@@ -252,7 +252,7 @@ def transcribe(
     folder, hashes = store.folder_of(cfg), clip_hashes(records, cfg)
     keys = {record.id: (hashes[record.id], recogniser.request(record)) for record in records}
     filled = Filled(generator=recogniser.fingerprint)
-    found = store.by_content(folder, recogniser.fingerprint, TRANSCRIPT, set(hashes.values()))
+    found = store_lookup.by_content(folder, recogniser.fingerprint, TRANSCRIPT, set(hashes.values()))
     missing = {keys[record.id]: record for record in reversed(records) if keys[record.id] not in found}
     filled.known = sum(key in found for key in keys.values())
     if begin is not None:
@@ -266,7 +266,7 @@ def transcribe(
             asked = list(reversed(missing.values()))
             describe(recogniser, asked, hashes, writer, filled, progress or (lambda made, failed: None))
         finish(filled, writer, started)
-        found = store.by_content(folder, recogniser.fingerprint, TRANSCRIPT, set(hashes.values()))
+        found = store_lookup.by_content(folder, recogniser.fingerprint, TRANSCRIPT, set(hashes.values()))
     return filled, {record_id: found[key] for record_id, key in keys.items() if key in found}
 
 

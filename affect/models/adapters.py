@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
-from peft.tuners import lora
-from peft.tuners.tuners_utils import BaseTunerLayer
+from peft import inject_adapter_in_model
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
@@ -16,13 +14,8 @@ from affect.config import ConfigError, FinetuningConfig, LoraMethod, Tower, near
 from affect.models import reach, weights_cache
 from affect.models.base_sample import base_sample
 from affect.models.composed.projectors import StateDropout
+from affect.models.lora_layers import ADAPTER_MARK, TRAINED, is_start, lora_config, start_from_singular_values
 from affect.models.towers import HEAD, tower_of
-
-ADAPTER_MARK = "lora_"
-"""Part of the name of every parameter that peft adds for LoRA."""
-
-TRAINED, START = "default", "start"
-"""Names of peft's adapters: the trained one, and with PiSSA its frozen initial value, which is subtracted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +75,10 @@ def apply(
         _adapt(model, [name for names in targets.values() for name in names], config)
         if config.method is LoraMethod.pissa:
             for name in (name for names in targets.values() for name in names):
-                _start_from_singular_values(model.get_submodule(name), config, device, restored)
+                start_from_singular_values(model.get_submodule(name), config, device, restored)
     for name, parameter in model.named_parameters():
         mode = modes[tower_of(name, model.towers)]
-        adapted = mode is Tower.lora and ADAPTER_MARK in name and not _is_start(name)
+        adapted = mode is Tower.lora and ADAPTER_MARK in name and not is_start(name)
         parameter.requires_grad_((mode is Tower.full and name not in unused) or adapted)
         if parameter.requires_grad or mode is Tower.full:
             # bfloat16 has eight bits, too few for an update of a thousandth. Frozen weights keep their type, except
@@ -145,137 +138,10 @@ def _check_targets(
         )
 
 
-def lora_config(config: FinetuningConfig, names: list[str]) -> LoraConfig:
-    """peft's configuration for modules of these names. PiSSA is plain LoRA that `apply` initialises differently."""
-    return LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        use_rslora=config.method is LoraMethod.rslora,
-        use_dora=config.method is LoraMethod.dora,
-        target_modules=names,
-        bias="none",
-    )
-
-
 def _adapt(model: nn.Module, names: list[str], config: FinetuningConfig) -> None:
     inject_adapter_in_model(lora_config(config, names), model, adapter_name=TRAINED)
     adapted = {name for name, module in model.named_modules() if hasattr(module, "lora_A")}
     assert adapted == set(names), f"LoRA went into other modules than those named: {sorted(adapted ^ set(names))[:5]}"
-
-
-@torch.no_grad()
-def _start_from_singular_values(
-    layer: BaseTunerLayer, config: FinetuningConfig, device: torch.device | None, restored: bool
-) -> None:
-    """Initialises PiSSA (Meng et al., NeurIPS 2024, arXiv 2404.02948): B = U √(S / s) and A = √(S / s) Vᵀ of the `rank`
-    greatest singular values of W, with scaling s.
-
-    The paper replaces W by W - s B A. Here a second, frozen adapter holds A and -B instead: the sum is the same, and W
-    stays as it is, in its type, for other jobs and the export. A checkpoint has both adapters, so nothing is computed
-    for a `restored` one.
-    """
-    start = lora_config(config, [])
-    layer.update_layer(START, start.r, lora_alpha=start.lora_alpha, config=start)
-    layer.lora_dropout[START] = nn.Identity()  # part of the weights, which have no dropout
-    layer.set_adapter([TRAINED, START])
-    pairs = [(layer.lora_A[adapter].weight, layer.lora_B[adapter].weight) for adapter in (TRAINED, START)]
-    for a, b in pairs:
-        a.zero_(), b.zero_()
-    if restored:
-        return
-    weight = weight_of(layer.get_base_layer())
-    u, s, v = _greatest_singular_values(weight.to(device or weight.device).float(), start.r)
-    root = (s / layer.scaling[TRAINED]).sqrt()
-    # A matrix with fewer than `rank` rows or columns has fewer singular values; the rest stays zero.
-    rank = len(root)
-    for (a, b), sign in zip(pairs, (1.0, -1.0), strict=True):
-        a[:rank] = (root[:, None] * v).to(a)
-        b[:, :rank] = (sign * u * root).to(b)
-
-
-EXACT_UP_TO = 256
-"""Rows or columns up to which the singular values are computed exactly."""
-
-OVERSAMPLED, ITERATIONS = 16, 8
-"""Oversampling and power iterations of the randomised SVD for larger matrices, which peft calls pissa_niter_8."""
-
-
-def _greatest_singular_values(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """U[rows, rank], S[rank] and Vᵀ[rank, columns], or as many as the matrix has.
-
-    Those of a large matrix are approximate (randomised SVD, Halko et al. 2011, arXiv 0909.4061). That moves the start
-    of PiSSA a little, not what the model computes there. Deterministic on one device; the random state is kept.
-    """
-    if min(weight.shape) <= max(EXACT_UP_TO, rank + OVERSAMPLED):
-        u, s, v = torch.linalg.svd(weight, full_matrices=False)
-    else:
-        with torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else []):
-            # torch.manual_seed would seed all devices, also those whose state is not restored.
-            generators = torch.cuda.default_generators if weight.is_cuda else [torch.default_generator]
-            generators[weight.device.index or 0].manual_seed(0)
-            u, s, columns = torch.svd_lowrank(weight, q=rank + OVERSAMPLED, niter=ITERATIONS)
-        v = columns.T
-    return u[:, :rank], s[:rank], v[:rank]
-
-
-def weight_of(linear: nn.Module) -> torch.Tensor:
-    """The weight matrix [outputs, inputs] of a linear module, dequantised where it is in 4 bits."""
-    if getattr(linear.weight, "quant_state", None) is None:
-        return linear.weight
-    from affect.models import quantization
-
-    return quantization.restored(linear).weight
-
-
-def _is_start(name: str) -> bool:
-    return f".{START}." in name
-
-
-@torch.no_grad()
-def merge(model: nn.Module) -> None:
-    """Adds the adapters to the weights by peft and leaves ordinary linear modules, in place.
-
-    4-bit weights are written out in the type they are computed in. Shared weights of the base stay as they are.
-    """
-    for name, layer in list(model.named_modules()):
-        if isinstance(layer, BaseTunerLayer):
-            base = layer.get_base_layer()
-            dtype = base.weight.dtype if base.weight.is_floating_point() else base.compute_dtype
-            linear = nn.Linear(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
-            linear.weight = nn.Parameter(weight_of(base).to(torch.float32, copy=True), requires_grad=False)
-            # In float32, so that PiSSA's two adapters, which nearly cancel, are rounded to bfloat16 once.
-            layer.base_layer = linear
-            layer.float()
-            # Not layer.merge(), which for a 4-bit layer would round the sum to 4 bits.
-            lora.Linear.merge(layer)
-            linear.weight.data, linear.bias = linear.weight.data.to(dtype), base.bias
-            model.set_submodule(name, linear.train(layer.training))
-    if getattr(model, "is_loaded_in_4bit", False):
-        from affect.models import quantization
-
-        for name, module in list(model.named_modules()):
-            if quantization.is_quantised(module):
-                model.set_submodule(name, quantization.restored(module))
-        model.is_loaded_in_4bit = False
-
-
-def adapter_state(model: nn.Module, part: str) -> dict[str, torch.Tensor]:
-    """The LoRA tensors of the submodule `part` as one adapter, under peft's names from there on.
-
-    PiSSA's two adapters become one of twice the rank: [A; A₀] and [B, -B₀].
-    """
-    if not hasattr(model, "peft_config"):
-        return {}
-    state = get_peft_model_state_dict(model, adapter_name=TRAINED, save_embedding_layers=False)
-    start = {name.replace(f".{START}", ""): p for name, p in model.named_parameters() if _is_start(name)}
-    for name, tensor in start.items():
-        state[name] = torch.cat([state[name], tensor.detach()], dim=0 if ".lora_A." in name else 1)
-    return {
-        name.removeprefix(f"{part}."): tensor.contiguous().cpu()
-        for name, tensor in state.items()
-        if name.startswith(f"{part}.")
-    }
 
 
 def _early_layers(model: nn.Module, tower: str, config: FinetuningConfig) -> set[str]:
@@ -320,7 +186,7 @@ def _counts(
 ) -> list[TowerCount]:
     counts = {tower: [0, 0] for tower in model.towers}
     for name, parameter in model.named_parameters():
-        if not _is_start(name):  # neither trained nor a weight of the model
+        if not is_start(name):  # neither trained nor a weight of the model
             count = counts[tower_of(name, model.towers)]
             # A byte holds two 4-bit weights; quant_state has the shape.
             quant_state = getattr(parameter, "quant_state", None)
@@ -353,23 +219,6 @@ def without_gradient(model: nn.Module, loss: torch.Tensor) -> str | None:
     )
 
 
-def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint: trained parameters, also those that alignment alone has trained; the buffers of a
-    tower trained whole, whose running statistics change too; and the start of PiSSA, since the sign of singular vectors
-    depends on the machine."""
-    kept = {
-        name: parameter.detach()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad or _is_start(name) or name in model.aligned
-    }
-    whole = {tower_of(name, model.towers) for name in kept if ADAPTER_MARK not in name}
-    if whole:  # otherwise skip this, which takes longer than the rest of a checkpoint
-        parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-        buffers = {name: tensor for name, tensor in model.state_dict().items() if name not in parameters}
-        kept |= {name: tensor for name, tensor in buffers.items() if tower_of(name, model.towers) in whole}
-    return kept
-
-
 def set_training_mode(model: nn.Module) -> None:
     """Sets training mode for trained towers and evaluation mode for frozen ones, whose dropout would only be noise.
 
@@ -386,26 +235,6 @@ def set_training_mode(model: nn.Module) -> None:
         for name, part in model.get_submodule(prefix).named_modules(prefix=prefix):
             in_training = tower_of(name, model.towers) in (whole if isinstance(part, _BatchNorm) else trained)
             part.training = in_training or isinstance(part, StateDropout)
-
-
-def load_trained_state(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
-    """Loads a checkpoint's tensors into a model to which the same fine-tuning was applied.
-
-    Raises ConfigError, naming `source`, where names or shapes differ.
-    """
-    expected = trained_state(model)
-    absent, foreign = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
-    shapes = [name for name in set(expected) & set(state) if expected[name].shape != state[name].shape]
-    if absent or foreign or shapes:
-        example = (absent or foreign or shapes)[0]
-        raise ConfigError(
-            f"{source} does not fit this model and fine-tuning: {len(absent)} tensors lack, {len(foreign)} are unknown,"
-            f" {len(shapes)} have another shape, for example {example}: use the model and the settings it was trained"
-            " with"
-        )
-    with torch.no_grad():
-        for name, tensor in state.items():
-            expected[name].copy_(tensor)
 
 
 def learning_rate(tower: str, model: nn.Module, config: FinetuningConfig) -> float:

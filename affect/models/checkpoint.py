@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from affect.config import ConfigError, FinetuningConfig, Target, Task
-from affect.models import adapters, heads
+from affect.models import adapters, heads, trained_tensors
 from affect.models.base_sample import check_base
 
 UNREADABLE = (
@@ -47,7 +47,7 @@ def load(model: nn.Module, checkpoint: Mapping[str, Any], source: str) -> None:
     """Puts the trained tensors of a checkpoint into a model to which the same fine-tuning was applied. Raises
     ConfigError, naming `source`, where it is of another base or does not fit."""
     check_base(model, checkpoint.get("base"), source)
-    adapters.load_trained_state(model, checkpoint["state_dict"], source)
+    trained_tensors.load_trained_state(model, checkpoint["state_dict"], source)
 
 
 def load_best(load: Callable[[Mapping[str, Any], str], None], run: Path) -> dict[str, Any] | None:

@@ -45,6 +45,10 @@ class Completion:
     """Without the white space around it; it may be empty."""
     tokens: int | None
     """Tokens of the answer; None where the server does not count them."""
+    prompt_tokens: int | None = None
+    """Likewise of the request."""
+    model: str = ""
+    """What the server calls the model that answered; empty where it does not say."""
 
 
 class Refused(Exception):
@@ -102,7 +106,7 @@ class Client:
     def complete(
         self, messages: list[dict], *, max_tokens: int, temperature: float, seed: int | None = None
     ) -> Completion:
-        """The answer to a conversation; `seed` is for temperatures above 0.
+        """The answer to a conversation.
 
         Raises Refused where this request cannot be answered, ConfigError where none could, Closed after `close`.
         """
@@ -219,10 +223,22 @@ def _completion(answer: Any) -> Completion:
     if text is not None and not isinstance(text, str):
         raise TypeError(f"the content is a {type(text).__name__}")
     usage = answer.get("usage")  # not all servers count
-    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    # A lone surrogate, which JSON can spell, cannot be written to a file.
-    text = (text or "").encode(errors="replace").decode().strip()
-    return Completion(text=text, tokens=tokens if isinstance(tokens, int) else None)
+    counts = usage if isinstance(usage, dict) else {}
+    tokens, prompt_tokens = (
+        count if isinstance(count := counts.get(name), int) else None for name in ("completion_tokens", "prompt_tokens")
+    )
+    model = answer.get("model")
+    return Completion(
+        text=_encodable(text or "").strip(),
+        tokens=tokens,
+        prompt_tokens=prompt_tokens,
+        model=_encodable(model) if isinstance(model, str) else "",
+    )
+
+
+def _encodable(text: str) -> str:
+    """`text` without lone surrogates, which JSON can spell, and which cannot be written to a file."""
+    return text.encode(errors="replace").decode()
 
 
 # ---------------------------------------------------------------- many requests

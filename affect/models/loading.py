@@ -54,8 +54,8 @@ def borrowed(cfg: Config, modalities: str | None = None) -> Iterator[tuple[Model
 
 
 def own_frames(config: NativeConfig) -> "OwnFrames":
-    """The frames that the own video processor of the model's checkpoint samples; affect/config/schema.py's NATIVE_VIDEO
-    has the families that have one. Raises ConfigError where the checkpoint cannot be loaded."""
+    """The frames that the own video processor of the model's checkpoint samples, where its family has one
+    (NativeVideoConfig). Raises ConfigError where the checkpoint cannot be loaded."""
     from affect.models.native import loading
 
     return loading.own_frames(config)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from affect.config import Calibration, Config, ConfigError
 from affect.config.logs import LOG
 from affect.data.part import Part
-from affect.prompting import fewshot, messages
+from affect.prompting import fewshot, messages, token_budget
 from affect.prompting.messages import Example
 from affect.prompting.rules import label_conflicts
 
@@ -41,11 +41,11 @@ def examples(
                     continue
                 task = config.task_definitions[name]
                 shown = shots[record.id, name]
-                example = messages.example(record, task, cfg.prompting, cfg.modalities, count_text, shown)
+                example = token_budget.example(record, task, cfg.prompting, cfg.modalities, count_text, shown)
                 if cfg.evaluation.calibration is Calibration.contextual and split != "train":
                     blank = messages.content_free(example, cfg.prompting, cfg.modalities)
                     example = replace(example, content_free=blank)
                 prompts.append(example)
-    for sentence in messages.losses(prompts, cfg.prompting):
+    for sentence in token_budget.losses(prompts, cfg.prompting):
         LOG.info(f"{split}: {sentence}")
     return prompts

@@ -17,6 +17,7 @@ from affect.config import (
 )
 from affect.config.paraphrases import paraphrases
 from affect.config.schema import kinds_of
+from affect.data.rules import language_conflicts
 from affect.prompting.messages import descriptions_shown
 from affect.prompting.options import option_conflicts
 
@@ -84,23 +85,15 @@ def prompting_conflicts(cfg: Config, program: str) -> Iterator[str]:
             f" modalities={cfg.modalities} the prompt shows {' and '.join(shown) or 'neither'}: set"
             " prompting.descriptions=[audio,video] with both modalities, or choose another control"
         )
-    used = {f"{name}_description": getattr(prompting, f"{name}_description") for name in shown}
+    used = [f"{name}_description" for name in shown]
     if prompting.cot:
-        used |= {"cot_instruction": prompting.cot_instruction, "answer_marker": prompting.answer_marker}
+        used += ["cot_instruction", "answer_marker"]
     if prompting.fewshot.k:
-        used |= {"fewshot.example": prompting.fewshot.example, "fewshot.clip": prompting.fewshot.clip}
+        used += ["fewshot.example", "fewshot.clip"]
     if prompting.options is not Options.words:
-        instruction = f"{prompting.options.value}_instruction"
-        used[instruction] = getattr(prompting, instruction)
-        if prompting.fewshot.k:
-            used["fewshot.options"] = prompting.fewshot.options
+        used += [f"{prompting.options.value}_instruction", *(["fewshot.options"] if prompting.fewshot.k else [])]
     for name, dataset in cfg.datasets.items():
-        for key, wording in used.items():
-            if dataset.language not in wording:
-                yield (
-                    f"dataset={name} is in language '{dataset.language}', but prompting={prompting.name} has no {key}"
-                    f" in it: add prompting.{key}.{dataset.language}"
-                )
+        yield from language_conflicts(name, dataset, prompting, used)
     yield from _factor_conflicts(cfg)
     yield from label_conflicts(cfg)
     yield from _fewshot_conflicts(cfg, shown)

@@ -9,7 +9,8 @@ from typing import Any
 from affect.config import ConfigError
 from affect.reports.aggregate import numbers
 from affect.reports.settings import ALL, HEADLINE, Run
-from affect.runs.run_folder import RunSummary, program_of, read
+from affect.runs.run_environment import program_of
+from affect.runs.run_summary import RunSummary, read
 
 DEPTH = 3
 """Levels below a folder at which run folders are looked for."""

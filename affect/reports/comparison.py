@@ -10,7 +10,8 @@ from affect.evaluation.significance import LEVEL, holm
 from affect.reports.paired_runs import Scored, compare, scored, task_of_run
 from affect.reports.rows import Difference, Row, Table
 from affect.reports.sections import heading, numbered
-from affect.reports.settings import CONTROL, NAMES, ZERO_SHOT, Run, parsed, same
+from affect.reports.selection import parsed, same
+from affect.reports.settings import CONTROL, NAMES, ZERO_SHOT, Run
 
 
 def against(tables: Sequence[Table], runs: Sequence[Run], conditions: Sequence[str]) -> list[str]:

@@ -14,21 +14,19 @@ from rich.table import Table
 from rich.text import Text
 
 from affect.config.logs import LOG
+from affect.data.progress import WIDTH, terminal
 from affect.reports import openings, rows
 from affect.reports.aggregate import table, tasks
 from affect.reports.attribution.reach import reached
 from affect.reports.collect import with_results
 from affect.reports.formats import Report
 from affect.reports.sections import Column, Section, Style, aligned, four, sections
-from affect.runs.run_folder import RunSummary
+from affect.runs.run_summary import RunSummary
 
 if TYPE_CHECKING:
     from affect.models.adapters import TowerCount
     from affect.training.alignment import Aligned
 
-
-WIDTH = 140
-"""Columns where there is no terminal to ask: rich assumes 80 and would break every number in two."""
 
 FOLDED = 24
 """Columns at which words are folded in a table that is too wide."""
@@ -72,7 +70,7 @@ def print_results(folder: Path) -> None:
     notes = [*openings.attach(tables, [run]), *(note for each in tables for note in each.notes)]
     notes += [f"1 {line}" for line in (*unlabelled(run.summary), *bad_rows(run.summary), *unanswered(run.summary))]
     notes += [f"1 {line}" for line in reached(run)]
-    out = console()
+    out = terminal()
     for each in tables:
         if each.rows:
             _print_table(each, out)
@@ -127,21 +125,6 @@ def unanswered(run: RunSummary) -> Iterator[str]:
             yield f"{name}: {errors.total():,} of {numbers['n_scored']:,} clips have no answer: {reason}{others}"
 
 
-def console() -> Console:
-    """The terminal, or a page of WIDTH columns where there is none."""
-    return Console() if Console().is_terminal else Console(width=WIDTH)
-
-
-def print_report(report: Report) -> None:
-    """The tables, the folders by number and the notes: to the terminal, or as text to what stands in its place."""
-    _print(report, console())
-
-
-def as_text(report: Report) -> str:
-    """What `print_report` prints without a terminal."""
-    return printed(lambda out: _print(report, out))
-
-
 def printed(prints: Callable[[Console], None]) -> str:
     """What a function prints to a console that is no terminal."""
     out = io.StringIO()
@@ -149,7 +132,8 @@ def printed(prints: Callable[[Console], None]) -> str:
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
-def _print(report: Report, console: Console) -> None:
+def print_report(report: Report, console: Console) -> None:
+    """The tables, the folders by number and the notes."""
     for each in report.tables:
         _print_table(each, console)
     if report.tables:

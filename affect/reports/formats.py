@@ -15,13 +15,25 @@ from affect.reports.sections import Column, Section, Style, aligned, four, secti
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What is printed: tables, the runs by number, and what has to be known beside them."""
+class WithRuns:
+    """What is printed beside tables: the runs by number, and what has to be known."""
+
+    runs: Sequence[tuple[str, str]]
+    """Model and folder of every run; a run's number is its place, from 1."""
+    notes: Sequence[str]
+
+    def json(self, key: str, value: Any) -> str:
+        """`value` under `key`, the runs and the notes, for other programs."""
+        runs = [{"number": n, "model": model, "folder": folder} for n, (model, folder) in enumerate(self.runs, 1)]
+        content = {key: value, "runs": runs, "notes": list(self.notes)}
+        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(WithRuns):
+    """Tables of results, and what is printed beside them."""
 
     tables: list[Table]
-    runs: list[tuple[str, str]]
-    """Model and folder of every run; a run's number is its place, from 1."""
-    notes: list[str]
 
 
 def markdown(report: Report) -> str:
@@ -128,14 +140,9 @@ def _record(table: Table, row: Row, folders: Sequence[str]) -> dict[str, str]:
         record |= {f"difference_{key}": str(fields[key]) for key in ("clips", "groups", "num_seeds")}
         record["difference_against"] = ";".join(folders[n - 1] for n in row.difference.against)
     for control, difference in row.controls.items():
-        ends = {
-            "": difference.mean,
-            "_low": difference.low,
-            "_high": difference.high,
-            "_p": difference.p,
-            "_holm": difference.holm,
-        }
-        record |= {f"difference_to_{control}{end}": full(value) for end, value in ends.items()}
+        record[f"difference_to_{control}"] = full(difference.mean)
+        ends = ("low", "high", "p", "holm")
+        record |= {f"difference_to_{control}_{end}": full(getattr(difference, end)) for end in ends}
     if row.cost is not None:
         record |= {key: full(value) for key, value in asdict(row.cost).items()}
     return record | {"ids_sha256": " ".join(row.clips), "folders": ";".join(folders[n - 1] for n in row.runs)}
@@ -157,9 +164,7 @@ def _published_record(table: Table, row: Published) -> dict[str, str]:
 
 def as_json(report: Report) -> str:
     """All that is known of the tables, for other programs: affect.reports.rows says what it is."""
-    runs = [{"number": n, "model": model, "folder": folder} for n, (model, folder) in enumerate(report.runs, 1)]
-    content = {"tables": [asdict(table) for table in report.tables], "runs": runs, "notes": report.notes}
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return report.json("tables", [asdict(table) for table in report.tables])
 
 
 def latex(report: Report) -> str:
@@ -170,8 +175,8 @@ def latex(report: Report) -> str:
             environment(part, escape_latex(part.title), part.footnotes or table.footnotes)
             for part in sections(table, latex_style())
         ]
-    lines = [f"{n} {run}" for n, run in enumerate(map(", ".join, report.runs), 1)] + report.notes
-    blocks.append("\n".join(f"% {one_line(line)}" for line in lines))
+    lines = [f"{n} {run}" for n, run in enumerate(map(", ".join, report.runs), 1)]
+    blocks.append("\n".join(f"% {one_line(line)}" for line in (*lines, *report.notes)))
     return "\n".join(block for block in blocks if block) + "\n"
 
 

@@ -17,7 +17,7 @@ from affect.reports.gather import Request, gather
 from affect.reports.rows import Table
 from affect.reports.sections import Style, aligned, sections
 from affect.reports.settings import HEADLINE, Run
-from affect.runs.run_folder import read_predictions
+from affect.runs.run_results import read_predictions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

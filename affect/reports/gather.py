@@ -14,7 +14,8 @@ from affect.reports.formats import Report
 from affect.reports.knowledge import tell
 from affect.reports.published import attach, shipped
 from affect.reports.rows import Table
-from affect.reports.settings import HEADLINE, Run, where
+from affect.reports.selection import where
+from affect.reports.settings import HEADLINE, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from affect.evaluation.metrics.registry import Metric
 from affect.evaluation.significance import Paired, paired
 from affect.reports.aggregate import numbers
 from affect.reports.settings import Run
-from affect.runs.run_folder import read_predictions
+from affect.runs.run_results import read_predictions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

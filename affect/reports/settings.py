@@ -2,8 +2,8 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,19 @@ from typing import Any
 from affect.config import (
     FAMILIES,
     BaselineConfig,
-    ConfigError,
     Control,
     ControlSplit,
+    EvaluationConfig,
+    IntensityReadout,
     PromptingConfig,
     Readout,
     SubsetClasses,
-    near,
 )
 from affect.config.fields import Phase, Role
 from affect.config.intervention import STRENGTHS, Intervention
 from affect.config.roles import NEUTRAL, default_of, is_one_of, keys_of, keys_used_by, keys_with, leaves, unused
 from affect.prompting.messages import descriptions_shown
-from affect.runs.run_folder import RunSummary
+from affect.runs.run_summary import RunSummary
 
 ZERO_SHOT, FINE_TUNED, TRAINED = "zero-shot", "fine-tuned", "trained"
 """What may be said of a run: its model as it came, fine-tuned, or, where it is no language model, trained from nothing.
@@ -44,15 +44,16 @@ CONTROL = "knowledge.control"
 RECOGNISER = "transcription.model"
 """Key of the speech recogniser that made the transcripts."""
 
-# What of these has an effect is told by the keys that `_shown` gives in their place.
-RAW = ("prompting.descriptions", "prompting.descriptions_without_media", CONTROL, "knowledge.control_split")
-
 PROMPT_FACTORS = tuple(
     f"prompting.{key}" for key in ("paraphrase", "options", "options_order", "options_seed", "system_turn")
 )
 """Keys of what may be varied in a prompt without changing what is asked."""
 
-READOUTS = ("evaluation.readout", "evaluation.intensity_readout")
+READOUTS = tuple(
+    f"evaluation.{each.name}"
+    for each in fields(EvaluationConfig)
+    if isinstance(each.default, Readout | IntensityReadout)
+)
 """How answers are obtained: of a task with labels, and of one with a range. In the heading, or a column."""
 
 SCORED_WITH, GENERATED_WITH = keys_used_by(Readout.score.value), keys_used_by(Readout.generate.value)
@@ -122,7 +123,7 @@ def text(value: Any) -> str:
     return str(value).replace("\n", "\\n")
 
 
-def _plain(config: Mapping[str, Any]) -> dict[str, str]:
+def plain_settings(config: Mapping[str, Any]) -> dict[str, str]:
     """`leaves` as text. Where a dataset lies on a machine is no setting, but which table a manifest is, and which file
     descriptions come from: these are told relative to the places that this machine keeps them in."""
     texts = {key: text(value) for key, value in leaves(config)}
@@ -196,7 +197,7 @@ def settings(run: Run, task: str) -> dict[str, str]:
     definition = f"datasets.{dataset}.task_definitions."
     split = run.summary.config["evaluation"]["split"]
     shown = _shown(run.summary.config)
-    plain = _plain(run.summary.config)
+    plain = plain_settings(run.summary.config)
     result = {"tuning": run.tuning}
     for key, value in plain.items():
         common = ("seed", "evaluation.split", "evaluation.reader", "evaluation.selection")
@@ -208,7 +209,7 @@ def settings(run: Run, task: str) -> dict[str, str]:
             continue
         if key in SCORED_WITH and not _scores(run, task):
             continue
-        if key in RAW or (key.startswith("knowledge.") and CONTROL not in shown):
+        if key in shown or (key.startswith("knowledge.") and shown[CONTROL] is None):
             continue
         if key.startswith("datasets."):
             other_task = key.startswith(definition) and not key.startswith(f"{definition}{name}.")
@@ -229,11 +230,11 @@ def settings(run: Run, task: str) -> dict[str, str]:
         result = {key: value for key, value in result.items() if not _transcribes(key)}
     else:
         result[RECOGNISER] = recogniser  # with the hash of its weights, since a name may stand for several
-    result |= shown
+    result |= {key: value for key, value in shown.items() if value is not None}
     result["model.name"] = run.summary.model
     if run.training is not None:
-        trained = _shown(run.training, training=True)
-        plain = plain if run.training is run.summary.config else _plain(run.training)
+        trained = {key: value for key, value in _shown(run.training, training=True).items() if value is not None}
+        plain = plain if run.training is run.summary.config else plain_settings(run.training)
         result |= _trained(run.training, plain) | {f"training.{key}": value for key, value in trained.items()}
         if run.training_lost:
             result["training.run"] = text(run.summary.config["run"])
@@ -254,15 +255,20 @@ def describes(config: Mapping[str, Any]) -> list[str]:
     return descriptions_shown(PromptingConfig(**{key: prompting[key] for key in keys}), config["modalities"])
 
 
-def _shown(config: Mapping[str, Any], *, training: bool = False) -> dict[str, str]:
-    """The descriptions in the prompts and what was done to them, in the prompts of the training with `training`.
-    Without any, nothing of knowledge makes a difference."""
-    names = describes(config)
-    result = {"prompting.descriptions": text(names)}
+def _shown(config: Mapping[str, Any], *, training: bool = False) -> dict[str, str | None]:
+    """By key, what is said of the descriptions in the prompts and of what was done to them, in place of what the
+    configuration has there; None is nothing. With `training`, in the prompts of the training. Without any, nothing of
+    knowledge makes a difference."""
+    names, control = describes(config), None
     if names:
         untouched = training and config["knowledge"]["control_split"] == ControlSplit.test.value
-        result[CONTROL] = Control.none.value if untouched else config["knowledge"]["control"]
-    return result
+        control = Control.none.value if untouched else config["knowledge"]["control"]
+    return {
+        "prompting.descriptions": text(names),
+        "prompting.descriptions_without_media": None,
+        CONTROL: control,
+        "knowledge.control_split": None,
+    }
 
 
 def _trained(config: Mapping[str, Any], plain: Mapping[str, str]) -> dict[str, str]:
@@ -283,69 +289,6 @@ def _trained(config: Mapping[str, Any], plain: Mapping[str, str]) -> dict[str, s
             continue
         result[key if learns(key) else f"training.{key}"] = value
     return result
-
-
-def facts(run: Run) -> dict[str, str]:
-    """By key, all that `where` can ask about."""
-    result = {"dataset": "+".join(run.summary.config["datasets"])}
-    result |= _plain(run.summary.config)
-    if run.counts:
-        result["tuning"] = run.tuning
-        if run.training is not None:
-            result["training.datasets"] = "+".join(run.training["datasets"])
-            result |= {f"training.{key}": value for key, value in _plain(run.training).items()}
-    return result
-
-
-def where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
-    """The runs of which all conditions `KEY=VALUE` are true; of several conditions on one key one has to be.
-
-    A group stands for its name (evaluation=score). What an unfinished run was trained with is not known, so conditions
-    on that leave it in. Raises ConfigError where a condition has no =, a key is in no run, or no run is left.
-    """
-    if not conditions:
-        return list(runs)
-    facts_of_runs = [facts(run) for run in runs]
-    keys = {key for each in facts_of_runs for key in each}
-    values_by_key: dict[str, list[str]] = {}
-    for condition in conditions:
-        key, value = parsed("--where", condition, keys, "The config.yaml of a run folder has all of them")
-        values_by_key.setdefault(key, []).append(value)
-    left = list(zip(runs, facts_of_runs, strict=True))
-    for key, values in values_by_key.items():
-        options = sorted({each[key] for _, each in left if key in each})
-        left = [
-            (run, each)
-            for run, each in left
-            if (key in each and any(same(each[key], value) for value in values))
-            or (key not in each and not run.counts and key.startswith(("tuning", "training.")))
-        ]
-        if not left:
-            raise ConfigError(
-                f"no run has {' or '.join(f'{key}={value}' for value in values)}: choose of {', '.join(options)}"
-            )
-    return [run for run, _ in left]
-
-
-def parsed(option: str, condition: str, keys: Collection[str], remedy: str) -> tuple[str, str]:
-    """Key and value of `KEY=VALUE`, where a group stands for its name. Raises ConfigError, which ends with `remedy`,
-    where the key is none of `keys`."""
-    key, equals, value = condition.partition("=")
-    if not equals:
-        raise ConfigError(f"{option} {condition} has no =: write {option} KEY=VALUE, as in prompting=plain")
-    match = next((match for match in (key, f"{key}.name", f"{key}.source") if match in keys), None)
-    if match is None:
-        groups = {full_key.rpartition(".")[0] for full_key in keys if full_key.endswith((".name", ".source"))}
-        raise ConfigError(f"{option} {condition}: no run has the key '{key}'{near(key, groups | {*keys})} {remedy}")
-    return match, value
-
-
-def same(one: str, other: str) -> bool:
-    """Whether two texts are one value."""
-    try:
-        return float(one) == float(other)  # 5e-4 is 0.0005
-    except ValueError:
-        return one.replace(", ", ",") == other.replace(", ", ",")
 
 
 def signature(run: Run, task: str, *, headline: bool) -> dict[str, str]:

@@ -10,13 +10,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from affect.config import ConfigError
 from affect.config.roles import differences, unused
 from affect.data.escaping import escape_markdown
+from affect.data.progress import terminal
 from affect.data.tables import for_spreadsheets
 from affect.reports.rows import Number
 from affect.reports.sections import four
@@ -252,15 +252,14 @@ def comma_separated(shown: Matrix) -> str:
     return out.getvalue()
 
 
-def print_matrix(shown: Matrix, width: int) -> None:
-    """Prints the table to the terminal, or, where there is none, in so many columns."""
+def print_matrix(shown: Matrix) -> None:
     headings, lines = cells(shown)
     table = Table(title=Text(f"Transfer: {shown.title}"), title_justify="left", box=box.SIMPLE_HEAD)
     for number, heading in enumerate(headings):
         table.add_column(Text(heading), justify="right" if number else "left", vertical="bottom", overflow="fold")
     for number, line in enumerate(lines):
         table.add_row(*map(Text, line), end_section=number == len(shown.rows) - 1)
-    console = Console() if Console().is_terminal else Console(width=width)
+    console = terminal()
     console.print(table)
     for note in (_seeds(shown), *shown.notes):
         if note:

@@ -1,12 +1,13 @@
 """Finished runs by what decides their numbers, so that a multirun can take them over."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from affect.runs.run_folder import check_same_code
+from affect.config import ConfigError
+from affect.runs.run_environment import check_same_code
+from affect.runs.run_summary import read_json
 
 DEPTH = 3
 """Folders below the output root in which runs are looked for: outputs/RUN, and outputs/sweeps/SWEEP/JOB."""
@@ -46,7 +47,6 @@ def _runs(folder: Path, depth: int) -> Iterator[Path]:
 def _read(path: Path) -> dict[str, Any]:
     """A file of a run folder; empty where it is not there, or damaged: such a run is not taken over."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except ConfigError:
         return {}
-    return content if isinstance(content, dict) else {}

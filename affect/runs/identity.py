@@ -11,9 +11,19 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from affect.config import Config, Options, OptionsOrder, SubsetClasses, SystemTurn
-from affect.config.intervention import STRENGTHS
-from affect.config.roles import NEUTRAL, PLACES, ROOTS, WITHOUT_RUNS, is_one_of, leaves
+from affect.config import Config, Options
+from affect.config.fields import Tag
+from affect.config.roles import (
+    NEUTRAL,
+    PLACES,
+    ROOTS,
+    WITHOUT_RUNS,
+    default_of,
+    is_one_of,
+    keys_tagged,
+    keys_used_by,
+    leaves,
+)
 
 RUNS = ("run", "resume")
 """Keys that name another run: what comes of it depends on that run's model."""
@@ -23,20 +33,11 @@ DIGITS = 8
 sweeps; the second is then refused, as two jobs of one folder always are."""
 
 
-ADDED = {
-    "against": None,
-    "datasets.*.subset_classes": SubsetClasses.natural,
-    "prompting.options": Options.words,
-    "prompting.options_order": OptionsOrder.fixed,
-    "prompting.options_seed": 0,
-    "prompting.paraphrase": 0,
-    "prompting.system_turn": SystemTurn.system,
-    **{f"intervention.{strength}": None for strength in STRENGTHS},
-}
+ADDED = {key: default_of(key) for key in keys_tagged(Tag.younger)}
 """Keys that are younger than this hash, with the value at which a run is as it was before them. At that value they have
 no part in it, so that the folders of earlier sweeps are found again."""
 
-OPTIONS_WORDINGS = ("prompting.letters_instruction", "prompting.numbers_instruction", "prompting.fewshot.options")
+OPTIONS_WORDINGS = tuple(key for options in Options for key in keys_used_by(options.value))
 """Wordings as young, which a prompt with its options as words has no use for."""
 
 

@@ -20,10 +20,12 @@ from affect.config import (
     chosen_tasks,
     new_modalities,
 )
+from affect.config.compose import typed
 from affect.config.fields import Phase
 from affect.config.hydra_errors import explain
 from affect.config.roles import MAY_DIFFER_IN_EVALUATION, MAY_DIFFER_ON_RESUME, ROOTS, groups_of, is_one_of
-from affect.runs.run_folder import check_same_code, program_of, read
+from affect.runs.run_environment import check_same_code, program_of
+from affect.runs.run_summary import read
 
 LOCKED = (*groups_of(Phase.model, Phase.training), "experiment")
 """Groups that come with a run: a trained model needs the prompts and towers that it was trained with. An experiment may
@@ -43,6 +45,8 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
     keys = [word.lstrip("+~").split("=", 1)[0] for word in given]
     # A group may be put in another place: model@knowledge.mllm_models.main
     locked = [key for key in keys if re.split("[.@]", key)[0] in LOCKED]
+    if raw.judge:  # then the model is the judge, and that of the run is not asked anything
+        locked = [key for key in locked if key.split(".")[0] != "model"]
     refused = [key for key in locked if not is_one_of(key, MAY_DIFFER_IN_EVALUATION)]
     if refused:
         raise ConfigError(
@@ -61,6 +65,9 @@ def with_run(raw: DictConfig, given: list[str]) -> DictConfig:
             name: merged.datasets[name] if name in merged.datasets else raw.datasets[name] for name in raw.datasets
         }
     _check_datasets(keys, merged, folder)
+    if raw.judge:
+        merged.model = raw.model
+        keys = [key for key in keys if key.split(".")[0] != "model"]
     for key in keys:
         if key not in ("dataset", "sweep", "launcher", "hydra") and not key.startswith("hydra."):
             OmegaConf.update(merged, key, OmegaConf.select(raw, key), merge=False)
@@ -192,7 +199,7 @@ def run_config(folder: Path) -> DictConfig:
 
 def trained_tasks(folder: Path) -> list[Task]:
     """The tasks that the run of a folder was trained on, of all its datasets. Raises ConfigError as `run_config`."""
-    return chosen_tasks(_typed(run_config(folder)))
+    return chosen_tasks(typed(run_config(folder)))
 
 
 def on_this_machine(folder: Path, roots: Mapping[str, str]) -> Config:
@@ -203,16 +210,7 @@ def on_this_machine(folder: Path, roots: Mapping[str, str]) -> Config:
     raw = OmegaConf.merge(OmegaConf.structured(Config), roots)
     places = [_root(key, raw, run_cfg, list(roots)) for key in ROOTS]
     _move_datasets(run_cfg, *places)
-    return _typed(run_cfg)
-
-
-def _typed(run_cfg: DictConfig) -> Config:
-    cfg = OmegaConf.to_object(run_cfg)
-    assert isinstance(cfg, Config)
-    for dataset in cfg.datasets.values():
-        for name, task in dataset.task_definitions.items():
-            task.name = name
-    return cfg
+    return typed(run_cfg)
 
 
 def _schema(key: str, plain: dict[str, Any]) -> DictConfig:

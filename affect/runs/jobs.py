@@ -18,7 +18,7 @@ from affect.config.roles import NEUTRAL, is_one_of
 from affect.data.files import write_atomic, write_json
 from affect.data.tables import for_spreadsheets
 from affect.runs import sweep_file
-from affect.runs.lifecycle import state
+from affect.runs.lifecycle import is_there, state
 from affect.runs.sweep_file import Entry
 from affect.runs.sweep_points import distinct
 
@@ -93,7 +93,9 @@ def _job(number: int, entry: Entry, sweep: Path) -> Job:
         now = state(status)
     else:
         status = {}
-        now = "running" if tried and _is_alive(tried[-1]) else "killed"
+        # A job that has not begun its run. On another machine its process is assumed to exist.
+        alive = tried and (tried[-1]["host"] != socket.gethostname() or is_there(tried[-1]["pid"]))
+        now = "running" if alive else "killed"
     error = None
     if now == "failed":
         error = (status["error"].splitlines() or [""])[0]
@@ -145,24 +147,6 @@ def read_note(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error}): restore the file, or delete {path.parent}") from error
-
-
-def _is_alive(note: dict[str, Any]) -> bool:
-    """Whether the process of a job that has not begun its run exists; on another machine it is assumed to."""
-    if note["host"] != socket.gethostname():
-        return True
-    return is_there(note["pid"])
-
-
-def is_there(pid: int) -> bool:
-    """Whether this machine has a process of this number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # of another user, but there
-    return True
 
 
 def _refusal_names() -> set[str]:
@@ -227,9 +211,10 @@ def longest_word(words_of_jobs: Sequence[Sequence[str]]) -> int:
 
 def print_table(all_jobs: Sequence[Job], folder: Path) -> None:
     """Prints the table. Of every job's words it shows those that not all jobs have."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from affect.data.progress import terminal
 
     columns = _metric_columns(all_jobs)
     table = Table(title="Jobs")
@@ -251,8 +236,7 @@ def print_table(all_jobs: Sequence[Job], folder: Path) -> None:
         ]
         # Text, since rich takes [a,b] of a list for a style.
         table.add_row(*(Text(cell) for cell in cells))
-    # Where there is no terminal, rich assumes 80 columns and would break every number in two.
-    console = Console() if Console().is_terminal else Console(width=140)
+    console = terminal()
     console.print(table)
     taken_over = [f"#{job.number} was not run: its numbers are those of {job.reused}" for job in all_jobs if job.reused]
     for line in (*taken_over, *_about_choosing(all_jobs, folder), f"{folder / 'jobs.csv'}"):

@@ -230,18 +230,19 @@ def state(status: dict[str, Any]) -> str:
     if status["state"] != "running":
         return status["state"]
     if status["host"] == socket.gethostname():
-        alive = status["boot_id"] == _boot_id() and _is_alive(status["pid"], status["pid_started"])
+        alive = status["boot_id"] == _boot_id() and is_there(status["pid"], status["pid_started"])
     else:
         silent = datetime.now(UTC) - datetime.fromisoformat(status["heartbeat"])
         alive = silent.total_seconds() < STALE
     return "running" if alive else "killed"
 
 
-def _is_alive(pid: int, started: str | None) -> bool:
+def is_there(pid: int, started: str | None = None) -> bool:
+    """Whether this machine has a process of this number; with `started`, one that began then."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True  # of another user, but there
-    return _process_start(pid) == started
+    return started is None or _process_start(pid) == started

@@ -77,7 +77,7 @@ class Search:
             self._check_same(study, sorted(each.input_line for key, each in overrides.items() if not _idle(key)))
             while trials := self._next(study, space):
                 returns = self.launcher.launch(
-                    [[*fixed, *_words(trial.params)] for trial in trials],
+                    [[*fixed, *(f"{key}={value}" for key, value in trial.params.items())] for trial in trials],
                     initial_job_idx=trials[0].number,  # by which `in_trial` knows it
                 )
                 for trial, returned in zip(trials, returns, strict=True):
@@ -194,10 +194,6 @@ def ends(override: Override) -> list[str]:
 
 def _idle(key: str) -> bool:
     return key == "launcher" or is_one_of(key, NEUTRAL)
-
-
-def _words(params: Mapping[str, Any]) -> list[str]:
-    return [f"{key}={value}" for key, value in params.items()]
 
 
 @contextlib.contextmanager

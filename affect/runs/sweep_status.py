@@ -13,7 +13,8 @@ from typing import Any
 
 from affect.config import ConfigError, read_yaml
 from affect.runs import sweep_file
-from affect.runs.jobs import Job, is_there, jobs, read_note
+from affect.runs.jobs import Job, jobs, read_note
+from affect.runs.lifecycle import is_there
 
 STATES = ("finished", "pruned", "running", "not begun", "stopped", "killed", "refused", "failed")
 """In the order in which they are counted."""

@@ -24,8 +24,8 @@ from affect.data.files import write_json
 from affect.runs import interrupts, locks, sweep_file
 from affect.runs.identity import configuration_sha256
 from affect.runs.interrupts import Interrupted
-from affect.runs.jobs import attempts, is_there, jobs, print_table, write_table
-from affect.runs.lifecycle import STALE, Pruned, now
+from affect.runs.jobs import attempts, jobs, print_table, write_table
+from affect.runs.lifecycle import STALE, Pruned, is_there, now
 from affect.runs.run_folder import Beginning, beginning
 from affect.runs.sweep_file import Entry
 

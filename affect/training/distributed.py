@@ -29,7 +29,7 @@ from affect.config import Config, ConfigError, launch
 from affect.config.groups import PACKAGE
 from affect.config.launch import PLACE, Place, ProcessDied
 from affect.config.logs import FOLLOWED, LOG, is_first
-from affect.runs.run_folder import program_of
+from affect.runs.run_environment import program_of
 from affect.training.watch import (
     ARRIVAL,
     CALL,

@@ -20,9 +20,8 @@ from affect.config import (
     is_true,
     new_modalities,
 )
+from affect.config.finetuning import TOWERS
 from affect.config.model import spell
-
-TOWERS = ("language", "audio", "vision", "projector")
 
 
 def learning_conflicts(cfg: Config, program: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from affect.training.samples import VIDEO, described
 
 COLUMNS = ["id", "task", "transcript", "gold", "predicted", "answer", "outcome", "clip"]
 DATA_COUNTS = ("expected", "outside_subset", "excluded", "bad_rows", "used")
-"""Counts of a task's data, which affect.runs.run_folder adds to its numbers."""
+"""Counts of a task's data, which affect.runs.run_results adds to its numbers."""
 
 
 def tags(cfg: Config, sweep: str | None = None) -> list[str]:

@@ -25,7 +25,7 @@ import train
 from affect.cli import sweep, sweep_best
 from affect.config import FAMILIES, BaselineConfig, Config, ConfigError, read_yaml
 from affect.config.groups import CONF
-from affect.runs import ledger, run_folder
+from affect.runs import ledger, run_results
 from affect.training import usable_clips
 from affect.training.checkpointing import AtomicCheckpoints
 from affect.training.module import Supervised
@@ -160,11 +160,11 @@ def test_every_method_is_trained_and_its_evaluation_finds_the_same(name: str, st
     modalities = {"tfidf": "t", "vectors": "av", "lmf": "a", "tfn": "tv"}.get(name, "tav")
     words = [f"modalities={modalities}"]
     trained = start("train", f"model={name}", *words, "trainer.max_batches=1", "evaluation.batch_size=6")
-    found = run_folder.read_predictions(trained)
+    found = run_results.read_predictions(trained)
     assert len(found) == 6 and {prediction.outcome for prediction in found} == {"valid"}
     assert (trained / "checkpoints" / "best.ckpt").is_file()
     evaluated = start("evaluate", f"run={trained}")
-    assert run_folder.read_predictions(evaluated) == found
+    assert run_results.read_predictions(evaluated) == found
 
 
 @pytest.mark.parametrize("name", WHOLE_WAY)
@@ -244,7 +244,7 @@ def test_tasks_of_every_kind_with_weights_and_balanced_batches(model: str, start
     chosen += [f"datasets.manifest.root={root / 'corpus' / 'moods.csv'}", "modalities=ta"]
     balance = ["finetuning.label_weights=square_root", "finetuning.sampling=square_root"]
     trained = start("train", f"model={model}", *chosen, *balance)
-    found = run_folder.read_predictions(trained)
+    found = run_results.read_predictions(trained)
     assert {task: len([p for p in found if p.task == task]) for task in ("label", "level", "moods")} == {
         "label": 6,
         "level": 6,
@@ -254,7 +254,7 @@ def test_tasks_of_every_kind_with_weights_and_balanced_batches(model: str, start
     if model == "late_fusion":
         return
     plain = start("train", f"model={model}", *chosen)
-    assert [p.scores for p in run_folder.read_predictions(plain)] != [p.scores for p in found]
+    assert [p.scores for p in run_results.read_predictions(plain)] != [p.scores for p in found]
 
 
 def test_two_datasets_with_feature_files_are_trained_on_together(start: Start) -> None:
@@ -457,7 +457,7 @@ def test_a_clip_that_vanishes_is_counted_and_the_run_goes_on(
         trained = start("train", *words)
     finally:
         clip.write_bytes(content)
-    outcomes = [prediction.outcome for prediction in run_folder.read_predictions(trained)]
+    outcomes = [prediction.outcome for prediction in run_results.read_predictions(trained)]
     assert outcomes.count("error") == 1 and outcomes.count("valid") == 5
     assert "manifest/test/18" in (trained / "exclusions.csv").read_text()
 
@@ -471,6 +471,6 @@ def test_one_training_label_and_one_training_clip_are_enough(
     labels = "datasets.manifest.task_definitions.label.labels=[joy,anger,sadness]"
     for model in ("vectors", "mult"):
         words = ("dataset=manifest", f"datasets.manifest.root={table}", labels, f"model={model}", "modalities=ta")
-        assert len(run_folder.read_predictions(start("train", *words))) == 6
+        assert len(run_results.read_predictions(start("train", *words))) == 6
         said = " ".join(capsys.readouterr().out.split())
         assert "manifest.label: all 1 training clips have the label joy" in said

@@ -19,7 +19,7 @@ import train
 from affect.config.groups import CONF
 from affect.data.demo_corpus.generate import Settings, generate
 from affect.data.media import SAMPLING_RATE, write_clip
-from affect.runs import run_folder
+from affect.runs import run_results
 
 OWN = {
     "demo": Fixture(
@@ -163,8 +163,8 @@ def test_a_dataset_is_trained_on_and_evaluated(case: str, root: Path, start: Sta
             assert (found["expected"], found["used"]) == (fixture.expected["test"], used["test"])
             assert (found["n_scored"], found["n_unlabelled"]) == (used["test"] - missing, missing)
             assert found["outcomes"]["error"] == 0
-    predictions = run_folder.read_predictions(trained)
-    assert run_folder.read_predictions(evaluated) == predictions
+    predictions = run_results.read_predictions(trained)
+    assert run_results.read_predictions(evaluated) == predictions
     for task in fixture.tasks:
         assert len({p.id for p in predictions if p.task == task}) == used["test"]
     assert len(predictions) == used["test"] * len(fixture.tasks)

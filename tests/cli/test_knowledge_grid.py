@@ -11,7 +11,7 @@ from test_readme import PROJECT, start
 
 from affect.cli import sweep
 from affect.data.demo_corpus.generate import Settings, generate
-from affect.runs import run_folder
+from affect.runs import run_summary
 
 
 def commands() -> list[list[str]]:
@@ -83,7 +83,7 @@ def test_a_job_that_was_stopped_is_continued_in_its_place(
     (job / "status.json").write_text('{"state": "stopped", "by": "SIGTERM"}')
     monkeypatch.chdir(folder.parents[2])
     start(["train.py", f"resume={job}"], folder, monkeypatch)
-    assert run_folder.read(job).status["state"] == "finished"
+    assert run_summary.read(job).status["state"] == "finished"
     assert {name: (job / name).read_bytes() for name in before} == before
     sweep.tabulate([str(job.parent)])
     assert capsys.readouterr().out.count("finished") >= 3

@@ -23,7 +23,7 @@ from affect.config import FAMILIES, BaselineConfig, ModelConfig
 from affect.data.demo_corpus.generate import Settings, generate
 from affect.data.readers.meld import FILES
 from affect.data.readers.ravdess import EMOTIONS
-from affect.runs import ledger, run_folder
+from affect.runs import ledger, run_results, run_summary
 
 PROJECT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(?:console|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -191,7 +191,7 @@ def start(words: list[str], root: Path, patch: pytest.MonkeyPatch) -> None:
 
 def finished(root: Path) -> Iterator[Path]:
     for file in (root / "outputs").rglob("status.json"):
-        if run_folder.read(file.parent).status["state"] == "finished":
+        if run_summary.read(file.parent).status["state"] == "finished":
             yield file.parent
 
 
@@ -266,6 +266,6 @@ def test_a_command_of_the_readme_works(
         )
         assert len(made) == points and results in said
         for folder in made:
-            numbers = run_folder.read(folder).metrics
-            assert numbers is not None and run_folder.read_predictions(folder)
+            numbers = run_summary.read(folder).metrics
+            assert numbers is not None and run_results.read_predictions(folder)
             assert all(task["n_scored"] + task["n_unlabelled"] > 0 for task in numbers["tasks"].values())

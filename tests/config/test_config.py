@@ -798,7 +798,7 @@ def test_a_tower_that_a_run_did_not_load_is_not_evaluated_as_trained(command, co
 
 def test_what_is_no_run_folder_is_refused(command, trained, tmp_path):
     _, said = command(f"run={tmp_path / 'nowhere' / 'x'}", program="evaluate")
-    assert "is not a run folder, it has no config.yaml: name one that has (it does not exist)" in said
+    assert f"{tmp_path / 'nowhere' / 'x'} does not exist: name a run folder ({tmp_path} has none)" in said
     _, said = command(f"run={trained.parent / 'typo'}", program="evaluate")
     assert f"{trained.parent} has {trained.name}" in said
 

@@ -158,7 +158,7 @@ def test_every_key_is_in_one_of_the_two_lists():
 
 FOR_ONE_START = {
     *("resume", "resume_with_other_code", "dry_run", "run", "predictions", "clip", "against", "strict", "export_as"),
-    *("export_folder", "retries", "reuse"),
+    *("export_folder", "retries", "reuse", "judge"),
 }
 PLACES = {
     "label_maps",

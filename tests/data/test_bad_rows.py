@@ -16,7 +16,8 @@ from affect.data.audit.examine import examine
 from affect.data.demo_corpus.generate import Settings, generate
 from affect.evaluation.external import score
 from affect.reports.console import bad_rows
-from affect.runs.run_folder import RunSummary, write_results
+from affect.runs.run_results import write_results
+from affect.runs.run_summary import RunSummary
 
 Configure = Callable[..., object]
 

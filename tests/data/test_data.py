@@ -23,7 +23,7 @@ from affect.models import Encoder, sampling
 from affect.models import collate as collating
 from affect.prompting import examples as data
 from affect.prompting.messages import Example
-from affect.runs import run_folder
+from affect.runs import run_results
 from affect.training import datamodule, usable_clips
 from affect.training import sampler as samplers
 
@@ -355,7 +355,7 @@ def test_what_was_lost_during_a_run_is_listed(root: Path, table: Path, tmp_path:
     parts[0].excluded.append(Excluded(id="manifest/test/9", split="test", reason="corrupt", source="x.mp4"))
     summary = {"tasks": {"manifest.label": {}}}
     (tmp_path / "environment.json").write_text('{"program": "evaluate"}')
-    run_folder.write_results(tmp_path, cfg, parts, [], summary, {"manifest/test/1": "x.mp4: gone"})
+    run_results.write_results(tmp_path, cfg, parts, [], summary, {"manifest/test/1": "x.mp4: gone"})
     rows = list(csv.DictReader((tmp_path / "exclusions.csv").open(encoding="utf-8")))
     assert [(row["id"], row["reason"]) for row in rows] == [
         ("manifest/test/9", "corrupt"),

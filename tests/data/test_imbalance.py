@@ -41,7 +41,7 @@ from affect.models.losses import answer_loss
 from affect.prompting import examples
 from affect.prompting.messages import Example
 from affect.reports.console import print_results
-from affect.runs import run_folder
+from affect.runs import run_results, run_summary
 from affect.training import class_weights, datamodule
 from affect.training import sampler as data
 from affect.training.module import Supervised
@@ -325,10 +325,10 @@ def by_hand(prediction: Prediction, counts: dict[str, int], tau: float) -> str:
 
 def test_a_run_can_be_adjusted_and_every_answer_computed_again(trained: Path, start: Start) -> None:
     assert json.loads((trained / "priors.json").read_text()) == COUNTS
-    plain = run_folder.read_predictions(trained)
+    plain = run_results.read_predictions(trained)
     tau = 30.0  # of a model that has seen twenty clips nothing less moves every answer
     folder = start("evaluate", f"run={trained}", f"evaluation.logit_adjustment={tau}")
-    adjusted = run_folder.read_predictions(folder)
+    adjusted = run_results.read_predictions(folder)
     assert [p.scores for p in adjusted] == [p.scores for p in plain]
     counts = json.loads((folder / "priors.json").read_text())
     assert counts == COUNTS
@@ -344,7 +344,7 @@ def test_a_run_can_be_adjusted_and_every_answer_computed_again(trained: Path, st
 
 def test_the_validation_of_a_training_is_adjusted_too(start: Start) -> None:
     folder = start("train", "evaluation.logit_adjustment=30", "finetuning.sampling=square_root")
-    found = run_folder.read_predictions(folder)
+    found = run_results.read_predictions(folder)
     assert [p.lenient for p in found] == ["sadness"] * 10 and {p.readout for p in found} == {"score(tau=30)"}
     logged = (folder / "log" / "metrics.csv").read_text().splitlines()
     column = logged[0].split(",").index("val/manifest.label/weighted_f1")
@@ -355,7 +355,7 @@ def test_the_validation_of_a_training_is_adjusted_too(start: Start) -> None:
 def test_zero_shot_takes_its_priors_from_the_training_split(start: Start) -> None:
     folder = start("evaluate", "evaluation.logit_adjustment=30")
     assert json.loads((folder / "priors.json").read_text()) == COUNTS
-    assert {p.lenient for p in run_folder.read_predictions(folder)} == {"sadness"}
+    assert {p.lenient for p in run_results.read_predictions(folder)} == {"sadness"}
 
 
 def test_without_priors_nothing_is_adjusted(
@@ -484,7 +484,7 @@ def test_what_goes_together_is_not_refused(configure: Configure) -> None:
 
 
 def test_the_recall_of_every_class_is_printed(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    numbers = run_folder.read(trained).metrics["tasks"]["manifest.label"]
+    numbers = run_summary.read(trained).metrics["tasks"]["manifest.label"]
     print_results(trained)
     _, printed = capsys.readouterr().out.split("per class")  # the title of a narrow table is folded
     for label, count in (("anger", 2), ("joy", 7), ("sadness", 1)):

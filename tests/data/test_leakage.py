@@ -25,7 +25,7 @@ from affect.data.media import SAMPLING_RATE, write_clip
 from affect.data.overlap import Content, same_clips
 from affect.data.part import Part
 from affect.data.readers import manifest
-from affect.runs import run_folder
+from affect.runs import run_data, run_folder
 
 Configure = Callable[..., Config]
 Rows = list[tuple[str, str] | tuple[str, str, float, float]]
@@ -324,8 +324,8 @@ def trained(read: Callable, table: Callable, clips: Path, tmp_path: Path) -> Pat
     path = table("trained.csv", in_three_splits(mine, []))
     cfg, parts = read(path, ALL, f"output_root={tmp_path}")
     folder = run_folder.create(cfg, "train", str(tmp_path / "run"))
-    run_folder.write_clips(folder, cfg, parts, compare_contents(parts, cfg))
-    run_folder.write_data(folder, parts, {})
+    run_data.write_clips(folder, cfg, parts, compare_contents(parts, cfg))
+    run_data.write_data(folder, parts, {})
     path.unlink()
     shutil.rmtree(mine)
     return folder
@@ -394,7 +394,7 @@ def test_an_exported_model_is_still_that_of_its_run(
     again = table("again.csv", [(str(clips / f"{name}.mp4"), split) for name, split in rows])
     cfg, parts = read(again, ALL, *words)
     second = run_folder.create(cfg, "train", str(tmp_path / "second"))
-    run_folder.write_clips(second, cfg, parts, compare_contents(parts, cfg))
+    run_data.write_clips(second, cfg, parts, compare_contents(parts, cfg))
     for name, refused in (("train_1", True), ("train_3", True), ("test_1", False)):
         path = table(f"{name}.csv", [(shutil.copyfile(clips / f"{name}.mp4", tmp_path / f"{name}_.mp4"), "test")])
         if refused:
@@ -446,7 +446,7 @@ def test_what_a_run_folder_keeps_is_small_and_holds_no_words(
     contents = compare_contents(parts, cfg)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        run_folder.write_clips(tmp_path / name, cfg, parts, contents)
+        run_data.write_clips(tmp_path / name, cfg, parts, contents)
     assert (tmp_path / "a" / clip_rows.FILE).read_bytes() == (tmp_path / "b" / clip_rows.FILE).read_bytes()
     kept = json.loads(gzip.decompress((tmp_path / "a" / clip_rows.FILE).read_bytes()))
     assert kept["readers"] == {"manifest": "manifest"} and len(kept["rows"]) == 6
@@ -481,7 +481,7 @@ def test_mustard_plus_plus_is_known_to_hold_what_a_run_on_mustard_learnt(configu
         )
         for s, names in ids.items()
     ]
-    run_folder.write_clips(folder, cfg, parts, {})
+    run_data.write_clips(folder, cfg, parts, {})
     rows = plus_plus_scene("1_60", "Yes.", "FRIENDS") + plus_plus_scene("2_1", "No.", "FRIENDS")
     plus_plus_tree(tmp_path / "mustard_plus_plus", rows)
     protocol = "datasets.mustard_plus_plus.options.protocol=speaker_independent"

@@ -15,7 +15,7 @@ from affect.config import read_yaml
 from affect.models import collate, recogniser
 from affect.models.collate import Batch
 from affect.prompting.messages import Example
-from affect.runs import run_folder
+from affect.runs import run_summary
 
 WARM = ("trainer.clip_cache_gb=1", "trainer.encoder_cache=on", "trainer.prefetch=0")
 COLD = ("trainer.clip_cache_gb=0", "trainer.encoder_cache=off", "trainer.prefetch=0")
@@ -72,7 +72,7 @@ def test_a_language_model_is_given_the_changed_clip_and_the_same_prompt(
         return scores(folder), dict(given), folder
 
     plain, prompts, folder = evaluated("intervention=none", *WARM)
-    metrics = run_folder.read(folder).metrics["tasks"]["manifest.label"]
+    metrics = run_summary.read(folder).metrics["tasks"]["manifest.label"]
     assert "intervention" not in metrics["signatures"]["exact"]["accuracy"]
     assert len(prompts) == 6
     seen = [plain]
@@ -88,7 +88,7 @@ def test_a_language_model_is_given_the_changed_clip_and_the_same_prompt(
             differing = {slot for slot in shown if example.shown[slot] != shown[slot]}
             assert differing == ({"transcript"} if name == "text_masked" else set())
             assert list(example.shown) == list(shown) and (example.messages == prompts[key].messages) is not differing
-        signature = run_folder.read(folder).metrics["tasks"]["manifest.label"]["signatures"]["exact"]["accuracy"]
+        signature = run_summary.read(folder).metrics["tasks"]["manifest.label"]["signatures"]["exact"]["accuracy"]
         strength = {"noise_audio": "(snr=10,seed=0)", "swap_video": "(seed=0)", "text_masked": "(share=0.5,seed=0)"}
         assert f"|intervention:{name}{strength.get(name, '')}|" in signature
     again, _, _ = evaluated("intervention=none", *WARM)
@@ -140,10 +140,10 @@ def test_recognised_transcripts_replace_those_of_the_dataset(
     plain = start(evaluate.main, *words)
     changed = start(evaluate.main, *words, "intervention=asr_text")
     assert len(said) == 6 and not torch.equal(scores(changed), scores(plain))
-    metrics = run_folder.read(changed).metrics
+    metrics = run_summary.read(changed).metrics
     [generator] = metrics["transcribed"].values()
     signature = metrics["tasks"]["manifest.label"]["signatures"]["exact"]["accuracy"]
     assert f"|intervention:asr_text|transcripts:{generator}|" in signature
-    assert "transcribed" not in run_folder.read(plain).metrics and not (plain / "transcripts.json").exists()
+    assert "transcribed" not in run_summary.read(plain).metrics and not (plain / "transcripts.json").exists()
     [counts] = json.loads((changed / "transcripts.json").read_text(encoding="utf-8"))["parts"]
     assert (counts["split"], counts["clips"], counts["own"]) == ("test", 6, 0)

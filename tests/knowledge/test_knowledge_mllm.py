@@ -12,12 +12,13 @@ from tiny_models import TINY_LABELS, tiny_composed_language, tiny_manifest, tiny
 
 from affect import models
 from affect.config import FAMILIES, BaselineConfig, Config, ConfigError, ServerConfig
+from affect.config.fields import Tag, tagged
 from affect.data import Record
 from affect.data import loading as splits
 from affect.data.media import SAMPLING_RATE, write_clip
 from affect.data.part import Part
 from affect.knowledge import Describer, Description, Failure
-from affect.knowledge.sources import checkpoints, instructions, mllm
+from affect.knowledge.sources import instructions, mllm
 from affect.models import Conversation
 
 Made = Callable[..., tuple[mllm.Mllm, list[Record]]]
@@ -373,8 +374,7 @@ def test_every_family_says_what_it_is_loaded_from():
     for family in set(FAMILIES.values()) - {ServerConfig}:
         if issubclass(family, BaselineConfig):
             continue  # which no generator can be, as no server can
-        named = set(family.__dataclass_fields__) & set(checkpoints.KEYS)
-        assert named, f"{family.__name__}: add the key of its checkpoint to checkpoints.KEYS"
+        assert tagged(family, Tag.weights), f"{family.__name__}: tag the key of its checkpoint as weights"
 
 
 # ---------------------------------------------------------------- runs and refusals
@@ -398,7 +398,7 @@ def test_new_towers_are_refused(configure, table, tmp_path):
         (["knowledge.max_new_tokens=0"], "max_new_tokens=0 has to be at least 1"),
         (["knowledge.temperature=-1"], "temperature=-1.0 must not be below 0"),
         ([f"{MAIN}.checkpoint=/nowhere"], "model.checkpoint=/nowhere cannot be loaded"),
-        (["knowledge.mllm_run=/nowhere"], "/nowhere is not a run folder"),
+        (["knowledge.mllm_run=/nowhere"], "knowledge.mllm_run=/nowhere: the folder does not exist: name that of a run"),
     ],
 )
 def test_what_cannot_describe_is_refused(made, configure, folder, table, words, message):
@@ -422,7 +422,7 @@ def test_a_checkpoint_without_weights(made, folder, tmp_path):
 
 def test_a_fine_tuned_run_describes(made, configure, folder, table, tmp_path):
     """A run folder as training leaves it: the adapter changes what is said, and the fingerprint with it."""
-    from affect.models import adapters
+    from affect.models import adapters, trained_tensors
     from affect.runs import run_folder
 
     words = ["model=qwen2_5_omni_3b", f"model.checkpoint={folder}", "model.num_frames=2", "model.frame_size=32"]
@@ -431,7 +431,7 @@ def test_a_fine_tuned_run_describes(made, configure, folder, table, tmp_path):
     trained = run_folder.create(cfg, "train", None)
     model, _ = models.load(cfg.model, modalities="ta", cache_root=tmp_path)
     adapters.apply(model, cfg.finetuning)
-    state = adapters.trained_state(model)
+    state = trained_tensors.trained_state(model)
     torch.manual_seed(0)
     (trained / "checkpoints").mkdir()
     moved = {"state_dict": {k: torch.randn_like(v) for k, v in state.items()}, "base": model.base_sample}

@@ -16,7 +16,7 @@ from affect.data import loading
 from affect.data.media import write_clip
 from affect.knowledge import store_admin, transcripts
 from affect.models import recogniser
-from affect.runs import run_folder
+from affect.runs import run_summary
 
 LABELS = ("joy", "anger")
 
@@ -177,7 +177,7 @@ def test_runs_say_whose_transcripts_they_read(root, words, tmp_path, monkeypatch
     content = json.loads((folder / transcripts.FILE).read_text())
     assert [(p["split"], p["clips"]) for p in content["parts"]] == [("train", 2), ("val", 2), ("test", 2)]
     assert "model.safetensors" in content["files"] and content["decoding"]["beams"] == 1
-    metrics = run_folder.read(folder).metrics
+    metrics = run_summary.read(folder).metrics
     assert metrics["transcribed"] == {"manifest": content["generator"]}
     signatures = metrics["tasks"]["manifest.label"]["signatures"]["exact"].values()
     assert signatures and all(f"|transcripts:{content['generator']}|" in signature for signature in signatures)

@@ -8,7 +8,7 @@ from tiny_models import tiny_composed_language, tiny_qwen_omni, tiny_siglip, tin
 from torch import nn
 
 from affect.config import ComposedConfig, ConfigError, FinetuningConfig, QwenOmniConfig, Tower
-from affect.models import Model, adapters, load
+from affect.models import Model, adapters, load, trained_tensors
 from affect.models.parameter_groups import parameter_groups
 
 
@@ -110,14 +110,14 @@ def test_full_training_of_a_model_with_tied_embeddings_keeps_one_tensor_for_both
     model = composed(folder, "t")
     count = adapters.apply(model, finetuning(language=Tower.full))[0]
     assert (count.trained, count.lora_modules) == (count.parameters, 0)
-    state = adapters.trained_state(model)
+    state = trained_tensors.trained_state(model)
     assert "language.model.embed_tokens.weight" in state and "language.lm_head.weight" not in state
     other = composed(folder, "t")
     adapters.apply(other, finetuning(language=Tower.full))
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.zero_()
-    adapters.load_trained_state(other, state, "x.ckpt")
+    trained_tensors.load_trained_state(other, state, "x.ckpt")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
     assert other.language.lm_head.weight is other.language.model.embed_tokens.weight
 
@@ -125,11 +125,11 @@ def test_full_training_of_a_model_with_tied_embeddings_keeps_one_tensor_for_both
 def test_the_state_is_what_is_trained_with_the_buffers_beside_it(folder: Path) -> None:
     model = composed(folder)
     adapters.apply(model, finetuning())
-    state = adapters.trained_state(model)
+    state = trained_tensors.trained_state(model)
     assert set(state) == trained(model) | {"audio.mean", "audio.scale"}
     model = composed(folder, pretrained=True)
     adapters.apply(model, finetuning())
-    assert set(adapters.trained_state(model)) == trained(model)
+    assert set(trained_tensors.trained_state(model)) == trained(model)
 
 
 def test_a_state_restores_the_outputs(folder: Path) -> None:
@@ -137,9 +137,9 @@ def test_a_state_restores_the_outputs(folder: Path) -> None:
     for model in models:
         adapters.apply(model, finetuning())
     with torch.no_grad():
-        for tensor in adapters.trained_state(models[0]).values():
+        for tensor in trained_tensors.trained_state(models[0]).values():
             tensor.normal_()
-    adapters.load_trained_state(models[1], adapters.trained_state(models[0]), "x.ckpt")
+    trained_tensors.load_trained_state(models[1], trained_tensors.trained_state(models[0]), "x.ckpt")
     batch = {"audio_features": torch.randn(1, 80, 90), "audio_lengths": torch.tensor([90])}
     tokens = [model.eval().soft_tokens(batch)["audio"] for model in models]
     assert torch.equal(*tokens) and models[1].audio.mean.abs().sum() > 0
@@ -148,20 +148,20 @@ def test_a_state_restores_the_outputs(folder: Path) -> None:
 def test_a_state_that_does_not_fit_is_refused_by_name(folder: Path) -> None:
     model = composed(folder)
     adapters.apply(model, finetuning())
-    state = adapters.trained_state(model)
+    state = trained_tensors.trained_state(model)
     lacking = {name: tensor for name, tensor in state.items() if name != "audio.whole.bias"}
     with pytest.raises(
         ConfigError, match=r"^x.ckpt does not fit .*: 1 tensors lack, 0 are unknown.* audio\.whole\.bias"
     ):
-        adapters.load_trained_state(model, lacking, "x.ckpt")
+        trained_tensors.load_trained_state(model, lacking, "x.ckpt")
     with pytest.raises(ConfigError, match=r"0 tensors lack, 1 are unknown.* strange: use the model and the settings"):
-        adapters.load_trained_state(model, state | {"strange": torch.zeros(1)}, "x.ckpt")
+        trained_tensors.load_trained_state(model, state | {"strange": torch.zeros(1)}, "x.ckpt")
     with pytest.raises(ConfigError, match=r"0 are unknown, 1 have another shape, for example audio\.whole\.bias"):
-        adapters.load_trained_state(model, state | {"audio.whole.bias": torch.zeros(3)}, "x.ckpt")
+        trained_tensors.load_trained_state(model, state | {"audio.whole.bias": torch.zeros(3)}, "x.ckpt")
     other = composed(folder)
     adapters.apply(other, FinetuningConfig(name="test", rank=3))
     with pytest.raises(ConfigError, match="28 have another shape"):
-        adapters.load_trained_state(other, state, "x.ckpt")
+        trained_tensors.load_trained_state(other, state, "x.ckpt")
 
 
 def test_learning_rate_by_tower_and_decay_by_shape(folder: Path) -> None:

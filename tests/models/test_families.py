@@ -34,7 +34,7 @@ from affect.config import (
 )
 from affect.data import Record
 from affect.evaluation import predict
-from affect.models import Conversation, adapters, heads, load, reach, token_report
+from affect.models import Conversation, adapters, heads, load, reach, token_report, trained_tensors
 from affect.models.losses import answer_loss
 from affect.models.native.encoder import PARTS, NativeEncoder
 from affect.prompting.messages import Example
@@ -535,9 +535,9 @@ def test_what_was_trained_is_saved_and_loaded_with_the_same_scores(tiny: Loaded,
         for parameter in trained.model.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    torch.save(adapters.trained_state(trained.model), tmp_path / "state.pt")
+    torch.save(trained_tensors.trained_state(trained.model), tmp_path / "state.pt")
     adapters.apply(other.model, finetuning)
-    adapters.load_trained_state(other.model, torch.load(tmp_path / "state.pt", weights_only=True), "state.pt")
+    trained_tensors.load_trained_state(other.model, torch.load(tmp_path / "state.pt", weights_only=True), "state.pt")
     assert torch.equal(scores(other), scores(trained))
     assert (scores(trained) - scores(tiny)).abs().max() > 1e-3
 
@@ -687,7 +687,7 @@ def test_every_tower_can_be_trained_in_bfloat16(tiny: Loaded, mode: Tower) -> No
     trained = [p for p in model.parameters() if p.requires_grad]
     assert all(p.dtype is torch.float32 and (p.grad is None or p.grad.isfinite().all()) for p in trained)
     # What was trained is read back into a model of the same type.
-    adapters.load_trained_state(model, adapters.trained_state(model), "x.ckpt")
+    trained_tensors.load_trained_state(model, trained_tensors.trained_state(model), "x.ckpt")
 
 
 @pytest.mark.usefixtures("own_weights")

@@ -10,7 +10,17 @@ from tiny_models import tiny_composed_language, tiny_qwen_omni
 from torch import nn
 
 from affect.config import ComposedConfig, ConfigError, FinetuningConfig, LoraMethod, QwenOmniConfig, Tower
-from affect.models import Conversation, Encoder, Model, adapters, base_sample, load, loading
+from affect.models import (
+    Conversation,
+    Encoder,
+    Model,
+    adapters,
+    base_sample,
+    load,
+    loading,
+    lora_layers,
+    trained_tensors,
+)
 from affect.models.losses import answer_loss
 from affect.models.parameter_groups import parameter_groups
 
@@ -119,7 +129,7 @@ def test_a_merged_model_says_what_the_adapter_said(folder: Path, make: Any, meth
     expected = {name: merged_weight(layer) for name, layer in layers(model).items()}
     base = {name: layer.get_base_layer().weight for name, layer in layers(model).items()}
     before = {name: weight.clone() for name, weight in base.items()}
-    adapters.merge(model)
+    lora_layers.merge(model)
     for name, weight in expected.items():
         torch.testing.assert_close(model.get_submodule(name).weight.double(), weight, atol=1e-6, rtol=1e-5)
         assert torch.equal(base[name], before[name]), "the weights that other jobs share"
@@ -132,7 +142,7 @@ def test_a_merged_model_says_what_the_adapter_said(folder: Path, make: Any, meth
 
 def merged_weight(layer: Any) -> torch.Tensor:
     """The papers' formulas in float64: W + Σ s B A, and for DoRA its rows scaled to the trained lengths."""
-    weight = adapters.weight_of(layer.get_base_layer()).double()
+    weight = lora_layers.weight_of(layer.get_base_layer()).double()
     for name in layer.active_adapters:
         down, up = layer.lora_A[name].weight.double(), layer.lora_B[name].weight.double()
         weight = weight + layer.scaling[name] * up @ down
@@ -154,7 +164,7 @@ def test_weights_in_bfloat16_are_rounded_once(method: str) -> None:
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter), alpha=0.01)
     expected = merged_weight(layer)
-    adapters.merge(model)
+    lora_layers.merge(model)
     merged = model.language["q_proj"].weight
     assert merged.dtype == torch.bfloat16
     # Half a unit in the last of eight bits; the sum itself is of float32.
@@ -174,7 +184,7 @@ def test_a_saved_state_restores_the_trained_model(folder: Path, method: str) -> 
         for name, parameter in other.named_parameters():
             if "lora_" in name:
                 parameter.normal_()
-    adapters.load_trained_state(other, adapters.trained_state(model), "x.ckpt")
+    trained_tensors.load_trained_state(other, trained_tensors.trained_state(model), "x.ckpt")
     torch.testing.assert_close(logits(other, tensors), logits(model, tensors), atol=1e-6, rtol=1e-6)
 
 
@@ -247,10 +257,10 @@ def test_pissa_of_a_large_matrix_is_fast_near_and_changes_nothing(monkeypatch: p
 
     monkeypatch.setattr(torch.linalg, "svd", svd)
     config, state = settings("pissa", targets=["q_proj"]), torch.random.get_rng_state()
-    adapters._greatest_singular_values(weight, 4)
+    lora_layers._greatest_singular_values(weight, 4)
     assert torch.equal(torch.random.get_rng_state(), state)
     adapters.apply(model, config, device=torch.device("cpu"))
-    assert largest == 4 + adapters.OVERSAMPLED  # of 300
+    assert largest == 4 + lora_layers.OVERSAMPLED  # of 300
     layer = model.language["q_proj"]
     assert torch.equal(layer.get_base_layer().weight, weight)
     u, s, v = whole(weight, full_matrices=False)
@@ -276,13 +286,13 @@ def test_pissa_takes_nothing_apart_where_a_checkpoint_follows(
     other, _ = text_model(folder)
     torch.manual_seed(5)
     adapters.apply(other, config, restored=True)
-    adapters.load_trained_state(other, adapters.trained_state(model), "x.ckpt")
+    trained_tensors.load_trained_state(other, trained_tensors.trained_state(model), "x.ckpt")
     assert torch.equal(logits(other, tensors), logits(model, tensors))
     # Going on is as if it had not been left, and so is what is merged.
     losses = [train(made, tensors, config, steps=3) for made in (model, other)]
     assert losses[0] == losses[1]
     for made in (model, other):
-        adapters.merge(made)
+        lora_layers.merge(made)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
@@ -299,7 +309,7 @@ def test_four_bits_are_four_bits(folder: Path) -> None:
         assert isinstance(base, bitsandbytes.nn.Linear4bit)
         assert base.weight.dtype == torch.uint8 and base.weight.numel() == linear[name].numel() // 2
         assert base.weight.quant_type == "nf4" and not base.weight.requires_grad
-        back = adapters.weight_of(base)
+        back = lora_layers.weight_of(base)
         # The 16 levels of a block of 64 lie at most 0.15 of its greatest value from any weight.
         assert (back - linear[name]).abs().max() < 0.2 * linear[name].abs().max()
         blocks = back.flatten().view(-1, 64)
@@ -419,7 +429,7 @@ def test_what_training_changes_is_in_a_checkpoint(mode: Tower) -> None:
         model(torch.randn(16, 8) + 1).square().mean().backward()
         optimizer.step()
     assert model.audio["norm"].training == (mode is Tower.full)
-    adapters.load_trained_state(again, adapters.trained_state(model), "best.ckpt")
+    trained_tensors.load_trained_state(again, trained_tensors.trained_state(model), "best.ckpt")
     x = torch.randn(4, 8)
     with torch.no_grad():
         assert model.eval()(x).isfinite().all() and torch.equal(again.eval()(x), model(x))
@@ -434,7 +444,7 @@ def test_the_start_of_pissa_has_no_dropout(folder: Path) -> None:
     with torch.no_grad():
         assert (model(tensors, keep=6) - before).abs().max() > 0.01, "dropout of what is trained"
         for layer in layers(model).values():
-            layer.lora_dropout[adapters.TRAINED].eval()
+            layer.lora_dropout[lora_layers.TRAINED].eval()
         torch.testing.assert_close(model(tensors, keep=6), before, atol=1e-4, rtol=1e-4)
 
 

@@ -30,7 +30,7 @@ from affect.config import (
 from affect.data.media import Sampling
 from affect.evaluation import predict
 from affect.evaluation.language import LanguageLearner
-from affect.models import adapters, heads, load
+from affect.models import adapters, heads, load, trained_tensors
 from affect.models.collate import Batch
 from affect.models.parameter_groups import parameter_groups
 
@@ -168,7 +168,7 @@ def test_a_head_learns_alone_and_with_lora(pair: Pair, language: Tower) -> None:
         losses.append(loss.item())
     assert losses[0] == pytest.approx(torch.tensor(5.0).log().item(), abs=1e-5)  # it begins knowing nothing
     assert losses[-1] < losses[0] - 0.5
-    changed = {adapters.tower_of(name, model.towers) for name in adapters.trained_state(model)}
+    changed = {adapters.tower_of(name, model.towers) for name in trained_tensors.trained_state(model)}
     assert changed == ({"head"} if language is Tower.frozen else {"head", "language"})
 
 

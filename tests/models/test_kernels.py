@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from affect import models
 from affect.config import Config
-from affect.models import adapters, kernels
+from affect.models import adapters, kernels, lora_layers
 from affect.models.kernels import MIN_ROWS, MIN_WORK, OneDnnLinear, PatchConv3d
 
 
@@ -112,7 +112,7 @@ def test_a_loaded_model_is_fine_tuned_and_merged_with_it(
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     [language] = [count for count in adapters.apply(model, cfg.finetuning) if count.tower == "language"]
     assert language.lora_modules > 0
-    adapters.merge(model)  # of adapters that add nothing yet
+    lora_layers.merge(model)  # of adapters that add nothing yet
     assert before.keys() == model.state_dict().keys()
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 

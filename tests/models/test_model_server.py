@@ -34,7 +34,7 @@ from affect.data.media import SAMPLING_RATE
 from affect.models import Conversation, Unanswered
 from affect.models.endpoint import MAX_FIRST_REFUSALS
 from affect.models.server import BYTES_PER_TOKEN, Served, ServerEncoder
-from affect.runs import inherit, run_folder
+from affect.runs import inherit, run_results
 
 QUICK = ("model.num_frames=2", "model.frame_size=32", "model.backoff=0.01", "trainer.check_workers=1")
 MODEL = ("model=server", "model.served=omni-7b", "evaluation=generate", "modalities=t", *QUICK)
@@ -71,7 +71,7 @@ def numbers(folder: Path) -> dict[str, Any]:
 
 
 def by_id(folder: Path) -> dict[str, Prediction]:
-    return {prediction.id: prediction for prediction in run_folder.read_predictions(folder)}
+    return {prediction.id: prediction for prediction in run_results.read_predictions(folder)}
 
 
 @pytest.fixture(scope="module")

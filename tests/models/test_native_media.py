@@ -16,8 +16,8 @@ from transformers.video_utils import load_video
 
 import evaluate
 from affect.cli.checked import check_uniform_settings
-from affect.config import FAMILIES, ConfigError, Media, ModelConfig, NativeConfig
-from affect.config.schema import NATIVE_VIDEO, media_of
+from affect.config import FAMILIES, ConfigError, Media, ModelConfig, NativeConfig, NativeVideoConfig
+from affect.config.schema import media_of
 from affect.data import Record, clip_cache, media
 from affect.data.media import Clip, Sampling, decode, write_clip
 from affect.evaluation.content_free import ContentFree
@@ -155,6 +155,9 @@ class Tiny:
 SIZES = {"num_frames": 4, "frame_size": 64, "max_seconds": 30}
 CARD: dict[str, dict[str, Any]] = {"qwen_omni": {"fps": 2}, "qwen3_omni": {"fps": 2}, "video_llama3": {"fps": 1}}
 """What a card passes, where the processor's configuration does not say it."""
+
+
+NATIVE_VIDEO = [name for name, schema in FAMILIES.items() if issubclass(schema, NativeVideoConfig)]
 
 
 @pytest.fixture(scope="module", params=NATIVE_VIDEO)

@@ -15,7 +15,7 @@ from transformers import WhisperFeatureExtractor as Extractor
 from transformers.models.qwen2_5_omni.processing_qwen2_5_omni import _get_feat_extract_output_lengths
 
 from affect.config import Attention, Config, ConfigError, DataError, Precision, QwenOmniConfig
-from affect.knowledge.sources.mllm import generators
+from affect.knowledge.sources.generators import generators
 from affect.models import Conversation, load, precision
 from affect.models.native.qwen_omni import QwenOmni, QwenOmniEncoder, log_mel, num_audio_tokens
 

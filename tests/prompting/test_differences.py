@@ -6,7 +6,7 @@ import pytest
 
 from affect.config.groups import choices
 from affect.data import Record
-from affect.prompting import fewshot, messages
+from affect.prompting import fewshot, token_budget
 from affect.prompting.differences import differences, parts
 
 KNOWLEDGE = {"audio": "a low voice", "video": "a frown", "audio_video": "a low voice and a frown"}
@@ -38,7 +38,7 @@ def example(cfg, modalities: str, language: str):
     task = replace(task, question=task.question | {"zh": "哪种情感？{labels}"})
     # The same examples for every subset: which are the most similar depends on what is compared.
     shots = fewshot.choose([record], pool, task, cfg.prompting, "tav")[record.id]
-    return messages.example(record, task, cfg.prompting, modalities, lambda turns: 0, shots)
+    return token_budget.example(record, task, cfg.prompting, modalities, lambda turns: 0, shots)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

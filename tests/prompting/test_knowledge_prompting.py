@@ -28,7 +28,7 @@ from affect.data import Record
 from affect.data.part import Part
 from affect.knowledge import audit, controls, leak_audit
 from affect.knowledge.naming import namings
-from affect.prompting import fewshot
+from affect.prompting import fewshot, token_budget
 from affect.prompting import messages as prompts
 from affect.prompting.messages import Example
 
@@ -104,7 +104,7 @@ def test_golden_prompts(name, configure):
     for record, shots in ((ENGLISH, ENGLISH_SHOTS), (CHINESE, CHINESE_SHOTS)):
         task = next(iter(cfg.datasets[record.dataset].task_definitions.values()))
         examples = shots if cfg.prompting.fewshot.k else ()
-        prompt = page(prompts.example(record, task, cfg.prompting, "tav", count, examples))
+        prompt = page(token_budget.example(record, task, cfg.prompting, "tav", count, examples))
         file = GOLDEN / f"{name}.{record.language}.txt"
         if os.environ.get("AFFECT_WRITE_GOLDEN") == "1":
             file.write_text(prompt, encoding="utf-8")
@@ -135,7 +135,7 @@ EMOTION = Task(name="emotion", labels=["joy", "anger", "neutral"], question={"en
 
 
 def made(record: Record = ENGLISH, examples: tuple[Record, ...] = (), modalities: str = "tav", **changes) -> Example:
-    return prompts.example(record, EMOTION, replace(PROMPTING, **changes), modalities, count, examples)
+    return token_budget.example(record, EMOTION, replace(PROMPTING, **changes), modalities, count, examples)
 
 
 @pytest.mark.parametrize(
@@ -182,14 +182,14 @@ def test_descriptions_are_cut_by_words_and_what_is_cut_is_counted():
     assert "Sound: The voice is low\nPicture: The speaker looks away\n" in text_of(example.messages)
     # 14 and 9 words.
     assert (example.cut_description_words, example.dropped_description_words) == (10 + 5, 0)
-    assert prompts.losses([example, example], replace(PROMPTING, max_description_words=4)) == [
+    assert token_budget.losses([example, example], replace(PROMPTING, max_description_words=4)) == [
         "2 of 2 prompts have descriptions of more than prompting.max_description_words=4 words, and 30 words were cut"
     ]
     assert made(max_description_words=14).cut_description_words == 0
 
 
 def test_chinese_descriptions_are_cut_by_characters():
-    example = prompts.example(
+    example = token_budget.example(
         CHINESE, EMOTION, replace(PROMPTING, descriptions=["audio"], max_description_words=2), "tav", count
     )
     assert "声：声音\n" in text_of(example.messages)
@@ -232,7 +232,7 @@ def test_without_its_examples_a_prompt_does_not_announce_the_clip():
 
 def test_what_the_budget_took_is_said():
     examples = [made(examples=ENGLISH_SHOTS, max_text_tokens=n) for n in (WHOLE, WHOLE - 1, 30)]
-    (sentence,) = prompts.losses(examples, replace(PROMPTING, max_text_tokens=30))
+    (sentence,) = token_budget.losses(examples, replace(PROMPTING, max_text_tokens=30))
     lost = [sum(numbers) for numbers in zip(*map(dropped, examples), strict=True)]
     assert lost[0] == 3
     assert sentence == (
@@ -777,7 +777,7 @@ def test_every_part_of_a_prompt_is_counted(configure, tmp_path):
     )
     _, encoder = models.load(cfg.model, modalities="t", cache_root=tmp_path)
     task = cfg.datasets["demo"].task_definitions["emotion"]
-    example = prompts.example(ENGLISH, task, cfg.prompting, "t", encoder.count_text, ENGLISH_SHOTS)
+    example = token_budget.example(ENGLISH, task, cfg.prompting, "t", encoder.count_text, ENGLISH_SHOTS)
     counts = token_counts(example, cfg, encoder)
     whole = counts.pop("sum")
     assert whole == sum(counts.values()) == encoder.count_text(example.messages) + len(encoder.answer_ids("anger"))

@@ -10,6 +10,7 @@ from affect.config import FewshotConfig, Kind, Options, OptionsOrder, PromptingC
 from affect.config.paraphrases import paraphrases
 from affect.data import Record
 from affect.prompting import messages as prompts
+from affect.prompting import token_budget
 from affect.prompting.options import option_conflicts, shown_order
 
 PLAIN = PromptingConfig(
@@ -43,7 +44,7 @@ BACKWARDS, SHUFFLED = {"options_order": OptionsOrder.reversed}, {"options_order"
 
 
 def made(record: Record = RECORD, task: Task = EMOTION, shots: tuple[Record, ...] = (), **changes) -> prompts.Example:
-    return prompts.example(record, task, replace(PLAIN, **changes), "t", lambda messages: 0, shots)
+    return token_budget.example(record, task, replace(PLAIN, **changes), "t", lambda messages: 0, shots)
 
 
 def text_of(example: prompts.Example) -> str:
@@ -119,7 +120,7 @@ def test_few_shot_examples_are_answered_by_the_letters_of_the_prompt_they_are_in
 
 def test_a_prompt_without_content_lists_the_same_options():
     prompting = replace(PLAIN, **LETTERS, **SHUFFLED)
-    example = prompts.example(RECORD, EMOTION, prompting, "t", lambda messages: 0)
+    example = token_budget.example(RECORD, EMOTION, prompting, "t", lambda messages: 0)
     question = text_of(example).split("\n")[-1]
     assert all(
         messages[-1]["content"][-1]["text"].endswith(f"\n{question}")

@@ -8,6 +8,7 @@ from affect.config import DataError, FewshotConfig, Kind, PromptingConfig, Task,
 from affect.data import Record
 from affect.evaluation.parsing import exact, lenient
 from affect.prompting import messages as prompts
+from affect.prompting import token_budget
 
 PLAIN = PromptingConfig(
     name="plain",
@@ -50,7 +51,7 @@ def count(messages: list[dict]) -> int:
 
 
 def made(record=RECORD, task=EMOTION, prompting=PLAIN, modalities="tav", count=count, **changes):
-    return prompts.example(record, task, replace(prompting, **changes), modalities, count)
+    return token_budget.example(record, task, replace(prompting, **changes), modalities, count)
 
 
 def text_of(messages: list[dict]) -> str:
@@ -270,7 +271,7 @@ def test_a_prompt_without_content_differs_in_what_belongs_to_the_clip_alone():
         "audio_description": {"en": "The sound: {text}\n"},
     }
     prompting = replace(PLAIN, **shown)
-    example = prompts.example(told, EMOTION, prompting, "ta", count)
+    example = token_budget.example(told, EMOTION, prompting, "ta", count)
     texts = [text_of(messages) for messages in prompts.content_free(example, prompting, "ta")]
     question = "Which emotion? One of: joy, anger."
     assert texts == [f'They say: "{word}"\nThe sound: {word}\n{question}' for word in ("N/A", "[MASK]", "")]
@@ -285,7 +286,7 @@ def test_few_shot_examples_stay_where_the_clip_says_nothing():
     wording = {"example": {"en": "{clip}Answer: {answer}\n"}, "clip": {"en": "Now:\n"}}
     prompting = replace(PLAIN, fewshot=FewshotConfig(k=1, **wording))
     shot = replace(RECORD, id="meld/train/1", text="What a day", context=(), labels={"emotion": "joy"})
-    example = prompts.example(RECORD, EMOTION, prompting, "t", count, [shot])
+    example = token_budget.example(RECORD, EMOTION, prompting, "t", count, [shot])
     texts = [text_of(messages) for messages in prompts.content_free(example, prompting, "t")]
     assert all('They say: "What a day"\nAnswer: joy' in text for text in texts)
     assert not any("not again" in text for text in texts)

@@ -308,7 +308,7 @@ def test_mistakes_are_sentences(make, capsys, tmp_path) -> None:
     assert errors(capsys, a, b, "--against", "seed=1")[1].startswith("--against seed=1: all runs have that")
     assert "--task demo.emotoin: no run has results of it" in errors(capsys, a, "--task", "demo.emotoin")[1]
     assert "accurcy is no metric of demo.emotion, did you" in errors(capsys, a, "--metric", "accurcy")[1]
-    assert "is not a run folder" in errors(capsys, tmp_path / "nowhere")[1]
+    assert "nowhere does not exist: name a run folder" in errors(capsys, tmp_path / "nowhere")[1]
     assert "--clips -1 is below 0" in errors(capsys, a, "--clips", "-1")[1]
     other = make("s", "seed=2", "modalities=ta", correct=40)
     assert "have no seed in common" in errors(capsys, a, "--against", other)[1]

@@ -11,7 +11,7 @@ from made_runs import make_run
 
 import affect
 from affect.config import ConfigError
-from affect.runs.run_folder import read_predictions
+from affect.runs.run_results import read_predictions
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "docs" / "notebooks" / "results.ipynb"

@@ -22,7 +22,7 @@ from affect.knowledge.protocol import Description
 from affect.knowledge.store import Writer
 from affect.prompting import fewshot, messages
 from affect.reports.collect import find, load
-from affect.reports.page.clips import predictions, prompts, recordings
+from affect.reports.page.clips import predictions, prompts, recordings, stored
 from affect.reports.page.clips.browser import Browser, browser
 from affect.reports.page.clips.comparisons import compare
 from affect.reports.page.clips.predictions import Columns
@@ -465,7 +465,7 @@ def test_transcripts_are_those_that_an_intervention_has_left(configure, tmp_path
         folder = make_run(configure, tmp_path / "out", words[0], f"intervention={words[0]}", *words[1:], evaluate=True)
         (folder / "transcripts.json").write_text('{"generator": "whisper-1a"}', encoding="utf-8")
         [run], why = load([folder])[0], []
-        found = [each.text for each in prompts.with_transcripts(given, run, why)]
+        found = [each.text for each in stored.with_transcripts(given, run, why)]
         assert found == (texts or ["I am fine", "So am I"])
         # Of the recogniser's, the evaluated split alone is looked for.
         assert len(why) == (texts is None) and all("1 clips have a transcript by whisper-1a" in each for each in why)

@@ -489,9 +489,13 @@ def test_run_folders_are_found_to_a_depth_of_three(make, capsys, tmp_path):
 def test_a_folder_without_runs_is_refused(make, capsys, tmp_path):
     make("a")
     (tmp_path / "empty").mkdir()
-    for folder in (tmp_path / "empty", tmp_path / "out" / "typo"):
+    typo = tmp_path / "out" / "typo"
+    for folder, why in (
+        (tmp_path / "empty", "is not a run folder, it has no config.yaml: name one that has"),
+        (typo, f"does not exist: name a run folder ({tmp_path / 'out'} has a)"),
+    ):
         out, _, end = report(capsys, tmp_path / "out", folder)
-        assert end.startswith(f"{folder} is not a run folder, it has no config.yaml: name one that has") and out == ""
+        assert end.startswith(f"{folder} {why}") and out == ""
 
 
 # ---------------------------------------------------------------- formats

@@ -19,7 +19,7 @@ from tiny_models import tiny_manifest, tiny_words
 import evaluate
 import train
 from affect.config import WriteError
-from affect.runs import run_folder
+from affect.runs import run_summary
 from affect.training import alignment, checkpointing
 from affect.training.module import Supervised
 
@@ -229,7 +229,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     folder = log.parent.parent
-    assert status(folder)["state"] == "running" and run_folder.read(folder).status["state"] == "killed"
+    assert status(folder)["state"] == "running" and run_summary.read(folder).status["state"] == "killed"
     assert_same_run(uninterrupted, program("train", f"resume={folder}"))
 
 
@@ -254,7 +254,7 @@ def refused(program: Program, *words: str) -> str:
 
 def test_what_cannot_be_continued(uninterrupted: Path, program: Program, words: list[str], root: Path) -> None:
     assert "is finished, with 2 epochs: evaluate it, python evaluate.py" in refused(program, f"resume={uninterrupted}")
-    assert "is not a run folder" in refused(program, f"resume={root / 'nothing'}")
+    assert "nothing does not exist: name a run folder" in refused(program, f"resume={root / 'nothing'}")
     evaluation = program("evaluate", f"run={uninterrupted}", "trainer.progress=false")
     assert "is an evaluation, and those are not continued" in refused(program, f"resume={evaluation}")
 
@@ -281,7 +281,7 @@ def test_a_relative_root_is_kept_absolute_and_found_from_another_folder(
         folder = newest(root)
         patch.chdir(tmp_path)
         patch.undo()
-    kept = run_folder.read(folder).config
+    kept = run_summary.read(folder).config
     assert kept["datasets"]["manifest"]["root"] == str(table)
     assert (kept["data_root"], kept["output_root"]) == (str(root / "data"), str(root / "outputs"))
     with monkeypatch.context() as patch:
@@ -304,14 +304,14 @@ def test_data_that_were_moved_are_found_where_resume_says(
         with monkeypatch.context() as patch:
             patch.chdir(tmp_path)
             program("train", f"resume={stopped}", f"datasets.manifest.root=elsewhere/{table}")
-        kept = run_folder.read(stopped).config
+        kept = run_summary.read(stopped).config
         assert kept["datasets"]["manifest"]["root"] == str(moved / table) and kept["resume"] is None
         for name in ("predictions.jsonl", "metrics.json"):
             assert (stopped / name).read_text() == (uninterrupted / name).read_text()
         # And so does an evaluation, of a run whose data are not where they were either.
         evaluation = program("evaluate", f"run={uninterrupted}", f"datasets.manifest.root={moved / table}")
-        assert run_folder.read(evaluation).config["datasets"]["manifest"]["root"] == str(moved / table)
-        assert run_folder.read(evaluation).config["run"] == str(uninterrupted)
+        assert run_summary.read(evaluation).config["datasets"]["manifest"]["root"] == str(moved / table)
+        assert run_summary.read(evaluation).config["run"] == str(uninterrupted)
     finally:
         moved.rename(root / "corpus")
 

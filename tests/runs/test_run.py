@@ -21,7 +21,7 @@ from affect.data import Prediction, Record, files
 from affect.data.part import Part
 from affect.data.problems import Excluded
 from affect.evaluation.metrics.summary import summarise
-from affect.runs import lifecycle, run_folder
+from affect.runs import lifecycle, run_folder, run_results, run_summary
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def finished(cfg) -> Path:
     folder = run_folder.create(cfg, "evaluate", None)
     with lifecycle.running(folder):
         summary = summarise(PREDICTIONS, cfg.datasets, cfg.evaluation)
-        run_folder.write_results(folder, cfg, [part()], PREDICTIONS, summary, {"demo/test/6": "demo/6.mp4: no audio"})
+        run_results.write_results(folder, cfg, [part()], PREDICTIONS, summary, {"demo/test/6": "demo/6.mp4: no audio"})
     return folder
 
 
@@ -182,8 +182,8 @@ def test_the_status_is_running_and_then_finished(cfg):
     with lifecycle.running(folder):
         status = json.loads((folder / "status.json").read_text())
         assert (status["state"], status["pid"]) == ("running", os.getpid())
-        assert run_folder.read(folder).metrics is None
-    status = run_folder.read(folder).status
+        assert run_summary.read(folder).metrics is None
+    status = run_summary.read(folder).status
     assert status["state"] == "finished"
     assert status["started"] <= status["ended"]
 
@@ -193,14 +193,14 @@ def test_the_status_of_a_run_that_ends_early_says_why_and_where(cfg, error):
     folder = run_folder.create(cfg, "train", None)
     with pytest.raises(type(error)), lifecycle.running(folder):
         raise error
-    status = run_folder.read(folder).status
+    status = run_summary.read(folder).status
     assert status["state"] == "failed"
     assert status["error"] == f"{type(error).__name__}: {error}"
     assert status["where"].startswith("test_run.py:")
 
 
 def test_a_run_that_was_killed_at_once_can_be_read(cfg):
-    summary = run_folder.read(run_folder.create(cfg, "train", None))
+    summary = run_summary.read(run_folder.create(cfg, "train", None))
     assert summary.status == {"state": "not begun"}
     assert summary.metrics is None
 
@@ -237,7 +237,7 @@ def test_a_disk_that_is_full_is_what_is_reported(cfg, monkeypatch, capsys, full)
             [log] = [each for each in logs.LOG.handlers if isinstance(each, lifecycle._RunLog)]
             log.setStream(open("/dev/full", "w")).close()  # noqa: SIM115
             logs.LOG.info("what cannot be kept")
-        run_folder.write_predictions(folder, PREDICTIONS)
+        run_results.write_predictions(folder, PREDICTIONS)
     assert "Traceback" not in capsys.readouterr().err
     # Also where status.json cannot be written any more.
     assert str(raised.value).startswith(
@@ -308,17 +308,17 @@ def test_predictions_come_back_as_they_were(tmp_path):
         # Characters that Python's splitlines takes for the end of a line.
         prediction(8, answer="one\u2028two\x85three\x0bfour\x1cfive\rsix\r\nseven"),
     ]
-    run_folder.write_predictions(tmp_path, [*PREDICTIONS, *odd])
-    assert run_folder.read_predictions(tmp_path) == [*PREDICTIONS, *odd]
-    run_folder.write_predictions(tmp_path, [])
-    assert run_folder.read_predictions(tmp_path) == []
+    run_results.write_predictions(tmp_path, [*PREDICTIONS, *odd])
+    assert run_results.read_predictions(tmp_path) == [*PREDICTIONS, *odd]
+    run_results.write_predictions(tmp_path, [])
+    assert run_results.read_predictions(tmp_path) == []
 
 
 @pytest.mark.parametrize(
     "broken", ['{"id": "x"', '{"id": "x"}', "[1, 2]", "", '{"id": 1, "unknown": 2}', "null"], ids=repr
 )
 def test_a_broken_line_of_predictions_is_named(tmp_path, broken):
-    run_folder.write_predictions(tmp_path, PREDICTIONS)
+    run_results.write_predictions(tmp_path, PREDICTIONS)
     path = tmp_path / "predictions.jsonl"
     lines = path.read_text(encoding="utf-8").split("\n")
     lines[3] = broken
@@ -326,17 +326,17 @@ def test_a_broken_line_of_predictions_is_named(tmp_path, broken):
     with pytest.raises(
         DataError, match=r"predictions.jsonl, line 4 is not a prediction \(.+\): restore the file, or evaluate again"
     ):
-        run_folder.read_predictions(tmp_path)
+        run_results.read_predictions(tmp_path)
 
 
 def test_predictions_that_are_no_text_or_not_there_are_refused(tmp_path):
     with pytest.raises(
         DataError, match=r"cannot be read \(No such file or directory\): is .* the folder of a finished run"
     ):
-        run_folder.read_predictions(tmp_path)
+        run_results.read_predictions(tmp_path)
     (tmp_path / "predictions.jsonl").write_bytes(b'{"id": "\xff"}\n')
     with pytest.raises(DataError, match=r"predictions.jsonl is not UTF-8 \(.+\): restore the file, or evaluate again"):
-        run_folder.read_predictions(tmp_path)
+        run_results.read_predictions(tmp_path)
 
 
 def test_every_number_can_be_computed_again_from_the_folder(cfg):
@@ -349,7 +349,7 @@ def test_every_number_can_be_computed_again_from_the_folder(cfg):
     assert set(kept["tasks"]) == {"demo.emotion", "demo.sentiment"}
     assert kept["tasks"]["demo.emotion"]["n_scored"] == 5 and kept["tasks"]["demo.emotion"]["used"] == 6
     own = OmegaConf.to_object(run_config(folder))
-    again = json.loads(json.dumps(summarise(run_folder.read_predictions(folder), own.datasets, own.evaluation)))
+    again = json.loads(json.dumps(summarise(run_results.read_predictions(folder), own.datasets, own.evaluation)))
     for name, numbers in again["tasks"].items():
         counts = {key: kept["tasks"][name].pop(key) for key in ("expected", "outside_subset", "excluded", "used")}
         assert counts == {"expected": 10, "outside_subset": 3, "excluded": 1, "used": 6}
@@ -362,26 +362,25 @@ def test_every_number_can_be_computed_again_from_the_folder(cfg):
 
 def test_what_is_no_run_folder_is_refused(cfg, tmp_path):
     folder = finished(cfg)
-    with pytest.raises(
-        ConfigError, match=rf"typo is not a run folder, it has no config.yaml: name one that has \({folder.parent} has"
-    ):
-        run_folder.read(folder.parent / "typo")
+    said = rf"typo does not exist: name a run folder \({folder.parent} has {folder.name}"
+    with pytest.raises(ConfigError, match=said):
+        run_summary.read(folder.parent / "typo")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "config.yaml").write_text("lr: 3\n")
     with pytest.raises(
         ConfigError, match="is not the configuration of a run of affect, it has no evaluation, finetuning"
     ):
-        run_folder.read(tmp_path / "foreign")
+        run_summary.read(tmp_path / "foreign")
     (tmp_path / "foreign" / "config.yaml").write_text("- a\n")
     with pytest.raises(ConfigError, match="holds a list, and a configuration is keys and values"):
-        run_folder.read(tmp_path / "foreign")
+        run_summary.read(tmp_path / "foreign")
     for damaged in ("status.json", "metrics.json"):
         before = (folder / damaged).read_text()
         (folder / damaged).write_text(before[:20])
         with pytest.raises(
             ConfigError, match=rf"{damaged} cannot be read \(.+\): restore the file, or delete .* and run again"
         ):
-            run_folder.read(folder)
+            run_summary.read(folder)
         (folder / damaged).write_text(before)
 
 
@@ -401,7 +400,7 @@ def test_the_results_of_a_run_are_a_report_on_it_alone(cfg, capsys):
 
 def test_a_list_of_exclusions_has_no_formulas(tmp_path):
     row = {"id": "=1+1", "split": "test", "reason": "no label", "source": "a.csv, row 3", "count": 1}
-    run_folder.write_exclusions(tmp_path, [row])
+    run_results.write_exclusions(tmp_path, [row])
     with (tmp_path / "exclusions.csv").open(encoding="utf-8", newline="") as file:
         assert list(csv.DictReader(file)) == [row | {"id": "'=1+1", "count": "1"}]
 
@@ -411,4 +410,4 @@ def test_json_that_is_nested_without_end_is_refused_with_its_file(tmp_path, name
     (tmp_path / "config.yaml").write_text("{}")
     (tmp_path / name).write_text("[" * 100_000)
     with pytest.raises((ConfigError, DataError), match=re.escape(name)):
-        (run_folder.read if name == "status.json" else run_folder.read_predictions)(tmp_path)
+        (run_summary.read if name == "status.json" else run_results.read_predictions)(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from affect.cli import sweep as sweep_command
 from affect.cli import sweep_status
 from affect.config import ConfigError
-from affect.runs import lifecycle, run_folder, sweep_file
+from affect.runs import lifecycle, run_environment, sweep_file
 from affect.runs.sweep_status import look, look_all
 
 TRAINING = {"stage": "training", "epoch": 2, "epochs": 8, "step": 25, "steps": 100, "selection": 0.4321}
@@ -26,7 +26,7 @@ def sweep(tmp_path) -> Path:
     """Five jobs: finished in 100 s, running since 50 s, failed, and two that have not begun."""
     folder = tmp_path / "sweep"
     entries = [sweep_file.Entry([f"seed={i}"], f"{i}_job", f"c{i}") for i in range(5)]
-    sweep_file.begin(folder, "train", run_folder.start_note(["seed=range(0,5)"]), entries)
+    sweep_file.begin(folder, "train", run_environment.start_note(["seed=range(0,5)"]), entries)
     with lifecycle.running(made(folder, 0)):
         pass
     state(folder, 0, started=ago(200), ended=ago(100))
@@ -152,10 +152,10 @@ def study(sweep, tmp_path) -> Path:
     """A study of three multiruns, whose process is gone: one half done, a matrix of one finished training, and one that
     has not begun."""
     folder = tmp_path / "study"
-    start = run_folder.start_note(["robustness"]) | {"multiruns": {"trained": 5, "matrix": 1, "missing": 45}}
+    start = run_environment.start_note(["robustness"]) | {"multiruns": {"trained": 5, "matrix": 1, "missing": 45}}
     sweep_file.begin(folder, "study", start, [])
     sweep.rename(folder / "trained")
-    note = run_folder.start_note(["sweep=transfer"])
+    note = run_environment.start_note(["sweep=transfer"])
     sweep_file.begin(folder / "matrix", "train", note | {"time": ago(-5)}, [])
     entry = sweep_file.Entry(["seed=1"], "0_job", "c")
     sweep_file.begin(folder / "matrix" / "train_a", "train", note | {"time": ago(-6)}, [entry])
@@ -190,12 +190,12 @@ def test_the_multiruns_of_a_study_are_shown_one_after_the_other(study, capsys, m
 def test_a_study_that_goes_on_has_not_ended_between_two_multiruns(study):
     state(study / "trained", 1, state="finished", ended=ago(0))
     assert look_all(study).ended
-    sweep_file.begin(study, "study", run_folder.start_note(["robustness"]) | {"multiruns": {"trained": 5}}, [])
+    sweep_file.begin(study, "study", run_environment.start_note(["robustness"]) | {"multiruns": {"trained": 5}}, [])
     assert not look_all(study).ended and look_all(study).to_come == {}
 
 
 def test_a_study_of_which_nothing_has_begun_shows_what_is_to_come(tmp_path, capsys):
-    start = run_folder.start_note(["benchmark"]) | {"multiruns": {"zero_shot": 4}}
+    start = run_environment.start_note(["benchmark"]) | {"multiruns": {"zero_shot": 4}}
     sweep_file.begin(tmp_path / "study", "study", start, [])
     sweep_status.main([str(tmp_path / "study")])
     assert "zero_shot: 4 jobs: 4 not begun" in capsys.readouterr().out

@@ -38,7 +38,7 @@ from affect.cli.programs import TRANSFERS
 from affect.config import Config, ConfigError, DataError, groups
 from affect.data import Prediction
 from affect.data import files as atomic
-from affect.runs import jobs, lifecycle, run_folder, sweep_points
+from affect.runs import jobs, lifecycle, run_folder, run_results, run_summary, sweep_points
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = {path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml") if not path.stem.endswith("_search")}
@@ -306,7 +306,7 @@ def test_a_job_without_any_answer_has_failed_and_was_not_refused(multirun, capsy
     def main(cfg: Config, job_folder: str) -> None:
         folder = run_folder.create(cfg, "train", job_folder)
         with lifecycle.running(folder):
-            run_folder.check_answered(folder, [nothing] if cfg.seed else [nothing, replace(nothing, outcome="empty")])
+            run_results.check_answered(folder, [nothing] if cfg.seed else [nothing, replace(nothing, outcome="empty")])
 
     nothing = Prediction(
         id="a", dataset="demo", split="test", task="emotion", group="g", target="joy", answer=None, exact=None,
@@ -649,7 +649,7 @@ def test_a_command_of_the_agent_trains(agent, capsys, tmp_path, monkeypatch):
         monkeypatch.delenv(name)  # there is no server that knows of this run
     runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
     [folder] = (tmp_path / "out").glob("*/")
-    trained = run_folder.read(folder)
+    trained = run_summary.read(folder)
     assert (trained.status["state"], trained.config["seed"], trained.config["logger"]["kind"]) == (
         "finished",
         2,

@@ -22,8 +22,8 @@ from affect.config import Config, ConfigError, Target, chosen_tasks
 from affect.data import Prediction, Record, clip_rows
 from affect.data.part import Part
 from affect.evaluation.metrics.summary import summarise
-from affect.models import Conversation, adapters, heads
-from affect.runs import lifecycle, run_folder
+from affect.models import Conversation, adapters, heads, trained_tensors
+from affect.runs import lifecycle, run_folder, run_results
 from affect.training.export import load, weights
 
 METHODS = ("lora", "rslora", "dora", "pissa", "qlora")
@@ -74,8 +74,8 @@ class Trained:
             records = [Record(id=p.id, dataset="demo", split="test", text="x", group="g") for p in predictions]
             parts = [Part(dataset="demo", split="test", expected=4, outside_subset=1, records=records)]
             found = summarise(predictions, cfg.datasets, cfg.evaluation, {"demo": 4})
-            run_folder.write_results(folder, cfg, parts, predictions, found, {})
-        checkpoint = {"state_dict": adapters.trained_state(self.model), "base": self.model.base_sample}
+            run_results.write_results(folder, cfg, parts, predictions, found, {})
+        checkpoint = {"state_dict": trained_tensors.trained_state(self.model), "base": self.model.base_sample}
         (folder / "checkpoints").mkdir()
         torch.save(checkpoint, folder / "checkpoints" / "best.ckpt")
 

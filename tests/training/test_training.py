@@ -35,13 +35,13 @@ from affect.data.demo_corpus.generate import Settings, generate
 from affect.evaluation.language import LanguageLearner
 from affect.evaluation.metrics.summary import summarise
 from affect.knowledge import attach
-from affect.models import adapters, collate, sampling
+from affect.models import adapters, collate, sampling, trained_tensors
 from affect.models import checkpoint as model_checkpoint
 from affect.models.losses import answer_loss
 from affect.models.wheels import smollm2
 from affect.prompting import examples
-from affect.prompting.messages import prompt_length
-from affect.runs import inherit, lifecycle, run_folder
+from affect.prompting.token_budget import prompt_length
+from affect.runs import inherit, lifecycle, run_results
 from affect.training import alignment, datamodule, trainer, usable_clips
 from affect.training import sampler as data
 from affect.training.module import Predictions, Supervised
@@ -236,7 +236,7 @@ def test_the_labels_of_the_training_rows_are_in_the_run_folder(one_task: Path) -
 
 def test_every_record_is_predicted_once_for_every_task(trained: Path) -> None:
     tasks = configuration(trained).datasets["manifest"].tasks
-    predictions = run_folder.read_predictions(trained)
+    predictions = run_results.read_predictions(trained)
     found = sorted((p.id, p.task) for p in predictions)
     # Rows 17 to 22 of the table are the test rows: 9 + 6 before them, and the head.
     assert found == sorted((f"manifest/test/{row}", task) for row in range(17, 23) for task in tasks)
@@ -246,7 +246,7 @@ def test_every_record_is_predicted_once_for_every_task(trained: Path) -> None:
 
 def test_the_numbers_follow_from_the_predictions_alone(trained: Path) -> None:
     cfg = configuration(trained)
-    recomputed = summarise(run_folder.read_predictions(trained), cfg.datasets, cfg.evaluation, media=media_of(cfg))
+    recomputed = summarise(run_results.read_predictions(trained), cfg.datasets, cfg.evaluation, media=media_of(cfg))
     kept = metrics(trained)
     assert recomputed["selection"] == kept["selection"] is not None
     for name, numbers in recomputed["tasks"].items():
@@ -260,7 +260,7 @@ def test_a_checkpoint_holds_what_was_trained_and_nothing_else(trained: Path) -> 
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     adapters.apply(model, cfg.finetuning)
     state = weights(trained)
-    assert set(state) == set(adapters.trained_state(model))
+    assert set(state) == set(trained_tensors.trained_state(model))
     assert not any(".base_layer." in name for name in state)
     count = sum(tensor.numel() for tensor in state.values())
     assert count < sum(tensor.numel() for tensor in before.values()) / 1.5
@@ -278,7 +278,7 @@ def test_a_checkpoint_holds_what_was_trained_and_nothing_else(trained: Path) -> 
 
 def test_evaluating_a_run_gives_the_predictions_of_its_training(trained: Path, start: Start) -> None:
     again = start("evaluate", f"run={trained}", family=None)
-    assert run_folder.read_predictions(again) == run_folder.read_predictions(trained)
+    assert run_results.read_predictions(again) == run_results.read_predictions(trained)
     assert metrics(again) == results(trained)
     assert not (again / "checkpoints").exists()  # the report tells by it which runs were trained
     for name in (*FILES[:-1], *RESULTS):
@@ -287,14 +287,14 @@ def test_evaluating_a_run_gives_the_predictions_of_its_training(trained: Path, s
 
 def test_a_modality_can_be_left_out_of_a_trained_model(trained: Path, start: Start) -> None:
     ablated = start("evaluate", f"run={trained}", "modalities=t", family=None)
-    whole, less = run_folder.read_predictions(trained), run_folder.read_predictions(ablated)
+    whole, less = run_results.read_predictions(trained), run_results.read_predictions(ablated)
     assert [p.id for p in whole] == [p.id for p in less] and configuration(ablated).modalities == "t"
     assert [p.scores for p in whole] != [p.scores for p in less]
 
 
 def test_another_split_and_readout_can_be_evaluated(one_task: Path, start: Start) -> None:
     folder = start("evaluate", f"run={one_task}", "evaluation=generate", "evaluation.split=val", family=None)
-    predictions = run_folder.read_predictions(folder)
+    predictions = run_results.read_predictions(folder)
     assert len(predictions) == 6 and {p.split for p in predictions} == {"val"}
     assert all(p.answer is not None and p.readout == "generate" and p.scores is None for p in predictions)
     assert metrics(folder)["split"] == "val"
@@ -302,13 +302,13 @@ def test_another_split_and_readout_can_be_evaluated(one_task: Path, start: Start
 
 def test_labels_alone_are_generated_and_scores_are_calibrated(one_task: Path, start: Start) -> None:
     folder = start("evaluate", f"run={one_task}", "evaluation=constrained", family=None)
-    predictions = run_folder.read_predictions(folder)
+    predictions = run_results.read_predictions(folder)
     assert {p.readout for p in predictions} == {"constrained"} and all(p.answer in TINY_LABELS for p in predictions)
     folder = start("evaluate", f"run={one_task}", "evaluation.calibration=contextual", family=None)
     [(task, prior)] = json.loads((folder / "content_free.json").read_text()).items()
     assert task == "manifest.label" and set(prior) == set(TINY_LABELS) and sum(prior.values()) == pytest.approx(1)
-    before = {p.id: p.scores for p in run_folder.read_predictions(one_task)}
-    for prediction in run_folder.read_predictions(folder):
+    before = {p.id: p.scores for p in run_results.read_predictions(one_task)}
+    for prediction in run_results.read_predictions(folder):
         assert prediction.readout == "score(contextual)"
         for label, score in prediction.scores.items():
             assert score == pytest.approx(before[prediction.id][label] - math.log(prior[label]), abs=1e-3)
@@ -322,12 +322,12 @@ def headed(start: Start, with_two_tasks: list[str]) -> Path:
 
 
 def test_heads_are_trained_chosen_and_evaluated(headed: Path, start: Start) -> None:
-    predictions = run_folder.read_predictions(headed)
+    predictions = run_results.read_predictions(headed)
     assert {p.readout for p in predictions} == {"head"} and len(predictions) == 12
     assert {p.task for p in predictions} == {"label", "level"} and all(p.lenient is not None for p in predictions)
     assert len([name for name in weights(headed) if name.startswith("heads.")]) == 4
     again = start("evaluate", f"run={headed}", family=None)
-    assert run_folder.read_predictions(again) == predictions and metrics(again) == results(headed)
+    assert run_results.read_predictions(again) == predictions and metrics(again) == results(headed)
 
 
 def test_a_run_with_heads_does_not_answer_in_words(headed: Path, start: Start) -> None:
@@ -352,10 +352,10 @@ def test_clips_without_labels_are_predicted_and_not_scored(one_task: Path, start
     other.write_text("clip,text\n" + "".join(f"{row[0]},{row[1]}\n" for row in rows))
     words = ("dataset=manifest", f"datasets.manifest.root={other}")
     folder = start("evaluate", f"run={one_task}", *words, family=None)
-    found = run_folder.read_predictions(folder)
+    found = run_results.read_predictions(folder)
     assert len(found) == 6 and all(p.target is None and p.lenient in TINY_LABELS for p in found)
     # The same clips in the same model: the labels were all that was taken away.
-    assert [p.lenient for p in found] == [p.lenient for p in run_folder.read_predictions(one_task)]
+    assert [p.lenient for p in found] == [p.lenient for p in run_results.read_predictions(one_task)]
     numbers = metrics(folder)
     assert numbers["selection"] is None and numbers["tasks"]["manifest.label"]["n_unlabelled"] == 6
 
@@ -363,7 +363,8 @@ def test_clips_without_labels_are_predicted_and_not_scored(one_task: Path, start
 def test_the_zero_shot_baseline_needs_no_run(start: Start) -> None:
     declared = "datasets.manifest.task_definitions.label.labels=[joy,anger,sadness]"
     folder = start("evaluate", "modalities=t", declared)
-    assert len(run_folder.read_predictions(folder)) == 6 and metrics(folder)["tasks"]["manifest.label"]["n_scored"] == 6
+    assert len(run_results.read_predictions(folder)) == 6
+    assert metrics(folder)["tasks"]["manifest.label"]["n_scored"] == 6
 
 
 def test_a_run_without_a_checkpoint_is_refused(one_task: Path, start: Start, root: Path) -> None:
@@ -465,7 +466,7 @@ def test_a_run_whose_scores_are_all_nan_ends_as_failed_and_keeps_its_predictions
         assert str(end.value.code) == f"{sentence} All of them are kept in its predictions.jsonl."
         status = json.loads((folder / "status.json").read_text())
         assert status["state"] == "failed" and status["error"].startswith(f"NothingAnswered: {sentence}")
-        predictions = run_folder.read_predictions(folder)
+        predictions = run_results.read_predictions(folder)
         assert len(predictions) == 6 and {(p.outcome, p.error) for p in predictions} == {("error", models.NOT_FINITE)}
         assert {p.readout for p in predictions} == {readout} and not any(p.scores or p.lenient for p in predictions)
         numbers = metrics(folder)["tasks"]["manifest.label"]
@@ -498,7 +499,7 @@ def test_the_best_epoch_is_kept_and_evaluated(start: Start, monkeypatch: pytest.
     assert not equal(*(checkpoint["state_dict"] for checkpoint in checkpoints))
     # Had the last epoch been evaluated, evaluate.py, which loads the best, would not find the same scores.
     again = start("evaluate", f"run={folder}", family=None)
-    assert run_folder.read_predictions(again) == run_folder.read_predictions(folder)
+    assert run_results.read_predictions(again) == run_results.read_predictions(folder)
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_with_a_sentence(start: Start, root: Path) -> None:
@@ -522,7 +523,7 @@ def test_several_datasets_and_tasks_at_once(start: Start, root: Path, with_two_t
     assert list(kept["tasks"]) == ["manifest.label", "manifest.level", "demo.humour", "demo.sentiment"]
     assert [numbers["n_scored"] for numbers in kept["tasks"].values()] == [6, 6, 3, 3]
     assert kept["aggregate"] == "min_headline" and 0 <= kept["selection"] <= 1
-    predictions = run_folder.read_predictions(folder)
+    predictions = run_results.read_predictions(folder)
     words = {p.lenient for p in predictions if p.task == "humour"}
     assert len(predictions) == 18 and words <= {"humorous", "serious"}  # the label, not the word that stands for it
     assert {p.readout for p in predictions if p.task == "sentiment"} == {"generate"}
@@ -543,7 +544,7 @@ def test_a_clip_that_vanishes_during_the_run_is_listed_and_the_run_goes_on(
     monkeypatch.setattr(usable_clips, "exclude_unusable", check_then_lose)
     one_each = ("trainer.batch_size=1", "evaluation.batch_size=1", "trainer.max_epochs=1")  # a batch of nothing, too
     folder = start("train", f"datasets.manifest.root={table}", "modalities=ta", *one_each)
-    by_id = {p.id: p for p in run_folder.read_predictions(folder)}
+    by_id = {p.id: p for p in run_results.read_predictions(folder)}
     assert list(by_id) == ["manifest/test/10", "manifest/test/8", "manifest/test/9"]
     failed = by_id["manifest/test/9"]
     assert failed.outcome == "error" and failed.lenient is None and failed.target == "anger"
@@ -586,8 +587,8 @@ def test_aligned_towers_can_stay_as_they_are_while_the_last_layers_are_trained(s
     assert not any(torch.equal(first[name], second[name]) for name in first if "lora_B" in name)
     # A checkpoint has the aligned towers, which nothing else has.
     again = start("evaluate", f"run={one}", family=None)
-    assert [p.scores for p in run_folder.read_predictions(again)] == [
-        p.scores for p in run_folder.read_predictions(one)
+    assert [p.scores for p in run_results.read_predictions(again)] == [
+        p.scores for p in run_results.read_predictions(one)
     ]
 
 

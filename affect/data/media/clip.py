@@ -1,11 +1,13 @@
 """A decoded clip, what is asked of it, and what can be wrong with its file."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from affect.config import ModelConfig
 
 VERSION = 3
 """Raise it when decode gives other samples, pixels, outcomes or notes: it is part of the keys of caches."""
@@ -93,6 +95,18 @@ class Sampling:
     """Decode only the wanted pictures and those that they refer to. The waveform and frames are the same; damage in
     other pictures goes unnoticed, missing ends do not. Kept because knowledge=cues needs a third less processor time a
     clip with it (39 instead of 60 ms for 16 frames of 4 s at 640 × 360, 5 instead of 13 ms for the sound)."""
+
+    @classmethod
+    def of_model(cls, model: ModelConfig, modalities: Collection[str], own: OwnFrames | None = None) -> "Sampling":
+        """How clips are sampled for the `modalities` (letters of "tav") of a model."""
+        return cls(
+            audio="a" in modalities,
+            video="v" in modalities,
+            num_frames=model.num_frames,
+            frame_size=model.frame_size,
+            max_seconds=model.max_seconds,
+            own=own,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from affect.config import DataError
 from affect.data.problems import Problems
-from affect.data.record import SPLIT_NAMES
+from affect.data.record import SPLIT_NAMES, Record
 from affect.data.tables import Row
 
 COLUMNS = ("video_id", "clip_id", "text", "label", "mode")
@@ -39,6 +39,19 @@ class Utterance:
     def key(self) -> str:
         """The end of the record's id, the same in every set that has the clip."""
         return f"{self.video}/{self.clip}"
+
+    def record(self, dataset: str, labels: Mapping[str, str], media: str | None, language: str = "en") -> Record:
+        return Record(
+            id=f"{dataset}/{self.split}/{self.key}",
+            dataset=dataset,
+            split=self.split,
+            text=self.row.cells["text"],
+            labels=labels,
+            group=self.video,
+            media=media,
+            language=language,
+            source=self.row.source,
+        )
 
 
 def utterances(

@@ -66,18 +66,9 @@ def records(root: Path, *, layout: Literal["auto", "mmsa", "cmu"] = "auto") -> I
         )
     folder = first_folder(root, ["Raw"]) if segmented is None else None
     for one in valid:
-        yield Record(
-            id=f"mosi/{one.split}/{one.key}",
-            dataset="mosi",
-            split=one.split,
-            text=one.row.cells["text"],
-            labels={"sentiment": one.row.cells["label"].strip()},
-            group=one.video,
-            media=clip_path(folder, one)
-            if segmented is None
-            else os.path.join(segmented, f"{one.video}_{one.clip}.mp4"),
-            source=one.row.source,
-        )
+        whole = clip_path(folder, one)
+        media = whole if segmented is None else os.path.join(segmented, f"{one.video}_{one.clip}.mp4")
+        yield one.record("mosi", {"sentiment": one.row.cells["label"].strip()}, media)
     # Rows with mistakes are counted as such, not as absent.
     written = {(row.cells["video_id"].strip(), row.cells["clip_id"].strip()) for row in rows}
     present = {(one.split, one.video) for one in valid}

@@ -65,17 +65,7 @@ def records(root: Path) -> Iterator[Record]:
         rows = _older_release(root / "metadata", problems)
     folder = first_folder(root, ["Raw"])
     for one in utterances(rows, problems, digits=DIGITS):
-        yield Record(
-            id=f"sims/{one.split}/{one.key}",
-            dataset="sims",
-            split=one.split,
-            text=one.row.cells["text"],
-            labels=labels(one.row, {"sentiment": "label"} | UNIMODAL),
-            group=one.video,
-            media=clip_path(folder, one),
-            language="zh",
-            source=one.row.source,
-        )
+        yield one.record("sims", labels(one.row, {"sentiment": "label"} | UNIMODAL), clip_path(folder, one), "zh")
     problems.check()
 
 

@@ -84,17 +84,7 @@ def records(root: Path, *, table: str = "meta.csv") -> Iterator[Record]:
                 " digits, and pandas or a spreadsheet takes them away): restore the table from the original",
                 split=one.split,
             )
-        yield Record(
-            id=f"simsv2/{one.split}/{one.key}",
-            dataset="simsv2",
-            split=one.split,
-            text=one.row.cells["text"],
-            labels=labels(one.row, TASKS),
-            group=one.video,
-            media=clip_path(folder, one),
-            language="zh",
-            source=one.row.source,
-        )
+        yield one.record("simsv2", labels(one.row, TASKS), clip_path(folder, one), "zh")
     problems.check()
 
 

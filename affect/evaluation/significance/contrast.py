@@ -77,7 +77,6 @@ def contrast(
     metric: Metric,
     *,
     influences: np.ndarray | None = None,
-    units: str = "groups",
 ) -> Paired:
     """metric of the clips in the part minus metric of the others, mean over seeds, with its interval and p-value.
 
@@ -114,7 +113,7 @@ def contrast(
     if not np.isfinite(difference):
         return Paired(mean=None, reason="the metric is undefined for a part", **counted)
     if min(effective) < FEWEST_GROUPS:
-        return Paired(mean=difference, reason=_too_few(sizes, effective, units), **counted)
+        return Paired(mean=difference, reason=_too_few(sizes, effective), **counted)
     blocks = blocks_of(of, len(names))
     left_out = [blocks != block for block in range(blocks.max() + 1)]
     moved = [
@@ -126,7 +125,7 @@ def contrast(
     if not (np.isfinite(moved).all() and np.isfinite(tested)):
         return Paired(
             mean=difference,
-            reason=f"the metric of a part is undefined without some of the {units}, so that its spread cannot be known",
+            reason="the metric of a part is undefined without some of the groups, so that its spread cannot be known",
             **counted,
         )
     if tested <= 1e-18:
@@ -183,14 +182,14 @@ def _fisher(shares: np.ndarray, inside: np.ndarray) -> float:
     return float(fisher_exact([[right, count - right] for right, count in counts]).pvalue)
 
 
-def _too_few(sizes: Sequence[np.ndarray], effective: Sequence[float], units: str) -> str:
+def _too_few(sizes: Sequence[np.ndarray], effective: Sequence[float]) -> str:
     place = int(np.argmin(effective))
     count = int(np.count_nonzero(sizes[place]))
     which = "these clips are" if place == 0 else "the other clips are"
     if count < FEWEST_GROUPS:
-        counted = f"{count} {units}" if count != 1 else f"1 {units.removesuffix('s')}"
+        counted = "1 group" if count == 1 else f"{count} groups"
         return f"{which} of {counted}, and fewer than {FEWEST_GROUPS} do not show how much others would differ"
     return (
-        f"{which} of {count} {units} of such unequal size that they count as {effective[place]:.1f}, and fewer than"
+        f"{which} of {count} groups of such unequal size that they count as {effective[place]:.1f}, and fewer than"
         f" {FEWEST_GROUPS} do not show how much others would differ"
     )

@@ -1,1 +1,1 @@
-"""Quality of descriptions without a judge: claims held against measured cues, repetition, length, empty phrases."""
+"""Quality of descriptions: claims held against measured cues, repetition, length, empty phrases; and a judge."""

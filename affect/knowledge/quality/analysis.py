@@ -1,8 +1,8 @@
 """The quality of the descriptions of a store, by generator; with a run also how it goes with right answers."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
@@ -21,94 +21,13 @@ from affect.knowledge.fill import clip_hashes
 from affect.knowledge.protocol import MODALITIES, Description
 from affect.knowledge.quality import texts
 from affect.knowledge.quality.claims import OF_MODALITY, VERDICTS, claims, judged
+from affect.knowledge.quality.results import MEASURES, Association, Comparison, Difference, Judged, OfGenerator, Quality
 from affect.knowledge.sources import cues
-from affect.runs.run_folder import read, read_predictions
-
-MEASURES = ("contradicted", "not there", "repetition", "words", "empty", "shared")
-"""Of a description: whether it has a claim that is contradicted, and one about what is not there; its repetition,
-number of words (characters in Chinese) and share of empty phrases; and whether another clip has the same text."""
+from affect.runs.run_results import read_predictions
+from affect.runs.run_summary import read
 
 MOST_PAIRS = 6
 """Pairs of generators that are compared."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """A description with what is measured of it."""
-
-    id: str
-    group: str
-    modality: str
-    generator: str
-    text: str
-    verdicts: dict[str, tuple[str, str]]
-    """By cue: what is claimed, and the verdict, one of claims.VERDICTS."""
-    cues: dict[str, float | None]
-    """The measurements that were claimed about."""
-    measures: dict[str, float]
-    """By name, of MEASURES."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfGenerator:
-    """The descriptions of one modality by one generator."""
-
-    generator: str
-    modality: str
-    descriptions: int
-    clips: int
-    """Clips that were looked for."""
-    claims: dict[str, dict[str, int]]
-    """By cue, the number of claims by verdict."""
-    means: dict[str, float]
-    """By name, of MEASURES."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """Of one measure: the mean of one side minus that of the other, with its interval over groups of clips."""
-
-    measure: str
-    one: float
-    other: float
-    low: float | None
-    high: float | None
-    p: float | None
-    holm: float | None
-    """p, adjusted for all measures of all tables that answer the same question."""
-    reason: str
-    """Why there is no interval."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Association:
-    """How the descriptions of clips that a run has right differ from those of clips that it has wrong."""
-
-    generator: str
-    modality: str
-    task: str
-    right: int
-    wrong: int
-    differences: list[Difference]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """Two generators on the clips that both have described."""
-
-    generators: tuple[str, str]
-    modality: str
-    clips: int
-    differences: list[Difference]
-
-
-@dataclass(slots=True, kw_only=True)
-class Quality:
-    generators: list[OfGenerator]
-    associations: list[Association]
-    comparisons: list[Comparison]
-    descriptions: list[Judged]
-    notes: list[str] = field(default_factory=list)
 
 
 def analyse(parts: Sequence[Part], cfg: Config) -> Quality:
@@ -124,19 +43,25 @@ def analyse(parts: Sequence[Part], cfg: Config) -> Quality:
     }
     bounds = _bounds(records, measured)
     judgements = list(_judged(rows, records, measured, bounds))
-    by_generator: dict[tuple[str, str], list[Judged]] = defaultdict(list)
-    for each in judgements:
-        by_generator[each.modality, each.generator].append(each)
+    by_generator = grouped(judgements)
     return Quality(
         generators=[
             _of_generator(generator, modality, some, len(records))
-            for (modality, generator), some in sorted(by_generator.items())
+            for (modality, generator), some in by_generator.items()
         ],
-        associations=_adjusted(list(_associations(by_generator, cfg, notes))) if cfg.run is not None else [],
-        comparisons=_adjusted(list(_comparisons(by_generator, notes))),
+        associations=adjusted(associations(by_generator, MEASURES, cfg, notes)) if cfg.run is not None else [],
+        comparisons=adjusted(comparisons(by_generator, MEASURES, notes)),
         descriptions=judgements,
         notes=notes,
     )
+
+
+def grouped(descriptions: Sequence[Judged]) -> dict[tuple[str, str], list[Judged]]:
+    """Descriptions by modality and generator, in the order of these."""
+    by_generator: dict[tuple[str, str], list[Judged]] = defaultdict(list)
+    for each in descriptions:
+        by_generator[each.modality, each.generator].append(each)
+    return dict(sorted(by_generator.items()))
 
 
 def _stored(records: Mapping[str, Record], cfg: Config) -> tuple[list[Description], list[str]]:
@@ -265,10 +190,11 @@ def _of_generator(generator: str, modality: str, some: Sequence[Judged], of_clip
     )
 
 
-def _associations(
-    by_generator: Mapping[tuple[str, str], Sequence[Judged]], cfg: Config, notes: list[str]
+def associations(
+    by_generator: Mapping[tuple[str, str], Sequence[Judged]], measures: Sequence[str], cfg: Config, notes: list[str]
 ) -> Iterator[Association]:
-    """For every task of the run: descriptions of clips that are right minus those of clips that are wrong."""
+    """For every task of the run: descriptions of clips that are right minus those of clips that are wrong, in the given
+    measures. Notes what is left out. Raises ConfigError and DataError where the run has no usable predictions."""
     assert cfg.run is not None
     folder = Path(cfg.run)
     metrics = read(folder).metrics
@@ -292,7 +218,7 @@ def _associations(
                     notes.append(f"{name}.{task_name}: of {generator} ({modality}) no clip is right, or none is wrong")
                     continue
                 groups = [each.group for each in some]
-                columns = {m: np.array([each.measures[m] for each in some]) for m in MEASURES}
+                columns = {m: np.array([each.measures[m] for each in some]) for m in measures}
                 yield Association(
                     generator=generator,
                     modality=modality,
@@ -306,8 +232,11 @@ def _associations(
                 )
 
 
-def _comparisons(by_generator: Mapping[tuple[str, str], Sequence[Judged]], notes: list[str]) -> Iterator[Comparison]:
-    """Every two generators of a modality, on the clips that both have described."""
+def comparisons(
+    by_generator: Mapping[tuple[str, str], Sequence[Judged]], measures: Sequence[str], notes: list[str]
+) -> Iterator[Comparison]:
+    """Every two generators of a modality in the given measures, on the clips that both have described. Notes what is
+    left out."""
     pairs = [
         (modality, one, other)
         for modality in MODALITIES
@@ -321,7 +250,7 @@ def _comparisons(by_generator: Mapping[tuple[str, str], Sequence[Judged]], notes
         if not common:
             notes.append(f"{one} and {other} have described no common clip ({modality}), and are not compared")
             continue
-        columns = {m: [np.array([side[key].measures[m] for key in common]) for side in sides] for m in MEASURES}
+        columns = {m: [np.array([side[key].measures[m] for key in common]) for side in sides] for m in measures}
         groups = [sides[0][key].group for key in common]
         yield Comparison(
             generators=(one, other),
@@ -361,8 +290,9 @@ def _differences(means: Mapping[str, tuple[float, float]], tests: Mapping[str, P
 Compared = TypeVar("Compared", Association, Comparison)
 
 
-def _adjusted(tables: Sequence[Compared]) -> list[Compared]:
+def adjusted(tables: Iterable[Compared]) -> list[Compared]:
     """The tables with p-values adjusted for all of them."""
+    tables = list(tables)
     left = iter(holm([each.p for table in tables for each in table.differences]))
     return [
         replace(table, differences=[replace(each, holm=next(left)) for each in table.differences]) for table in tables

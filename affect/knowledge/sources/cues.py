@@ -20,7 +20,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -190,17 +189,9 @@ class Cues:
                     yield Failure(id=record.id, modality=modality, reason=measurement.problem)
                     continue
                 levels = levels_of(measurement.cues, quantiles[self._population(record)])
-                yield Description(
-                    id=record.id,
-                    sha256=hashes[record.id],
-                    modality=modality,
-                    generator=self.fingerprint,
-                    text=self.tell(modality, record.language, levels, self.chosen[modality]),
-                    tokens=None,
-                    seconds=measurement.seconds,
-                    time=datetime.now(UTC).isoformat(timespec="seconds"),
-                    request=self.request(record, modality),
-                )
+                text = self.tell(modality, record.language, levels, self.chosen[modality])
+                sha256, seconds = hashes[record.id], measurement.seconds
+                yield Description.now(self, record, modality, sha256, text, tokens=None, seconds=seconds)
 
     def quantiles(self, modality: str, wanted: set[Population]) -> dict[Population, dict[str, list[float]]]:
         """The bounds between the phrases of each cue by population, measured with a progress bar unless they are kept.

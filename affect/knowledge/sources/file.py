@@ -12,7 +12,6 @@ another generator.
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pyarrow import parquet
@@ -68,7 +67,6 @@ class FileSource:
 
     def describe(self, records: Sequence[Record], hashes: Mapping[str, str]) -> Iterator[Description | Failure]:
         """Yields one Description or Failure for every record and modality, in that order."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
         for record in records:
             for modality in self.modalities:
                 key = (record.id, modality)
@@ -79,16 +77,8 @@ class FileSource:
                         reason=f"{self.path} has no row with id={record.id} and modality={modality}: add one",
                     )
                     continue
-                yield Description(
-                    id=record.id,
-                    sha256=hashes[record.id],
-                    modality=modality,
-                    generator=self.fingerprint,
-                    text=self.texts[key],
-                    tokens=None,
-                    seconds=0.0,
-                    time=now,
-                )
+                text = self.texts[key]
+                yield Description.now(self, record, modality, hashes[record.id], text, tokens=None, seconds=0.0)
 
 
 def _texts(path: Path) -> tuple[dict[tuple[str, str], str], list[str]]:

@@ -15,29 +15,17 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from affect import models
-from affect.config import (
-    DESCRIPTIONS,
-    MODALITIES,
-    Config,
-    ConfigError,
-    DataError,
-    FinetuningConfig,
-    KnowledgeConfig,
-    Media,
-    ModelConfig,
-    TrainerConfig,
-    new_modalities,
-)
+from affect.config import DESCRIPTIONS, Config, ConfigError, DataError
+from affect.config.fields import Phase
 from affect.config.model import spell
+from affect.config.roles import keys_of
 from affect.data import Record
 from affect.data.clip_parts import clips
 from affect.data.file_hashes import content_hashes
@@ -45,6 +33,7 @@ from affect.data.media import Clip
 from affect.data.part import Part
 from affect.knowledge.protocol import Description, Failure
 from affect.knowledge.sources import checkpoints, instructions
+from affect.knowledge.sources.generators import Generator, generators
 from affect.knowledge.sources.instructions import request
 from affect.models import NOT_FINITE, Conversation, Encoder, Unanswered, precision
 from affect.models.checkpoint import restore
@@ -54,33 +43,12 @@ VERSION = 2
 """Raise it when a change of this module, or of its decoding and prompts, changes the texts. Stored descriptions are
 then those of another generator."""
 
-LOADED_WITH = (
-    *("language", "audio", "vision", "projector", "target"),
-    *("method", "four_bit", "rank", "alpha", "targets"),
-)
-"""Keys of a run's finetuning that decide into which model its checkpoint is loaded."""
-
 WINDOW = 4
 """Batches among which clips of similar length are grouped. Two windows are in memory at a time, one being described and
 one being decoded: about 400 MB for batches of 16 clips of 30 s."""
 
 Decoded = list[tuple[Record, dict[str, Clip | str]]]
 """Records with, by modality, the clip or the reason why there is none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generator:
-    """A model that describes."""
-
-    name: str
-    config: ModelConfig
-    modalities: tuple[str, ...]
-    """Keys of DESCRIPTIONS."""
-    run: Path | None = None
-    """Run folder of its fine-tuning."""
-    finetuning: FinetuningConfig | None = None
-    trained: str = ""
-    """Letters of the modalities it was fine-tuned with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,66 +78,6 @@ def load(cfg: Config, parts: Sequence[Part]) -> "Mllm":
         )
     instructions.check(knowledge, described, languages)
     return Mllm(cfg, chosen, tuple(described))
-
-
-def generators(cfg: Config) -> list[Generator]:
-    """The generators of the configuration in the order of their names. Raises ConfigError where there is none, and
-    where an encoder would be untrained."""
-    knowledge = cfg.knowledge
-    if knowledge.mllm_run is not None:
-        chosen = [_of_run(Path(knowledge.mllm_run), knowledge, cfg.trainer)]
-    else:
-        chosen = [
-            Generator(name=name, config=precision.settled(config, cfg.trainer), modalities=_takes(config, knowledge))
-            for name, config in sorted(knowledge.mllm_models.items())
-        ]
-    for generator in chosen:
-        if generator.config.media is Media.native:
-            raise ConfigError(
-                f"knowledge.mllm_models.{generator.name} has media=native, but descriptions are made from evenly"
-                " spaced frames: leave it out, or choose a model or run without it"
-            )
-        if not set("av") & set(generator.config.modalities):
-            raise ConfigError(
-                f"{generator.config.name} takes only {spell(generator.config.modalities)}, and descriptions need"
-                f" audio or video: choose another model, model@knowledge.mllm_models.{generator.name}=…"
-            )
-    if not chosen:
-        raise ConfigError("knowledge=mllm has no model: choose one, +model@knowledge.mllm_models.main=qwen2_5_omni_7b")
-    for generator in chosen:
-        asked = {letter for modality in generator.modalities for letter in DESCRIPTIONS[modality]}
-        for letter in sorted((asked & set(new_modalities(generator.config))) - set(generator.trained)):
-            where = (
-                f"run={generator.run} was not trained with {MODALITIES[letter]}, so its encoder for that"
-                if generator.run is not None
-                else f"the {MODALITIES[letter]} encoder of knowledge.mllm_models.{generator.name}="
-                f"{generator.config.name}"
-            )
-            raise ConfigError(
-                f"{where} is untrained and its output random: choose a model whose encoders are"
-                f" pretrained, model@knowledge.mllm_models.{generator.name}=…, or a run that was trained with"
-                f" {MODALITIES[letter]}, knowledge.mllm_run=…"
-            )
-    return chosen
-
-
-def _takes(config: ModelConfig, knowledge: KnowledgeConfig) -> tuple[str, ...]:
-    return tuple(m for m in knowledge.modalities if set(DESCRIPTIONS[m]) <= set(config.modalities))
-
-
-def _of_run(folder: Path, knowledge: KnowledgeConfig, trainer: TrainerConfig) -> Generator:
-    from affect.runs.inherit import run_config
-
-    cfg = OmegaConf.to_object(run_config(folder))
-    assert isinstance(cfg, Config)
-    return Generator(
-        name=cfg.model.name,
-        config=precision.settled(cfg.model, trainer),
-        modalities=_takes(cfg.model, knowledge),
-        run=folder,
-        finetuning=cfg.finetuning,
-        trained=cfg.modalities,
-    )
 
 
 class Mllm:
@@ -208,7 +116,13 @@ class Mllm:
         identity = checkpoints.identity(generator.config, self.cache_root)
         assert generator.finetuning is not None
         identity["adapter"] = content_hashes([str(path)], self.cache_root)[str(path)]
-        identity["finetuning"] = {k: v for k, v in asdict(generator.finetuning).items() if k in LOADED_WITH}
+        # What decides into which model the adapter is loaded; a key that is null came after descriptions were made.
+        finetuning = {f"finetuning.{key}": value for key, value in asdict(generator.finetuning).items()}
+        identity["finetuning"] = {
+            key.removeprefix("finetuning."): value
+            for key in keys_of(Phase.model)
+            if (value := finetuning.get(key)) is not None
+        }
         identity["modalities"] = generator.trained
         return identity
 
@@ -371,17 +285,9 @@ class Mllm:
             if isinstance(outcome, str):
                 return Failure(id=record.id, modality=modality, reason=outcome)
         answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
-        return Description(
-            id=record.id,
-            sha256=hashes[record.id],
-            modality=modality,
-            generator=self.fingerprint,
-            text="\n".join(answer.text for answer in answers),
-            tokens=sum(answer.tokens for answer in answers),
-            seconds=sum(answer.seconds for answer in answers),
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
-            request=self.request(record, modality),
-        )
+        text, tokens = "\n".join(answer.text for answer in answers), sum(answer.tokens for answer in answers)
+        seconds = sum(answer.seconds for answer in answers)
+        return Description.now(self, record, modality, hashes[record.id], text, tokens=tokens, seconds=seconds)
 
 
 def _ready(

@@ -8,7 +8,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from affect.config import Config, KnowledgeConfig, ServerVideo
@@ -127,14 +126,5 @@ class Server:
                 f" knowledge.instruction_{modality}.{record.language} differently, raise knowledge.max_new_tokens, or"
                 " choose another model"
             )
-        return Description(
-            id=record.id,
-            sha256=sha256,
-            modality=modality,
-            generator=self.fingerprint,
-            text=text,
-            tokens=answer.tokens,
-            seconds=time.perf_counter() - begin,
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
-            request=self.request(record, modality),
-        )
+        seconds = time.perf_counter() - begin
+        return Description.now(self, record, modality, sha256, text, tokens=answer.tokens, seconds=seconds)

@@ -17,7 +17,7 @@ from affect.evaluation.attribution import subsets
 from affect.reports.aggregate import newest
 from affect.reports.sections import numbered
 from affect.reports.settings import Run, idle, settings, signature
-from affect.runs.run_folder import program_of
+from affect.runs.run_environment import program_of
 
 Numbered = tuple[int, Run]
 """A run with its number in the report."""

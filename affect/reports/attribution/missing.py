@@ -5,12 +5,13 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from affect.config.roles import OF_MULTIRUNS
 from affect.reports.attribution.families import Family, Flavour, trained_in
 from affect.reports.settings import Run
 from affect.runs.jobs import read_note
 from affect.runs.sweep_points import quoted
 
-OWN = ("modalities", "seed", "sweep", "run", "dry_run", "resume", "reuse", "retries")
+OWN = ("modalities", "seed", "sweep", "run", "dry_run", "resume", *OF_MULTIRUNS)
 """Keys that a new command gives by itself, or does without."""
 
 

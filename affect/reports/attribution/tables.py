@@ -1,6 +1,5 @@
 """Attributions as tables, CSV, JSON, and data of charts."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,20 +12,17 @@ from affect.evaluation.significance import LEVEL
 from affect.reports.attribution.rows import Attributed, Contribution
 from affect.reports.charts import Chart, Series
 from affect.reports.console import print_notes, print_section
-from affect.reports.formats import joined_markdown, markdown_section, markdown_style, rows_as_csv
+from affect.reports.formats import WithRuns, joined_markdown, markdown_section, markdown_style, rows_as_csv
 from affect.reports.sections import Column, Section, Style, aligned, ends, numbered, p_value
 
 INTERVAL = f"{LEVEL:.0%} interval"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttributionReport:
-    """What is printed: attributions, the runs by number, and what has to be known beside them."""
+class AttributionReport(WithRuns):
+    """Attributions, and what is printed beside them."""
 
     found: list[Attributed]
-    runs: list[tuple[str, str]]
-    """Model and folder of every run; a run's number is its place, from 1."""
-    notes: list[str]
     per_class: bool
     """Whether tables have the values of every class; CSV and JSON always do."""
 
@@ -52,14 +48,12 @@ def comma_separated(report: AttributionReport) -> str:
 
 def as_json(report: AttributionReport) -> str:
     """All that is known but the values of single clips: affect.reports.attribution.rows says what it is."""
-    runs = [{"number": n, "model": model, "folder": folder} for n, (model, folder) in enumerate(report.runs, 1)]
     attributions = [asdict(found) for found in report.found]
     for each in attributions:
         del each["clips"]
         for reach in each["reach"]:
             del reach["probe"]["by_clip"]
-    content = {"attributions": attributions, "runs": runs, "notes": report.notes}
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return report.json("attributions", attributions)
 
 
 FORMATS = {"markdown": markdown, "csv": comma_separated, "json": as_json}

@@ -111,13 +111,7 @@ def _duration(records: Records, config: DatasetConfig, cfg: Config) -> Parts:
     rest = [r for r, known in zip(records, seconds, strict=True) if r is not None and known is None and r.media]
     if rest:
         letters = set(cfg.modalities) & {"a", "v"} or {"a"} & set(config.modalities)
-        sampling = Sampling(
-            audio="a" in letters,
-            video="v" in letters,
-            num_frames=cfg.model.num_frames,
-            frame_size=cfg.model.frame_size,
-            max_seconds=cfg.model.max_seconds,
-        )
+        sampling = Sampling.of_model(cfg.model, letters)
         with progress(True) as bar:
             task = bar.add_task("duration of clips", total=len(rest))
             checks = check_clips(

@@ -1,30 +1,23 @@
 """An error analysis as text, Markdown, CSV and JSON."""
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
 
 from affect.data.escaping import escape_markdown, one_line
-from affect.data.tables import for_spreadsheets
-from affect.reports.console import WIDTH, print_line, print_section
+from affect.reports.console import print_line, print_section
 from affect.reports.errors.results import Clip, ErrorAnalysis
 from affect.reports.errors.tables import sections, sentences
-from affect.reports.formats import markdown_section
+from affect.reports.formats import WithRuns, markdown_section, rows_as_csv
 from affect.reports.sections import Style, aligned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Analyses:
-    """What is printed: an analysis for each task, the runs by number, and what has to be known beside them."""
+class Analyses(WithRuns):
+    """An analysis for each task, and what is printed beside them."""
 
     tasks: Sequence[ErrorAnalysis]
-    runs: Sequence[tuple[str, str]]
-    """Model and folder of every run; a run's number is its place, from 1."""
-    notes: Sequence[str]
     most: int
     """Clips of a list in text and Markdown."""
 
@@ -38,13 +31,6 @@ def print_analyses(shown: Analyses, out: Console) -> None:
             print_section(section, out)
     for line in _lines(shown):
         print_line(out, one_line(line))
-
-
-def as_text(shown: Analyses) -> str:
-    """What `print_analyses` prints without a terminal."""
-    out = io.StringIO()
-    print_analyses(shown, Console(file=out, width=WIDTH, color_system=None))
-    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
 def markdown(shown: Analyses) -> str:
@@ -67,12 +53,7 @@ def _lines(shown: Analyses) -> Iterator[str]:
 
 def as_json(shown: Analyses) -> str:
     """All that is known (affect.reports.errors.analysis says what it is), every clip included."""
-    content = {
-        "tasks": [asdict(analysis) for analysis in shown.tasks],
-        "runs": [{"number": n, "model": model, "folder": folder} for n, (model, folder) in enumerate(shown.runs, 1)],
-        "notes": list(shown.notes),
-    }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return shown.json("tasks", [asdict(analysis) for analysis in shown.tasks])
 
 
 def comma_separated(shown: Analyses) -> str:
@@ -81,13 +62,7 @@ def comma_separated(shown: Analyses) -> str:
     rows = [
         {"task": analysis.task, "table": name, **row} for analysis in shown.tasks for name, row in _records(analysis)
     ]
-    out = io.StringIO()
-    writer = csv.DictWriter(
-        out, list(dict.fromkeys(key for row in rows for key in row)), restval="", lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows({key: for_spreadsheets("" if v is None else v) for key, v in row.items()} for row in rows)
-    return out.getvalue()
+    return rows_as_csv(rows, list(dict.fromkeys(key for row in rows for key in row)))
 
 
 def _records(analysis: ErrorAnalysis) -> Iterator[tuple[str, dict[str, object]]]:

@@ -24,7 +24,7 @@ from affect.reports.page.robustness import robustness
 from affect.reports.rows import Difference, Row, Table
 from affect.reports.settings import Run
 from affect.reports.studies import learning_curves
-from affect.runs.run_folder import read_predictions
+from affect.runs.run_results import read_predictions
 
 MOST_COMPARED = 200
 """Runs that are looked through for every subset of the modalities, each beside each."""

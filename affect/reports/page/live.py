@@ -17,7 +17,7 @@ from affect.reports.gather import Gathered, Request, gather
 from affect.reports.page import building, pages
 from affect.reports.page.clips.browser import browser
 from affect.reports.page.clips.texts import NONE
-from affect.runs import run_folder, sweep_file
+from affect.runs import run_summary, sweep_file
 from affect.runs.sweep_status import STATES, look
 
 LEAST_SECONDS = 3.0
@@ -106,7 +106,7 @@ def _watched(folder: Path) -> tuple[Any, ...]:
         except OSError:
             sizes.append(None)
     try:
-        sizes.append(run_folder.status_of(folder)["state"])
+        sizes.append(run_summary.status_of(folder)["state"])
     except ConfigError as error:
         sizes.append(str(error))
     return tuple(sizes)

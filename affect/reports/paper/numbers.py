@@ -67,7 +67,9 @@ def compare(reproduced: Sequence[Mapping[str, Any]], path: Path) -> tuple[int, l
             if tuple(reader.fieldnames or ()) != FIELDS:
                 raise ConfigError(f"{path} is no numbers.csv of a pack: its columns have to be {', '.join(FIELDS)}")
             stated = {
-                tuple(from_spreadsheets(row[key]) for key in ("name", "task", "metric")): _value(row["value"])
+                tuple(from_spreadsheets(row[key]) for key in ("name", "task", "metric")): (
+                    float(row["value"]) if row["value"] else None
+                )
                 for row in reader
             }
     except (OSError, UnicodeDecodeError, ValueError, TypeError, csv.Error) as error:
@@ -81,10 +83,6 @@ def compare(reproduced: Sequence[Mapping[str, Any]], path: Path) -> tuple[int, l
         elif not _same(now[key], then):
             different.append(f"{words}: is {_shown(now[key])}, and was {_shown(then)}")
     return len(stated) - len(different), different
-
-
-def _value(cell: str) -> float | None:
-    return None if cell == "" else float(cell)
 
 
 def _same(one: float | None, other: float | None) -> bool:

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from affect.config import ConfigError
-from affect.config.roles import ROOTS, leaves
+from affect.config.roles import OF_MULTIRUNS, ROOTS, leaves
 from affect.data.escaping import one_line
 from affect.reports.paper.methods import code
 from affect.reports.paper.names import unique
 from affect.reports.settings import Run, describes, some
 from affect.runs.jobs import read_note
-from affect.runs.run_folder import RunSummary, read
+from affect.runs.run_summary import RunSummary, read
 from affect.runs.sweep_points import quoted
 
-NOT_AGAIN = (*ROOTS, "output_root", "sweep", "launcher", "retries", "reuse", "dry_run", "resume", "hydra")
+NOT_AGAIN = (*ROOTS, *OF_MULTIRUNS, "output_root", "sweep", "launcher", "dry_run", "resume", "hydra")
 """Words that say where a run lies, or how its multirun was started; the script says that itself."""
 
 OUT = "$OUT"
@@ -168,7 +168,7 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)
 OUT=${{OUT:-$PWD/reproduced}}
 PYTHON=${{PYTHON:-python}}
-CODE=$("$PYTHON" -c 'from affect.runs.run_folder import code_sha256; print(code_sha256())')
+CODE=$("$PYTHON" -c 'from affect.runs.run_environment import code_sha256; print(code_sha256())')
 
 # again NAME HASH_OF_THE_CODE PROGRAM WORD...
 again() {{

@@ -14,8 +14,8 @@ from affect.data.escaping import code_markdown, escape_markdown
 from affect.models import reach
 from affect.models.adapters import TowerCount
 from affect.models.towers import HEAD, tower_of
-from affect.prompting import messages as prompts
-from affect.runs import run_folder
+from affect.prompting import token_budget
+from affect.runs import run_summary
 from affect.training.export.weights import is_native, serving_in_words
 
 PROMPTS = "prompts.json"
@@ -41,7 +41,7 @@ def write_prompts(folder: Path, cfg: Config, encoder: Any, modalities: str) -> N
                 language=language,
                 knowledge={of: f"{{{of} description}}" for of in cfg.prompting.descriptions},
             )
-            example = prompts.example(record, task, cfg.prompting, modalities, lambda messages: 0)
+            example = token_budget.example(record, task, cfg.prompting, modalities, lambda messages: 0)
             by_task[f"{dataset_name}.{name}"] = {
                 "language": language,
                 "messages": example.messages,
@@ -83,7 +83,7 @@ def write(folder: Path, cfg: Config, trained: Path, model: Any, counts: Sequence
 
 def _contents(cfg: Config, trained: Path, model: Any, counts: Sequence[TowerCount], modalities: str) -> dict[str, Any]:
     """The template's variables."""
-    metrics, native = run_folder.read(trained).metrics, is_native(model)
+    metrics, native = run_summary.read(trained).metrics, is_native(model)
     base = cfg.model.language if isinstance(cfg.model, ComposedConfig) else cfg.model.checkpoint
     adapter = native and cfg.export_as is ExportAs.adapter
     tasks = ", ".join(f"{name}.{task}" for name, dataset in cfg.datasets.items() for task in dataset.tasks)

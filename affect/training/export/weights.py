@@ -19,7 +19,7 @@ from transformers import PreTrainedConfig
 
 from affect import models
 from affect.config import ComposedConfig, Config, ConfigError, ExportAs, LoraMethod, Task, Tower
-from affect.models import adapters, heads
+from affect.models import adapters, heads, lora_layers, trained_tensors
 from affect.training.export import DESCRIPTION, LANGUAGE, TOWERS
 
 HEADS = "heads.safetensors"
@@ -74,7 +74,7 @@ def _spelt(size: int) -> str:
 def needed(model: Any, cfg: Config) -> int:
     """Bytes that the export takes, nearly. A merged export has to be merged before."""
     is_adapter = cfg.export_as is ExportAs.adapter
-    tensors = adapters.trained_state(model).values() if is_adapter else model.parameters()
+    tensors = trained_tensors.trained_state(model).values() if is_adapter else model.parameters()
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
@@ -86,7 +86,7 @@ def is_native(model: Any) -> bool:
 def merge(model: Any, cfg: Config, modalities: str) -> None:
     """Merges adapters into the weights of `model`. A native one also gets the towers that training did not load, since
     other programs expect a whole model."""
-    adapters.merge(model)
+    lora_layers.merge(model)
     if is_native(model) and set(modalities) < set(cfg.model.modalities):
         cache_root = Path(cfg.cache_root).expanduser()
         complete, _ = models.load(cfg.model, modalities=cfg.model.modalities, cache_root=cache_root)
@@ -155,14 +155,14 @@ def write_adapter(folder: Path, model: Any, encoder: Any, cfg: Config, modalitie
             "export_as=adapter, but this adapter was trained on a composed model in 4 bits, and belongs to those"
             " rounded weights: export it with export_as=merged"
         )
-    tensors = adapters.adapter_state(model, "backbone" if is_native(model) else "language")
+    tensors = lora_layers.adapter_state(model, "backbone" if is_native(model) else "language")
     if not tensors:
         raise ConfigError(
             "export_as=adapter, but finetuning gave no LoRA to the"
             f" {'model' if is_native(model) else 'language model'}: export it with export_as=merged"
         )
     names = sorted({name.rsplit(".lora_", 1)[0] for name in tensors})
-    config = adapters.lora_config(finetuning, names)
+    config = lora_layers.lora_config(finetuning, names)
     if finetuning.method is LoraMethod.pissa:
         # Twice the rank, with the same scaling alpha / rank.
         config.r, config.lora_alpha = 2 * config.r, 2 * config.lora_alpha
@@ -173,7 +173,7 @@ def write_adapter(folder: Path, model: Any, encoder: Any, cfg: Config, modalitie
     if is_native(model):
         encoder.processor.save_pretrained(folder)
     else:
-        adapters.merge(model)  # LoRA of the other towers
+        lora_layers.merge(model)  # LoRA of the other towers
         _write_towers(folder, model, cfg, modalities)
 
 

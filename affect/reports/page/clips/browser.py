@@ -17,7 +17,7 @@ from affect.reports.page.clips.prompts import MAX_PROMPTS, Prompts
 from affect.reports.page.clips.records import Datasets, located
 from affect.reports.page.clips.texts import NONE, Texts
 from affect.reports.settings import Run, some
-from affect.runs.run_folder import read_predictions
+from affect.runs.run_results import read_predictions
 
 
 @dataclass(slots=True, kw_only=True)

@@ -22,19 +22,16 @@ from affect.config import (
     Control,
     ControlSplit,
     DataError,
-    Intervention,
     InterventionConfig,
     PromptingConfig,
     Task,
-    Transcribe,
 )
 from affect.data import Record, loading
-from affect.data.interventions.words import masked
 from affect.knowledge import controls, leak_audit
 from affect.knowledge.naming import namings
-from affect.knowledge.protocol import TRANSCRIPT, Description
 from affect.prompting import fewshot, messages
 from affect.reports.page.clips.records import Datasets, located, typed
+from affect.reports.page.clips.stored import read_json, stored, with_transcripts
 from affect.reports.page.clips.texts import NONE, Texts
 from affect.reports.settings import Run
 from affect.runs.inherit import run_config
@@ -152,7 +149,7 @@ class Prompts:
         names = messages.descriptions_shown(prompting, config["modalities"])
         if not names:
             return records
-        generators = _read_json(run.folder / "knowledge.json").get("generators", [])
+        generators = read_json(run.folder / "knowledge.json").get("generators", [])
         found = stored(run, generators, names, [record.id for record in records])
         if found.several:
             why.append(
@@ -200,7 +197,8 @@ class Prompts:
         config = run.summary.config
         if messages.descriptions_shown(prompting, config["modalities"]):
             if config["knowledge"].get("control_split") == ControlSplit.test.value:
-                run = replace(run, summary=replace(run.summary, config=_uncontrolled(config)))
+                uncontrolled = {**config, "knowledge": {**config["knowledge"], "control": Control.none.value}}
+                run = replace(run, summary=replace(run.summary, config=uncontrolled))
             pool = self._as_read(pool, run, prompting, True, why)
         else:
             pool = with_transcripts(pool, run, why)
@@ -232,101 +230,23 @@ class Prompts:
             built["named"][name] = "".join(digits)
 
 
-@dataclass(slots=True, kw_only=True)
-class Stored:
-    """Texts of the store, by record id, name and generator."""
-
-    folder: Path
-    texts: dict[tuple[str, str, str], str]
-    several: int
-    """Clips of which there are several."""
-
-    def of(self, record_id: str, names: Sequence[str], generators: Sequence[str]) -> dict[str, str]:
-        """The descriptions of a clip by name, as affect.knowledge.attach joins those of several generators."""
-        by_name = {}
-        for name in names:
-            texts = [self.texts[key] for each in generators if (key := (record_id, name, each)) in self.texts]
-            if texts:
-                by_name[name] = "\n".join(texts)
-        return by_name
-
-
-def stored(run: Run, generators: Sequence[str], names: Sequence[str], ids: Sequence[str]) -> Stored:
-    """What the store of a run has of these clips by these generators. Raises DataError where it cannot be read."""
-    # Most of a second, which runs without descriptions do not need.
-    from pyarrow import dataset
-
-    from affect.knowledge import store
-
-    config = run.summary.config
-    folder = located(config["knowledge"].get("store") or f"{config['cache_root']}/knowledge", config)
-    wanted = dataset.field("generator").isin(list(generators)) & dataset.field("modality").isin(list(names))
-    wanted &= dataset.field("id").isin(list(ids))
-    rows: dict[tuple[str, str, str], list[Description]] = {}
-    for row in store.rows(folder, wanted):
-        rows.setdefault((row.id, row.modality, row.generator), []).append(row)
-    return Stored(
-        folder=folder,
-        texts={key: min(those, key=store.precedence).text for key, those in rows.items()},
-        several=len({key[0] for key, those in rows.items() if len({row.text for row in those}) > 1}),
-    )
-
-
-def with_transcripts(records: Sequence[Record], run: Run, why: list[str]) -> list[Record]:
-    """Records with the transcripts that a speech recogniser has made for the run, as far as the store has them, after
-    its intervention."""
-    config = run.summary.config
-    intervention, split = typed(InterventionConfig, config["intervention"]), config["evaluation"]["split"]
-    records = _recognised(records, run, split if intervention.name is Intervention.asr_text else None, why)
-    if intervention.name is Intervention.text_masked:
-        return [masked(record, intervention) if record.split == split else record for record in records]
-    return records
-
-
-def _recognised(records: Sequence[Record], run: Run, whole_split: str | None, why: list[str]) -> list[Record]:
-    config = run.summary.config
-    recognised = _read_json(run.folder / "transcripts.json").get("generator")
-    if recognised is None:
-        return list(records)
-    wanted = [
-        record
-        for record in records
-        if (mode := config["datasets"][record.dataset].get("transcribe")) == Transcribe.all.value
-        or (mode == Transcribe.missing.value and not record.text.strip())
-        or record.split == whole_split
-    ]
-    found = stored(run, [recognised], [TRANSCRIPT], [record.id for record in wanted]).texts
-    texts = {record_id: text for (record_id, _, _), text in found.items()}
-    lacking = [record.id for record in wanted if record.id not in texts]
-    if lacking:
-        why.append(
-            f"{len(lacking):,} clips have a transcript by {recognised} that the store does not have under their id:"
-            f" {', '.join(lacking[:3])}{', …' if len(lacking) > 3 else ''}; that of the dataset, if any, is given"
-        )
-    return [replace(record, text=texts.get(record.id, record.text)) for record in records]
-
-
 def _key(run: Run, dataset: str, task: str, ids: Sequence[str]) -> str:
     """What prompts depend on: runs with one key share them."""
     config = run.summary.config
     described = bool(config["prompting"].get("descriptions"))
     parts = [dataset, task, config["datasets"][dataset], config["evaluation"]["split"], config["prompting"]]
-    parts += [config["modalities"], config["intervention"], _read_json(run.folder / "transcripts.json")]
+    parts += [config["modalities"], config["intervention"], read_json(run.folder / "transcripts.json")]
     if described:
-        parts += [config["knowledge"], config["seed"], _read_json(run.folder / "knowledge.json")]
+        parts += [config["knowledge"], config["seed"], read_json(run.folder / "knowledge.json")]
     if config["prompting"].get("fewshot", {}).get("k"):
         parts.append(sorted(_excluded(run.folder)))
     return json.dumps([*parts, *ids], sort_keys=True)
 
 
-def _uncontrolled(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {**config, "knowledge": {**config["knowledge"], "control": Control.none.value}}
-
-
 def _audit(run: Run, task: str) -> list[str]:
     """The leak audit of a run about the descriptions of a task, in sentences."""
     try:
-        audits = _read_json(run.folder / "leak.json")
+        audits = read_json(run.folder / "leak.json")
         return leak_audit.in_words({task: audits[task]}) if task in audits else []
     except DataError as error:
         return [str(error)]
@@ -342,19 +262,6 @@ def _excluded(folder: Path) -> set[str]:
             return {row["id"] for row in csv.DictReader(file) if row["split"] == "train"}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise DataError(f"{path} cannot be read ({error}): restore the file, or run again") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """A small file of a run folder; empty where the run has none. Raises DataError for a damaged one."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read ({error}): restore the file, or run again") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path} holds no keys and values: restore the file, or run again")
-    return value
 
 
 def _utf16(text: str) -> int:

@@ -10,7 +10,7 @@ import math
 import mimetypes
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -96,11 +96,9 @@ def _letters(shares: np.ndarray) -> str:
     return "".join(LETTERS[round(63 * min(1.0, max(0.0, float(share))))] for share in shares)
 
 
-def waveforms(
-    records: Sequence[Record], cache_root: Path, progress: Callable[[int], None] | None = None
-) -> Iterator[tuple[Record, dict]]:
+def waveforms(records: Sequence[Record], cache_root: Path) -> Iterator[tuple[Record, dict]]:
     """Each record with its waveform, or why there is none. Raises DataError where the cache cannot be written."""
-    rows = measure_clips(records, VERSION, measured, cache_root, num_workers=os.cpu_count() or 1, progress=progress)
+    rows = measure_clips(records, VERSION, measured, cache_root, num_workers=os.cpu_count() or 1)
     for record, _, text in rows:
         yield record, json.loads(text)
 

@@ -15,12 +15,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from affect.config import ConfigError, DataError, DatasetConfig, OnBadRows
+from affect.config.fields import Tag, tagged
 from affect.data import Record, annotations, readers
 from affect.data.annotations import Annotations
 from affect.runs.inherit import ENVIRONMENT
-
-NOT_READ = ("subset", "fraction", "subset_seed", "exclude_overlap_with", "cross_split_duplicates", "on_bad_rows")
-"""Keys of a dataset that choose among its records and change none."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +64,7 @@ class Datasets:
         """The dataset called `name` in the configuration of a run."""
         plain = config["datasets"][name]
         root = located(plain["root"], config)
-        relevant = {key: value for key, value in plain.items() if key not in NOT_READ}
+        relevant = {key: value for key, value in plain.items() if key not in tagged(DatasetConfig, Tag.selects)}
         key = json.dumps([name, str(root), relevant], sort_keys=True)
         if key not in self._by_key:
             self._by_key[key] = _read(name, plain, root)

@@ -139,7 +139,7 @@ def sentences_of_judge(ratings: Ratings) -> Iterator[str]:
     )
     for each in ratings.generators:
         if each.reason:
-            yield f"no interval of kappa, {each.generator} ({each.modality}): {each.reason}"
+            yield f"kappa, {each.generator} ({each.modality}): {each.reason}"
     yield from _reasons(ratings)
     yield from ratings.notes
 

@@ -311,6 +311,11 @@ def test_the_judge_is_held_against_the_checks_and_asked_once(judged_clips, fake:
     third = rated(cfg)
     assert (third.questions, third.kept, len(third.ratings), len(fake.requests)) == (30, 0, 60, 60)
     assert len(third.comparisons) == 1
+    # Of a judge that never contradicts, the table of agreement says so.
+    fake.behaviour, cfg.model.revision = lambda number, body: answer(rating(4)), "r3"
+    lenient = rated(cfg).generators[0]
+    assert (lenient.both, lenient.judge_alone, lenient.checks_alone, lenient.kappa) == (0, 0, 10, None)
+    assert "say the same of all descriptions" in lenient.reason
 
 
 def test_the_judge_sees_neither_label_nor_id_and_no_text_ends_its_quotation(judged_clips, fake: Fake) -> None:

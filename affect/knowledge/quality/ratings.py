@@ -231,18 +231,18 @@ def _of_generator(modality: str, generator: str, descriptions: int, rated: Seque
 
     def kappa(rows: np.ndarray) -> np.ndarray:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a kappa that is undefined, which has a reason here
+            warnings.simplefilter("ignore")  # of one that is undefined without some groups
             return np.array([[cohen_kappa_score(says[rows], checks[rows])]])
 
-    low = high = None
-    reason = "no rated description has a claim that the checks decide"
-    value = float(kappa(np.arange(len(decided)))[0, 0]) if decided else np.nan
-    if decided and np.isnan(value):
-        reason = "judge and checks say the same of all descriptions, so that no agreement is beyond that of chance"
-    elif decided:
+    value = low = high = None
+    if not decided:
+        reason = "no rated description has a claim that the checks decide"
+    elif says.all() or checks.all() or not (says.any() and checks.any()):
+        reason = "the judge or the checks say the same of all descriptions, which leaves no agreement to measure"
+    else:
         groups = np.array([each.group for each in decided])
         found = jackknifed(kappa, groups, np.ones((1, len(decided)), bool))[0]
-        low, high, reason = found.low, found.high, found.reason
+        value, low, high, reason = found.mean, found.low, found.high, found.reason
     return RatedGenerator(
         generator=generator,
         modality=modality,
@@ -253,7 +253,7 @@ def _of_generator(modality: str, generator: str, descriptions: int, rated: Seque
         judge_alone=int((says & ~checks).sum()),
         checks_alone=int((~says & checks).sum()),
         neither=int((~says & ~checks).sum()),
-        kappa=None if np.isnan(value) else value,
+        kappa=value,
         low=low,
         high=high,
         reason=reason,

@@ -15,6 +15,7 @@ os.environ["WANDB_MODE"] = "offline"
 # Tiny models gain nothing from a second thread, and where the cores are shared, waiting for it takes ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import composed_once
 import pytest
 from fake_server import Fake
 from hydra import compose, initialize_config_dir
@@ -28,6 +29,8 @@ from affect.config import GROUPS, Config, register
 from affect.config import compose as composing
 from affect.config.groups import CONF, DELTAS
 from affect.data.readers import check_options
+
+composed_once.install()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

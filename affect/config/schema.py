@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -119,6 +120,7 @@ GROUPS = (
 """The groups every run has one choice of; experiment and sweep are deltas over them."""
 
 
+@cache
 def register() -> None:
     """Puts the schema where Hydra composes from."""
     from hydra.core.config_store import ConfigStore  # a tenth of a second, which --help does without

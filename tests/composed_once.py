@@ -5,6 +5,7 @@ process more than a thousand times. What is merged depends on the choices of gro
 it afterwards, by Hydra as ever. Files outside of conf/ are read anew each time, since tests write them.
 """
 
+import contextlib
 import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,10 +20,22 @@ from affect.config.groups import CONF
 
 SHIPPED = {("file", str(CONF)), ("pkg", "hydra.conf"), ("structured", "")}
 
+create, merge = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
+
+
+@contextlib.contextmanager
+def left_out() -> Iterator[None]:
+    """In the block Hydra composes everything anew."""
+    ours = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
+    config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list = create, merge
+    try:
+        yield
+    finally:
+        config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list = ours
+
 
 def install() -> None:
     """Puts it into Hydra, for this process."""
-    create, merge = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
     lists: dict[Any, DefaultsList] = {}
     merged: dict[int, Any] = {}
 

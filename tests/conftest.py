@@ -32,6 +32,21 @@ from affect.data.readers import check_options
 
 composed_once.install()
 
+LONG = (
+    "test_golden_runs.py",
+    "test_processes.py",
+    "test_launchers.py",
+    "test_sweeps.py",
+    "test_resume.py",
+    "test_runs.py",
+    "test_gpu_check.py",
+)
+"""Files that take the longest. They come first: a worker that is given one at the end leaves the other without work."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") is not None and not pytest.importorskip("torch").cuda.is_available():

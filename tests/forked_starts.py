@@ -3,7 +3,7 @@
 A Python process that imports torch, transformers, Lightning and peft takes seven CPU seconds before it does anything,
 and tests start dozens of them. Here one process for each test worker imports all modules of affect, once, and forks
 itself for each program that is started: `Popen` and `run` are used as those of subprocess. What such a program starts
-in turn, as the first of several processes starts the others and torchrun its workers, is forked too.
+in turn, as the first of several processes starts the others, is forked too.
 
 A forked program differs from a started one in what is imported, in its parent, and in that it has the hash seed of the
 others. Tests of just that (the first seconds, what a command imports, the entry point, and one run each of processes
@@ -44,8 +44,8 @@ class Popen(subprocess.Popen):
 
     def __new__(cls, args: Any, **how: Any) -> Any:
         environment = how.get("env") or os.environ
-        words = list(map(str, args[2 if args[1:2] == ["-u"] else 1 :])) if isinstance(args, list | tuple) else []
-        forks = bool(words) and args[0] == sys.executable and address != ""
+        python, *words = map(str, args) if isinstance(args, list | tuple) else [args]
+        forks = python == sys.executable and bool(words) and address != ""
         forks = forks and (not words[0].startswith("-") or words[0] in ("-m", "-c"))
         forks = forks and all(environment.get(name) == os.environ.get(name) for name in SETTLED)
         known = {"cwd", "env", "stdin", "stdout", "stderr", "text", "start_new_session"}

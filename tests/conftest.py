@@ -15,6 +15,7 @@ os.environ["WANDB_MODE"] = "offline"
 # Tiny models gain nothing from a second thread, and where the cores are shared, waiting for it takes ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import composed_once
 import pytest
 from fake_server import Fake
 from hydra import compose, initialize_config_dir
@@ -28,6 +29,23 @@ from affect.config import GROUPS, Config, register
 from affect.config import compose as composing
 from affect.config.groups import CONF, DELTAS
 from affect.data.readers import check_options
+
+composed_once.install()
+
+LONG = (
+    "test_golden_runs.py",
+    "test_processes.py",
+    "test_launchers.py",
+    "test_sweeps.py",
+    "test_resume.py",
+    "test_runs.py",
+    "test_gpu_check.py",
+)
+"""Files that take the longest. They come first: a worker that is given one at the end leaves the other without work."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -4,12 +4,13 @@ import hashlib
 import io
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -121,6 +122,7 @@ GROUPS = (
 """The groups every run has one choice of; experiment and sweep are deltas over them."""
 
 
+@cache
 def register() -> None:
     """Puts the schema where Hydra composes from."""
     from hydra.core.config_store import ConfigStore  # a tenth of a second, which --help does without
@@ -187,15 +189,19 @@ def chosen_tasks(cfg: Config) -> list[Task]:
 
 def to_yaml(cfg: Config) -> str:
     """The resolved configuration, as config.yaml of a run folder has it."""
-    return OmegaConf.to_yaml(OmegaConf.structured(cfg))
+    return OmegaConf.to_yaml(_untyped(cfg))
 
 
 def to_json(cfg: Config, text: str) -> str:
     """The same values for config.json, which is read in a hundredth of the time. It counts only while it is a copy of
     config.yaml, of whose `text` it has the hash: config.yaml may be edited."""
-    plain = OmegaConf.to_container(OmegaConf.structured(cfg), resolve=True, enum_to_str=True)
+    plain = OmegaConf.to_container(_untyped(cfg), resolve=True, enum_to_str=True)
     copy = {"config_yaml_sha256": hashlib.sha256(text.encode()).hexdigest(), "config": plain}
     return json.dumps(copy, ensure_ascii=False) + "\n"
+
+
+def _untyped(cfg: Config) -> DictConfig:
+    return OmegaConf.create(asdict(cfg))  # OmegaConf.structured checks all types again, which takes 60 ms
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

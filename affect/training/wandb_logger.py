@@ -38,6 +38,9 @@ UPLOAD_SECONDS = 60.0
 ANSWER_SECONDS = 15.0
 """For the service itself: its start takes 0.3 s on two shared cores, everything else milliseconds."""
 
+ALL_WRITTEN = "stream: all finished"
+"""The last line of the service's log of a run."""
+
 UNREACHABLE = "AFFECT_WANDB_UNREACHABLE_SINCE"
 """Environment variable with the time (seconds since 1970) at which a job of this process last found no server."""
 TRY_AGAIN = 600.0
@@ -154,7 +157,7 @@ class Tracker(WandbLogger):
         run = self._experiment
         if run is not None and not self._hung:
             ended = self._submit("finishing its run", lambda: _finish(run, 0 if error is None else 1))
-            self._wait("finishing its run", ended, ANSWER_SECONDS + (0 if self.offline else UPLOAD_SECONDS))
+            self._wait("finishing its run", ended, 2 * ANSWER_SECONDS + (0 if self.offline else UPLOAD_SECONDS))
         if self.on and self.offline:
             print(f"Weights & Biases has this run offline; to upload it: {self._sync()}")
         if self._failed:
@@ -313,9 +316,15 @@ class Tracker(WandbLogger):
 
 def _finish(run: Any, exit_code: int) -> None:
     run.finish(exit_code=exit_code)
-    # The service reports a failure to write the run's file in this log only.
+    # W&B does not wait for the service to write the end of the run's file, and its next failure kills the service. In
+    # this log alone the service says that it has written all, and that it could not.
     log = Path(run.settings.log_internal)
-    if "failed to save record" in log.read_text(encoding="utf-8", errors="replace"):
+    patience = time.monotonic() + ANSWER_SECONDS
+    while ALL_WRITTEN not in (said := log.read_text(encoding="utf-8", errors="replace")):
+        if time.monotonic() > patience:
+            raise TimeoutError(f"see {log}: the end of the run was not written within {ANSWER_SECONDS:g} s")
+        time.sleep(0.01)
+    if "failed to save record" in said:
         raise OSError(f"see {log}: not everything could be written, the disk may be full")
 
 

@@ -399,6 +399,7 @@ def test_what_is_wrong_with_features_is_said(words: list[str], sentence: str, st
     write_features(root / "mosi", "mosi", prefix="other", files=["other"])
     write_features(root / "mosi", "mosi", scale=1e38, files=["huge"])
     silent = ["dataset=manifest", f"datasets.manifest.root={root / 'corpus' / 'silent.csv'}"]
+    silent.append("datasets.manifest.transcribe=none")  # a recogniser would hear no words in these tones either
     words = [word for each in words for word in (silent if each == "SILENT" else [each])]
     with pytest.raises(SystemExit, match=sentence):
         start("train", *([] if any(word.startswith("model=") for word in words) else ["model=tfn"]), *words)

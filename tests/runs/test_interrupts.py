@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import forked_starts
 import pytest
 from tiny_models import tiny_manifest, tiny_words
 
@@ -37,11 +38,11 @@ def broken():
             stream.close()
 
 
-def start(*words: str, cwd: Path, code: str | None = None, **how) -> subprocess.Popen:
+def start(*words: str, cwd: Path, code: str | None = None, popen=subprocess.Popen, **how) -> subprocess.Popen:
     """`python train.py WORDS`, in a session of its own, as a terminal would start it."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     what = [str(ROOT / "train.py")] if code is None else ["-c", code]
-    return subprocess.Popen([sys.executable, *what, *words], cwd=cwd, env=environment, start_new_session=True, **how)
+    return popen([sys.executable, *what, *words], cwd=cwd, env=environment, start_new_session=True, **how)
 
 
 def until(true: Callable[[], bool], process: subprocess.Popen, seconds: float = 240) -> None:
@@ -207,9 +208,8 @@ def test_a_training_whose_reader_dies_first_is_saved_and_stopped(tmp_path, multi
     words = [*tiny_words(tmp_path, "composed"), "dataset=manifest", f"datasets.manifest.root={table}", "data_root=data"]
     words += ["trainer.max_epochs=2000", "trainer.batch_size=2", "model.max_seconds=5", "trainer.progress=true"]
     words += [f"output_root={tmp_path / 'out'}", *(["seed=1,2"] if multirun else [])]
-    process = start(
-        *(["-m"] if multirun else []), *words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = start(*(["-m"] if multirun else []), *words, cwd=tmp_path, popen=forked_starts.Popen, **streams)
     found: list[Path] = []
 
     def training() -> bool:

@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import composed_once
 import pytest
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -195,7 +196,10 @@ def test_files_are_composed_once_for_each_choice_of_them(monkeypatch):
 )
 def test_a_point_is_composed_as_hydra_does(words):
     composer = sweep_points.Composer(words)
-    theirs = composer.loader.load_configuration("config", words, RunMode.RUN)
+    with composed_once.left_out():
+        theirs = composer.loader.load_configuration("config", words, RunMode.RUN)
+    for _ in range(2):  # what is composed a second time was remembered (composed_once.py)
+        assert composer.loader.load_configuration("config", words, RunMode.RUN) == theirs
     with open_dict(theirs):
         del theirs["hydra"]
     assert OmegaConf.to_container(composer.compose(words)) == OmegaConf.to_container(theirs)

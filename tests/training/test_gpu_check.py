@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import forked_starts
 import pytest
 import torch
 from tiny_families import BUILD
@@ -111,7 +112,10 @@ def test_a_check_that_fails_is_a_row_and_the_next_one_begins(
     assert lines[4].endswith(r"failed: RuntimeError: a \| in |") and lines[7].endswith("| not reached |")
 
 
-def test_a_process_that_fails_dies_or_hangs_is_told_apart(check: ModuleType, tmp_path: Path) -> None:
+def test_a_process_that_fails_dies_or_hangs_is_told_apart(
+    check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", forked_starts.Popen)
     worker = check.Worker(tmp_path / "log")
     try:
         job = {"program": "train", "device": "cpu", "stand_in": False}
@@ -127,13 +131,12 @@ def test_a_process_that_fails_dies_or_hangs_is_told_apart(check: ModuleType, tmp
         worker.end()
 
 
-def run_script(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=500)
+COMMAND = [sys.executable, str(SCRIPT)]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_a_gpu_it_is_refused_in_a_sentence() -> None:
-    done = run_script()
+    done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=500)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith(
         "gpu_check needs a CUDA device, and torch finds none here: run it on a machine with one"
@@ -143,7 +146,7 @@ def test_without_a_gpu_it_is_refused_in_a_sentence() -> None:
 
 def test_the_whole_way_on_a_cpu() -> None:
     """bfloat16 is not float32, so that a difference of nothing would mean that one side was compared with itself."""
-    done = run_script("--device", "cpu", "--only", "qwen_omni")
+    done = forked_starts.run([*COMMAND, "--device", "cpu", "--only", "qwen_omni"], timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "NOT A GPU CHECK" in done.stdout
     [row] = [line for line in done.stdout.splitlines() if line.startswith("| qwen_omni ")]
@@ -151,5 +154,5 @@ def test_the_whole_way_on_a_cpu() -> None:
     assert result == "ok" and labels.endswith("of 6") and float(rate) > 0
     assert 0 < float(scores.rstrip("%")) < 5 and 0 < float(later.rstrip("%")) < 10
     assert not first.endswith("(0.00%)")
-    wrong = run_script("--device", "cpu", "--only", "qwen")
+    wrong = forked_starts.run([*COMMAND, "--device", "cpu", "--only", "qwen"], timeout=500)
     assert wrong.returncode == 1 and "--only has qwen, which is no check: choose of sdpa, " in wrong.stderr

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import forked_starts
 import lightning as L
 import pytest
 import torch
@@ -48,9 +49,7 @@ def test_two_processes_find_what_one_finds(root: Path, words: list[str], monkeyp
     # Nine clips to train on and three batches to evaluate are not divisible by two.
     batches = ("trainer.batch_size=2", "trainer.max_epochs=1", "evaluation.batch_size=2", "model.max_seconds=5")
     two, one = root / "two", root / "one"
-    command = [sys.executable, str(ROOT / "train.py"), *words, *batches, "trainer=ddp"]
-    command += ["trainer.progress=false", f"output_root={two}"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+    done = run(program([*words, *batches, "trainer=ddp", "trainer.progress=false", f"output_root={two}"]), root)
     assert done.returncode == 0, done.stderr[-3000:]
     [spread] = two.glob("*/")  # the second process has made no folder of its own
     assert read(spread, "status.json")["state"] == "finished"
@@ -78,12 +77,12 @@ ALONE = {
 }
 
 
-def program(words: list[str], name: str = "train.py") -> list[str]:
-    return [sys.executable, str(ROOT / name), *words]
+def program(words: list[str]) -> list[str]:
+    return [sys.executable, str(ROOT / "train.py"), *words]
 
 
 def run(command: list[str], root: Path, **more: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command, cwd=root, env=ALONE | more, capture_output=True, text=True, timeout=300, check=False)
+    return forked_starts.run(command, cwd=root, env=ALONE | more, timeout=300)
 
 
 def free_port() -> str:
@@ -92,14 +91,15 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def srun(words: list[str], root: Path, tasks: int = 2, name: str = "train.py") -> list[subprocess.CompletedProcess]:
+def srun(words: list[str], root: Path, popen: Any = forked_starts.Popen) -> list[subprocess.CompletedProcess]:
     """What srun does: every task has the words of the command line, and variables that say which task it is."""
+    tasks = 2
     shared = {"SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "train", "SLURM_NODEID": "0"}
     shared |= {"SLURM_NTASKS": str(tasks), "SLURM_STEP_NUM_TASKS": str(tasks), "SLURM_JOB_NODELIST": "nowhere[07-09]"}
     shared |= {"SLURM_STEP_TASKS_PER_NODE": str(tasks), "MASTER_PORT": free_port()}
     started = [
-        subprocess.Popen(
-            program(words, name),
+        popen(
+            program(words),
             cwd=root,
             env=ALONE | shared | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
             stdout=subprocess.PIPE,
@@ -179,7 +179,8 @@ def test_a_step_of_two_processes_is_that_of_one(
 def test_torchrun_gives_the_processes(root: Path, quick: list[str], reference: Path) -> None:
     out = root / "torchrun"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
-    done = run([*torchrun, *program([*quick, f"output_root={out}"])[1:]], root)
+    command = [*torchrun, *program([*quick, f"output_root={out}"])[1:]]
+    done = subprocess.run(command, cwd=root, env=ALONE, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     [folder] = out.glob("*/")
     check_same(folder, reference)
@@ -206,7 +207,7 @@ def test_a_multirun_of_two_tasks_makes_a_folder_a_job(root: Path, quick: list[st
 
 
 def test_another_number_of_processes_than_was_asked_for_is_refused(root: Path, quick: list[str]) -> None:
-    done = srun([*quick, "trainer.devices=4", f"output_root={root / 'refused'}"], root)
+    done = srun([*quick, "trainer.devices=4", f"output_root={root / 'refused'}"], root, subprocess.Popen)
     assert done[0].returncode == 1
     assert "trainer.devices=4, but srun started 2 processes, on all nodes together" in done[0].stderr
     assert "Traceback" not in done[0].stderr + done[1].stderr
@@ -353,7 +354,9 @@ import json, os, signal, time
 rank = str(json.loads(os.environ["AFFECT_PLACE"])["rank"]) if "AFFECT_CALL" in os.environ else "0"
 plan = os.environ.get("PLAN_OF_" + rank)
 if plan:
+    from affect.training import watch
     from affect.training.module import Supervised
+    watch.GRACE = 3.0
     step, calls = Supervised.training_step, []
 
     def planned(self, batch, index):
@@ -367,12 +370,14 @@ if plan:
 """Runs as sitecustomize in every process: what PLAN_OF_<rank> holds is done at that process's third step."""
 
 
-def planned(root: Path, words: list[str], out: Path, epochs: int = 100, **plans: str) -> subprocess.Popen:
+def planned(
+    root: Path, words: list[str], out: Path, epochs: int = 100, popen: Any = forked_starts.Popen, **plans: str
+) -> subprocess.Popen:
     (root / "hook").mkdir(exist_ok=True)
     (root / "hook" / "sitecustomize.py").write_text(HOOK)
     env = ALONE | plans | {"PYTHONPATH": os.pathsep.join([str(root / "hook"), str(ROOT)])}
     command = program([*words, "trainer.devices=2", f"trainer.max_epochs={epochs}", f"output_root={out}"])
-    return subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return popen(command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize(
@@ -498,7 +503,8 @@ def test_signals_are_heard_while_another_process_hangs(tmp_path: Path, quick: li
 
 
 def test_the_others_end_when_the_first_one_dies(tmp_path: Path, quick: list[str]) -> None:
-    first = planned(tmp_path, quick, tmp_path / "out", PLAN_OF_0="os.kill(os.getpid(), signal.SIGKILL)")
+    kill = {"PLAN_OF_0": "os.kill(os.getpid(), signal.SIGKILL)"}
+    first = planned(tmp_path, quick, tmp_path / "out", popen=subprocess.Popen, **kill)
     assert first.wait(240) == -signal.SIGKILL
     [log] = (tmp_path / "out").glob("*/log/process_1.log")
     patience = time.monotonic() + 20

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
@@ -97,17 +98,12 @@ def inspected(folder: Path, which: int = -1) -> dict[str, list[dict[str, Any]]]:
     """The records of a run folder's W&B file by their type, as `wandb leet inspect` prints them."""
     file = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))[which]
     core = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", str(file)]
-    end = time.monotonic() + 10
-    while True:
-        lines = subprocess.run([*core, str(folder / "wandb")], capture_output=True, text=True, check=True).stdout
-        found: dict[str, list[dict[str, Any]]] = {}
-        for line in lines.splitlines():
-            entry = json.loads(line)
-            found.setdefault(entry["type"], []).append(entry[entry["type"]])
-        # W&B's service is a process of its own: on a busy machine the file has once been read before it was all there.
-        if "exit" in found or time.monotonic() > end:
-            return found
-        time.sleep(0.1)
+    lines = subprocess.run([*core, str(folder / "wandb")], capture_output=True, text=True, check=True).stdout
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in lines.splitlines():
+        entry = json.loads(line)
+        found.setdefault(entry["type"], []).append(entry[entry["type"]])
+    return found
 
 
 def service() -> subprocess.Popen:
@@ -296,6 +292,23 @@ def test_what_the_service_could_not_write_is_said(made, capsys):
     said = capsys.readouterr()
     assert said.err.startswith(f"Weights & Biases failed at finishing its run (OSError: see {log}: ")
     assert said.out == ""
+
+
+def test_a_run_that_is_closed_is_in_its_file(made, monkeypatch):
+    cfg, folder = made("0")
+    with wandb_logger.open(cfg, folder, "train", None) as tracker:
+        tracker.log_metrics({"train/loss": 1.0}, 1)
+        connection, process = wandb_setup.singleton()._connection, service()
+        inform = connection.inform_finish
+
+        def inform_one_that_is_slow(**run: str) -> None:
+            process.send_signal(signal.SIGSTOP)
+            inform(**run)
+            threading.Timer(0.5, process.send_signal, [signal.SIGCONT]).start()
+
+        monkeypatch.setattr(connection, "inform_finish", inform_one_that_is_slow)
+    found = inspected(folder)
+    assert len(found["history"]) == len(found["exit"]) == 1
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])

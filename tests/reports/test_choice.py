@@ -132,7 +132,11 @@ def test_numbers_of_other_clips_tasks_or_readers_are_not_held_against_each_other
 
 
 @pytest.mark.parametrize(
-    ("made", "sentence"), [(True, "has no run folders in it: name the folder of a sweep"), (False, "it does not exist")]
+    ("made", "sentence"),
+    [
+        (True, "has no run folders in it: name the folder of a sweep"),
+        (False, "empty does not exist: name a run folder"),
+    ],
 )
 def test_a_folder_without_runs_is_refused(best, tmp_path, made, sentence):
     folder = tmp_path / "x" / "empty"

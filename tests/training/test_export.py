@@ -368,7 +368,7 @@ def test_an_evaluation_and_a_folder_that_is_none_are_refused(trained, monkeypatc
     assert sentence in said
     made.folder = tmp_path / "nothing"
     _, said = export(monkeypatch, made)
-    assert f"{tmp_path / 'nothing'} is not a run folder, it has no config.yaml" in said
+    assert f"{tmp_path / 'nothing'} does not exist: name a run folder" in said
     with pytest.raises(ConfigError, match=r"has no composed\.json: name the folder of an exported composed model"):
         load(tmp_path)
 

@@ -34,7 +34,8 @@ def candidates(folder: Path, conditions: Sequence[str], finished_only: bool) -> 
     finished = [run for run in chosen if run.counts]
     # What a search has pruned is over: it was worse than others after as many epochs.
     unfinished = [f"{run.folder} ({run.state})" for run in chosen if not run.counts and run.state != "pruned"]
-    runless = (job for job in jobs(folder) if not (folder / str(job.folder)).is_dir())
+    # Reading the jobs of a large sweep takes a while: only where they are asked about.
+    runless = [] if finished_only else [job for job in jobs(folder) if not (folder / str(job.folder)).is_dir()]
     lacking = [*unfinished, *damaged, *(f"{' '.join(job.words)} ({job.state})" for job in runless)]
     if lacking and not finished_only:
         raise ConfigError(

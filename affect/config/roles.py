@@ -4,7 +4,7 @@ A key is written as in config.yaml; `*` stands for the name of a dataset, a task
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from enum import Enum
 from functools import cache
@@ -128,17 +128,19 @@ def _pattern(key: str) -> str:
     return ".".join(parts)
 
 
-def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Every value of a configuration under its key with dots; lists are values.
 
     >>> dict(leaves({"seed": 1, "model": {"name": "x", "targets": [1, 2]}}))
     {'seed': 1, 'model.name': 'x', 'model.targets': [1, 2]}
     """
+    found = []  # a list, since reports read half a million leaves, and nested generators take twice as long
     for key, value in config.items():
         if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
+            found += leaves(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            found.append((f"{prefix}{key}", value))
+    return found
 
 
 def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
@@ -197,8 +199,12 @@ def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:
             idle.append(f"datasets.{name}.subset_seed")
         if (dataset.get("subset") or {}).get("train") is None:
             idle.append(f"datasets.{name}.subset_classes")
-    prefixes = tuple(idle)
-    return lambda key: key.startswith(prefixes)
+    return _beginning_with(tuple(idle))
+
+
+@cache  # many runs have the same prefixes, and each is asked about a hundred keys
+def _beginning_with(prefixes: tuple[str, ...]) -> Callable[[str], bool]:
+    return cache(lambda key: key.startswith(prefixes))
 
 
 OF_ANY_TRAINING = tuple(
@@ -210,7 +216,7 @@ OF_ANY_TRAINING = tuple(
 def _idle_by_method(config: Mapping[str, Any]) -> list[str]:
     """Prefixes of the keys that the run's method has no use for."""
     method = _method(FAMILIES.get(config["model"]["family"]))
-    idle = [key.name.partition("*")[0] for key in _SCHEMA if key.methods and method not in key.methods]
+    idle = list(_of_other_methods(method))
     if method is Method.language:
         return idle
     for name, dataset in config["datasets"].items():
@@ -225,6 +231,11 @@ def _idle_by_method(config: Mapping[str, Any]) -> list[str]:
         idle.append("model.max_seconds")
     idle += [key for kind in FeatureKind if kind.value != chosen for key in keys_used_by(kind.value)]
     return idle + [f"features.{name}" for letter, name in MODALITIES.items() if letter not in config["modalities"]]
+
+
+@cache
+def _of_other_methods(method: Method) -> tuple[str, ...]:
+    return tuple(key.name.partition("*")[0] for key in _SCHEMA if key.methods and method not in key.methods)
 
 
 OF_QUESTIONS = ("question", "words", "none")

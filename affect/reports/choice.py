@@ -71,13 +71,14 @@ def choose(runs: Sequence[Run]) -> Choice:
     tasks = list(_validation(runs[0])["tasks"])
     _check_alike(runs, tasks)
     settings_of, groups = [], dict[Any, list[tuple[int, Run]]]()
+    unused = [idle(run) for run in runs]
     for number, run in enumerate(runs):
         by_task = [settings(run, task) for task in tasks]
         settings_of.append({key: value for each in by_task for key, value in each.items()})
-        groups.setdefault(grouped_by(settings_of[-1], idle(run)), []).append((number, run))
+        groups.setdefault(grouped_by(settings_of[-1], unused[number]), []).append((number, run))
     notes: list[str] = []
     kept = [newest(group, "the choice", notes) for group in groups.values()]
-    keys = columns(settings_of, [idle(run) for run in runs])
+    keys = columns(settings_of, unused)
     points = []
     for entries in kept:
         validations = [_validation(run) for _, run in entries]

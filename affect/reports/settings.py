@@ -151,7 +151,7 @@ def _placed(path: str, config: Mapping[str, Any]) -> str:
     return path
 
 
-# These three are asked of every key of every run.
+# These are asked of every key of every run.
 @cache
 def _neutral(key: str) -> bool:
     return is_one_of(key, NEUTRAL)
@@ -160,6 +160,21 @@ def _neutral(key: str) -> bool:
 @cache
 def _no_matter(key: str) -> bool:
     return _neutral(key) and key not in NAMES.values()
+
+
+@cache
+def _parts_no_rows(key: str) -> bool:
+    """Whether a key of an evaluation never is a setting of its own."""
+    shared = ("seed", "evaluation.split", "evaluation.reader", "evaluation.selection")
+    return _no_matter(key) or learns(key) or key in shared
+
+
+@cache
+def _not_of_training_alone(key: str) -> bool:
+    """Whether a key of a training is no setting beside that of its evaluation, which cannot change model and prompting;
+    trainings have no intervention."""
+    shared = ("model", "prompting", "knowledge", "intervention", "seed")
+    return _no_matter(key) or key.partition(".")[0] in shared or key == "evaluation.split"
 
 
 def idle(run: Run) -> Callable[[str], bool]:
@@ -201,18 +216,12 @@ def settings(run: Run, task: str) -> dict[str, str]:
     split = run.summary.config["evaluation"]["split"]
     shown = _shown(run.summary.config)
     plain = plain_settings(run.summary.config)
+    left_out = {*shown, *READOUTS} - {_readout_key(run, task)}
+    left_out |= set() if generates(run, task) else {*GENERATED_WITH}
+    left_out |= set() if _scores(run, task) else {*SCORED_WITH}
     result = {"tuning": run.tuning}
     for key, value in plain.items():
-        common = ("seed", "evaluation.split", "evaluation.reader", "evaluation.selection")
-        if _no_matter(key) or learns(key) or key in common:
-            continue
-        if key in READOUTS and key != _readout_key(run, task):
-            continue
-        if key in GENERATED_WITH and not generates(run, task):
-            continue
-        if key in SCORED_WITH and not _scores(run, task):
-            continue
-        if key in shown or (key.startswith("knowledge.") and shown[CONTROL] is None):
+        if _parts_no_rows(key) or key in left_out or (key.startswith("knowledge.") and shown[CONTROL] is None):
             continue
         if key.startswith("datasets."):
             other_task = key.startswith(definition) and not key.startswith(f"{definition}{name}.")
@@ -277,18 +286,16 @@ def _shown(config: Mapping[str, Any], *, training: bool = False) -> dict[str, st
 def _trained(config: Mapping[str, Any], plain: Mapping[str, str]) -> dict[str, str]:
     result = {"training.datasets": "+".join(config["datasets"])}
     for key, value in plain.items():
-        first, *rest = key.split(".")
-        if _no_matter(key) or key.startswith(("model.", "prompting.", "knowledge.")) or key == "seed":
-            continue  # an evaluation cannot change model and prompting, so that they are settings already
-        if first == "intervention":
-            continue  # trainings have none
-        if first == "datasets":
+        if _not_of_training_alone(key):
+            continue
+        if key.startswith("datasets."):
+            rest = key.split(".")[1:]
             is_definition = rest[1] == "task_definitions"
             if is_definition and (rest[2] not in config["datasets"][rest[0]]["tasks"] or rest[3] == "dialects"):
                 continue
             if rest[1:] == ["subset", "test"]:
                 continue
-        if key == "evaluation.split" or (key.endswith(".transcribe") and value == "none"):
+        if key.endswith(".transcribe") and value == "none":
             continue
         result[key if learns(key) else f"training.{key}"] = value
     return result

@@ -134,13 +134,17 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
     >>> dict(leaves({"seed": 1, "model": {"name": "x", "targets": [1, 2]}}))
     {'seed': 1, 'model.name': 'x', 'model.targets': [1, 2]}
     """
-    found = []  # a list, since reports read half a million leaves, and nested generators take twice as long
+    # A list, and no question to an abstract class about what most values are: reports read half a million leaves.
+    found = []
     for key, value in config.items():
-        if isinstance(value, Mapping):
+        if type(value) not in _PLAIN and isinstance(value, Mapping):
             found += leaves(value, f"{prefix}{key}.")
         else:
             found.append((f"{prefix}{key}", value))
     return found
+
+
+_PLAIN = frozenset((str, int, float, bool, list, type(None)))
 
 
 def unused(config: Mapping[str, Any]) -> Callable[[str], bool]:

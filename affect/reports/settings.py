@@ -117,6 +117,8 @@ def text(value: Any) -> str:
     >>> text(None), text(True), text(0.5), text(["a", "b"])
     ('null', 'true', '0.5', '[a,b]')
     """
+    if type(value) is str:  # as most are
+        return value.replace("\n", "\\n")
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,7 +1,7 @@
 """One finding of a study, and the rows of tables that it is made of."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -33,15 +33,7 @@ class Finding:
 def print_finding(finding: Finding, out: Console) -> None:
     """Prints title, table and notes."""
     if finding.lines:
-        columns = [
-            Column(
-                heading=one_line(heading),
-                cells=[one_line(line[number]) for line in finding.lines],
-                kind="count" if number else "word",
-            )
-            for number, heading in enumerate(finding.headings)
-        ]
-        print_section(Section(title=one_line(finding.title), columns=columns), out)
+        print_section(Section(title=one_line(finding.title), columns=_columns(finding, one_line, "count")), out)
     else:
         print_line(out, one_line(finding.title))
     for note in finding.notes:
@@ -52,15 +44,7 @@ def markdown(finding: Finding) -> str:
     """Title, table and notes."""
     blocks = [f"**{escape_markdown(finding.title)}**"]
     if finding.lines:
-        columns = [
-            Column(
-                heading=escape_markdown(heading),
-                cells=[escape_markdown(line[number]) for line in finding.lines],
-                kind="number" if number else "word",
-            )
-            for number, heading in enumerate(finding.headings)
-        ]
-        blocks.append(pipes(columns))
+        blocks.append(pipes(_columns(finding, escape_markdown, "number")))
     if finding.notes:
         blocks.append("\n".join(f"- {escape_markdown(note)}" for note in finding.notes))
     return "\n\n".join(blocks)
@@ -111,3 +95,15 @@ def number(value: float | None, signed: bool = False) -> str:
 
 def interval(low: float | None, high: float | None, digits: str = "+.4f") -> str:
     return "-" if low is None or high is None else f"[{low:{digits}}, {high:{digits}}]"
+
+
+def _columns(finding: Finding, escaped: Callable[[str], str], numbers: str) -> list[Column]:
+    """The columns of its table: words in the first, and cells of the kind `numbers` in the others."""
+    return [
+        Column(
+            heading=escaped(heading),
+            cells=[escaped(line[place]) for line in finding.lines],
+            kind=numbers if place else "word",
+        )
+        for place, heading in enumerate(finding.headings)
+    ]

@@ -195,6 +195,7 @@ def test_robustness_is_drawn_over_the_strength_of_interventions(changed, open_pa
         figure.scroll_into_view_if_needed()
         figure.locator("[data-drawn]").wait_for()
         figure.locator("summary").click()
+        figure.locator("tbody tr").first.wait_for()  # which are made when they are asked for
         lines.append([text.split("\t") for text in figure.locator("tbody tr").all_inner_texts()])
     shares, noise, bars = lines
     assert [line[:2] for line in shares] == [

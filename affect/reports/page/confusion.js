@@ -28,7 +28,7 @@
     return element(
       "div",
       { class: "matrix" },
-      element("h3", {}, which.runs.length > 1 ? element("span", {}, which.title) : element("a", { href: address("run", which.runs.map(String)) }, which.title), ` ${short(which.name)}`),
+      element("h3", {}, which.runs.length > 1 ? element("span", {}, which.title) : element("a", { href: address("run", which.runs.map(String)) }, which.title), `: ${short(which.name)}`),
       element("div", { class: "scroller", role: "region", tabindex: "0", "aria-label": `Confusion matrix of ${which.title}` },
         element("table", {}, element("caption", { class: "unseen" }, `Confusion matrix of ${which.title}`), element("thead", {}, head), element("tbody", {}, lines))),
     );
